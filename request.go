@@ -1,0 +1,159 @@
+// Package veneer builds container images as a base image plus one thin layer
+// that holds only what differs, straight into containerd or into the same
+// stores opened in-process.
+//
+// [Build] reads like the method: resolve the base, compare the targets with
+// it, write the layer, apply it to a snapshot, record the image.
+package veneer
+
+import (
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/differ/layer"
+)
+
+// Request says what to build. The zero value of every field is its default.
+type Request struct {
+	// Base is the image built upon: a name as Docker users would type it, a
+	// digest, or "scratch".
+	Base string
+	// Platform chooses from a multi-platform base, as in "linux/arm64/v8";
+	// empty is the host's.
+	Platform string
+	// Targets are applied in order; later ones win.
+	Targets []TargetSpec
+	// Config edits the base's image config.
+	Config content.ConfigEdit
+	// Annotations are set on the new manifest.
+	Annotations map[string]string
+	// Tags are the names that the result gets. None: the image is stored but
+	// nothing refers to it, so that garbage collection removes it later.
+	Tags []string
+	// Compare says when two regular files are the same.
+	Compare differ.CompareMode
+	// Compression and CompressionLevel are the layer's; level 0 is the default.
+	Compression      layer.Compression
+	CompressionLevel int
+	// NoUnpack leaves the snapshot out.
+	NoUnpack bool
+	// Differ is DifferVeneer (default) or DifferService.
+	Differ DifferKind
+	// Reader says how the base is read; ReadAuto takes the index where the
+	// layer blobs are here, else a view of the snapshot.
+	Reader ReaderKind
+	// Epoch, when set, is the image's creation time and the upper bound of all
+	// times in the layer (SOURCE_DATE_EPOCH).
+	Epoch *time.Time
+	// ForceDelete allows a sync of the root directory that deletes base files.
+	ForceDelete bool
+	// NoCache neither uses nor writes remembered indexes of layers.
+	NoCache bool
+	// Stdin is what the source "-" reads.
+	Stdin io.Reader
+	// Progress is told of each step; nil: nobody is.
+	Progress Progress
+	// Log is never nil after defaults; nil discards.
+	Log *slog.Logger
+}
+
+// DifferKind says who makes the layer.
+type DifferKind string
+
+// The two orders of DESIGN: layer first, or mounted snapshot first.
+const (
+	DifferVeneer  DifferKind = ""
+	DifferService DifferKind = "service"
+)
+
+// ReaderKind says how the base's files are read.
+type ReaderKind string
+
+// The ways of reading the base.
+const (
+	ReadAuto  ReaderKind = ""
+	ReadIndex ReaderKind = "index"
+	ReadView  ReaderKind = "view"
+)
+
+// TargetSpec is one --copy, --sync or --delete, not yet opened.
+type TargetSpec struct {
+	Op differ.Op
+	// Type is "dir" (any path on this host, also a single file; default) or "tar".
+	Type string
+	// Source is a path on this host, or "-" for standard input (Type "tar").
+	Source string
+	// Dest is the path in the image, as typed: a trailing slash is kept, since
+	// it says that the destination is a directory.
+	Dest string
+	// Chown is USER[:GROUP], names or numbers; names are looked up in the
+	// base's own /etc/passwd and /etc/group.
+	Chown string
+	// Chmod is octal or symbolic, as chmod(1) takes it.
+	Chmod string
+	// Owner is "base", "source" or "root"; empty: base for directories, source for archives.
+	Owner string
+	// Exclude are .dockerignore patterns; IgnoreFile is a file of them,
+	// relative to the source directory if it is not absolute.
+	Exclude    []string
+	IgnoreFile string
+	// DirLinks is "follow", "replace" or "error": what to do where the source
+	// has a directory and the base a symbolic link to one. Empty: follow for
+	// copy, error for sync.
+	DirLinks string
+}
+
+// Progress follows a build. Its methods are called from several goroutines.
+type Progress interface {
+	// Step starts a named step ("compare", "layer", …) and ends the one before.
+	Step(name string)
+	// Count adds to the running step's counters.
+	Count(files, bytes int64)
+	// Done ends the last step.
+	Done()
+}
+
+// Result tells what was built.
+type Result struct {
+	// Digest is the image's: what Target in its record has.
+	Digest digest.Digest `json:"digest"`
+	// Target is the descriptor that the image records point at.
+	Target ocispec.Descriptor `json:"target"`
+	Names  []string           `json:"names,omitempty"`
+	// Base is the base's normalised name, and its manifest's digest.
+	Base       string        `json:"base"`
+	BaseDigest digest.Digest `json:"base_digest,omitempty"`
+	Platform   string        `json:"platform"`
+	// Layer is nil where nothing changed.
+	Layer *LayerResult `json:"layer,omitempty"`
+	// Unchanged: the names point at the base's own manifest.
+	Unchanged bool            `json:"unchanged"`
+	ChainID   digest.Digest   `json:"chain_id,omitempty"`
+	Unpacked  bool            `json:"unpacked"`
+	Pushable  bool            `json:"pushable"`
+	Changes   differ.Summary  `json:"changes"`
+	Warnings  []string        `json:"warnings,omitempty"`
+	Steps     []StepDuration  `json:"steps"`
+	Seconds   float64         `json:"seconds"`
+}
+
+// LayerResult describes the new layer.
+type LayerResult struct {
+	Digest           digest.Digest `json:"digest"`
+	DiffID           digest.Digest `json:"diff_id"`
+	MediaType        string        `json:"media_type"`
+	Size             int64         `json:"size"`
+	UncompressedSize int64         `json:"uncompressed_size"`
+}
+
+// StepDuration is the wall time of one step.
+type StepDuration struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
+}
