@@ -57,7 +57,7 @@ const (
 	ReasonXattr   Reason = "xattr"
 	ReasonLink    Reason = "link" // hard-link group
 	ReasonNew     Reason = "new"
-	ReasonAbsent  Reason = "absent" // from the source of a sync
+	ReasonAbsent  Reason = "absent"  // from the source of a sync
 	ReasonRemoved Reason = "removed" // by --delete
 )
 

@@ -1,0 +1,242 @@
+package differ
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+// Options of comparing. The zero value compares bytes.
+type Options struct {
+	Compare CompareMode
+	// Workers is how many directories or batches of files are looked at side by
+	// side; 0 is twice the number of processors.
+	Workers int
+	// Count is told of source entries looked at and of bytes compared, from
+	// several goroutines; nil: nobody is.
+	Count func(files, bytes int64)
+}
+
+func (o Options) defaults() Options {
+	if o.Compare == "" {
+		o.Compare = CompareContent
+	}
+	if o.Workers <= 0 {
+		o.Workers = 2 * runtime.GOMAXPROCS(0)
+	}
+	if o.Count == nil {
+		o.Count = func(int64, int64) {}
+	}
+	return o
+}
+
+// Apply changes what the image shows by one target's rule. After an error the
+// change list is unusable. Work is done for the target's destination only.
+func (c *Changes) Apply(ctx context.Context, t Target, o Options) error {
+	if t.Op == Delete {
+		return c.delete(ctx, &t)
+	}
+	ig, err := newIgnore(t.Exclude)
+	if err != nil {
+		return t.errorf("%w", err)
+	}
+	src, dir, err := t.Source.Root(ctx)
+	if err != nil {
+		return t.errorf("read the source: %w", err)
+	}
+	o = o.defaults()
+	w := &walker{changes: c, target: &t, ignore: ig, Options: o, tokens: make(chan struct{}, o.Workers-1)}
+	if dir == nil {
+		err = w.file(ctx, src)
+	} else {
+		err = w.tree(ctx, src, dir)
+	}
+	if err == nil {
+		err = w.settle(ctx)
+	}
+	if err != nil {
+		return t.errorf("%w", err)
+	}
+	c.looked.Count += w.files.Load()
+	c.looked.Bytes += w.bytes.Load()
+	c.warnings = append(c.warnings, w.sortedWarnings()...)
+	return nil
+}
+
+func (c *Changes) delete(ctx context.Context, t *Target) error {
+	real, err := c.resolve(ctx, t.Dest, false)
+	if err != nil {
+		return t.errorf("%w", err)
+	}
+	if len(real) == 0 {
+		return t.errorf("refusing to delete the root directory; start from scratch instead")
+	}
+	cur, err := c.show(ctx, real)
+	if err != nil {
+		return t.errorf("%w", err)
+	}
+	if cur == nil {
+		c.warnings = append(c.warnings, fmt.Sprintf("%s: there is nothing at %q", t.Name, t.Dest))
+		return nil
+	}
+	if !cur.IsDir() && strings.HasSuffix(t.Dest, "/") {
+		return t.errorf("%s is not a directory in the image", t.Dest)
+	}
+	last := len(real) - 1
+	at, err := c.open(ctx, real[:last], tree.Meta{Mode: impliedMode})
+	if err != nil {
+		return t.errorf("%w", err)
+	}
+	_, base, err := at.lookup(ctx, real[last])
+	if err != nil {
+		return t.errorf("%w", err)
+	}
+	at.remove(real[last], base, ReasonRemoved)
+	return nil
+}
+
+// file applies a target whose source is a single file.
+func (w *walker) file(ctx context.Context, src tree.Entry) error {
+	c, t := w.changes, w.target
+	real, err := c.resolve(ctx, t.Dest, true)
+	if err != nil {
+		return err
+	}
+	cur, err := c.show(ctx, real)
+	if err != nil {
+		return err
+	}
+	intoDir := cur != nil && cur.IsDir()
+	if strings.HasSuffix(t.Dest, "/") && cur != nil && !intoDir {
+		return fmt.Errorf("%s is not a directory in the image", t.Dest)
+	}
+	if intoDir || strings.HasSuffix(t.Dest, "/") {
+		real = append(real, t.SourceBase)
+	}
+	last := len(real) - 1
+	at, err := c.open(ctx, real[:last], w.implied(src))
+	if err != nil {
+		return err
+	}
+	src.Name = real[last]
+	if err := w.checkName(src.Name, strings.Join(real, "/")); err != nil {
+		return err
+	}
+	cur, base, err := at.lookup(ctx, src.Name)
+	if err != nil {
+		return err
+	}
+	if cur != nil && cur.IsDir() {
+		return fmt.Errorf("/%s is a directory in the image and a file in the source", strings.Join(real, "/"))
+	}
+	p := pair{src: &src, base: base, want: t.desired(src, cur)}
+	v := visit{src: rootFile{t.Source}, at: at, path: strings.Join(real[:last], "/")}
+	if err := w.compare(ctx, v, []*pair{&p}); err != nil {
+		return err
+	}
+	w.put(v, &p)
+	return nil
+}
+
+// tree applies a target whose source is a directory.
+func (w *walker) tree(ctx context.Context, src tree.Entry, dir tree.Dir) error {
+	c, t := w.changes, w.target
+	real, err := c.resolve(ctx, t.Dest, true)
+	if err != nil {
+		return err
+	}
+	at, err := w.destination(ctx, src, real)
+	if err != nil {
+		return err
+	}
+	entries, err := dir.Entries(ctx)
+	if err != nil {
+		return err
+	}
+	if err := w.dir(ctx, visit{src: dir, entries: entries, at: at, path: strings.Join(real, "/")}); err != nil {
+		return err
+	}
+	if err := w.overLinks(ctx); err != nil {
+		return err
+	}
+	if len(real) == 0 && t.Op == Sync && !t.ForceDelete {
+		return refuseDeletions(c.root.node)
+	}
+	return nil
+}
+
+// refuseDeletions is an error if a sync of the root directory deletes anything.
+func refuseDeletions(root *node) error {
+	var paths []string
+	var visit func(*node, string)
+	visit = func(n *node, path string) {
+		if n.state == gone && n.reason == ReasonAbsent {
+			paths = append(paths, path)
+		}
+		for name, kid := range n.kids {
+			visit(kid, path+"/"+name)
+		}
+	}
+	visit(root, "")
+	if len(paths) == 0 {
+		return nil
+	}
+	return fmt.Errorf("this would delete %d paths of the base that the source lacks, %q among them; "+
+		"use --copy to keep them, or --force-delete if that is what you want", len(paths), slices.Min(paths))
+}
+
+// destination opens the directory that a source directory goes to. A copy
+// leaves the metadata of one that exists; a sync gives it the source's.
+func (w *walker) destination(ctx context.Context, src tree.Entry, real []string) (place, error) {
+	c, t := w.changes, w.target
+	cur, err := c.show(ctx, real)
+	if err != nil {
+		return place{}, err
+	}
+	if len(real) == 0 {
+		if want := t.desired(src, cur); t.Op == Sync && want.Mode != cur.Mode {
+			w.warn("the root directory keeps the base's mode %04o (the source's is %04o): layers cannot change it", cur.Mode&0o7777, want.Mode&0o7777)
+		}
+		return c.root, nil
+	}
+	if cur != nil && !cur.IsDir() && t.Op == Copy {
+		return place{}, fmt.Errorf("%s is not a directory in the image, and the source is one; --delete it first, or use --sync", t.Dest)
+	}
+	last := len(real) - 1
+	up, err := c.open(ctx, real[:last], w.implied(src))
+	if err != nil {
+		return place{}, err
+	}
+	cur, base, err := up.lookup(ctx, real[last])
+	if err != nil {
+		return place{}, err
+	}
+	if t.Op == Copy && cur != nil {
+		return up.step(real[last], base)
+	}
+	want := t.desired(src, cur)
+	want.Name = real[last]
+	return up.makeDir(ctx, want.Name, base, want)
+}
+
+// implied is the metadata of directories that a destination needs: a new
+// directory of root's, as old as the source.
+func (w *walker) implied(src tree.Entry) tree.Meta {
+	return tree.Meta{Mode: impliedMode, MTime: src.MTime}
+}
+
+// rootFile lets a single-file tree be opened like a file in a directory.
+type rootFile struct{ tree.Tree }
+
+func (r rootFile) Entries(context.Context) ([]tree.Entry, error) { return nil, nil }
+func (r rootFile) Sub(name string) (tree.Dir, error) {
+	return nil, fmt.Errorf("open %s: not a directory", path.Clean(name))
+}
+func (r rootFile) Open(string) (tree.File, error) { return r.Tree.Open() }
+func (r rootFile) Close() error                   { return nil }
+

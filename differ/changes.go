@@ -1,0 +1,216 @@
+package differ
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+// Changes is what an image shows differently from its base: the outcome of
+// targets applied in order. It keeps the trees it came from in use, which are
+// read again when the layer is written.
+type Changes struct {
+	root     place
+	baseTree tree.Tree
+	looked   Tally
+	warnings []string
+}
+
+// NewChanges returns an empty change list against a base, whose root must be a
+// directory. The base stays the caller's to close.
+func NewChanges(ctx context.Context, base tree.Tree) (*Changes, error) {
+	entry, dir, err := base.Root(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the base's root directory: %w", err)
+	}
+	if dir == nil {
+		return nil, fmt.Errorf("read the base's root directory: it is a file")
+	}
+	return &Changes{root: place{node: &node{base: &entry}, base: dir}, baseTree: base}, nil
+}
+
+// Warnings returns what was left out, and why, in the order of the targets.
+func (c *Changes) Warnings() []string { return c.warnings }
+
+// Change is one path of the image that differs from the base.
+type Change struct {
+	// Path has no leading slash, and no "." or ".." in it.
+	Path   string
+	Kind   Kind
+	Reason Reason
+	// Entry is what the image shows; zero for deletions.
+	Entry tree.Entry
+	// Base is the base's entry at the path, nil if there is none.
+	Base *tree.Entry
+	// Parent marks a directory that is as in the base, and stands in the list
+	// since something below it differs.
+	Parent bool
+	// Link is the path of an earlier change that is another name of the same
+	// file; empty for others.
+	Link string
+	// DefaultACL: the directory of the path has a default POSIX ACL, which files
+	// made in it inherit unless they say otherwise.
+	DefaultACL bool
+
+	src     tree.Dir
+	srcName string
+}
+
+// Open opens the content of a regular file that is no link to an earlier one.
+func (c *Change) Open() (tree.File, error) { return c.src.Open(c.srcName) }
+
+// Bytes is the length of content that the layer stores for the change.
+func (c *Change) Bytes() int64 {
+	if c.Kind == Deleted || c.Link != "" {
+		return 0
+	}
+	return c.Entry.Size
+}
+
+// Each calls fn for every change, in the order in which a layer holds them:
+// by path components, a directory before what is below it, parents included.
+// The Change is fn's only until it returns. Each may be called again, but not
+// beside [Changes.Apply].
+func (c *Changes) Each(fn func(*Change) error) error {
+	return (&lister{fn: fn, first: make(map[*group]string)}).below(c.root.node, nil, "")
+}
+
+// lister walks the nodes in the order of a layer.
+type lister struct {
+	fn func(*Change) error
+	// first is the path of a group's first change: the one that has the content.
+	first map[*group]string
+}
+
+// parent is a directory on the way to a change, told of at most once.
+type parent struct {
+	change *Change
+	up     *parent
+	told   bool
+}
+
+func (l *lister) tell(p *parent) error {
+	if p == nil || p.told {
+		return nil
+	}
+	if err := l.tell(p.up); err != nil {
+		return err
+	}
+	p.told = true
+	return l.fn(p.change)
+}
+
+func (l *lister) below(n *node, up *parent, path string) error {
+	cur := n.current()
+	defaultACL := cur != nil && cur.Xattrs["system.posix_acl_default"] != ""
+	for _, name := range slices.Sorted(maps.Keys(n.kids)) {
+		kid := n.kids[name]
+		ch := kid.change(joinPath(path, name))
+		ch.DefaultACL = defaultACL
+		if kid.group != nil {
+			if ch.Link = l.first[kid.group]; ch.Link == "" {
+				l.first[kid.group] = ch.Path
+			}
+		}
+		self := &parent{change: ch, up: up}
+		if !ch.Parent {
+			if err := l.tell(self); err != nil {
+				return err
+			}
+		}
+		if err := l.below(kid, self, ch.Path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// change describes the node's path as one entry of the change list.
+func (n *node) change(path string) *Change {
+	ch := &Change{Path: path, Reason: n.reason, Base: n.base, src: n.src, srcName: n.srcName}
+	switch {
+	case n.state == gone:
+		ch.Kind = Deleted
+		return ch
+	case n.state == inherit:
+		ch.Kind, ch.Parent, ch.Entry, ch.Reason = Modified, true, *n.base, ""
+		return ch
+	case n.base == nil:
+		ch.Kind = Added
+	default:
+		ch.Kind = Modified
+	}
+	ch.Entry = n.entry
+	return ch
+}
+
+// Summary adds up the changes.
+func (c *Changes) Summary() (Summary, error) {
+	s := Summary{Looked: c.looked}
+	err := c.Each(func(ch *Change) error {
+		s.Add(ch)
+		return nil
+	})
+	return s, err
+}
+
+// Add counts one change; parents are none.
+func (s *Summary) Add(ch *Change) {
+	if ch.Parent {
+		return
+	}
+	tally := [...]*Tally{Added: &s.Added, Modified: &s.Modified, Deleted: &s.Deleted}[ch.Kind]
+	tally.add(ch.Bytes())
+	if ch.Kind == Modified && ch.Reason.Metadata() {
+		s.MetadataOnly.add(ch.Bytes())
+	}
+}
+
+func (t *Tally) add(bytes int64) {
+	t.Count++
+	t.Bytes += bytes
+}
+
+// Empty reports whether nothing differs.
+func (c *Changes) Empty() bool { return empty(c.root.node) }
+
+func empty(n *node) bool {
+	for _, kid := range n.kids {
+		if kid.state != inherit || !empty(kid) {
+			return false
+		}
+	}
+	return true
+}
+
+func joinPath(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}
+
+// metaReason returns the most telling difference between two entries apart
+// from content, link groups and times; empty if there is none.
+func metaReason(a, b *tree.Entry) Reason {
+	switch {
+	case a.Type() != b.Type():
+		return ReasonType
+	case a.Link != b.Link:
+		return ReasonTarget
+	case a.Rdev != b.Rdev:
+		return ReasonDevice
+	case a.Mode != b.Mode && a.Type() != unix.S_IFLNK:
+		return ReasonMode
+	case a.UID != b.UID || a.GID != b.GID:
+		return ReasonOwner
+	case !maps.Equal(a.Xattrs, b.Xattrs):
+		return ReasonXattr
+	}
+	return ""
+}

@@ -1,0 +1,186 @@
+package differ
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+const (
+	// batch is how many files one goroutine compares before it looks for more.
+	batch = 32
+	// bufSize is how much is read at once; two per running comparison.
+	bufSize = 128 << 10
+)
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, bufSize); return &b }}
+
+// compare finds, for files of one directory, the reason why each is a change
+// against the base; it stays empty where it is none.
+func (w *walker) compare(ctx context.Context, v visit, files []*pair) error {
+	var read []*pair
+	for _, p := range files {
+		p.reason = reasonOf(&p.want, p.base)
+		if w.mustRead(p) {
+			read = append(read, p)
+		}
+	}
+	var g gather
+	for len(read) > 0 {
+		n := min(batch, len(read))
+		part := read[:n]
+		read = read[n:]
+		w.spawn(&g, func() error {
+			for _, p := range part {
+				if err := w.content(ctx, v, p); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.wait()
+}
+
+// mustRead reports whether content decides, and settles what sizes and times
+// settle.
+func (w *walker) mustRead(p *pair) bool {
+	if p.base == nil || !p.src.IsRegular() || !p.base.IsRegular() {
+		return false
+	}
+	if p.src.Size != p.base.Size {
+		p.reason = ReasonContent
+		return false
+	}
+	if p.src.Size == 0 || w.Compare == CompareMetadata && p.src.MTime == p.base.MTime {
+		return false
+	}
+	return true
+}
+
+// content compares two regular files of one size.
+func (w *walker) content(ctx context.Context, v visit, p *pair) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	same, err := w.sameContent(v, p)
+	if err != nil {
+		return fmt.Errorf("compare /%s: %w", joinPath(v.path, p.want.Name), err)
+	}
+	w.bytes.Add(p.src.Size)
+	w.Count(0, p.src.Size)
+	if !same {
+		p.reason = ReasonContent
+	}
+	return nil
+}
+
+func (w *walker) sameContent(v visit, p *pair) (bool, error) {
+	if p.base.Digest.Known() {
+		if !p.src.Digest.Known() {
+			d, err := digestOf(v.src, p.src)
+			if err != nil {
+				return false, err
+			}
+			p.src.Digest, p.want.Digest = d, d
+		}
+		return p.src.Digest == p.base.Digest, nil
+	}
+	src, err := openSame(v.src, p.src)
+	if err != nil {
+		return false, err
+	}
+	defer src.Close()
+	base, err := v.at.base.Open(p.base.Name)
+	if err != nil {
+		return false, fmt.Errorf("the base's file: %w", err)
+	}
+	defer base.Close()
+	same, err := sameBytes(src, base, p.src.Size)
+	if err != nil {
+		return false, err
+	}
+	return same, checkStamp(src, p.src)
+}
+
+// digestOf reads a source file.
+func digestOf(dir tree.Dir, e *tree.Entry) (tree.Digest, error) {
+	f, err := openSame(dir, e)
+	if err != nil {
+		return tree.Digest{}, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(f, e.Size+1)}, *buf)
+	if err != nil {
+		return tree.Digest{}, err
+	}
+	if n != e.Size {
+		return tree.Digest{}, ErrSourceChanged
+	}
+	return tree.Digest(h.Sum(nil)), checkStamp(f, e)
+}
+
+// ErrSourceChanged says that a source file is not what it was when its
+// directory was listed.
+var ErrSourceChanged = errors.New("the source file changed while it was read; build again when nothing writes to it")
+
+// openSame opens a source file and makes sure that it is the one listed.
+func openSame(dir tree.Dir, e *tree.Entry) (tree.File, error) {
+	f, err := dir.Open(e.Name)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkStamp(f, e); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func checkStamp(f tree.File, e *tree.Entry) error {
+	now, err := f.Stamp()
+	if err != nil {
+		return err
+	}
+	if now != e.Stamp {
+		return ErrSourceChanged
+	}
+	return nil
+}
+
+// sameBytes compares two files of a size, up to the first difference.
+func sameBytes(a, b io.Reader, size int64) (bool, error) {
+	bufA, bufB := buffers.Get().(*[]byte), buffers.Get().(*[]byte)
+	defer buffers.Put(bufA)
+	defer buffers.Put(bufB)
+	for size > 0 {
+		n := min(size, bufSize)
+		if _, err := io.ReadFull(a, (*bufA)[:n]); err != nil {
+			return false, short(err, ErrSourceChanged)
+		}
+		if _, err := io.ReadFull(b, (*bufB)[:n]); err != nil {
+			return false, short(err, errors.New("the base's file is shorter than its directory says"))
+		}
+		if !bytes.Equal((*bufA)[:n], (*bufB)[:n]) {
+			return false, nil
+		}
+		size -= n
+	}
+	return true, nil
+}
+
+func short(err, is error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return is
+	}
+	return err
+}

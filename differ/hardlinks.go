@@ -1,0 +1,109 @@
+package differ
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+// member is a name that, in the source or in the base, is one of several of
+// the same file.
+type member struct {
+	path string // of the directory, in the image
+	v    visit
+	p    *pair
+}
+
+func (w *walker) addMember(v visit, p *pair) {
+	m := member{path: v.path, v: visit{src: v.src, path: v.path}, p: p}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.members = append(w.members, m)
+}
+
+// settle makes the image's hard links those of the source. Names that are one
+// file in the source become one file in the image; names that are one file in
+// the base and not in the source are parted. Only names that the target shows
+// count: a base file's names elsewhere keep what they are.
+//
+// A group whose names are all as in the base already, as one file there, costs
+// nothing. Any other is written whole: its content once, and a link for every
+// further name, since a layer can link to its own entries only.
+func (w *walker) settle(ctx context.Context) error {
+	slices.SortFunc(w.members, func(a, b member) int {
+		return cmp.Or(strings.Compare(a.path, b.path), strings.Compare(a.p.want.Name, b.p.want.Name))
+	})
+	kept := make(map[tree.Inode]bool) // base files that a group goes on using
+	for _, g := range w.linkGroups() {
+		inode, same := sharedBase(g)
+		if same && (inode == (tree.Inode{}) || !kept[inode]) {
+			kept[inode] = true
+			continue
+		}
+		if len(g) == 1 && g[0].p.reason != "" {
+			continue // It is in the layer as it is.
+		}
+		if err := w.rewrite(ctx, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// linkGroups parts the members by the source's files, in order of their first names.
+func (w *walker) linkGroups() [][]member {
+	var groups [][]member
+	index := make(map[tree.Inode]int)
+	for _, m := range w.members {
+		inode := m.p.src.Inode
+		i, ok := index[inode]
+		if !ok || inode == (tree.Inode{}) {
+			i = len(groups)
+			groups = append(groups, nil)
+			index[inode] = i
+		}
+		groups[i] = append(groups[i], m)
+	}
+	return groups
+}
+
+// sharedBase reports whether all members are as in the base, and one file there.
+func sharedBase(g []member) (tree.Inode, bool) {
+	var inode tree.Inode
+	for i, m := range g {
+		if m.p.reason != "" || m.p.base == nil {
+			return tree.Inode{}, false
+		}
+		if i == 0 {
+			inode = m.p.base.Inode
+		}
+		if m.p.base.Inode != inode || len(g) > 1 && inode == (tree.Inode{}) {
+			return tree.Inode{}, false
+		}
+	}
+	return inode, true
+}
+
+// rewrite puts all names of a group into the layer, as one file.
+func (w *walker) rewrite(ctx context.Context, g []member) error {
+	var shared *group
+	if len(g) > 1 {
+		shared = &group{}
+	}
+	for _, m := range g {
+		at, err := w.changes.open(ctx, components(m.path), tree.Meta{Mode: impliedMode})
+		if err != nil {
+			return err
+		}
+		if m.p.reason == "" {
+			m.p.reason = ReasonLink
+		}
+		n := m.p.node(m.v.src)
+		n.group = shared
+		at.node.setKid(m.p.want.Name, n)
+	}
+	return nil
+}

@@ -1,0 +1,291 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrMountPoint says that a path of a local tree lies on another mount than
+// the tree's root, which is not entered.
+var ErrMountPoint = errors.New("is a mount point")
+
+// pathChunk is how much of a path one openat2 gets: paths longer than the
+// kernel's PATH_MAX are walked in several steps.
+const pathChunk = unix.PathMax - 256
+
+// Local is a directory, or a single regular file, of this host. It is read
+// through descriptors relative to its root: symbolic links below the root are
+// never followed, and mount points are not crossed, whatever changes in the
+// tree meanwhile. It keeps one descriptor open.
+type Local struct {
+	name string
+	root *os.File
+	file bool
+}
+
+var _ Tree = (*Local)(nil)
+
+// OpenLocal opens the directory or regular file at name, following symbolic
+// links in name itself. The caller closes it.
+func OpenLocal(name string) (*Local, error) {
+	fd, err := retry(func() (int, error) {
+		return unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	root := os.NewFile(uintptr(fd), name)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		_ = root.Close()
+		return nil, &os.PathError{Op: "stat", Path: name, Err: err}
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		return &Local{name: name, root: root}, nil
+	case unix.S_IFREG:
+		return &Local{name: name, root: root, file: true}, nil
+	}
+	_ = root.Close()
+	return nil, fmt.Errorf("open %s: neither a directory nor a regular file", name)
+}
+
+// Root implements [Tree].
+func (l *Local) Root(context.Context) (Entry, Dir, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(l.root.Fd()), &st); err != nil {
+		return Entry{}, nil, &os.PathError{Op: "stat", Path: l.name, Err: err}
+	}
+	e := entryOf("", &st)
+	var err error
+	if e.Xattrs, err = readXattrs(fdPath(l.root, "")); err != nil {
+		return Entry{}, nil, &os.PathError{Op: "read extended attributes", Path: l.name, Err: err}
+	}
+	if l.file {
+		return e, nil, nil
+	}
+	return e, &localDir{tree: l}, nil
+}
+
+// Open implements [Tree].
+func (l *Local) Open() (File, error) {
+	// A new open file description, since offsets are shared otherwise.
+	f, err := os.Open(fdPath(l.root, ""))
+	if err != nil {
+		return nil, err
+	}
+	return &localFile{f}, nil
+}
+
+// Close implements [Tree].
+func (l *Local) Close() error { return l.root.Close() }
+
+// openBeneath opens a path below the root without following links.
+func (l *Local) openBeneath(rel string, flags int) (*os.File, error) {
+	at := int(l.root.Fd())
+	var via *os.File
+	defer func() {
+		if via != nil {
+			_ = via.Close()
+		}
+	}()
+	for rest := rel; ; {
+		head, tail := splitPath(rest)
+		how := unix.OpenHow{
+			Flags:   uint64(flags) | unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_NONBLOCK,
+			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
+		}
+		if tail != "" {
+			how.Flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
+		}
+		fd, err := retry(func() (int, error) { return unix.Openat2(at, head, &how) })
+		if err != nil {
+			return nil, l.openError(rel, err)
+		}
+		f := os.NewFile(uintptr(fd), head)
+		if tail == "" {
+			return f, nil
+		}
+		if via != nil {
+			_ = via.Close()
+		}
+		via, at, rest = f, fd, tail
+	}
+}
+
+func (l *Local) openError(rel string, err error) error {
+	switch {
+	case errors.Is(err, unix.EXDEV):
+		err = ErrMountPoint
+	case errors.Is(err, unix.ENOSYS):
+		err = errors.New("the kernel lacks openat2: Linux 5.6 or newer is needed")
+	}
+	return &os.PathError{Op: "open", Path: path.Join(l.name, rel), Err: err}
+}
+
+// splitPath cuts rel at a component so that the head fits in one system call.
+func splitPath(rel string) (head, tail string) {
+	if rel == "" {
+		return ".", ""
+	}
+	if len(rel) <= pathChunk {
+		return rel, ""
+	}
+	i := strings.LastIndexByte(rel[:pathChunk], '/')
+	return rel[:i], rel[i+1:]
+}
+
+// localDir is a directory below the root, by its path: no descriptor is held
+// between calls, so that trees of any width and depth need but few.
+type localDir struct {
+	tree *Local
+	rel  string
+}
+
+// Entries implements [Dir].
+func (d *localDir) Entries(ctx context.Context) ([]Entry, error) {
+	f, err := d.tree.openBeneath(d.rel, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, &os.PathError{Op: "list", Path: d.path(""), Err: err}
+	}
+	slices.Sort(names)
+	entries := make([]Entry, 0, len(names))
+	for i, name := range names {
+		if i%1024 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		e, err := d.stat(f, name)
+		if errors.Is(err, unix.ENOENT) {
+			return nil, fmt.Errorf("read %s: it vanished while its directory was read", d.path(name))
+		}
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+func (d *localDir) stat(f *os.File, name string) (Entry, error) {
+	var st unix.Stat_t
+	_, err := retry(func() (int, error) {
+		return 0, unix.Fstatat(int(f.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	})
+	if err != nil {
+		return Entry{}, &os.PathError{Op: "stat", Path: d.path(name), Err: err}
+	}
+	e := entryOf(name, &st)
+	if e.IsSymlink() {
+		if e.Link, err = readlinkat(f, name); err != nil {
+			return Entry{}, &os.PathError{Op: "read link", Path: d.path(name), Err: err}
+		}
+		return e, nil // Of the attributes kept, none can be set on a link.
+	}
+	if e.Xattrs, err = readXattrs(fdPath(f, name)); err != nil {
+		return Entry{}, &os.PathError{Op: "read extended attributes", Path: d.path(name), Err: err}
+	}
+	return e, nil
+}
+
+// Sub implements [Dir]; that the child is a directory shows at its first use.
+func (d *localDir) Sub(name string) (Dir, error) {
+	return &localDir{tree: d.tree, rel: path.Join(d.rel, name)}, nil
+}
+
+// Open implements [Dir].
+func (d *localDir) Open(name string) (File, error) {
+	f, err := d.tree.openBeneath(path.Join(d.rel, name), unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		_ = f.Close()
+		return nil, &os.PathError{Op: "stat", Path: d.path(name), Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		_ = f.Close()
+		return nil, fmt.Errorf("read %s: it is no regular file any more", d.path(name))
+	}
+	return &localFile{f}, nil
+}
+
+// Close implements [Dir].
+func (d *localDir) Close() error { return nil }
+
+func (d *localDir) path(name string) string { return path.Join(d.tree.name, d.rel, name) }
+
+// localFile is an open regular file of this host.
+type localFile struct{ *os.File }
+
+// WriteTo hides os.File's, which would read in small pieces.
+func (f *localFile) WriteTo(w io.Writer) (int64, error) {
+	return io.CopyBuffer(w, struct{ io.Reader }{f.File}, make([]byte, 1<<20))
+}
+
+// Stamp implements [File].
+func (f *localFile) Stamp() (Stamp, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return Stamp{}, &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	return stampOf(&st), nil
+}
+
+func entryOf(name string, st *unix.Stat_t) Entry {
+	e := Entry{
+		Name: name,
+		Meta: Meta{
+			Mode: st.Mode, UID: st.Uid, GID: st.Gid,
+			MTime: st.Mtim.Sec, MTimeNsec: int32(st.Mtim.Nsec),
+		},
+		Stamp: stampOf(st),
+	}
+	switch e.Type() {
+	case unix.S_IFREG:
+		e.Size = st.Size
+	case unix.S_IFCHR, unix.S_IFBLK:
+		e.Rdev = st.Rdev
+	}
+	if st.Nlink > 1 && !e.IsDir() {
+		e.Inode = Inode{Dev: st.Dev, Ino: st.Ino}
+	}
+	return e
+}
+
+func stampOf(st *unix.Stat_t) Stamp {
+	return Stamp{Dev: st.Dev, Ino: st.Ino, CTime: st.Ctim.Nano(), MTime: st.Mtim.Nano()}
+}
+
+func readlinkat(dir *os.File, name string) (string, error) {
+	for size := 256; ; size *= 2 {
+		buf := make([]byte, size)
+		n, err := retry(func() (int, error) { return unix.Readlinkat(int(dir.Fd()), name, buf) })
+		if err != nil || n < size {
+			return string(buf[:max(n, 0)]), err
+		}
+	}
+}
+
+// retry repeats a system call that a signal interrupted.
+func retry(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}

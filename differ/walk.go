@@ -1,0 +1,390 @@
+package differ
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+// walker applies one target: it walks the source and the image side by side.
+// A directory is worked on by one goroutine; others may work below it.
+type walker struct {
+	Options
+	changes *Changes
+	target  *Target
+	ignore  *ignore
+	tokens  chan struct{}
+
+	files, bytes atomic.Int64
+
+	mu       sync.Mutex
+	warnings []string
+	members  []member   // of hard-link groups
+	links    []overLink // directories of the source that stand where the image has links
+}
+
+// visit is a directory of the source and the place in the image where it goes.
+type visit struct {
+	src     tree.Dir
+	entries []tree.Entry
+	at      place
+	// path is the place's in the image, rel the directory's in the source.
+	path, rel string
+	// excluded is set in a directory that matched an exclude pattern, but may
+	// hold files that do not.
+	excluded bool
+	match    matchInfo
+}
+
+// pair is one name of the source, with what the base has there, what the image
+// shows so far, and what it must show.
+type pair struct {
+	src, base *tree.Entry
+	want      tree.Entry
+	reason    Reason
+}
+
+// spawn runs fn in a goroutine of its own if there is one to spare, else at once.
+func (w *walker) spawn(g *gather, fn func() error) {
+	select {
+	case w.tokens <- struct{}{}:
+		g.wg.Add(1)
+		go func() {
+			defer g.wg.Done()
+			defer func() { <-w.tokens }()
+			g.set(fn())
+		}()
+	default:
+		g.set(fn())
+	}
+}
+
+// gather waits for goroutines and keeps their first error.
+type gather struct {
+	wg  sync.WaitGroup
+	mu  sync.Mutex
+	err error
+}
+
+func (g *gather) set(err error) {
+	if err != nil {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.err == nil {
+			g.err = err
+		}
+	}
+}
+
+func (g *gather) wait() error {
+	g.wg.Wait()
+	return g.err
+}
+
+// dir applies the target to one directory and all below it.
+func (w *walker) dir(ctx context.Context, v visit) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	base, err := v.at.baseEntries(ctx)
+	if err != nil {
+		return fmt.Errorf("read /%s in the base: %w", v.path, err)
+	}
+	var files, dirs []*pair
+	var below []visit
+	for i := range v.entries {
+		src := &v.entries[i]
+		skip, sub, err := w.admit(v, src)
+		if err != nil {
+			return err
+		}
+		if skip {
+			continue
+		}
+		b := find(base, src.Name)
+		p := &pair{src: src, base: b, want: w.target.desired(*src, v.at.current(src.Name, b))}
+		if src.IsDir() {
+			dirs, below = append(dirs, p), append(below, sub)
+		} else {
+			files = append(files, p)
+		}
+	}
+	w.Count(int64(len(v.entries)), 0)
+	w.files.Add(int64(len(v.entries)))
+	if err := w.compare(ctx, v, files); err != nil {
+		return err
+	}
+	for _, p := range files {
+		w.put(v, p)
+	}
+	if w.target.Op == Sync {
+		if err := w.removeOthers(ctx, v, base); err != nil {
+			return err
+		}
+	}
+	return w.subdirs(ctx, v, dirs, below)
+}
+
+// admit decides whether a name of the source takes part; sub is how to go on
+// below it if it is a directory.
+func (w *walker) admit(v visit, e *tree.Entry) (skip bool, sub visit, err error) {
+	rel := joinPath(v.rel, e.Name)
+	excluded, match, err := w.ignore.match(rel, v.match)
+	if err != nil {
+		return false, visit{}, err
+	}
+	sub = visit{path: joinPath(v.path, e.Name), rel: rel, excluded: excluded, match: match}
+	if excluded && (!e.IsDir() || !w.ignore.mayInclude()) {
+		return true, sub, nil
+	}
+	if e.Type() == unix.S_IFSOCK {
+		w.warn("%s: left out, since a layer cannot hold a socket", quote(rel))
+		return true, sub, nil
+	}
+	if e.Type() == unix.S_IFCHR && e.Rdev == 0 {
+		return false, sub, fmt.Errorf("%s is a character device 0:0, which overlay file systems take for a deletion; exclude it", quote(rel))
+	}
+	if e.UID == noID || e.GID == noID {
+		return false, sub, fmt.Errorf("%s: owner %d:%d cannot be stored, since 4294967295 means no owner; use chown=", quote(rel), e.UID, e.GID)
+	}
+	return false, sub, w.checkName(e.Name, rel)
+}
+
+const noID = 1<<32 - 1
+
+// checkName refuses names that layers give another meaning (image-spec,
+// layer.md, "Whiteouts").
+func (w *walker) checkName(name, rel string) error {
+	if strings.HasPrefix(name, ".wh.") {
+		return fmt.Errorf("%s: layers use names that start with .wh. for deletions; rename or exclude it", quote(rel))
+	}
+	return nil
+}
+
+// put makes the place show a file that is no directory.
+func (w *walker) put(v visit, p *pair) {
+	if p.src.Inode != (tree.Inode{}) || p.base != nil && p.base.Inode != (tree.Inode{}) {
+		w.addMember(v, p)
+	}
+	if p.reason == "" {
+		delete(v.at.node.kids, p.want.Name)
+		return
+	}
+	v.at.node.setKid(p.want.Name, p.node(v.src))
+}
+
+func (p *pair) node(src tree.Dir) *node {
+	return &node{state: set, reason: p.reason, base: p.base, entry: p.want, src: src, srcName: p.src.Name}
+}
+
+// removeOthers deletes what the image shows in the place and the source lacks.
+func (w *walker) removeOthers(ctx context.Context, v visit, base []tree.Entry) error {
+	for i := range base {
+		if find(v.entries, base[i].Name) == nil && v.at.current(base[i].Name, &base[i]) != nil {
+			if err := w.removeOther(ctx, v, base[i].Name, &base[i]); err != nil {
+				return err
+			}
+		}
+	}
+	var added []string
+	for name, kid := range v.at.node.kids {
+		if kid.base == nil && find(v.entries, name) == nil {
+			added = append(added, name)
+		}
+	}
+	for _, name := range added {
+		if err := w.removeOther(ctx, v, name, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeOther deletes one name, except for what the patterns exclude below it.
+func (w *walker) removeOther(ctx context.Context, v visit, name string, base *tree.Entry) error {
+	rel := joinPath(v.rel, name)
+	excluded, match, err := w.ignore.match(rel, v.match)
+	if err != nil {
+		return err
+	}
+	cur := v.at.current(name, base)
+	if excluded && (!cur.IsDir() || !w.ignore.mayInclude()) {
+		return nil
+	}
+	if cur.IsDir() && !w.ignore.none() {
+		return w.removeBelow(ctx, v, name, base, match, excluded)
+	}
+	v.at.remove(name, base, ReasonAbsent)
+	return nil
+}
+
+// removeBelow deletes a directory that the source lacks, and keeps it if
+// anything in it is excluded.
+func (w *walker) removeBelow(ctx context.Context, v visit, name string, base *tree.Entry, match matchInfo, excluded bool) error {
+	had := v.at.node.kids[name]
+	at, err := v.at.step(name, base)
+	if err != nil {
+		return err
+	}
+	entries, err := at.baseEntries(ctx)
+	if err != nil {
+		return err
+	}
+	sub := visit{at: at, path: joinPath(v.path, name), rel: joinPath(v.rel, name), match: match, excluded: excluded}
+	if err := w.removeOthers(ctx, sub, entries); err != nil {
+		return err
+	}
+	if excluded || !hollow(at.node, entries) {
+		if had == nil && empty(at.node) && at.node.state == inherit {
+			delete(v.at.node.kids, name)
+		}
+		return nil
+	}
+	v.at.remove(name, base, ReasonAbsent)
+	return nil
+}
+
+// hollow reports whether a directory shows nothing any more.
+func hollow(n *node, base []tree.Entry) bool {
+	for i := range base {
+		if kid := n.kids[base[i].Name]; kid == nil || kid.current() != nil {
+			return false
+		}
+	}
+	for _, kid := range n.kids {
+		if kid.current() != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// subdirs goes on below the directories of the source.
+func (w *walker) subdirs(ctx context.Context, v visit, dirs []*pair, below []visit) error {
+	var g gather
+	for i, p := range dirs {
+		sub, ok, err := w.descend(ctx, v, p, below[i])
+		if err != nil {
+			g.set(err)
+			break
+		}
+		if ok {
+			w.spawn(&g, func() error { return w.dir(ctx, sub) })
+		}
+	}
+	if err := g.wait(); err != nil {
+		return err
+	}
+	for i, p := range dirs {
+		kid := v.at.node.kids[p.want.Name]
+		if kid == nil || len(kid.kids) > 0 {
+			continue
+		}
+		if below[i].excluded && kid.state == set && kid.base == nil || kid.state == inherit {
+			delete(v.at.node.kids, p.want.Name)
+		}
+	}
+	return nil
+}
+
+// descend makes the place show a directory of the source, and says how to
+// visit it; not ok: there is nothing more to do, or not now.
+func (w *walker) descend(ctx context.Context, v visit, p *pair, sub visit) (visit, bool, error) {
+	name := p.src.Name
+	var err error
+	if sub.src, err = v.src.Sub(name); err != nil {
+		return sub, false, err
+	}
+	sub.entries, err = sub.src.Entries(ctx)
+	if errors.Is(err, tree.ErrMountPoint) {
+		w.warn("%s: left out, since it is a mount point; give it a target of its own", quote(sub.rel))
+		return sub, false, nil
+	}
+	if err != nil {
+		return sub, false, err
+	}
+	cur := v.at.current(name, p.base)
+	if cur != nil && cur.IsSymlink() {
+		w.mu.Lock()
+		w.links = append(w.links, overLink{v: v, p: p, sub: sub})
+		w.mu.Unlock()
+		return sub, false, nil
+	}
+	if sub.excluded && cur != nil && cur.IsDir() {
+		sub.at, err = v.at.step(name, p.base)
+		return sub, err == nil, err
+	}
+	sub.at, err = v.at.makeDir(ctx, name, p.base, p.want)
+	return sub, err == nil, err
+}
+
+// overLink is a directory of the source where the image shows a symbolic link.
+type overLink struct {
+	v   visit
+	p   *pair
+	sub visit
+}
+
+// overLinks handles those directories once the walk is over, since a link may
+// lead anywhere in the image.
+func (w *walker) overLinks(ctx context.Context) error {
+	for len(w.links) > 0 {
+		slices.SortFunc(w.links, func(a, b overLink) int { return strings.Compare(a.sub.path, b.sub.path) })
+		links := w.links
+		w.links = nil
+		for _, l := range links {
+			if err := w.overLink(ctx, l); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *walker) overLink(ctx context.Context, l overLink) error {
+	real, err := w.changes.resolve(ctx, "/"+l.sub.path, true)
+	if err != nil {
+		return err
+	}
+	cur, err := w.changes.show(ctx, real)
+	if err != nil {
+		return err
+	}
+	sub := l.sub
+	switch policy := w.target.dirLinks(); {
+	case cur == nil || !cur.IsDir() || policy == ReplaceDirLinks:
+		sub.at, err = l.v.at.makeDir(ctx, l.p.want.Name, l.p.base, l.p.want)
+	case policy == FollowDirLinks:
+		sub.path = strings.Join(real, "/")
+		sub.at, err = w.changes.open(ctx, real, l.p.want.Meta)
+	default:
+		return fmt.Errorf("/%s is a symbolic link to a directory in the image (/%s) and a directory in the source; "+
+			"dirlinks=follow keeps the link, dirlinks=replace puts the directory in its place", sub.path, strings.Join(real, "/"))
+	}
+	if err != nil {
+		return err
+	}
+	return w.dir(ctx, sub)
+}
+
+func (w *walker) warn(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.warnings = append(w.warnings, w.target.Name+": "+fmt.Sprintf(format, args...))
+}
+
+func (w *walker) sortedWarnings() []string {
+	slices.Sort(w.warnings)
+	return w.warnings
+}
+
+// quote makes a name safe to print.
+func quote(s string) string { return fmt.Sprintf("%q", s) }
