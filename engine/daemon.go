@@ -1,0 +1,129 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/plugins"
+)
+
+// probeTimeout is how long a socket may take to answer as containerd does. One
+// that nobody listens on is refused at once, without waiting that long.
+const probeTimeout = time.Second
+
+// unreachableError is a socket on which no containerd could be reached, as
+// opposed to one that answers and lacks something.
+type unreachableError struct {
+	// why is the state of the socket, advice what to do about it.
+	why, advice string
+	err         error
+}
+
+func (e *unreachableError) Error() string {
+	return fmt.Sprintf("open containerd: %s: %v; %s", e.why, e.err, e.advice)
+}
+
+func (e *unreachableError) Unwrap() error { return e.err }
+
+// unreachable reports why no containerd could be reached, if that is what err says.
+func unreachable(err error) (why string, ok bool) {
+	if u, ok := errors.AsType[*unreachableError](err); ok {
+		return u.why, true
+	}
+	return "", false
+}
+
+func openDaemon(ctx context.Context, o Options) (_ *Engine, err error) {
+	if err := dial(ctx, o.Address); err != nil {
+		return nil, err
+	}
+	c, err := client.New(o.Address, client.WithDefaultNamespace(o.Namespace))
+	if err != nil {
+		return nil, fmt.Errorf("open containerd at %s: %w", o.Address, err)
+	}
+	e := &Engine{
+		Client: c, Mode: Containerd, Root: o.Root, Snapshotter: o.Snapshotter, Namespace: o.Namespace,
+		address: o.Address,
+	}
+	defer func() {
+		if err != nil {
+			_ = e.Close()
+		}
+	}()
+	probe, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	v, err := c.Version(probe)
+	if err != nil {
+		return nil, &unreachableError{
+			why:    "no containerd answers at " + o.Address,
+			advice: "is it running there? Otherwise use --address, or --engine=embedded",
+			err:    err,
+		}
+	}
+	e.version = strings.TrimPrefix(v.Version, "v")
+	if err := checkSnapshotter(e.Context(ctx), c, o.Snapshotter); err != nil {
+		return nil, fmt.Errorf("open containerd at %s: %w", o.Address, err)
+	}
+	return e, nil
+}
+
+// dial tells apart what gRPC's own errors do not: no socket, a dead one, and
+// one that this user may not use.
+func dial(ctx context.Context, address string) error {
+	d := net.Dialer{Timeout: probeTimeout}
+	conn, err := d.DialContext(ctx, "unix", address)
+	if err == nil {
+		return conn.Close()
+	}
+	// The address and "dial unix" would be said twice.
+	cause := err
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		cause = errno
+	}
+	u := &unreachableError{err: cause}
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		u.why = "no permission for the socket " + address
+		u.advice = "run as root (sudo), join the group that owns the socket, or use --engine=embedded"
+	case errors.Is(err, fs.ErrNotExist):
+		u.why = "no containerd at " + address
+		u.advice = "start containerd, name its socket with --address, or use --engine=embedded"
+	default:
+		u.why = "no containerd answers at " + address
+		u.advice = "start containerd, name its socket with --address, or use --engine=embedded"
+	}
+	return u
+}
+
+// checkSnapshotter reports a snapshotter that the daemon has not, or that did
+// not start, with those that can be used instead.
+func checkSnapshotter(ctx context.Context, c *client.Client, name string) error {
+	resp, err := c.IntrospectionService().Plugins(ctx, "type=="+plugins.SnapshotPlugin.String())
+	if err != nil {
+		return fmt.Errorf("list snapshotters: %w", err)
+	}
+	var usable []string
+	for _, p := range resp.Plugins {
+		if p.InitErr == nil {
+			usable = append(usable, p.ID)
+		}
+	}
+	if slices.Contains(usable, name) {
+		return nil
+	}
+	slices.Sort(usable)
+	for _, p := range resp.Plugins {
+		if p.ID == name {
+			return fmt.Errorf("snapshotter %s is not usable: %s; it has %s", name, p.InitErr.GetMessage(), strings.Join(usable, ", "))
+		}
+	}
+	return fmt.Errorf("no snapshotter %q; it has %s (--snapshotter)", name, strings.Join(usable, ", "))
+}

@@ -1,0 +1,252 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/diff"
+	"github.com/containerd/containerd/v2/core/diff/apply"
+	"github.com/containerd/containerd/v2/core/metadata"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/containerd/containerd/v2/plugins/diff/walking"
+	"github.com/containerd/containerd/v2/plugins/snapshots/native"
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
+	"github.com/containerd/errdefs"
+	bolt "go.etcd.io/bbolt"
+)
+
+// boltTimeout bounds the wait for bolt's own lock, which nobody holds but a
+// program that is not Veneer: ours is taken first.
+const boltTimeout = 5 * time.Second
+
+// stores are containerd's stores in this process. Everything goes through db,
+// so that labels, namespaces and garbage collection hold; the raw stores are
+// kept only to be closed.
+type stores struct {
+	db *metadata.DB
+	// snapshotters by name; a name that could not be opened is in broken.
+	snapshotters map[string]snapshots.Snapshotter
+	broken       map[string]error
+	// closers in the order of opening; closed in reverse.
+	closers []io.Closer
+}
+
+func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
+	if _, ok := snapshotterOpeners()[o.Snapshotter]; !ok {
+		return nil, fmt.Errorf("open embedded engine: no snapshotter %q; it has %s (--snapshotter)", o.Snapshotter, strings.Join(snapshotterNames(), ", "))
+	}
+	if err := makePrivate(o.Root); err != nil {
+		return nil, rootError(o.Root, err)
+	}
+	lock, err := lockRoot(ctx, o.Root, o.Notify)
+	if err != nil {
+		return nil, rootError(o.Root, err)
+	}
+	s := &stores{closers: []io.Closer{lock}}
+	defer func() {
+		if err != nil {
+			_ = s.Close()
+		}
+	}()
+	if err := s.open(ctx, o.Root); err != nil {
+		return nil, rootError(o.Root, err)
+	}
+	if err := s.ensureNamespace(ctx, o.Namespace); err != nil {
+		return nil, rootError(o.Root, err)
+	}
+	c, err := s.client(o.Namespace)
+	if err != nil {
+		return nil, fmt.Errorf("open embedded engine at %s: %w", o.Root, err)
+	}
+	return &Engine{
+		Client: c, Mode: Embedded, Root: o.Root, Snapshotter: o.Snapshotter, Namespace: o.Namespace,
+		stores: s,
+	}, nil
+}
+
+// snapshotterOpeners are the snapshotters that the embedded engine has.
+func snapshotterOpeners() map[string]func(root string) (snapshots.Snapshotter, error) {
+	return map[string]func(string) (snapshots.Snapshotter, error){
+		"overlayfs": func(root string) (snapshots.Snapshotter, error) { return overlay.NewSnapshotter(root) },
+		"native":    native.NewSnapshotter,
+	}
+}
+
+func snapshotterNames() []string {
+	var names []string
+	for name := range snapshotterOpeners() {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// snapshotterRoot is where a snapshotter's trees are.
+func snapshotterRoot(root, name string) string {
+	return filepath.Join(root, "snapshotters", name)
+}
+
+// open opens the stores below root. A snapshotter that this file system cannot
+// carry does not stop the rest: content and images need none.
+func (s *stores) open(ctx context.Context, root string) error {
+	s.snapshotters = map[string]snapshots.Snapshotter{}
+	s.broken = map[string]error{}
+	for name, open := range snapshotterOpeners() {
+		dir := snapshotterRoot(root, name)
+		if err := makePrivate(dir); err != nil {
+			return err
+		}
+		sn, err := open(dir)
+		if err != nil {
+			s.broken[name] = err
+			continue
+		}
+		s.snapshotters[name] = sn
+		s.closers = append(s.closers, sn)
+	}
+	// The store itself syncs a blob and its directory on commit, but not the
+	// directories above, which it makes when they are first needed.
+	if err := makePrivate(filepath.Join(root, "content", "blobs", "sha256")); err != nil {
+		return err
+	}
+	blobs, err := local.NewStore(filepath.Join(root, "content"))
+	if err != nil {
+		return fmt.Errorf("open content store: %w", err)
+	}
+	options := *bolt.DefaultOptions
+	options.Timeout = boltTimeout
+	meta := filepath.Join(root, "meta.db")
+	db, err := bolt.Open(meta, 0o600, &options)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", meta, err)
+	}
+	s.db = metadata.NewDB(db, blobs, s.snapshotters)
+	s.closers = append(s.closers, s.db)
+	if err := s.db.Init(ctx); err != nil {
+		return fmt.Errorf("prepare %s: %w", meta, err)
+	}
+	return syncDir(root)
+}
+
+// ensureNamespace creates the namespace if it is not there.
+func (s *stores) ensureNamespace(ctx context.Context, name string) error {
+	all, err := namespaceStore{s.db}.List(ctx)
+	if err != nil {
+		return fmt.Errorf("list namespaces: %w", err)
+	}
+	if slices.Contains(all, name) {
+		return nil
+	}
+	if err := (namespaceStore{s.db}).Create(ctx, name, nil); err != nil && !errdefs.IsAlreadyExists(err) {
+		return fmt.Errorf("create namespace %s: %w", name, err)
+	}
+	return nil
+}
+
+// client puts the stores behind a containerd client.
+func (s *stores) client(namespace string) (*client.Client, error) {
+	conn, err := refusingConn()
+	if err != nil {
+		return nil, err
+	}
+	blobs := s.db.ContentStore()
+	c, err := client.NewWithConn(conn, client.WithDefaultNamespace(namespace), client.WithServices(
+		client.WithContentStore(blobs),
+		client.WithImageStore(imageStore{metadata.NewImageStore(s.db), s.collect}),
+		client.WithContainerStore(metadata.NewContainerStore(s.db)),
+		client.WithLeasesService(leaseManager{metadata.NewLeaseManager(s.db), s.collect}),
+		client.WithNamespaceService(namespaceStore{s.db}),
+		client.WithSnapshotters(s.db.Snapshotters()),
+		client.WithDiffService(newDiffService(blobs)),
+		client.WithIntrospectionService(introspector{s.broken}),
+	))
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// collect removes what nothing refers to; nothing else does here.
+func (s *stores) collect(ctx context.Context) error {
+	// Half a collection would be harmless, but its second half could be kept
+	// waiting for ever by builds that are always interrupted.
+	if _, err := s.db.GarbageCollect(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("collect garbage: %w", err)
+	}
+	return nil
+}
+
+// Close closes the stores, and gives up the lock last.
+func (s *stores) Close() error {
+	var errs []error
+	for _, c := range slices.Backward(s.closers) {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// diffService is the pair that containerd's diff service is made of.
+type diffService struct {
+	diff.Comparer
+	diff.Applier
+}
+
+func newDiffService(blobs content.Store) diffService {
+	return diffService{walking.NewWalkingDiff(blobs), apply.NewFileSystemApplier(blobs)}
+}
+
+// namespaceStore runs each call in a transaction of its own; metadata's works
+// within one that it is given.
+type namespaceStore struct{ db *metadata.DB }
+
+func (s namespaceStore) view(fn func(namespaces.Store) error) error {
+	return s.db.View(func(tx *bolt.Tx) error { return fn(metadata.NewNamespaceStore(tx)) })
+}
+
+func (s namespaceStore) update(fn func(namespaces.Store) error) error {
+	return s.db.Update(func(tx *bolt.Tx) error { return fn(metadata.NewNamespaceStore(tx)) })
+}
+
+// Create implements namespaces.Store.
+func (s namespaceStore) Create(ctx context.Context, name string, labels map[string]string) error {
+	return s.update(func(ns namespaces.Store) error { return ns.Create(ctx, name, labels) })
+}
+
+// Labels implements namespaces.Store.
+func (s namespaceStore) Labels(ctx context.Context, name string) (labels map[string]string, err error) {
+	err = s.view(func(ns namespaces.Store) error {
+		labels, err = ns.Labels(ctx, name)
+		return err
+	})
+	return labels, err
+}
+
+// SetLabel implements namespaces.Store.
+func (s namespaceStore) SetLabel(ctx context.Context, name, key, value string) error {
+	return s.update(func(ns namespaces.Store) error { return ns.SetLabel(ctx, name, key, value) })
+}
+
+// List implements namespaces.Store.
+func (s namespaceStore) List(ctx context.Context) (names []string, err error) {
+	err = s.view(func(ns namespaces.Store) error {
+		names, err = ns.List(ctx)
+		return err
+	})
+	return names, err
+}
+
+// Delete implements namespaces.Store.
+func (s namespaceStore) Delete(ctx context.Context, name string, opts ...namespaces.DeleteOpts) error {
+	return s.update(func(ns namespaces.Store) error { return ns.Delete(ctx, name, opts...) })
+}

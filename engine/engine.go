@@ -1,0 +1,206 @@
+// Package engine hands out a containerd client: over a daemon's socket, or
+// over the same stores opened in this process. Code after that point does not
+// know which.
+package engine
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/pkg/identifiers"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+)
+
+// Mode says where content, snapshots and images live.
+type Mode string
+
+// The engines. Auto is only asked for; an open [Engine] is one of the others.
+const (
+	// Auto is the socket where a containerd answers on it, else the embedded engine.
+	Auto Mode = "auto"
+	// Containerd is a daemon behind a socket.
+	Containerd Mode = "containerd"
+	// Embedded is containerd's stores, opened in this process.
+	Embedded Mode = "embedded"
+)
+
+// What is used where [Options] leave it open.
+const (
+	DefaultAddress     = "/run/containerd/containerd.sock"
+	DefaultNamespace   = "default"
+	DefaultSnapshotter = "overlayfs"
+)
+
+// Options choose an engine. The zero value is the automatic choice.
+type Options struct {
+	// Mode is the engine wanted; empty: [Auto].
+	Mode Mode
+	// Address is the daemon's socket, with or without "unix://"; empty: [DefaultAddress].
+	Address string
+	// Namespace is containerd's; empty: [DefaultNamespace].
+	Namespace string
+	// Snapshotter is checked to exist; empty: [DefaultSnapshotter]. The
+	// embedded engine has overlayfs and native.
+	Snapshotter string
+	// Root is the embedded engine's directory and that of Veneer's caches;
+	// empty: [DefaultRoot]. It is created only by the embedded engine.
+	Root string
+	// Notify is told, in one line each, which engine [Auto] chose and why, and
+	// that another process is waited for; nil: nobody is.
+	Notify func(string)
+}
+
+// Engine is an open engine. It is safe for concurrent use; the owner closes it.
+type Engine struct {
+	// Client is never nil. What a daemon has and the embedded engine has not
+	// (tasks, events, transfer) answers there with errdefs.ErrNotImplemented.
+	Client *client.Client
+	// Mode is Containerd or Embedded.
+	Mode Mode
+	// Root is absolute, but may not exist in mode Containerd.
+	Root        string
+	Snapshotter string
+	Namespace   string
+
+	// address and version are the daemon's, stores are the embedded engine's.
+	address string
+	version string
+	stores  *stores
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open opens the engine that the options ask for. Two processes on one root of
+// the embedded engine wait for each other, until ctx is done.
+//
+// Errors are one line and say what to do.
+func Open(ctx context.Context, o Options) (*Engine, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	switch o.Mode {
+	case Embedded:
+		return openEmbedded(ctx, o)
+	case Containerd:
+		return openDaemon(ctx, o)
+	case Auto:
+		return openAuto(ctx, o)
+	}
+	return nil, fmt.Errorf("open engine %q: unknown; use %s, %s or %s", o.Mode, Auto, Containerd, Embedded)
+}
+
+// openAuto takes the daemon unless none can be reached; one that answers and
+// lacks what was asked for is an error, since images would land elsewhere.
+func openAuto(ctx context.Context, o Options) (*Engine, error) {
+	e, err := openDaemon(ctx, o)
+	if err == nil {
+		o.Notify("using " + e.String())
+		return e, nil
+	}
+	why, ok := unreachable(err)
+	if !ok || ctx.Err() != nil {
+		return nil, err
+	}
+	if e, err = openEmbedded(ctx, o); err != nil {
+		return nil, err
+	}
+	o.Notify(fmt.Sprintf("using the %s: %s", e, why))
+	return e, nil
+}
+
+// withDefaults fills what was left open, makes paths absolute, and checks names.
+func (o Options) withDefaults() (Options, error) {
+	if o.Mode == "" {
+		o.Mode = Auto
+	}
+	if o.Address == "" {
+		o.Address = DefaultAddress
+	}
+	if o.Namespace == "" {
+		o.Namespace = DefaultNamespace
+	}
+	if o.Snapshotter == "" {
+		o.Snapshotter = DefaultSnapshotter
+	}
+	if o.Notify == nil {
+		o.Notify = func(string) {}
+	}
+	if err := identifiers.Validate(o.Namespace); err != nil {
+		return o, fmt.Errorf("use namespace %q: %w", o.Namespace, err)
+	}
+	if o.Root == "" {
+		o.Root = DefaultRoot()
+	}
+	if o.Root == "" {
+		return o, fmt.Errorf("find a directory for veneer's data: neither XDG_DATA_HOME nor HOME is set; choose one with --root")
+	}
+	var err error
+	// gRPC takes the first element of a relative path for a host name, and
+	// overlayfs takes relative paths as they are, wherever the process is then.
+	if o.Address, err = filepath.Abs(strings.TrimPrefix(o.Address, "unix://")); err != nil {
+		return o, fmt.Errorf("make socket path absolute: %w", err)
+	}
+	if o.Root, err = filepath.Abs(o.Root); err != nil {
+		return o, fmt.Errorf("make root path absolute: %w", err)
+	}
+	return o, nil
+}
+
+// Context adds the engine's namespace to ctx. Every call on the Client needs
+// it: its own default namespace reaches a daemon, but not the embedded stores.
+func (e *Engine) Context(ctx context.Context) context.Context {
+	return namespaces.WithNamespace(ctx, e.Namespace)
+}
+
+// CollectGarbage removes what no image, lease or label refers to, in all
+// namespaces, and returns when that is done.
+func (e *Engine) CollectGarbage(ctx context.Context) error {
+	ctx = e.Context(ctx)
+	if e.stores != nil {
+		return e.stores.collect(ctx)
+	}
+	// A daemon has no call for it, but collects before it answers this one.
+	manager := e.Client.LeasesService()
+	lease, err := manager.Create(ctx, leases.WithRandomID())
+	if err != nil {
+		return fmt.Errorf("collect garbage: create lease: %w", err)
+	}
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	if err := manager.Delete(ctx, lease, leases.SynchronousDelete); err != nil {
+		return fmt.Errorf("collect garbage: %w", err)
+	}
+	return nil
+}
+
+// String names the engine for people.
+func (e *Engine) String() string {
+	if e.Mode == Embedded {
+		return fmt.Sprintf("embedded engine at %s, %s", e.Root, e.Snapshotter)
+	}
+	return fmt.Sprintf("containerd %s at %s, %s, namespace %s", e.version, e.address, e.Snapshotter, e.Namespace)
+}
+
+// Close closes the client and, embedded, the stores. Calls after the first
+// return what the first one returned.
+func (e *Engine) Close() error {
+	e.closeOnce.Do(func() {
+		err := e.Client.Close()
+		if e.stores != nil {
+			if serr := e.stores.Close(); serr != nil {
+				err = serr
+			}
+		}
+		if err != nil {
+			e.closeErr = fmt.Errorf("close %s: %w", e, err)
+		}
+	})
+	return e.closeErr
+}

@@ -1,0 +1,95 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/containerd/log"
+)
+
+// cleanupTimeout bounds what is done after the context that asked for it ended.
+const cleanupTimeout = 30 * time.Second
+
+// cleanup returns a context that outlives ctx's cancellation, for undoing things.
+func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+}
+
+// DefaultRoot is /var/lib/veneer for root, else $XDG_DATA_HOME/veneer, else
+// ~/.local/share/veneer; empty if there is no home directory either.
+func DefaultRoot() string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/veneer"
+	}
+	// The XDG specification has relative paths ignored.
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "veneer")
+	}
+	if home := os.Getenv("HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".local", "share", "veneer")
+	}
+	return ""
+}
+
+// QuietContainerd sets the level below which containerd's libraries, which log
+// to standard error on their own, say nothing: "debug", "info", "warn",
+// "error", "fatal". It holds for the whole process.
+func QuietContainerd(level string) error {
+	if err := log.SetLevel(level); err != nil {
+		return fmt.Errorf("set containerd's log level: %w", err)
+	}
+	return nil
+}
+
+// makePrivate creates a directory, and those above it, for its owner only,
+// durably. A directory that is there keeps its mode.
+func makePrivate(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if err := makePrivate(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(parent)
+}
+
+// syncDir makes the names in a directory survive a power failure.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		// A parent that may be passed through but not read cannot be synced.
+		if errors.Is(err, fs.ErrPermission) {
+			return nil
+		}
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		_ = f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+// rootError says what to do about an error in the embedded engine's directory.
+func rootError(root string, err error) error {
+	what := "open embedded engine at " + root
+	switch {
+	case errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%s: %w; choose a directory you may write to with --root, or run as its owner", what, err)
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%s: %w; free space there, or choose another directory with --root", what, err)
+	case errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("%s: %w; choose a directory with --root", what, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}

@@ -1,0 +1,142 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
+	apitypes "github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/pkg/filters"
+	"github.com/containerd/containerd/v2/plugins"
+	"github.com/containerd/errdefs"
+	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	grpcstatus "google.golang.org/grpc/status"
+)
+
+// refusingConn is a connection that leads nowhere and answers every call with
+// Unimplemented. A client without a connection panics on the services that the
+// embedded engine does not have.
+func refusingConn() (*grpc.ClientConn, error) {
+	refuse := func(method string) error {
+		return grpcstatus.Errorf(codes.Unimplemented, "the embedded engine has no %s; it needs a containerd (--engine=containerd)", method)
+	}
+	conn, err := grpc.NewClient("passthrough:///embedded",
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithUnaryInterceptor(func(_ context.Context, method string, _, _ any, _ *grpc.ClientConn, _ grpc.UnaryInvoker, _ ...grpc.CallOption) error {
+			return refuse(method)
+		}),
+		grpc.WithStreamInterceptor(func(_ context.Context, _ *grpc.StreamDesc, _ *grpc.ClientConn, method string, _ grpc.Streamer, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+			return nil, refuse(method)
+		}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("make client connection: %w", err)
+	}
+	return conn, nil
+}
+
+// leaseManager collects garbage on synchronous deletion, as a daemon does;
+// metadata's own ignores the option.
+type leaseManager struct {
+	leases.Manager
+	collect func(context.Context) error
+}
+
+// Delete implements leases.Manager.
+func (m leaseManager) Delete(ctx context.Context, lease leases.Lease, opts ...leases.DeleteOpt) error {
+	var o leases.DeleteOptions
+	for _, opt := range opts {
+		if err := opt(ctx, &o); err != nil {
+			return err
+		}
+	}
+	if err := m.Manager.Delete(ctx, lease, opts...); err != nil {
+		return err
+	}
+	if o.Synchronous {
+		return m.collect(ctx)
+	}
+	return nil
+}
+
+// imageStore does the same for images.
+type imageStore struct {
+	images.Store
+	collect func(context.Context) error
+}
+
+// Delete implements images.Store.
+func (s imageStore) Delete(ctx context.Context, name string, opts ...images.DeleteOpt) error {
+	var o images.DeleteOptions
+	for _, opt := range opts {
+		if err := opt(ctx, &o); err != nil {
+			return err
+		}
+	}
+	if err := s.Store.Delete(ctx, name, opts...); err != nil {
+		return err
+	}
+	if o.Synchronous {
+		return s.collect(ctx)
+	}
+	return nil
+}
+
+// introspector tells which snapshotters there are, which is what the client
+// itself asks for.
+type introspector struct {
+	// broken has the snapshotters that could not be opened.
+	broken map[string]error
+}
+
+// Plugins implements introspection.Service.
+func (i introspector) Plugins(_ context.Context, exprs ...string) (*introspectionapi.PluginsResponse, error) {
+	filter, err := filters.ParseAll(exprs...)
+	if err != nil {
+		return nil, fmt.Errorf("parse plugin filters: %w: %w", err, errdefs.ErrInvalidArgument)
+	}
+	resp := &introspectionapi.PluginsResponse{}
+	for _, name := range snapshotterNames() {
+		p := &introspectionapi.Plugin{
+			Type:      plugins.SnapshotPlugin.String(),
+			ID:        name,
+			Platforms: []*apitypes.Platform{{OS: runtime.GOOS, Architecture: runtime.GOARCH}},
+		}
+		if err := i.broken[name]; err != nil {
+			p.InitErr = &status.Status{Code: int32(codes.Unknown), Message: err.Error()}
+		}
+		if filter.Match(filters.AdapterFunc(func(path []string) (string, bool) { return pluginField(p, path) })) {
+			resp.Plugins = append(resp.Plugins, p)
+		}
+	}
+	return resp, nil
+}
+
+func pluginField(p *introspectionapi.Plugin, path []string) (string, bool) {
+	if len(path) != 1 {
+		return "", false
+	}
+	switch path[0] {
+	case "type":
+		return p.Type, true
+	case "id":
+		return p.ID, true
+	}
+	return "", false
+}
+
+// Server implements introspection.Service; there is none.
+func (introspector) Server(context.Context) (*introspectionapi.ServerResponse, error) {
+	return nil, fmt.Errorf("the embedded engine has no server: %w", errdefs.ErrNotImplemented)
+}
+
+// PluginInfo implements introspection.Service.
+func (introspector) PluginInfo(_ context.Context, typ, id string, _ any) (*introspectionapi.PluginInfoResponse, error) {
+	return nil, fmt.Errorf("the embedded engine has no details of %s.%s: %w", typ, id, errdefs.ErrNotImplemented)
+}
