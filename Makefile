@@ -1,0 +1,98 @@
+# Veneer: build, prove, install. `make help` lists the targets.
+#
+# Needs Go and make alone for build, demo and test-unit. The end-to-end tests build the daemons they talk to from
+# their own modules (tools/), once, into .cache/tools; see CONTRIBUTING notes in test/harness/doc.go.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -o pipefail -ec
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+
+GO      ?= go
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# What ships, and what is built to test it: no path of this machine in any of them.
+export GOFLAGS ?= -trimpath
+
+# The race detector needs a C compiler. Where there is none the tests run without it, and say so; under VENEER_REQUIRE
+# its absence is an error.
+CC_FOUND := $(shell command -v $$($(GO) env CC) 2>/dev/null)
+RACE     := $(if $(CC_FOUND),-race)
+
+include tools/tools.mk
+
+##@ Build
+
+.PHONY: build
+build: ## Build bin/veneer, static (the default)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/veneer ./cmd/veneer
+
+.PHONY: install
+install: build ## Install to $(PREFIX)/bin
+	install -D -m 0755 bin/veneer '$(DESTDIR)$(PREFIX)/bin/veneer'
+
+.PHONY: demo
+demo: build ## Show the whole path on real files: no daemon, no root where the kernel allows it
+	scripts/demo.sh
+
+.PHONY: docs
+docs: ## Generate the command reference in docs/ from the code
+	$(GO) run ./cmd/veneer gen-docs docs/
+
+##@ Test
+
+.PHONY: test
+test: test-unit test-e2e ## Everything: test-unit, then test-e2e
+
+# The packages with no daemon in them, and the in-process parts of test/.
+UNIT := $(GO) list ./... | grep -v '/test/'
+
+.PHONY: test-unit
+test-unit: race-note ## Unit tests and fuzz seeds, with the race detector
+	$(GO) test $(RACE) -timeout 10m $$($(UNIT))
+
+.PHONY: test-e2e
+test-e2e: build tools oracles race-note ## End to end, against private daemons and a real registry (wants root)
+	@[ "$$(id -u)" = 0 ] || echo "SKIP: not root: tests that need a daemon, a mount or another user are skipped"
+	$(GO) test $(RACE) -count=1 -timeout 25m -p 1 ./test/...
+
+.PHONY: race-note
+race-note:
+	@[ -n '$(RACE)' ] || { echo 'NOTE: no C compiler: running without the race detector' >&2; [ -z "$$VENEER_REQUIRE" ]; }
+
+##@ Check
+
+.PHONY: lint
+lint: $(LINTERS) ## golangci-lint, strict (.golangci.yml)
+	$(LINT) run ./...
+
+.PHONY: fmt
+fmt: $(LINTERS) ## Format in place: gofumpt and import order
+	$(LINT) fmt ./...
+
+.PHONY: check-docs
+check-docs: docs ## Fail if docs/ is not what the code says
+	git diff --exit-code -- docs/
+	@new=$$(git ls-files --others --exclude-standard -- docs/); [ -z "$$new" ] || { echo "not committed: $$new" >&2; exit 1; }
+
+.PHONY: validate-reproducible
+validate-reproducible: ## Build the program twice, from two places, and compare
+	scripts/validate-reproducible.sh '$(LDFLAGS)'
+
+##@ Other
+
+.PHONY: clean
+clean: ## Remove what was built (.cache/, with the test daemons, stays; clean-all removes it too)
+	rm -rf bin dist
+
+.PHONY: clean-all
+clean-all: clean ## clean, and .cache/
+	rm -rf .cache
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

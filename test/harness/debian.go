@@ -1,0 +1,137 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// DebianName is the name that the archive of [DebianImage] carries.
+	DebianName = "docker.io/library/debian:12"
+
+	debianSuite   = "bookworm"
+	debianVariant = "essential"
+	// debianEpoch is the newest mtime in the root file system (SOURCE_DATE_EPOCH of mmdebstrap).
+	debianEpoch = "1700000000"
+)
+
+// DebianRootfs returns the path of an uncompressed tar of a Debian 12 root file system of essential packages: 130 MB,
+// 6,000 entries, merged /usr, device nodes, setuid programs, hard links. It is made once, from the package sources
+// that this machine is configured with, and must not be changed.
+func DebianRootfs(t testing.TB) string {
+	t.Helper()
+	path, err := debianRootfs(t.Context())
+	Check(t, err)
+	return path
+}
+
+// DebianImage returns the path of an OCI archive that holds [DebianRootfs] as one gzip layer, under [DebianName]. It is
+// made once and must not be changed.
+func DebianImage(t testing.TB) string {
+	t.Helper()
+	path, err := Debian(t.Context())
+	Check(t, err)
+	return path
+}
+
+// Debian is [DebianImage] for those who have no testing.T.
+func Debian(ctx context.Context) (string, error) {
+	rootfs, err := debianRootfs(ctx)
+	if err != nil {
+		return "", err
+	}
+	return cached(strings.TrimSuffix(filepath.Base(rootfs), ".tar")+".oci.tar", func(path string) error {
+		return WriteImage(path, Image{
+			Name:   DebianName,
+			Layers: []string{rootfs},
+			Config: ocispec.ImageConfig{
+				Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+				Cmd: []string{"bash"},
+			},
+		})
+	})
+}
+
+func debianRootfs(ctx context.Context) (string, error) {
+	return cached(debianSuite+"-"+debianVariant+".tar", func(path string) error {
+		return bootstrap(ctx, path)
+	})
+}
+
+// bootstrap runs mmdebstrap with the machine's own sources of the suite. What it takes from this machine (resolv.conf,
+// hostname, sources) is removed again, so the result is the same on every machine with the same packages.
+func bootstrap(ctx context.Context, path string) error {
+	mmdebstrap, err := installed("mmdebstrap", "mmdebstrap")
+	if err != nil {
+		return err
+	}
+	if err := requireRoot(); err != nil {
+		return err
+	}
+	sources, err := aptSources(ctx)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, mmdebstrap, "--quiet", "--mode=root", "--format=tar", "--variant="+debianVariant,
+		`--customize-hook=rm -f "$1/etc/resolv.conf" "$1/etc/hostname" "$1/etc/apt/sources.list"`,
+		debianSuite, path, "-")
+	cmd.Stdin = strings.NewReader(sources)
+	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+debianEpoch, "LC_ALL=C.UTF-8")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("bootstrap debian %s: %w\n%s", debianSuite, err, out)
+	}
+	return nil
+}
+
+// aptSources returns the lines of sources.list that reach the suite, as apt on this machine knows them.
+func aptSources(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "deb $(REPO_URI) $(RELEASE) $(COMPONENT)",
+		"Created-By: Packages", "Origin: Debian", "Codename: "+debianSuite).Output()
+	if err != nil {
+		return "", unavailable("list apt's sources: %v", err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	slices.Sort(lines)
+	lines = slices.Compact(lines)
+	if lines[0] == "" {
+		return "", unavailable("apt has no package lists of debian %s (run `apt-get update`)", debianSuite)
+	}
+	return strings.Join(lines, "\n") + "\n", nil
+}
+
+// cached returns the path of a file below .cache/rootfs, which build makes if it is not there. Processes that want the
+// same file wait for each other; one that is killed leaves nothing that another would take for the file.
+func cached(name string, build func(path string) error) (_ string, err error) {
+	dir, err := cacheDir("rootfs")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, name)
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return "", fmt.Errorf("lock %s: %w", path, err)
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return "", fmt.Errorf("lock %s: %w", path, err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	// The name keeps its ending: mmdebstrap goes by it.
+	temp := filepath.Join(dir, "new-"+name)
+	if err := build(temp); err != nil {
+		return "", errors.Join(err, os.RemoveAll(temp))
+	}
+	return path, os.Rename(temp, path)
+}

@@ -1,0 +1,66 @@
+# The programs that tests and checks run, each built once from its own Go module into .cache/tools/NAME-VERSION/bin.
+#
+# A small module each, because `go install PKG@VERSION` refuses modules with exclude directives (containerd), and because
+# their dependencies have no place in Veneer's go.mod. The version is read from that go.mod, so a bump there is a new
+# folder here. A containerd and its shim are one set: a shim of another version breaks `run`.
+
+CACHE ?= $(CURDIR)/.cache
+TOOLS := $(CACHE)/tools
+
+# tool_version(module folder, module path): the version its go.mod requires, without the v.
+tool_version = $(shell awk '$$1 == "$(2)" {sub(/^v/, "", $$2); print $$2; exit}' tools/$(1)/go.mod)
+
+CONTAINERD2_DIR  := $(TOOLS)/containerd-$(call tool_version,containerd-2,github.com/containerd/containerd/v2)/bin
+CONTAINERD1_DIR  := $(TOOLS)/containerd-$(call tool_version,containerd-1.7,github.com/containerd/containerd)/bin
+REGISTRY_DIR     := $(TOOLS)/registry-$(call tool_version,registry,github.com/distribution/distribution/v3)/bin
+CRANE_DIR        := $(TOOLS)/crane-$(call tool_version,crane,github.com/google/go-containerregistry)/bin
+LINT_DIR         := $(TOOLS)/golangci-lint-$(call tool_version,lint,github.com/golangci/golangci-lint/v2)/bin
+ORACLES_DIR      := $(TOOLS)/oracles/bin
+LINT             := $(LINT_DIR)/golangci-lint
+
+CONTAINERD2 := $(CONTAINERD2_DIR)/.built
+CONTAINERD1 := $(CONTAINERD1_DIR)/.built
+REGISTRY    := $(REGISTRY_DIR)/.built
+CRANE       := $(CRANE_DIR)/.built
+LINTERS     := $(LINT_DIR)/.built
+
+# build_tools(module folder): all its tool lines, static, into the folder of the target. The mark comes last, so an
+# interrupted build is done again.
+define build_tools
+	@mkdir -p $(@D)
+	@echo "building $(@D:$(TOOLS)/%/bin=%) (once)"
+	cd tools/$(1) && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w $(2)' -o $(@D)/ tool
+	@touch $@
+endef
+
+$(CONTAINERD2): tools/containerd-2/go.mod tools/containerd-2/go.sum
+	$(call build_tools,containerd-2)
+
+$(CONTAINERD1): tools/containerd-1.7/go.mod tools/containerd-1.7/go.sum
+	$(call build_tools,containerd-1.7)
+
+$(REGISTRY): tools/registry/go.mod tools/registry/go.sum
+	$(call build_tools,registry)
+
+$(CRANE): tools/crane/go.mod tools/crane/go.sum
+	$(call build_tools,crane)
+
+$(LINTERS): tools/lint/go.mod tools/lint/go.sum
+	$(call build_tools,lint)
+
+# The readers that are not ours: small programs over umoci's unpacker and go-containerregistry's validator.
+ORACLE_FILES := $(shell find test/oracle -name '*.go' -o -name 'go.*' 2>/dev/null)
+
+$(ORACLES_DIR)/.built: $(ORACLE_FILES)
+	@mkdir -p $(@D)
+	@echo "building oracles"
+	cd test/oracle && CGO_ENABLED=0 $(GO) build -trimpath -o $(@D)/ ./...
+	@touch $@
+
+.PHONY: tools
+tools: $(CONTAINERD2) $(CONTAINERD1) $(REGISTRY) $(CRANE) ## Build what the end-to-end tests talk to (once)
+
+.PHONY: oracles
+oracles: $(ORACLES_DIR)/.built ## Build the independent readers of test/oracle
+
+.NOTPARALLEL: tools test test-e2e
