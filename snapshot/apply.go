@@ -1,0 +1,82 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/diff"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Layer is one layer of a chain.
+type Layer struct {
+	// Parent is the chain ID of what the layer lies upon; empty: nothing.
+	Parent digest.Digest
+	// ChainID names the committed snapshot; empty: derived from Parent and DiffID.
+	ChainID digest.Digest
+	// DiffID is the digest of the uncompressed tar.
+	DiffID digest.Digest
+	// Blob is the layer as it is stored.
+	Blob ocispec.Descriptor
+	// Labels are the committed snapshot's.
+	Labels map[string]string
+}
+
+// Apply makes the committed snapshot of a layer upon its parent, by the diff
+// service. A nil error promises that the snapshot is there, durably, and that
+// its bytes had the diff ID; if it is there already, nothing is done. Otherwise
+// nothing is left. Concurrent calls for one layer all succeed.
+func Apply(ctx context.Context, c *client.Client, snapshotter string, l Layer) (err error) {
+	sn, err := service(c, snapshotter)
+	if err != nil {
+		return err
+	}
+	ctx, release, err := lease(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	if l.ChainID == "" {
+		l.ChainID = ChainID(l.Parent, l.DiffID)
+	}
+	if ok, err := Exists(ctx, sn, l.ChainID.String()); ok || err != nil {
+		return err
+	}
+	a, err := prepare(ctx, sn, "apply", l.Parent.String())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.remove(ctx)) }()
+	got, err := c.DiffService().Apply(ctx, l.Blob, a.mounts, diff.WithSyncFs(true))
+	if err != nil {
+		return fmt.Errorf("apply layer %s: %w", l.Blob.Digest, err)
+	}
+	if got.Digest != l.DiffID {
+		return fmt.Errorf("apply layer %s: its content is %s, but the config says %s", l.Blob.Digest, got.Digest, l.DiffID)
+	}
+	if err := syncMounts(a.mounts); err != nil {
+		return fmt.Errorf("sync snapshot of layer %s: %w", l.Blob.Digest, err)
+	}
+	return a.commit(ctx, l.ChainID.String(), l.Labels)
+}
+
+// lease makes sure that ctx has a lease, without which the garbage collector
+// may take a snapshot while it is being filled. The caller's is used where
+// there is one, and then release does nothing.
+func lease(ctx context.Context, c *client.Client) (_ context.Context, release func() error, _ error) {
+	ctx, done, err := c.WithLease(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("create lease: %w", err)
+	}
+	return ctx, func() error {
+		ctx, cancel := cleanup(ctx)
+		defer cancel()
+		if err := done(ctx); err != nil {
+			return fmt.Errorf("release lease: %w", err)
+		}
+		return nil
+	}, nil
+}

@@ -1,0 +1,124 @@
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"golang.org/x/sys/unix"
+)
+
+// tempMount is a snapshot's mounts below a private directory.
+type tempMount struct {
+	// dir is the mount point. Its parent is what keeps other users out: the
+	// mount point itself shows the mode of the root file system.
+	dir    string
+	mounts []mount.Mount
+}
+
+// mountTemp mounts, in order; with no mounts the directory is a plain one.
+func mountTemp(mounts []mount.Mount) (_ *tempMount, err error) {
+	mounts, err = mountable(mounts)
+	if err != nil {
+		return nil, err
+	}
+	parent, err := os.MkdirTemp("", "veneer-")
+	if err != nil {
+		return nil, err
+	}
+	m := &tempMount{dir: filepath.Join(parent, "rootfs"), mounts: mounts}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.Close())
+		}
+	}()
+	if err := os.Mkdir(m.dir, 0o755); err != nil {
+		return nil, err
+	}
+	if err := mount.All(mounts, m.dir); err != nil {
+		if errors.Is(err, unix.EPERM) {
+			return nil, fmt.Errorf("mount: %w; this needs root (CAP_SYS_ADMIN)", err)
+		}
+		return nil, fmt.Errorf("mount: %w", err)
+	}
+	return m, nil
+}
+
+// Close unmounts and removes the directories. It never removes anything that
+// is not an empty directory, so that a mount that stayed loses nothing.
+func (m *tempMount) Close() error {
+	// This waits some seconds for a mount that is busy.
+	if err := mount.UnmountMounts(m.mounts, m.dir, 0); err != nil {
+		return fmt.Errorf("unmount %s: %w", m.dir, err)
+	}
+	for _, dir := range []string{m.dir, filepath.Dir(m.dir)} {
+		if err := unix.Rmdir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove directory %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// mountable returns a deep copy of a snapshot's mounts, since containerd's
+// helpers edit options in place, as this process may mount them: nobody is to
+// run or open devices in them. Volatile overlays cannot be mounted twice, and
+// they skip the sync that a commit needs.
+func mountable(mounts []mount.Mount) ([]mount.Mount, error) {
+	mounts = slices.Clone(mount.RemoveVolatileOption(mounts))
+	for i := range mounts {
+		m := &mounts[i]
+		for _, o := range m.Options {
+			if strings.HasPrefix(o, "uidmap") || strings.HasPrefix(o, "gidmap") {
+				return nil, fmt.Errorf("mount with option %q: owners would be shifted; use a snapshotter without id-mapped mounts (--snapshotter)", o)
+			}
+		}
+		m.Options = slices.Clone(m.Options)
+		if !strings.HasPrefix(m.Type, "fuse") {
+			m.Options = append(m.Options, "nosuid", "nodev", "noexec")
+		}
+	}
+	return mounts, nil
+}
+
+// syncMounts makes what the diff service wrote through an active snapshot's
+// mounts durable: daemons before 2.0 do not know that they were asked to, and
+// no snapshotter does it on commit. It does nothing where the directories are
+// not this process's to open.
+func syncMounts(mounts []mount.Mount) error {
+	for _, m := range mounts {
+		dir := m.Source
+		if m.Type == "overlay" {
+			dir = ""
+			for _, o := range m.Options {
+				if upper, ok := strings.CutPrefix(o, "upperdir="); ok {
+					dir = upper
+				}
+			}
+		}
+		if !filepath.IsAbs(dir) {
+			continue
+		}
+		if err := syncFS(dir); err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
+			return err
+		}
+	}
+	return nil
+}
+
+// syncFS writes back the file system that dir is on, and reports what failed.
+func syncFS(dir string) error {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: dir, Err: err}
+	}
+	if err := unix.Syncfs(fd); err != nil {
+		_ = unix.Close(fd)
+		return &fs.PathError{Op: "syncfs", Path: dir, Err: err}
+	}
+	return unix.Close(fd)
+}

@@ -1,0 +1,130 @@
+// Package snapshot keeps an image's file systems in containerd's snapshotters:
+// it unpacks layers, shows a chain of them as a directory, and commits new
+// ones, and leaves nothing behind when any of that fails.
+//
+// Every snapshot that is made on the way has a random key and the label
+// [LabelTemporary]. It is kept alive by the lease in the context alone, so that
+// what a killed process leaves goes with its lease.
+package snapshot
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
+)
+
+// LabelTemporary marks snapshots that end with the operation that made them;
+// the value is what they are for. One that outlives its lease is a leftover.
+const LabelTemporary = "veneer.build/temporary"
+
+// cleanupTimeout bounds what is undone after the context that asked for it ended.
+const cleanupTimeout = 30 * time.Second
+
+// cleanup returns a context that outlives ctx's cancellation, with its
+// namespace and lease.
+func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+}
+
+// ChainID names the snapshot of a layer upon a parent; the parent is empty for
+// the bottom layer (image-spec config.md, "Layer ChainID").
+func ChainID(parent, diffID digest.Digest) digest.Digest {
+	if parent == "" {
+		return diffID
+	}
+	return identity.ChainID([]digest.Digest{parent, diffID})
+}
+
+// Exists reports whether the chain's snapshot is committed.
+func Exists(ctx context.Context, sn snapshots.Snapshotter, chainID string) (bool, error) {
+	info, err := sn.Stat(ctx, chainID)
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for snapshot %s: %w", chainID, err)
+	}
+	if info.Kind != snapshots.KindCommitted {
+		return false, fmt.Errorf("look for snapshot %s: it is %s, not committed", chainID, info.Kind)
+	}
+	return true, nil
+}
+
+// service returns the client's snapshotter. The embedded engine's client has
+// none under a name that it does not know.
+func service(c *client.Client, name string) (snapshots.Snapshotter, error) {
+	sn := c.SnapshotService(name)
+	if sn == nil {
+		return nil, fmt.Errorf("open snapshotter %q: %w", name, errdefs.ErrNotFound)
+	}
+	return sn, nil
+}
+
+// active is a writable snapshot, or a view, that nobody else knows of.
+type active struct {
+	sn     snapshots.Snapshotter
+	key    string
+	mounts []mount.Mount
+}
+
+// prepare makes a writable snapshot on parent (empty: on nothing).
+func prepare(ctx context.Context, sn snapshots.Snapshotter, purpose, parent string) (*active, error) {
+	return create(ctx, sn, purpose, parent, sn.Prepare)
+}
+
+// view makes a read-only one.
+func view(ctx context.Context, sn snapshots.Snapshotter, purpose, parent string) (*active, error) {
+	return create(ctx, sn, purpose, parent, sn.View)
+}
+
+type createFunc func(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error)
+
+func create(ctx context.Context, sn snapshots.Snapshotter, purpose, parent string, call createFunc) (*active, error) {
+	a := &active{sn: sn, key: "veneer-" + purpose + "-" + rand.Text()}
+	mounts, err := call(ctx, a.key, parent, snapshots.WithLabels(map[string]string{LabelTemporary: purpose}))
+	if err != nil {
+		// The answer may be lost of a call that did its work, as when ctx ended.
+		err = fmt.Errorf("prepare snapshot for %s on %s: %w", purpose, orScratch(parent), err)
+		return nil, errors.Join(err, a.remove(ctx))
+	}
+	a.mounts = mounts
+	return a, nil
+}
+
+func orScratch(parent string) string {
+	if parent == "" {
+		return "scratch"
+	}
+	return parent
+}
+
+// commit names the snapshot; it reports no error if the name is taken, since
+// the name says what is in it. The active one is gone then or is removed by
+// [active.remove], which the caller calls in any case.
+func (a *active) commit(ctx context.Context, name string, labels map[string]string) error {
+	err := a.sn.Commit(ctx, name, a.key, snapshots.WithLabels(labels))
+	if err != nil && !errdefs.IsAlreadyExists(err) {
+		return fmt.Errorf("commit snapshot %s: %w", name, err)
+	}
+	return nil
+}
+
+// remove removes the snapshot unless it was committed or removed, also after
+// ctx ended.
+func (a *active) remove(ctx context.Context) error {
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	if err := a.sn.Remove(ctx, a.key); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove temporary snapshot %s: %w", a.key, err)
+	}
+	return nil
+}
