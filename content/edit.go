@@ -3,16 +3,101 @@
 // archives.
 package content
 
+import (
+	"fmt"
+	"strings"
+)
+
 // ConfigEdit changes an image config. The zero value changes nothing.
+//
+// Unset is applied first, then Changes in order, so that a field can be
+// cleared and filled anew by one edit.
 type ConfigEdit struct {
 	// Changes are Dockerfile instructions, as docker commit --change takes them.
 	Changes []string
 	// Unset removes fields: "env=NAME", "label=NAME", "expose=PORT/PROTO",
 	// "volume=PATH", "cmd", "entrypoint", "user", "workdir", "healthcheck",
 	// "onbuild", "shell", "stopsignal"; without "=NAME" all of the kind.
+	// What the base does not have is no error.
 	Unset []string
 	// Author is the image's author and that of the new history entry.
 	Author string
 	// Message is the new history entry's comment.
 	Message string
+}
+
+// IsZero reports whether the edit asks for nothing at all.
+func (e ConfigEdit) IsZero() bool {
+	return len(e.Changes) == 0 && len(e.Unset) == 0 && e.Author == "" && e.Message == ""
+}
+
+// Validate reports the first thing that is wrong with the edit whatever the
+// config that it is applied to: syntax, instructions that have no place here,
+// values that no config may hold. Instructions that expand a variable are
+// checked as far as that goes without its value. The error is an
+// [*InstructionError] or an [*UnsetError].
+func (e ConfigEdit) Validate() error {
+	ed, err := newConfigEditor([]byte("{}"))
+	if err != nil {
+		return err
+	}
+	for _, u := range e.Unset {
+		if _, err := ed.unset(u); err != nil {
+			return err
+		}
+	}
+	list, err := parseChanges(e.Changes)
+	if err != nil {
+		return err
+	}
+	for _, in := range list {
+		if strings.Contains(in.text, "$") {
+			continue
+		}
+		if _, err := ed.apply(in); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Apply returns the edited config, and one created_by line per thing done, in
+// order, for the config's history, which Apply itself leaves alone. Fields that
+// it does not know, and those that the edit does not touch, keep their bytes
+// and their order. The result means what BuildKit makes of the same
+// instructions in a Dockerfile, except that WORKDIR creates no directory.
+func (e ConfigEdit) Apply(configJSON []byte) ([]byte, []string, error) {
+	list, err := parseChanges(e.Changes)
+	if err != nil {
+		return nil, nil, err
+	}
+	ed, err := newConfigEditor(configJSON)
+	if err != nil {
+		return nil, nil, fmt.Errorf("edit image config: %w", err)
+	}
+	var createdBy []string
+	for _, u := range e.Unset {
+		line, err := ed.unset(u)
+		if err != nil {
+			return nil, nil, err
+		}
+		createdBy = append(createdBy, line)
+	}
+	for _, in := range list {
+		line, err := ed.apply(in)
+		if err != nil {
+			return nil, nil, err
+		}
+		createdBy = append(createdBy, line)
+	}
+	if e.Author != "" {
+		if err := ed.image.set("author", e.Author); err != nil {
+			return nil, nil, fmt.Errorf("edit image config: %w", err)
+		}
+	}
+	out, err := ed.marshal()
+	if err != nil {
+		return nil, nil, fmt.Errorf("edit image config: %w", err)
+	}
+	return out, createdBy, nil
 }

@@ -1,0 +1,122 @@
+package content
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// InstructionError is about one Dockerfile instruction of a [ConfigEdit].
+type InstructionError struct {
+	// Text is the instruction as it was given.
+	Text string
+	Err  error
+}
+
+func (e *InstructionError) Error() string {
+	return fmt.Sprintf("change %s: %s", quoteShort(e.Text), oneLine(e.Err.Error()))
+}
+
+// Unwrap returns the cause.
+func (e *InstructionError) Unwrap() error { return e.Err }
+
+// instruction is a parsed one, with its variables not yet expanded.
+type instruction struct {
+	text   string
+	cmd    instructions.Command
+	escape rune
+}
+
+// refused returns why an instruction has no place in an edit of the config,
+// and what does its work; "" if it has.
+func refused(name string) string {
+	switch strings.ToUpper(name) {
+	case "RUN":
+		return "RUN is not supported, nothing runs in the image: run the command elsewhere and take its files with --sync"
+	case "COPY":
+		return "COPY is not an edit of the config: use --copy SRC:DEST"
+	case "ADD":
+		return "ADD is not an edit of the config: use --copy SRC:DEST, or --copy type=tar,src=FILE,dest=PATH for an archive"
+	case "FROM":
+		return "FROM is not an edit of the config: use --from IMAGE"
+	case "ARG":
+		return "ARG has no meaning here: use ENV, or let your shell expand the variable"
+	}
+	return ""
+}
+
+// parseChanges parses the strings, each of which may hold several lines.
+func parseChanges(changes []string) ([]instruction, error) {
+	var list []instruction
+	for _, text := range changes {
+		parsed, err := parseChange(text)
+		if err != nil {
+			return nil, &InstructionError{Text: text, Err: err}
+		}
+		list = append(list, parsed...)
+	}
+	return list, nil
+}
+
+func parseChange(text string) ([]instruction, error) {
+	// BuildKit's parser wants what follows a heredoc; say first that the
+	// instruction is none that can be helped by it.
+	if first, _, _ := strings.Cut(strings.TrimSpace(text), " "); refused(first) != "" {
+		return nil, errors.New(refused(first))
+	}
+	if strings.TrimSpace(text) == "" {
+		return nil, errors.New("it is empty")
+	}
+	res, err := parser.Parse(bytes.NewReader([]byte(text)))
+	if err != nil {
+		return nil, err
+	}
+	var list []instruction
+	for _, node := range res.AST.Children {
+		if why := refused(node.Value); why != "" {
+			return nil, errors.New(why)
+		}
+		cmd, err := instructions.ParseCommand(node)
+		if err != nil {
+			return nil, err
+		}
+		if c, ok := cmd.(*instructions.OnbuildCommand); ok {
+			if err := checkTrigger(c.Expression); err != nil {
+				return nil, fmt.Errorf("ONBUILD trigger: %w", err)
+			}
+		}
+		list = append(list, instruction{text: node.Original, cmd: cmd, escape: res.EscapeToken})
+	}
+	return list, nil
+}
+
+// checkTrigger parses what ONBUILD stores, which BuildKit itself does not do
+// before a later build falls over it.
+func checkTrigger(expression string) error {
+	res, err := parser.Parse(strings.NewReader(expression))
+	if err != nil {
+		return err
+	}
+	for _, node := range res.AST.Children {
+		if _, err := instructions.ParseCommand(node); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// quoteShort quotes text for an error message, cut to a readable length.
+func quoteShort(text string) string {
+	const limit = 100
+	if r := []rune(text); len(r) > limit {
+		text = string(r[:limit]) + "…"
+	}
+	return fmt.Sprintf("%q", text)
+}
+
+// oneLine joins a message of several lines.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

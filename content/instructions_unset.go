@@ -1,0 +1,125 @@
+package content
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+)
+
+// UnsetError is about one Unset of a [ConfigEdit].
+type UnsetError struct {
+	Text string
+	Err  error
+}
+
+func (e *UnsetError) Error() string { return fmt.Sprintf("unset %s: %s", quoteShort(e.Text), e.Err) }
+
+// Unwrap returns the cause.
+func (e *UnsetError) Unwrap() error { return e.Err }
+
+// unset removes what the text names and returns a line for the history. The
+// error is an [*UnsetError].
+func (ed *configEditor) unset(text string) (string, error) {
+	kind, name, named := strings.Cut(text, "=")
+	kind = strings.ToLower(kind)
+	if err := ed.unsetKind(kind, name, named); err != nil {
+		return "", &UnsetError{Text: text, Err: err}
+	}
+	line := "UNSET " + kind
+	if named {
+		line += "=" + name
+	}
+	return line, nil
+}
+
+func (ed *configEditor) unsetKind(kind, name string, named bool) error {
+	field, takesName := unsetField(kind)
+	switch {
+	case field == "":
+		return fmt.Errorf("want env, label, expose, volume (with =NAME for one of them), cmd, entrypoint, user, workdir, healthcheck, onbuild, shell or stopsignal")
+	case named && !takesName:
+		return fmt.Errorf("%s takes no name", kind)
+	case named && name == "":
+		return fmt.Errorf("the name after = is empty")
+	case !named:
+		ed.fields.remove(field)
+		if kind == "cmd" {
+			ed.fields.remove("ArgsEscaped") // says how Cmd is to be read
+		}
+		return nil
+	}
+	switch kind {
+	case "env":
+		return ed.unsetEnv(name)
+	case "expose":
+		ports, err := parsePorts(name)
+		if err != nil {
+			return err
+		}
+		return ed.removeFromSet(field, ports)
+	}
+	return ed.removeFromSet(field, []string{name})
+}
+
+// unsetField returns the field of the config that a kind stands for, and
+// whether a single one of its entries can be named.
+func unsetField(kind string) (field string, takesName bool) {
+	switch kind {
+	case "env":
+		return "Env", true
+	case "label":
+		return "Labels", true
+	case "expose":
+		return "ExposedPorts", true
+	case "volume":
+		return "Volumes", true
+	case "cmd":
+		return "Cmd", false
+	case "entrypoint":
+		return "Entrypoint", false
+	case "user":
+		return "User", false
+	case "workdir":
+		return "WorkingDir", false
+	case "healthcheck":
+		return "Healthcheck", false
+	case "onbuild":
+		return "OnBuild", false
+	case "shell":
+		return "Shell", false
+	case "stopsignal":
+		return "StopSignal", false
+	}
+	return "", false
+}
+
+func (ed *configEditor) unsetEnv(name string) error {
+	var env []string
+	if err := ed.fields.get("Env", &env); err != nil {
+		return err
+	}
+	env = slices.DeleteFunc(env, func(e string) bool {
+		key, _, _ := strings.Cut(e, "=")
+		return shell.EqualEnvKeys(key, name)
+	})
+	return ed.setStrings("Env", env)
+}
+
+// removeFromSet takes entries out of a field that is an object, and the field
+// with the last of them.
+func (ed *configEditor) removeFromSet(field string, names []string) error {
+	set, err := ed.fields.sub(field, false)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		set.remove(name)
+	}
+	if len(set.members) == 0 {
+		ed.fields.remove(field)
+		return nil
+	}
+	return ed.fields.set(field, set)
+}
