@@ -7,7 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	
+
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
@@ -239,4 +239,3 @@ func (r rootFile) Sub(name string) (tree.Dir, error) {
 }
 func (r rootFile) Open(string) (tree.File, error) { return r.Tree.Open() }
 func (r rootFile) Close() error                   { return nil }
-

@@ -1,0 +1,201 @@
+package layer
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"hash"
+	"io"
+	"sync"
+)
+
+// chunkSize is the unit in which the tar goes to its hash and its compressor,
+// and the compressed bytes to the store: stores behind a socket want large
+// writes.
+const chunkSize = 1 << 20
+
+// pipeline takes a tar stream and hashes it, compresses it, hashes the result
+// and writes that, side by side.
+type pipeline struct {
+	ctx   context.Context //nolint:containedctx // it ends with the call of Write that made it
+	chunk *chunk
+	sinks []chan *chunk
+	pool  sync.Pool
+	wg    sync.WaitGroup
+
+	mu   sync.Mutex
+	err  error
+	stop chan struct{}
+
+	size    int64
+	diffID  hash.Hash
+	blob    hash.Hash
+	written int64
+}
+
+// chunk is a piece of the stream that several goroutines read.
+type chunk struct {
+	buf  []byte
+	left sync.WaitGroup
+}
+
+func newPipeline(ctx context.Context, w io.Writer, o Options) (*pipeline, error) {
+	p := &pipeline{ctx: ctx, stop: make(chan struct{}), diffID: sha256.New(), blob: sha256.New()}
+	out := newBufferedHash(w, p.blob)
+	z, err := o.Compression.writer(out, o.Level)
+	if err != nil {
+		return nil, err
+	}
+	p.sink(func(b []byte) error {
+		p.diffID.Write(b)
+		return nil
+	}, func() error { return nil })
+	p.sink(func(b []byte) error {
+		_, err := z.Write(b)
+		return err
+	}, func() error {
+		err := errors.Join(z.Close(), out.Flush())
+		p.written = out.written
+		return err
+	})
+	return p, nil
+}
+
+// sink starts a goroutine that gets every chunk, and then ends.
+func (p *pipeline) sink(write func([]byte) error, end func() error) {
+	ch := make(chan *chunk, 2)
+	p.sinks = append(p.sinks, ch)
+	p.wg.Add(1)
+	go func() {
+		defer p.wg.Done()
+		failed := false
+		for c := range ch {
+			if !failed {
+				if err := write(c.buf); err != nil {
+					p.fail(err)
+					failed = true
+				}
+			}
+			c.left.Done()
+		}
+		if err := end(); err != nil && !failed {
+			p.fail(err)
+		}
+	}()
+}
+
+func (p *pipeline) fail(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == nil {
+		p.err = err
+		close(p.stop)
+	}
+}
+
+// Write implements io.Writer.
+func (p *pipeline) Write(b []byte) (int, error) {
+	n := len(b)
+	for len(b) > 0 {
+		if p.chunk == nil {
+			if err := p.check(); err != nil {
+				return n - len(b), err
+			}
+			p.chunk = p.get()
+		}
+		k := min(len(b), chunkSize-len(p.chunk.buf))
+		p.chunk.buf = append(p.chunk.buf, b[:k]...)
+		b = b[k:]
+		if len(p.chunk.buf) == chunkSize {
+			p.send()
+		}
+	}
+	return n, nil
+}
+
+func (p *pipeline) check() error {
+	select {
+	case <-p.stop:
+		return p.err
+	case <-p.ctx.Done():
+		return p.ctx.Err()
+	default:
+		return nil
+	}
+}
+
+func (p *pipeline) get() *chunk {
+	if c, ok := p.pool.Get().(*chunk); ok {
+		c.buf = c.buf[:0]
+		return c
+	}
+	return &chunk{buf: make([]byte, 0, chunkSize)}
+}
+
+func (p *pipeline) send() {
+	c := p.chunk
+	p.chunk = nil
+	p.size += int64(len(c.buf))
+	c.left.Add(len(p.sinks))
+	for _, ch := range p.sinks {
+		ch <- c
+	}
+	go func() {
+		c.left.Wait()
+		p.pool.Put(c)
+	}()
+}
+
+// finish waits until everything is hashed and written, and returns the first error.
+func (p *pipeline) finish() error {
+	if p.chunk != nil {
+		p.send()
+	}
+	for _, ch := range p.sinks {
+		close(ch)
+	}
+	p.wg.Wait()
+	return p.err
+}
+
+// bufferedHash gathers small writes into large ones and hashes them on the way.
+type bufferedHash struct {
+	w       io.Writer
+	h       hash.Hash
+	buf     []byte
+	written int64
+}
+
+func newBufferedHash(w io.Writer, h hash.Hash) *bufferedHash {
+	return &bufferedHash{w: w, h: h, buf: make([]byte, 0, chunkSize)}
+}
+
+func (b *bufferedHash) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		k := min(len(p), cap(b.buf)-len(b.buf))
+		b.buf = append(b.buf, p[:k]...)
+		p = p[k:]
+		if len(b.buf) == cap(b.buf) {
+			if err := b.Flush(); err != nil {
+				return n - len(p), err
+			}
+		}
+	}
+	return n, nil
+}
+
+// Flush writes what is buffered.
+func (b *bufferedHash) Flush() error {
+	if len(b.buf) == 0 {
+		return nil
+	}
+	b.h.Write(b.buf)
+	n, err := b.w.Write(b.buf)
+	if err == nil && n < len(b.buf) {
+		err = io.ErrShortWrite
+	}
+	b.written += int64(n)
+	b.buf = b.buf[:0]
+	return err
+}

@@ -1,0 +1,180 @@
+package layer
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"time"
+
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+// Options of a layer. The zero value is gzip at its default level with the
+// sources' own times.
+type Options struct {
+	// Compression is Gzip if empty.
+	Compression Compression
+	// Level is the compressor's; 0 is its default.
+	Level int
+	// Epoch bounds modification times from above.
+	Epoch *time.Time
+	// Count is told of entries and content bytes written; nil: nobody is.
+	Count func(files, bytes int64)
+}
+
+// Blob describes a written layer.
+type Blob struct {
+	// DiffID is the digest of the tar, Digest that of the stored bytes.
+	DiffID, Digest tree.Digest
+	// Size is the length of the stored bytes, UncompressedSize the tar's.
+	Size, UncompressedSize int64
+	// Index is what scanning the layer would find.
+	Index *tree.Index
+	// Summary adds up the changes.
+	Summary differ.Summary
+}
+
+// Write writes the changes to w as one layer, in one read of each source file.
+// The bytes depend on the changes and options only. A source file that is not
+// what it was when it was compared is an error that wraps
+// [differ.ErrSourceChanged]. What w has after an error is to be thrown away.
+func Write(ctx context.Context, w io.Writer, changes *differ.Changes, o Options) (*Blob, error) {
+	if o.Compression == "" {
+		o.Compression = Gzip
+	}
+	if o.Count == nil {
+		o.Count = func(int64, int64) {}
+	}
+	p, err := newPipeline(ctx, w, o)
+	if err != nil {
+		return nil, err
+	}
+	lw := &writer{Options: o, out: p, tar: tar.NewWriter(p), blob: &Blob{Index: &tree.Index{}}, sum: sha256.New(), buf: make([]byte, chunkSize)}
+	err = changes.Each(lw.change)
+	if err == nil {
+		err = lw.tar.Close()
+	}
+	// The compressor's error is the cause of what the tar writer saw of it.
+	if sinkErr := p.finish(); sinkErr != nil {
+		err = sinkErr
+	}
+	if err != nil {
+		return nil, fmt.Errorf("write layer: %w", err)
+	}
+	b := lw.blob
+	p.diffID.Sum(b.DiffID[:0])
+	p.blob.Sum(b.Digest[:0])
+	b.Index.DiffID = b.DiffID
+	b.Size, b.UncompressedSize = p.written, p.size
+	return b, nil
+}
+
+// writer turns changes into tar entries and index records.
+type writer struct {
+	Options
+	out  *pipeline
+	tar  *tar.Writer
+	blob *Blob
+	sum  hash.Hash
+	buf  []byte
+}
+
+func (w *writer) change(ch *differ.Change) error {
+	if len(ch.Path) > tree.MaxPath-len(whiteoutPrefix) {
+		return fmt.Errorf("%.64q…: the path is longer than %d bytes, which no system can unpack; exclude it", ch.Path, tree.MaxPath)
+	}
+	hdr := header(ch, w.Epoch)
+	if err := w.tar.WriteHeader(hdr); err != nil {
+		return fmt.Errorf("%q: %w", ch.Path, err)
+	}
+	rec := record(ch, hdr)
+	if hdr.Typeflag == tar.TypeReg && ch.Kind != differ.Deleted {
+		rec.Offset = w.offset()
+		d, err := w.content(ch)
+		if err != nil {
+			return fmt.Errorf("%q: %w", ch.Path, err)
+		}
+		rec.Digest = d
+	}
+	w.blob.Index.Records = append(w.blob.Index.Records, rec)
+	w.blob.Summary.Add(ch)
+	w.Count(1, hdr.Size)
+	return nil
+}
+
+// offset is where the next byte goes in the tar.
+func (w *writer) offset() int64 {
+	if w.out.chunk == nil {
+		return w.out.size
+	}
+	return w.out.size + int64(len(w.out.chunk.buf))
+}
+
+// record is the index record of an entry. A whiteout is a regular file.
+func record(ch *differ.Change, hdr *tar.Header) tree.Record {
+	rec := tree.Record{Path: ch.Path, Meta: ch.Entry.Meta}
+	rec.MTime, rec.MTimeNsec = hdr.ModTime.Unix(), 0
+	rec.Xattrs = storedXattrs(ch)
+	switch {
+	case ch.Kind == differ.Deleted:
+		rec.Path = hdr.Name
+	case ch.Link != "":
+		rec.Kind, rec.Link, rec.Size = tree.KindLink, ch.Link, 0
+	}
+	return rec
+}
+
+// content copies a file's bytes and returns their digest.
+func (w *writer) content(ch *differ.Change) (tree.Digest, error) {
+	f, err := ch.Open()
+	if err != nil {
+		return tree.Digest{}, err
+	}
+	defer f.Close()
+	if err := sameStamp(f, ch); err != nil {
+		return tree.Digest{}, err
+	}
+	w.sum.Reset()
+	for left := ch.Entry.Size; left > 0; {
+		n, err := io.ReadFull(f, w.buf[:min(left, int64(len(w.buf)))])
+		if err != nil {
+			return tree.Digest{}, readError(err)
+		}
+		w.sum.Write(w.buf[:n])
+		if _, err := w.tar.Write(w.buf[:n]); err != nil {
+			return tree.Digest{}, err
+		}
+		left -= int64(n)
+	}
+	if err := sameStamp(f, ch); err != nil {
+		return tree.Digest{}, err
+	}
+	d := tree.Digest(w.sum.Sum(nil))
+	if known := ch.Entry.Digest; known.Known() && known != d {
+		return tree.Digest{}, differ.ErrSourceChanged
+	}
+	return d, nil
+}
+
+func sameStamp(f tree.File, ch *differ.Change) error {
+	now, err := f.Stamp()
+	if err != nil {
+		return err
+	}
+	if now != ch.Entry.Stamp {
+		return differ.ErrSourceChanged
+	}
+	return nil
+}
+
+func readError(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return differ.ErrSourceChanged
+	}
+	return err
+}
