@@ -350,6 +350,9 @@ func (w *walker) overLinks(ctx context.Context) error {
 }
 
 func (w *walker) overLink(ctx context.Context, l overLink) error {
+	if w.target.dirLinks() == ReplaceDirLinks {
+		return w.replaceLink(ctx, l)
+	}
 	real, err := w.changes.resolve(ctx, "/"+l.sub.path, true)
 	if err != nil {
 		return err
@@ -358,21 +361,27 @@ func (w *walker) overLink(ctx context.Context, l overLink) error {
 	if err != nil {
 		return err
 	}
-	sub := l.sub
-	switch policy := w.target.dirLinks(); {
-	case cur == nil || !cur.IsDir() || policy == ReplaceDirLinks:
-		sub.at, err = l.v.at.makeDir(ctx, l.p.want.Name, l.p.base, l.p.want)
-	case policy == FollowDirLinks:
-		sub.path = strings.Join(real, "/")
-		sub.at, err = w.changes.open(ctx, real, l.p.want.Meta)
-	default:
-		return fmt.Errorf("/%s is a symbolic link to a directory in the image (/%s) and a directory in the source; "+
-			"dirlinks=follow keeps the link, dirlinks=replace puts the directory in its place", sub.path, strings.Join(real, "/"))
+	if cur == nil || !cur.IsDir() {
+		return w.replaceLink(ctx, l)
 	}
-	if err != nil {
+	to := strings.Join(real, "/")
+	if w.target.dirLinks() == RefuseDirLinks {
+		return fmt.Errorf("/%s is a symbolic link to a directory in the image (/%s) and a directory in the source; "+
+			"dirlinks=follow keeps the link, dirlinks=replace puts the directory in its place", l.sub.path, to)
+	}
+	l.sub.path = to
+	if l.sub.at, err = w.changes.open(ctx, real, l.p.want.Meta); err != nil {
 		return err
 	}
-	return w.dir(ctx, sub)
+	return w.dir(ctx, l.sub)
+}
+
+func (w *walker) replaceLink(ctx context.Context, l overLink) error {
+	var err error
+	if l.sub.at, err = l.v.at.makeDir(ctx, l.p.want.Name, l.p.base, l.p.want); err != nil {
+		return err
+	}
+	return w.dir(ctx, l.sub)
 }
 
 func (w *walker) warn(format string, args ...any) {
