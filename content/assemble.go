@@ -1,0 +1,303 @@
+package content
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Assembly says what a new image is made of. Base, ConfigJSON and Created are
+// required.
+type Assembly struct {
+	Base *Image
+	// ConfigJSON is the base's config with the user's edits; Assemble sets
+	// its rootfs, history and created.
+	ConfigJSON []byte
+	// Layer is the new layer and DiffID its uncompressed digest; nil: there is none.
+	Layer  *ocispec.Descriptor
+	DiffID digest.Digest
+	// History describes the new step; Assemble sets its Created and EmptyLayer.
+	History ocispec.History
+	// Created is the image's time of creation, written in UTC.
+	Created time.Time
+	// Annotations are set on the manifest.
+	Annotations map[string]string
+	// BaseName and BaseDigest go into the annotations that OCI has for them
+	// (image-spec annotations.md); empty for scratch.
+	BaseName   string
+	BaseDigest digest.Digest
+}
+
+// Assembled is a new image, not yet stored.
+type Assembled struct {
+	Config       ocispec.Descriptor
+	ConfigJSON   []byte
+	Manifest     ocispec.Descriptor
+	ManifestJSON []byte
+	// Layers and DiffIDs are all of the image, the base's first.
+	Layers  []ocispec.Descriptor
+	DiffIDs []digest.Digest
+	ChainID digest.Digest
+}
+
+// Assemble makes the config and the manifest. Both are edited, not rebuilt:
+// what Veneer does not know of the base's survives with its bytes and place.
+// Media types are of the base's family. Same input, same bytes.
+//
+// Of the base's manifest, subject and artifactType are dropped: the first
+// would make the new image an attachment of what the base is attached to, the
+// second says what an artifact is that the new image no longer is. Its
+// annotations stay, apart from those that name the base's own base.
+//
+// Docker's manifest has no annotations: there, the ones that name the base are
+// left out, and asking for others is an error that wraps
+// [errdefs.ErrInvalidArgument], as is a layer whose media type is of the
+// other family or zstd, which Docker's family does not have.
+func Assemble(a Assembly) (Assembled, error) {
+	if a.Layer != nil {
+		if err := checkNewLayer(a); err != nil {
+			return Assembled{}, err
+		}
+	}
+	if a.Base.Docker && len(a.Annotations) > 0 {
+		return Assembled{}, fmt.Errorf("annotate image: the base %s is of Docker's format, which has no annotations; leave --annotation out, or use labels (-c 'LABEL …'): %w", a.Base.Name, errdefs.ErrInvalidArgument)
+	}
+	out := Assembled{Layers: a.Base.Layers[:len(a.Base.Layers):len(a.Base.Layers)], DiffIDs: a.Base.DiffIDs[:len(a.Base.DiffIDs):len(a.Base.DiffIDs)]}
+	if a.Layer != nil {
+		out.Layers = append(out.Layers, *a.Layer)
+		out.DiffIDs = append(out.DiffIDs, a.DiffID)
+	}
+	if len(out.DiffIDs) > 0 {
+		out.ChainID = identity.ChainID(out.DiffIDs)
+	}
+	var err error
+	if out.ConfigJSON, err = assembleConfig(a, out.DiffIDs); err != nil {
+		return Assembled{}, fmt.Errorf("assemble config: %w", err)
+	}
+	out.Config = describe(configType(a.Base.Docker), out.ConfigJSON)
+	if out.ManifestJSON, err = assembleManifest(a, out.Config); err != nil {
+		return Assembled{}, fmt.Errorf("assemble manifest: %w", err)
+	}
+	out.Manifest = describe(manifestType(a.Base.Docker), out.ManifestJSON)
+	return out, checkAssembled(out)
+}
+
+// LayerMediaType returns the media type of a layer in an image of Docker's or
+// OCI's family; compression is "gzip", "zstd" or "none".
+func LayerMediaType(docker bool, compression string) (string, error) {
+	switch {
+	case compression == "gzip" && docker:
+		return images.MediaTypeDockerSchema2LayerGzip, nil
+	case compression == "gzip":
+		return ocispec.MediaTypeImageLayerGzip, nil
+	case compression == "none" && docker:
+		return images.MediaTypeDockerSchema2Layer, nil
+	case compression == "none":
+		return ocispec.MediaTypeImageLayer, nil
+	case compression == "zstd" && docker:
+		return "", errDockerZstd
+	case compression == "zstd":
+		return ocispec.MediaTypeImageLayerZstd, nil
+	}
+	return "", fmt.Errorf("compression %q: not gzip, zstd or none: %w", compression, errdefs.ErrInvalidArgument)
+}
+
+var errDockerZstd = fmt.Errorf("the base is of Docker's format, which has no zstd layers; use --compression gzip: %w", errdefs.ErrInvalidArgument)
+
+func checkNewLayer(a Assembly) error {
+	if err := validDescriptor(*a.Layer); err != nil {
+		return fmt.Errorf("new layer: %w", err)
+	}
+	if err := a.DiffID.Validate(); err != nil {
+		return fmt.Errorf("new layer: diff ID %q: %w", a.DiffID, err)
+	}
+	mt := a.Layer.MediaType
+	if a.Base.Docker && (mt == ocispec.MediaTypeImageLayerZstd || mt == images.MediaTypeDockerSchema2LayerZstd) {
+		return errDockerZstd
+	}
+	if !images.IsLayerType(mt) || images.IsDockerType(mt) != a.Base.Docker {
+		return fmt.Errorf("new layer: media type %q does not go with the base's %q: %w", mt, manifestType(a.Base.Docker), errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
+
+func assembleConfig(a Assembly, diffIDs []digest.Digest) ([]byte, error) {
+	cfg, err := parseKnown(a.ConfigJSON, configFields)
+	if err != nil {
+		return nil, err
+	}
+	rootfs, err := cfg.sub("rootfs", true)
+	if err != nil {
+		return nil, err
+	}
+	if diffIDs == nil {
+		diffIDs = []digest.Digest{} // null is not valid there
+	}
+	history, err := assembleHistory(a, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(
+		cfg.set("created", a.Created.UTC()),
+		rootfs.set("type", "layers"),
+		rootfs.set("diff_ids", diffIDs),
+		cfg.set("rootfs", rootfs),
+		cfg.set("history", history),
+	); err != nil {
+		return nil, err
+	}
+	return encodeJSON(cfg)
+}
+
+// assembleHistory returns the base's history, made to fit its layers, and the
+// new step. Readers match the entries that are not marked empty with layers,
+// in order. So where a base has too few of them, the gap is filled before our
+// entry, or that would describe a layer of the base; and surplus ones are
+// marked empty, or the image would be invalid. BuildKit does both likewise.
+func assembleHistory(a Assembly, cfg *object) ([]json.RawMessage, error) {
+	var history []json.RawMessage
+	if err := cfg.get("history", &history); err != nil {
+		return nil, err
+	}
+	layers := 0
+	for i, raw := range history {
+		var h ocispec.History
+		if err := json.Unmarshal(raw, &h); err != nil {
+			return nil, fmt.Errorf("history entry %d: %w", i, err)
+		}
+		if h.EmptyLayer {
+			continue
+		}
+		if layers < len(a.Base.Layers) {
+			layers++
+			continue
+		}
+		entry, err := parseObject(raw, true)
+		if err != nil {
+			return nil, fmt.Errorf("history entry %d: %w", i, err)
+		}
+		if err := entry.set("empty_layer", true); err != nil {
+			return nil, err
+		}
+		if history[i], err = encodeJSON(entry); err != nil {
+			return nil, err
+		}
+	}
+	for ; layers < len(a.Base.Layers); layers++ {
+		raw, err := encodeJSON(ocispec.History{Comment: "layer without history in the base image"})
+		if err != nil {
+			return nil, err
+		}
+		history = append(history, raw)
+	}
+	created := a.Created.UTC()
+	step := a.History
+	step.Created, step.EmptyLayer = &created, a.Layer == nil
+	raw, err := encodeJSON(step)
+	if err != nil {
+		return nil, err
+	}
+	return append(history, raw), nil
+}
+
+func assembleManifest(a Assembly, config ocispec.Descriptor) ([]byte, error) {
+	m, err := parseKnown(a.Base.ManifestJSON, manifestFields)
+	if err != nil {
+		return nil, err
+	}
+	layers := []json.RawMessage{}
+	if err := m.get("layers", &layers); err != nil {
+		return nil, err
+	}
+	if a.Layer != nil {
+		raw, err := encodeJSON(a.Layer)
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, raw)
+	}
+	m.remove("subject")
+	m.remove("artifactType")
+	if err := errors.Join(
+		m.set("schemaVersion", 2),
+		m.set("mediaType", manifestType(a.Base.Docker)),
+		m.set("config", config), // whole: the old one may embed the old config as data
+		m.set("layers", layers),
+		setAnnotations(m, a),
+	); err != nil {
+		return nil, err
+	}
+	return encodeJSON(m)
+}
+
+// setAnnotations merges: the base's, then those that name the base, then the
+// user's, who may override them.
+func setAnnotations(m *object, a Assembly) error {
+	var annotations map[string]string
+	if err := m.get("annotations", &annotations); err != nil {
+		return err
+	}
+	had := len(annotations) > 0
+	delete(annotations, ocispec.AnnotationBaseImageName)
+	delete(annotations, ocispec.AnnotationBaseImageDigest)
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	if !a.Base.Docker {
+		if a.BaseName != "" {
+			annotations[ocispec.AnnotationBaseImageName] = a.BaseName
+		}
+		if a.BaseDigest != "" {
+			annotations[ocispec.AnnotationBaseImageDigest] = a.BaseDigest.String()
+		}
+	}
+	maps.Copy(annotations, a.Annotations)
+	if len(annotations) == 0 {
+		if had {
+			m.remove("annotations")
+		}
+		return nil
+	}
+	return m.set("annotations", annotations)
+}
+
+// checkAssembled reads the result as [Resolve] will.
+func checkAssembled(out Assembled) error {
+	m, err := parseManifest(out.ManifestJSON, out.Manifest)
+	if err != nil {
+		return fmt.Errorf("assembled manifest: %w", err)
+	}
+	if _, err := parseConfig(out.ConfigJSON, len(m.Layers)); err != nil {
+		return fmt.Errorf("assembled config: %w", err)
+	}
+	if max(len(out.ConfigJSON), len(out.ManifestJSON)) > maxJSON {
+		return fmt.Errorf("assembled image: its config or manifest is larger than %d bytes: %w", maxJSON, errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
+
+func describe(mediaType string, data []byte) ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
+}
+
+func manifestType(docker bool) string {
+	if docker {
+		return images.MediaTypeDockerSchema2Manifest
+	}
+	return ocispec.MediaTypeImageManifest
+}
+
+func configType(docker bool) string {
+	if docker {
+		return images.MediaTypeDockerSchema2Config
+	}
+	return ocispec.MediaTypeImageConfig
+}

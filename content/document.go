@@ -1,0 +1,145 @@
+package content
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+var errSchema1 = fmt.Errorf("it has a Docker schema 1 manifest, which is too old; build or convert it anew: %w", errdefs.ErrNotImplemented)
+
+// The top-level fields that readers of these documents know. encoding/json
+// takes a field in any case, other readers do not, so one that is written
+// otherwise would mean different things to different tools.
+var (
+	manifestFields = []string{"schemaVersion", "mediaType", "artifactType", "config", "layers", "subject", "annotations", "manifests", "fsLayers"}
+	configFields   = []string{"created", "author", "architecture", "os", "os.version", "os.features", "variant", "config", "rootfs", "history"}
+)
+
+// parseKnown reads an object and refuses one that two readers could take for
+// different things: with a member twice, or a known one in another case.
+func parseKnown(data []byte, known []string) (*object, error) {
+	obj, err := parseObject(data, true)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
+	}
+	for _, m := range obj.members {
+		for _, k := range known {
+			if m.name != k && strings.EqualFold(m.name, k) {
+				return nil, fmt.Errorf("member %q is written %q: %w", k, m.name, errdefs.ErrInvalidArgument)
+			}
+		}
+	}
+	return obj, nil
+}
+
+// has reports whether a member is there and is not null.
+func (o *object) has(name string) bool {
+	i := o.index(name)
+	return i >= 0 && !bytes.Equal(o.members[i].value, []byte("null"))
+}
+
+// checkDocument makes sure that data is what its descriptor's media type
+// says, and nothing else at the same time (CVE-2021-41190).
+func checkDocument(data []byte, desc ocispec.Descriptor) (*object, error) {
+	obj, err := parseKnown(data, manifestFields)
+	if err != nil {
+		return nil, err
+	}
+	var mediaType string
+	if err := obj.get("mediaType", &mediaType); err != nil {
+		return nil, err
+	}
+	isManifest, isIndex := images.IsManifestType(desc.MediaType), images.IsIndexType(desc.MediaType)
+	switch {
+	case obj.has("fsLayers"), desc.MediaType == images.MediaTypeDockerSchema1Manifest:
+		return nil, errSchema1
+	case mediaType != "" && mediaType != desc.MediaType:
+		return nil, fmt.Errorf("it calls itself %q, its descriptor %q: %w", mediaType, desc.MediaType, errdefs.ErrInvalidArgument)
+	case obj.has("manifests") && (obj.has("layers") || obj.has("config")):
+		return nil, fmt.Errorf("it is an index and a manifest at once: %w", errdefs.ErrInvalidArgument)
+	case isManifest && obj.has("manifests"), isIndex && (obj.has("layers") || obj.has("config")):
+		return nil, fmt.Errorf("it is not the %q that its descriptor promises: %w", desc.MediaType, errdefs.ErrInvalidArgument)
+	case isManifest && !obj.has("config"), isIndex && !obj.has("manifests"):
+		return nil, fmt.Errorf("it lacks what makes a %q: %w", desc.MediaType, errdefs.ErrInvalidArgument)
+	}
+	return obj, nil
+}
+
+// parseManifest decodes and checks an image manifest
+// (OCI image-spec manifest.md, Docker image manifest v2 schema 2).
+func parseManifest(data []byte, desc ocispec.Descriptor) (*ocispec.Manifest, error) {
+	if _, err := checkDocument(data, desc); err != nil {
+		return nil, err
+	}
+	var m ocispec.Manifest
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, fmt.Errorf("parse manifest: %w", err)
+	}
+	if !images.IsConfigType(m.Config.MediaType) {
+		return nil, fmt.Errorf("no container image: its config is of type %q: %w", m.Config.MediaType, errdefs.ErrInvalidArgument)
+	}
+	if err := validDescriptor(m.Config); err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	for i, l := range m.Layers {
+		if err := validDescriptor(l); err != nil {
+			return nil, fmt.Errorf("layer %d: %w", i, err)
+		}
+		if !images.IsLayerType(l.MediaType) {
+			return nil, fmt.Errorf("layer %d: %q is no layer type: %w", i, l.MediaType, errdefs.ErrInvalidArgument)
+		}
+	}
+	return &m, nil
+}
+
+// parseIndex decodes and checks an image index or Docker manifest list.
+func parseIndex(data []byte, desc ocispec.Descriptor) (*ocispec.Index, error) {
+	if _, err := checkDocument(data, desc); err != nil {
+		return nil, err
+	}
+	var idx ocispec.Index
+	if err := json.Unmarshal(data, &idx); err != nil {
+		return nil, fmt.Errorf("parse index: %w", err)
+	}
+	for i, m := range idx.Manifests {
+		if err := validDescriptor(m); err != nil {
+			return nil, fmt.Errorf("manifest %d of index: %w", i, err)
+		}
+	}
+	return &idx, nil
+}
+
+// parseConfig decodes and checks an image config that goes with a manifest of
+// so many layers (OCI image-spec config.md).
+func parseConfig(data []byte, layers int) (*ocispec.Image, error) {
+	if _, err := parseKnown(data, configFields); err != nil {
+		return nil, err
+	}
+	var cfg ocispec.Image
+	if err := json.Unmarshal(data, &cfg); err != nil {
+		return nil, fmt.Errorf("parse config: %w", err)
+	}
+	if n := len(cfg.RootFS.DiffIDs); n != layers {
+		return nil, fmt.Errorf("the config has %d diff IDs, the manifest %d layers: %w", n, layers, errdefs.ErrInvalidArgument)
+	}
+	if err := validDigests(cfg.RootFS.DiffIDs); err != nil {
+		return nil, fmt.Errorf("diff IDs: %w", err)
+	}
+	return &cfg, nil
+}
+
+func validDigests(ds []digest.Digest) error {
+	for i, d := range ds {
+		if err := d.Validate(); err != nil {
+			return fmt.Errorf("number %d, %q: %w", i, d, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+package content
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// defaultCacheBytes holds the indexes of some hundreds of large layers.
+const defaultCacheBytes = 1 << 30
+
+// IndexCache keeps what was learnt from a layer blob, as opaque bytes under
+// the blob's digest, in Dir/ALGORITHM/HEX. A blob never changes and so an
+// entry never goes stale; it can only be damaged, and then counts as absent.
+// Entries may be read, written and removed by several processes at once.
+type IndexCache struct {
+	// Dir is made on the first Put, for its owner alone.
+	Dir string
+	// MaxBytes bounds the size of all entries; 0 is 1 GiB. Beyond it those
+	// not used for longest are removed.
+	MaxBytes int64
+}
+
+// Get calls read with the entry of dgst and reports whether there was one
+// that read accepted. An entry that is damaged, or that read returns an error
+// for, is removed and reported as absent. The error is for ctx and for what
+// else keeps the cache from being read at all.
+func (c *IndexCache) Get(ctx context.Context, dgst digest.Digest, read func(io.Reader) error) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	name, err := c.path(dgst)
+	if err != nil {
+		return false, err
+	}
+	data, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read index of layer %s: %w", dgst, err)
+	}
+	body, sum, ok := splitSum(data)
+	if !ok || sha256.Sum256(body) != sum || read(bytes.NewReader(body)) != nil {
+		if err := remove(name); err != nil {
+			return false, fmt.Errorf("remove damaged index of layer %s: %w", dgst, err)
+		}
+		return false, nil
+	}
+	// The time of use is for eviction only: on a read-only cache it stays.
+	now := time.Now()
+	_ = os.Chtimes(name, now, now)
+	return true, nil
+}
+
+// Put stores what write writes as the entry of dgst, in place of an earlier
+// one. It is visible whole or not at all, also after a power cut.
+func (c *IndexCache) Put(ctx context.Context, dgst digest.Digest, write func(io.Writer) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	name, err := c.path(dgst)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return fmt.Errorf("make index cache: %w", err)
+	}
+	size, err := writeEntry(name, write)
+	if err != nil {
+		return fmt.Errorf("write index of layer %s: %w", dgst, err)
+	}
+	limit := c.limit()
+	if size > limit {
+		return remove(name)
+	}
+	_, err = c.shrink(limit)
+	return err
+}
+
+// Pruned says what was removed.
+type Pruned struct {
+	Files int
+	Bytes int64
+}
+
+// Prune removes all entries, and what killed processes left half written.
+func (c *IndexCache) Prune() (Pruned, error) { return c.shrink(0) }
+
+func (c *IndexCache) limit() int64 { return cmp.Or(c.MaxBytes, defaultCacheBytes) }
+
+func (c *IndexCache) path(dgst digest.Digest) (string, error) {
+	if err := dgst.Validate(); err != nil {
+		return "", fmt.Errorf("index of layer %q: %w", dgst, err)
+	}
+	return filepath.Join(c.Dir, dgst.Algorithm().String(), dgst.Encoded()), nil
+}
+
+// tempAge is how old an unfinished entry must be before another process
+// takes its writer for dead.
+const tempAge = time.Hour
+
+const tempPrefix = ".tmp-"
+
+// shrink removes the entries not used for longest until limit is kept.
+func (c *IndexCache) shrink(limit int64) (Pruned, error) {
+	type entry struct {
+		path string
+		size int64
+		used time.Time
+	}
+	var (
+		entries []entry
+		total   int64
+		pruned  Pruned
+	)
+	drop := func(path string, size int64) error {
+		if err := remove(path); err != nil {
+			return fmt.Errorf("shrink index cache: %w", err)
+		}
+		pruned.Files++
+		pruned.Bytes += size
+		return nil
+	}
+	err := filepath.WalkDir(c.Dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !d.Type().IsRegular() {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("list index cache: %w", err)
+		}
+		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("list index cache: %w", err)
+		}
+		if strings.HasPrefix(d.Name(), tempPrefix) {
+			if time.Since(info.ModTime()) > tempAge {
+				return drop(path, info.Size())
+			}
+			return nil
+		}
+		entries = append(entries, entry{path, info.Size(), info.ModTime()})
+		total += info.Size()
+		return nil
+	})
+	if err != nil {
+		return pruned, err
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return a.used.Compare(b.used) })
+	for _, e := range entries {
+		if total <= limit {
+			break
+		}
+		if err := drop(e.path, e.size); err != nil {
+			return pruned, err
+		}
+		total -= e.size
+	}
+	return pruned, nil
+}
+
+// writeEntry writes body and its SHA-256 to a temporary file and renames it.
+func writeEntry(name string, write func(io.Writer) error) (_ int64, retErr error) {
+	dir := filepath.Dir(name)
+	f, err := os.CreateTemp(dir, tempPrefix) // mode 0600
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if retErr != nil {
+			retErr = errors.Join(retErr, remove(f.Name()))
+		}
+	}()
+	size, err := writeBody(f, write)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return 0, err
+	}
+	if err := os.Rename(f.Name(), name); err != nil {
+		return 0, err
+	}
+	return size, syncDir(dir)
+}
+
+func writeBody(f *os.File, write func(io.Writer) error) (int64, error) {
+	hash := sha256.New()
+	buf := bufio.NewWriterSize(io.MultiWriter(f, hash), chunkSize)
+	if err := errors.Join(write(buf), buf.Flush()); err != nil {
+		return 0, err
+	}
+	if _, err := f.Write(hash.Sum(nil)); err != nil {
+		return 0, err
+	}
+	size, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, err
+	}
+	return size, f.Sync()
+}
+
+func splitSum(data []byte) (body []byte, sum [sha256.Size]byte, ok bool) {
+	n := len(data) - sha256.Size
+	if n < 0 {
+		return nil, sum, false
+	}
+	copy(sum[:], data[n:])
+	return data[:n], sum, true
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func remove(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+package content
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+const (
+	// leaseLife is when the engine may end a lease by itself. It is measured
+	// by the daemon's clock from a time that ours made; a day forgives both a
+	// long build and clocks that differ.
+	leaseLife = 24 * time.Hour
+
+	// releaseTimeout bounds the end of a lease, which may have to wait for
+	// the garbage collector.
+	releaseTimeout = 30 * time.Second
+)
+
+// Release ends a lease. It works after the context was cancelled, and it may
+// be called more than once. With [leases.SynchronousDelete] it returns when
+// what only the lease held has been collected: that is for failures, after
+// which nothing may be left, and costs a collection.
+type Release func(ctx context.Context, opts ...leases.DeleteOpt) error
+
+// NewLease returns a context under whose lease everything that is written
+// stays until Release. If ctx has a lease, that one is used and Release does
+// nothing. The lease says which process it belongs to, so that [Sweep] can
+// tell a build that was killed from one that runs.
+func NewLease(ctx context.Context, c *client.Client) (context.Context, Release, error) {
+	if _, ok := leases.FromContext(ctx); ok {
+		return ctx, func(context.Context, ...leases.DeleteOpt) error { return nil }, nil
+	}
+	owner, err := thisProcess()
+	if err != nil {
+		return nil, nil, fmt.Errorf("create lease: %w", err)
+	}
+	ls := c.LeasesService()
+	lease, err := ls.Create(ctx,
+		leases.WithID(Prefix+rand.Text()),
+		leases.WithExpiration(leaseLife),
+		leases.WithLabels(owner.labels()))
+	if err != nil {
+		return nil, nil, fmt.Errorf("create lease: %w", err)
+	}
+	release := func(ctx context.Context, opts ...leases.DeleteOpt) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+		defer cancel()
+		if err := ls.Delete(ctx, lease, opts...); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("end lease %s (veneer prune removes it): %w", lease.ID, err)
+		}
+		return nil
+	}
+	return leases.WithLease(ctx, lease.ID), release, nil
+}
+
+// Hold adds an image's documents and layer blobs to ctx's lease, so that
+// nobody who removes the image meanwhile takes them from under a build.
+// Without a lease, and for blobs that are not stored, it does nothing.
+func Hold(ctx context.Context, c *client.Client, img *Image) error {
+	id, ok := leases.FromContext(ctx)
+	if !ok || img.IsScratch() {
+		return nil
+	}
+	blobs := append([]ocispec.Descriptor{img.Manifest, img.ConfigDesc}, img.Layers...)
+	if img.Record.Target.Digest != "" && img.Record.Target.Digest != img.Manifest.Digest {
+		blobs = append(blobs, img.Record.Target)
+	}
+	for _, b := range blobs {
+		r := leases.Resource{Type: "content", ID: b.Digest.String()}
+		if err := c.LeasesService().AddResource(ctx, leases.Lease{ID: id}, r); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("hold %s of %s: %w", b.Digest, img.Name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+package content
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/pkg/labels"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// LabelPrefix begins every label of ours on an engine's objects.
+const LabelPrefix = "veneer.build/"
+
+// The labels by which containerd's garbage collector follows references
+// (containerd docs/garbage-collection.md).
+const (
+	gcConfig   = "containerd.io/gc.ref.content.config"
+	gcLayer    = "containerd.io/gc.ref.content.l."
+	gcSnapshot = "containerd.io/gc.ref.snapshot."
+)
+
+// LayerLabels are what a layer blob carries: the diff ID, from which containerd
+// saves itself reading the layer to learn the name of its snapshot.
+func LayerLabels(diffID digest.Digest) map[string]string {
+	return map[string]string{labels.LabelUncompressed: diffID.String()}
+}
+
+// Store writes the config and the manifest, config first, so that none is ever
+// there without what it names. snapshotter is "" where the image is not
+// unpacked; else the config keeps the snapshot of the chain ID alive. The
+// layers must be stored already, and ctx must carry a lease until a record
+// refers to the manifest. Nothing of the image's own labels becomes a label
+// of the store, where containerd would act on it (CVE-2026-53488).
+func Store(ctx context.Context, c *client.Client, img Assembled, snapshotter string) error {
+	store := c.ContentStore()
+	configLabels := map[string]string{}
+	if snapshotter != "" && img.ChainID != "" {
+		configLabels[gcSnapshot+snapshotter] = img.ChainID.String()
+	}
+	if err := WriteBlob(ctx, store, img.Config, configLabels, img.ConfigJSON); err != nil {
+		return fmt.Errorf("store config: %w", err)
+	}
+	manifestLabels := map[string]string{gcConfig: img.Config.Digest.String()}
+	for i, l := range img.Layers {
+		manifestLabels[fmt.Sprintf("%s%d", gcLayer, i)] = l.Digest.String()
+	}
+	if err := WriteBlob(ctx, store, img.Manifest, manifestLabels, img.ManifestJSON); err != nil {
+		return fmt.Errorf("store manifest: %w", err)
+	}
+	return nil
+}
+
+// KeepSnapshot makes a stored image's config keep a snapshot alive, as
+// unpacking by containerd's client does.
+func KeepSnapshot(ctx context.Context, c *client.Client, img *Image, snapshotter string) error {
+	if img.IsScratch() || img.ChainID == "" {
+		return nil
+	}
+	return SetLabels(ctx, c.ContentStore(), img.ConfigDesc.Digest, map[string]string{gcSnapshot + snapshotter: img.ChainID.String()})
+}
+
+// maxRecordTries bounds how often a record that others create and remove at
+// the same time is tried for.
+const maxRecordTries = 10
+
+// Record points an image name at a target: the last step of a build, since
+// from here on others use what the name means. An existing record gets the
+// new target and the given labels; its other labels and its time of creation
+// stay. The labels must be ours, see [LabelPrefix].
+func Record(ctx context.Context, c *client.Client, name string, target ocispec.Descriptor, own map[string]string) (images.Image, error) {
+	fields := []string{"target"}
+	for _, k := range slices.Sorted(maps.Keys(own)) {
+		if !strings.HasPrefix(k, LabelPrefix) {
+			return images.Image{}, fmt.Errorf("record image %s: label %q is not one of ours: %w", name, k, errdefs.ErrInvalidArgument)
+		}
+		fields = append(fields, "labels."+k)
+	}
+	is := c.ImageService()
+	img := images.Image{Name: name, Target: target, Labels: own}
+	var err error
+	for range maxRecordTries {
+		var got images.Image
+		got, err = is.Update(ctx, img, fields...)
+		if err == nil {
+			return got, nil
+		}
+		if !errdefs.IsNotFound(err) {
+			break
+		}
+		got, err = is.Create(ctx, img)
+		if err == nil {
+			return got, nil
+		}
+		if !errdefs.IsAlreadyExists(err) {
+			break
+		}
+	}
+	return images.Image{}, fmt.Errorf("record image %s: %w", name, err)
+}

@@ -1,0 +1,178 @@
+package content
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+const (
+	// Prefix begins the names of everything of ours in an engine that a
+	// killed build can leave behind: leases and ingests. [Sweep] goes by it.
+	Prefix = "veneer-"
+
+	// chunkSize is how much is read from or written to a store at once. Over
+	// a socket each chunk costs a round trip: 64 KiB chunks halve the speed
+	// of 1 MiB ones, and more than that gains nothing.
+	chunkSize = 1 << 20
+
+	// cleanupTimeout bounds what is done after cancellation.
+	cleanupTimeout = 10 * time.Second
+)
+
+// NewRef returns the name of a new ingest: never one that another build,
+// running or killed, can have left half written.
+func NewRef(what string) string {
+	return Prefix + what + "-" + rand.Text()
+}
+
+// WriteBlob stores data under desc's digest and size, which it must have, with
+// the given labels. A blob that is there already is a success; its labels are
+// set all the same, because the store ignores those given for a blob that
+// exists, and it is added to ctx's lease.
+func WriteBlob(ctx context.Context, store cstore.Store, desc ocispec.Descriptor, labels map[string]string, data []byte) error {
+	ref := NewRef("blob")
+	err := cstore.WriteBlob(ctx, store, ref, bytes.NewReader(data), desc, cstore.WithLabels(labels))
+	if err != nil {
+		return errors.Join(fmt.Errorf("write blob %s: %w", desc.Digest, err), abort(ctx, store, ref))
+	}
+	return SetLabels(ctx, store, desc.Digest, labels)
+}
+
+// SetLabels sets the given labels on a stored blob and leaves its other ones.
+func SetLabels(ctx context.Context, store cstore.Manager, dgst digest.Digest, labels map[string]string) error {
+	if len(labels) == 0 {
+		return nil
+	}
+	info, err := store.Info(ctx, dgst)
+	if err != nil {
+		return fmt.Errorf("read labels of blob %s: %w", dgst, err)
+	}
+	var fields []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		if have, ok := info.Labels[k]; !ok || have != labels[k] {
+			fields = append(fields, "labels."+k)
+		}
+	}
+	if len(fields) == 0 {
+		return nil
+	}
+	if _, err := store.Update(ctx, cstore.Info{Digest: dgst, Labels: labels}, fields...); err != nil {
+		return fmt.Errorf("set labels of blob %s: %w", dgst, err)
+	}
+	return nil
+}
+
+// LayerWriter streams one layer blob into a store, in chunks that suit a
+// store behind a socket whatever the size of the writes. It is not for
+// concurrent use. Either Commit succeeds, or Close removes what was written.
+type LayerWriter struct {
+	store cstore.Store
+	w     cstore.Writer
+	buf   []byte
+	abort func() error
+	done  bool
+}
+
+// NewLayerWriter opens a writer under a new name. ctx must carry a lease, or
+// the blob can be collected before anything refers to it. The caller must
+// call Close, whether or not it called Commit.
+func NewLayerWriter(ctx context.Context, store cstore.Store) (*LayerWriter, error) {
+	ref := NewRef("layer")
+	w, err := cstore.OpenWriter(ctx, store, cstore.WithRef(ref))
+	if err != nil {
+		return nil, fmt.Errorf("open layer writer: %w", err)
+	}
+	return &LayerWriter{
+		store: store, w: w,
+		buf:   make([]byte, 0, chunkSize),
+		abort: func() error { return abort(ctx, store, ref) },
+	}, nil
+}
+
+// Write implements io.Writer. It buffers: an error may belong to bytes of an
+// earlier call.
+func (l *LayerWriter) Write(p []byte) (int, error) {
+	n := 0
+	for len(p) > 0 {
+		k := min(len(p), cap(l.buf)-len(l.buf))
+		l.buf = append(l.buf, p[:k]...)
+		p, n = p[k:], n+k
+		if len(l.buf) == cap(l.buf) {
+			if err := l.flush(); err != nil {
+				return n, err
+			}
+		}
+	}
+	return n, nil
+}
+
+func (l *LayerWriter) flush() error {
+	if len(l.buf) == 0 {
+		return nil
+	}
+	n, err := l.w.Write(l.buf)
+	if err == nil && n != len(l.buf) {
+		err = fmt.Errorf("%d of %d bytes taken", n, len(l.buf))
+	}
+	if err != nil {
+		return fmt.Errorf("write layer blob: %w", err)
+	}
+	l.buf = l.buf[:0]
+	return nil
+}
+
+// Commit makes the blob durable under its digest; the store refuses it if the
+// size or the digest differ from what arrived. A blob that exists already is
+// a success, and gets the labels too.
+func (l *LayerWriter) Commit(ctx context.Context, size int64, dgst digest.Digest, labels map[string]string) error {
+	if size <= 0 || dgst == "" {
+		// The store takes both for "unknown" and would not check them.
+		return fmt.Errorf("commit layer: size %d, digest %q: %w", size, dgst, errdefs.ErrInvalidArgument)
+	}
+	if err := l.flush(); err != nil {
+		return err
+	}
+	err := l.w.Commit(ctx, size, dgst, cstore.WithLabels(labels))
+	if err != nil && !errdefs.IsAlreadyExists(err) {
+		return fmt.Errorf("commit layer %s: %w", dgst, err)
+	}
+	l.done = true
+	return SetLabels(ctx, l.store, dgst, labels)
+}
+
+// Close releases the writer and, unless Commit succeeded, removes what was
+// written, also after the context ended. It may be called more than once.
+func (l *LayerWriter) Close() error {
+	if l.w == nil {
+		return nil
+	}
+	w := l.w
+	l.w = nil
+	err := w.Close()
+	if l.done {
+		return err
+	}
+	// A writer that is thrown away has nothing to lose by a failed Close.
+	return l.abort()
+}
+
+// abort removes an ingest, also after ctx ended; one that is gone already is fine.
+func abort(ctx context.Context, store cstore.IngestManager, ref string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	if err := store.Abort(ctx, ref); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove ingest %s: %w", ref, err)
+	}
+	return nil
+}
