@@ -88,7 +88,7 @@ func (w archiveWriter) layer(path string) (_ ocispec.Descriptor, diffID digest.D
 		return none, "", err
 	}
 	defer in.Close()
-	temp, err := os.CreateTemp("", "veneer-layer-")
+	temp, err := os.CreateTemp("", tempPrefix())
 	if err != nil {
 		return none, "", err
 	}

@@ -1,0 +1,163 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+)
+
+const (
+	startTimeout = 30 * time.Second
+	stopTimeout  = 30 * time.Second
+)
+
+// Daemon is a running containerd of the test's own. Its methods may be called from several goroutines, but for Stop
+// and Restart.
+type Daemon struct {
+	// Kind says which containerd it is.
+	Kind DaemonKind
+
+	dir      string
+	programs programs
+	process  *process
+	client   *client.Client // the harness's own, for clean-up
+}
+
+// Start starts a daemon that is stopped, with its shims and mounts, when the test and its subtests are done. Its log
+// is shown if the test failed.
+func Start(t testing.TB, kind DaemonKind) *Daemon {
+	t.Helper()
+	d, err := StartDaemon(t.Context(), kind)
+	Check(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log of %s:\n%s", kind, d.Log())
+		}
+		if err := d.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// StartDaemon starts a daemon and returns when it answers. The caller calls Stop. The daemon dies with this process,
+// but its directory and shims then stay.
+func StartDaemon(ctx context.Context, kind DaemonKind) (_ *Daemon, err error) {
+	set, err := kind.programs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", tempPrefix())
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", kind, err)
+	}
+	d := &Daemon{Kind: kind, dir: dir, programs: set}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("start %s: %w\n%s", kind, err, d.Log()), d.Stop())
+		}
+	}()
+	if err := os.Mkdir(d.path("tmp"), 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(d.path("config.toml"), []byte(d.config()), 0o600); err != nil {
+		return nil, err
+	}
+	return d, d.start(ctx)
+}
+
+func (d *Daemon) start(ctx context.Context) error {
+	process, err := startProcess(processSpec{
+		args: []string{d.programs.containerd, "--config", d.path("config.toml")},
+		env: []string{
+			"PATH=" + d.programs.bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+			"TMPDIR=" + d.path("tmp"),
+		},
+		log: d.path("log"),
+	})
+	if err != nil {
+		return err
+	}
+	d.process = process
+	if d.client, err = client.New(d.Address(), client.WithDefaultNamespace("default")); err != nil {
+		return err
+	}
+	return process.await(ctx, startTimeout, func(ctx context.Context) error {
+		_, err := d.client.Version(ctx)
+		return err
+	})
+}
+
+// Address returns the absolute path of the socket.
+func (d *Daemon) Address() string { return d.path("containerd.sock") }
+
+// Root returns the daemon's root directory, with its content store and snapshots.
+func (d *Daemon) Root() string { return d.path("root") }
+
+// Log returns the end of what the daemon has logged.
+func (d *Daemon) Log() string { return tail(d.path("log"), 100) }
+
+func (d *Daemon) path(name string) string { return filepath.Join(d.dir, name) }
+
+// Client returns a new client in the namespace "default", closed when the test is done.
+func (d *Daemon) Client(t testing.TB) *client.Client {
+	t.Helper()
+	c, err := client.New(d.Address(), client.WithDefaultNamespace("default"))
+	if err != nil {
+		t.Fatalf("connect to %s: %v", d.Kind, err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("close client of %s: %v", d.Kind, err)
+		}
+	})
+	return c
+}
+
+// Restart stops the daemon, with SIGKILL and so without warning, and starts it again on the same root, state and
+// socket. Containers keep running meanwhile, as they do for a real one.
+func (d *Daemon) Restart(ctx context.Context) error {
+	if err := d.process.kill(); err != nil {
+		return fmt.Errorf("restart %s: %w", d.Kind, err)
+	}
+	if err := d.client.Close(); err != nil {
+		return fmt.Errorf("restart %s: %w", d.Kind, err)
+	}
+	if err := d.start(ctx); err != nil {
+		return fmt.Errorf("restart %s: %w\n%s", d.Kind, err, d.Log())
+	}
+	return nil
+}
+
+// Stop kills the containers, ends the daemon, and removes every shim, mount and file that is left of it. An error says
+// what stayed. A second call does nothing.
+func (d *Daemon) Stop() error {
+	if d.dir == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	var errs []error
+	if d.client != nil {
+		errs = append(errs, d.removeContainers(ctx), d.client.Close())
+	}
+	if d.process != nil {
+		errs = append(errs, d.process.stop(stopTimeout))
+	}
+	errs = append(errs, killShims(d.dir), unmountBelow(d.dir))
+	// What is still mounted must not be emptied by removing through it.
+	if errors.Join(errs...) == nil {
+		errs = append(errs, os.RemoveAll(d.dir))
+		d.dir = ""
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("stop %s: %w", d.Kind, err)
+	}
+	return nil
+}

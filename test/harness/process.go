@@ -1,0 +1,108 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// process is a server that this process has started: it ends with us, and its output goes to a file.
+type process struct {
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
+	err  error         // why; valid once done is closed
+}
+
+type processSpec struct {
+	args []string
+	env  []string
+	log  string // path; appended to
+}
+
+// startProcess starts a server that gets SIGKILL when this process dies, so that a test that panics or times out
+// leaves no daemon behind. The kernel ties that signal to the thread that forked, so one goroutine keeps its thread
+// from start to end.
+func startProcess(spec processSpec) (*process, error) {
+	log, err := os.OpenFile(spec.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	// The server outlives any one call, so no context ends it.
+	cmd := exec.CommandContext(context.Background(), spec.args[0], spec.args[1:]...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = spec.env, log, log
+	// A group of its own: ^C goes to the tests, which then stop the server in order.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		err := cmd.Start()
+		started <- errors.Join(err, log.Close())
+		if err != nil {
+			return
+		}
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// await returns when ready does without an error, or when the process has ended or the time is over.
+func (p *process) await(ctx context.Context, limit time.Duration, ready func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		err := ready(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return fmt.Errorf("it ended at once: %w", p.err)
+		case <-ctx.Done():
+			return fmt.Errorf("no answer: %w", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// stop ends the process with SIGTERM, or SIGKILL when the time is over, which is an error.
+func (p *process) stop(limit time.Duration) error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-p.done:
+		return nil
+	case <-time.After(limit):
+		return errors.Join(fmt.Errorf("pid %d ignored SIGTERM for %s", p.cmd.Process.Pid, limit), p.kill())
+	}
+}
+
+func (p *process) kill() error {
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	<-p.done
+	return nil
+}
+
+// tail returns the last lines of a log, or why it cannot.
+func tail(path string, lines int) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimRight(string(data), "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
