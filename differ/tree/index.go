@@ -1,0 +1,174 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Limits of an index. They bound what a hostile layer can make Veneer
+// allocate; no layer that is of any use comes near them.
+const (
+	// MaxRecords is the number of entries in one layer. The largest layers
+	// seen in the wild have about 2 million.
+	MaxRecords = 4 << 20
+	// MaxText is the sum of the lengths of a layer's paths, link targets and
+	// xattrs: 128 bytes for each of MaxRecords.
+	MaxText = 512 << 20
+	// MaxPath is the length of a path or link target; Linux's PATH_MAX
+	// counts the NUL, so nothing longer can be unpacked anywhere.
+	MaxPath = unix.PathMax - 1
+	// maxXattr is the length of an attribute's name or value. archive/tar
+	// reads PAX headers of at most this; Linux takes 64 KiB.
+	maxXattr = 1 << 20
+	// MaxName is the length of one path component, Linux's NAME_MAX.
+	MaxName = 255
+)
+
+// The names that layers give a meaning to: image-spec, layer.md, "Whiteouts".
+const (
+	whiteoutPrefix = ".wh."
+	opaqueMarker   = ".wh..wh..opq"
+)
+
+// ErrLimit is in the chain of errors about layers too large to be genuine.
+var ErrLimit = errors.New("over the limit for one layer")
+
+// RecordKind says what an entry of a layer's tar does.
+type RecordKind uint8
+
+const (
+	// KindFile is a file of the type that Meta.Mode tells, or by its name a
+	// whiteout or an opaque marker.
+	KindFile RecordKind = iota
+	// KindLink is a hard link to the path in Meta.Link. Meta holds the
+	// entry's own mode (without type bits), owner, time and xattrs, which
+	// unpackers apply to the file that it shares.
+	KindLink
+	// KindGlobal is a PAX global header. It makes no file, but containerd
+	// clears whatever has the name that the archiver gave it.
+	KindGlobal
+)
+
+// Record is one entry of a layer's tar.
+type Record struct {
+	// Path is the entry's name after path.Clean: "etc/passwd", not
+	// "./etc/passwd". It may be absolute and may begin with "..", as in the
+	// tar; [Merge] confines it to the root. "." and "/" are the root itself.
+	Path string
+	Meta
+	// Digest is the content's, known for every regular file.
+	Digest Digest
+	// Offset is where the content begins in the uncompressed tar. Where
+	// Sparse is set it is where the entry's first header begins, since only a
+	// tar reader can restore the content.
+	Offset int64
+	Kind   RecordKind
+	Sparse bool
+}
+
+// Opaque reports whether the record hides what lower layers have in its directory.
+func (r *Record) Opaque() bool { return path.Base(r.Path) == opaqueMarker }
+
+// Whiteout returns the path that the record deletes, in the form of Path.
+func (r *Record) Whiteout() (string, bool) {
+	dir, base := path.Split(r.Path)
+	if base == opaqueMarker || !strings.HasPrefix(base, whiteoutPrefix) {
+		return "", false
+	}
+	return dir + base[len(whiteoutPrefix):], true
+}
+
+// Index is all that there is to know of one layer without its bytes. It never
+// changes, so that it can be kept under the layer's digest for ever. Who
+// writes a layer can make its index on the way: one Record for each entry.
+type Index struct {
+	// Records are in tar order, which matters: later entries replace earlier ones.
+	Records []Record
+	// DiffID is the SHA-256 of the whole uncompressed tar.
+	DiffID Digest
+}
+
+// budget counts what the limits bound while an index is read.
+type budget struct {
+	records int
+	text    int64
+}
+
+// add counts a record; the error wraps [ErrLimit].
+func (b *budget) add(r *Record) error {
+	n := len(r.Path) + len(r.Link)
+	for k, v := range r.Xattrs {
+		n += len(k) + len(v)
+	}
+	b.records++
+	b.text += int64(n)
+	if b.records > MaxRecords {
+		return fmt.Errorf("more than %d entries: %w", MaxRecords, ErrLimit)
+	}
+	if b.text > MaxText {
+		return fmt.Errorf("more than %d bytes of paths and attributes: %w", MaxText, ErrLimit)
+	}
+	return nil
+}
+
+// check reports what no genuine record has, so that neither a tar nor a stored
+// index can bring it in.
+func (r *Record) check() error {
+	if len(r.Path) > MaxPath || len(r.Link) > MaxPath {
+		return fmt.Errorf("path of more than %d bytes: %w", MaxPath, ErrLimit)
+	}
+	if r.Path == "" || path.Clean(r.Path) != r.Path {
+		return fmt.Errorf("path %q is not clean", r.Path)
+	}
+	if strings.IndexByte(r.Path, 0) >= 0 || strings.IndexByte(r.Link, 0) >= 0 {
+		return fmt.Errorf("path %q or its link target holds a NUL byte", r.Path)
+	}
+	if r.Size < 0 || r.Offset < 0 || r.MTimeNsec < 0 || r.MTimeNsec > 999_999_999 {
+		return fmt.Errorf("size, offset or time of %q out of range", r.Path)
+	}
+	for k, v := range r.Xattrs {
+		if len(k) > maxXattr || len(v) > maxXattr {
+			return fmt.Errorf("xattr of %q with more than %d bytes: %w", r.Path, maxXattr, ErrLimit)
+		}
+	}
+	switch r.Kind {
+	case KindLink, KindGlobal:
+		return nil
+	case KindFile:
+	default:
+		return fmt.Errorf("unknown kind %d of record %q", r.Kind, r.Path)
+	}
+	switch r.Type() {
+	case unix.S_IFREG, unix.S_IFDIR, unix.S_IFLNK, unix.S_IFCHR, unix.S_IFBLK, unix.S_IFIFO:
+		return nil
+	}
+	return fmt.Errorf("unknown file type %#o of %q", r.Type(), r.Path)
+}
+
+// textArena keeps many short strings in few allocations.
+type textArena struct{ b strings.Builder }
+
+func (a *textArena) add(s []byte) string {
+	if a.b.Cap()-a.b.Len() < len(s) {
+		// Strings handed out keep the old buffer, which is never written again.
+		a.b.Reset()
+		a.b.Grow(max(64<<10, len(s)))
+	}
+	start := a.b.Len()
+	a.b.Write(s)
+	return a.b.String()[start:]
+}
+
+// checkNames reports components longer than a file system takes.
+func checkNames(p string) error {
+	for c := range strings.SplitSeq(p, "/") {
+		if len(c) > MaxName {
+			return fmt.Errorf("path component of %d bytes: %w", len(c), unix.ENAMETOOLONG)
+		}
+	}
+	return nil
+}

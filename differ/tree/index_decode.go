@@ -1,0 +1,255 @@
+package tree
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// ErrBadIndex is in the chain of every error about a stored index that is
+// corrupt, cut short, or no index of this version. It is safe to delete such
+// a file and scan the layer again.
+var ErrBadIndex = errors.New("not a valid layer index")
+
+const (
+	// minRow is the shortest encoding of a record: seven bytes.
+	minRow = 7
+	// maxIndexSize bounds what DecodeIndex reads into memory: MaxRecords
+	// with digests, and their text as if zstd could not shrink it.
+	maxIndexSize = MaxText + MaxRecords*(sha256.Size+32)
+	// maxRowWindow is more than zstd's fastest level ever asks for.
+	maxRowWindow = 8 << 20
+)
+
+// DecodeIndex reads what [Index.Encode] wrote, to the end of r. The checksum
+// is verified over all bytes before any of them is interpreted; a mismatch, and
+// whatever else is wrong with the bytes, is an error that wraps [ErrBadIndex].
+func DecodeIndex(r io.Reader) (*Index, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxIndexSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("read layer index: %w", err)
+	}
+	if len(data) < indexMinSize || len(data) > maxIndexSize {
+		return nil, fmt.Errorf("%w: %d bytes", ErrBadIndex, len(data))
+	}
+	if string(data[:len(indexMagic)]) != indexMagic {
+		return nil, fmt.Errorf("%w: magic %q is not %q", ErrBadIndex, data[:len(indexMagic)], indexMagic)
+	}
+	body, sum := data[:len(data)-sha256.Size], data[len(data)-sha256.Size:]
+	if got := sha256.Sum256(body); !bytes.Equal(got[:], sum) {
+		return nil, fmt.Errorf("%w: checksum mismatch", ErrBadIndex)
+	}
+	x, err := decodeBody(body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadIndex, err)
+	}
+	return x, nil
+}
+
+// decodeBody takes an index whose checksum holds, which still may have been
+// made by somebody hostile: nothing is allocated on the word of a number.
+func decodeBody(body []byte) (*Index, error) {
+	x := &Index{}
+	rest := body[len(indexMagic):]
+	rest = rest[copy(x.DiffID[:], rest):]
+	records, digests := binary.LittleEndian.Uint32(rest), binary.LittleEndian.Uint32(rest[4:])
+	rest = rest[8:]
+	sums := int64(digests) * sha256.Size
+	if records > MaxRecords || digests > records || sums > int64(len(rest)) {
+		return nil, fmt.Errorf("%d records, %d digests in %d bytes", records, digests, len(rest))
+	}
+	split := len(rest) - int(sums)
+	zr, err := zstd.NewReader(bytes.NewReader(rest[:split]), zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxRowWindow))
+	if err != nil {
+		return nil, err
+	}
+	defer zr.Close()
+	dec := rowDecoder{r: bufio.NewReaderSize(zr, 1<<16), sums: rest[split:]}
+	if err := dec.all(x, int(records), split); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// rowDecoder reads what rowEncoder wrote. The first error sticks, so that rows
+// are read without a check after each number.
+type rowDecoder struct {
+	r      *bufio.Reader
+	sums   []byte
+	prev   rowState
+	text   textArena
+	budget budget
+	err    error
+}
+
+func (d *rowDecoder) all(x *Index, records, stored int) error {
+	// zstd shrinks rows to a quarter as a rule; append grows the rest.
+	x.Records = make([]Record, 0, min(records, stored*4/minRow))
+	for range records {
+		var r Record
+		d.row(&r)
+		if d.err == nil {
+			d.err = r.check()
+		}
+		if d.err == nil {
+			d.err = d.budget.add(&r)
+		}
+		if d.err != nil {
+			return fmt.Errorf("record %d: %w", len(x.Records), d.err)
+		}
+		x.Records = append(x.Records, r)
+	}
+	if len(d.sums) != 0 {
+		return fmt.Errorf("%d bytes of digests are nobody's", len(d.sums))
+	}
+	switch _, err := d.r.ReadByte(); {
+	case err == nil:
+		return errors.New("data after the last record")
+	case !errors.Is(err, io.EOF):
+		return err
+	}
+	return nil
+}
+
+func (d *rowDecoder) row(r *Record) {
+	flags := d.uvarint(rowAll)
+	r.Kind = RecordKind(flags & rowKind)
+	r.Sparse = flags&rowSparse != 0
+	shared := int(d.uvarint(uint64(len(d.prev.path))))
+	r.Path = d.path(d.prev.path[:shared])
+	r.Mode = uint32(d.uvarint(math.MaxUint32))
+	r.MTime = d.prev.mtime + d.varint()
+	r.Offset = d.prev.offset + d.varint()
+	r.UID, r.GID = d.prev.uid, d.prev.gid
+	if flags&rowOwner != 0 {
+		r.UID = uint32(d.uvarint(math.MaxUint32))
+		r.GID = uint32(d.uvarint(math.MaxUint32))
+	}
+	if flags&rowSize != 0 {
+		r.Size = int64(d.uvarint(math.MaxInt64))
+	}
+	if flags&rowNsec != 0 {
+		r.MTimeNsec = int32(d.uvarint(math.MaxInt32))
+	}
+	if flags&rowRdev != 0 {
+		r.Rdev = d.uvarint(math.MaxUint64)
+	}
+	if flags&rowLink != 0 {
+		r.Link = d.text.add(d.bytes(nil, MaxPath))
+	}
+	if flags&rowXattrs != 0 {
+		d.xattrs(r)
+	}
+	if flags&rowDigest != 0 {
+		if len(d.sums) < sha256.Size {
+			d.fail(errors.New("digest missing"))
+			return
+		}
+		d.sums = d.sums[copy(r.Digest[:], d.sums):]
+		if !r.Digest.Known() {
+			d.fail(errors.New("digest is zero"))
+		}
+	}
+	d.prev.next(r)
+}
+
+// path reads what follows the prefix of a path.
+func (d *rowDecoder) path(prefix string) string {
+	var buf [MaxPath]byte
+	return d.text.add(d.bytes(append(buf[:0], prefix...), MaxPath))
+}
+
+func (d *rowDecoder) xattrs(r *Record) {
+	n := d.uvarint(MaxText)
+	if d.err != nil {
+		return
+	}
+	r.Xattrs = make(map[string]string, min(n, 8))
+	for range n {
+		k := string(d.bytes(nil, maxXattr))
+		v := string(d.bytes(nil, maxXattr))
+		if d.err != nil {
+			return
+		}
+		if _, dup := r.Xattrs[k]; dup {
+			d.fail(fmt.Errorf("xattr %q twice", k))
+			return
+		}
+		r.Xattrs[k] = v
+	}
+}
+
+// bytes reads a length and as many bytes, appended to buf, which all in all
+// may be limit.
+func (d *rowDecoder) bytes(buf []byte, limit int) []byte {
+	n := int(d.uvarint(uint64(limit - len(buf))))
+	for n > 0 && d.err == nil {
+		// No more than what is there, whatever the length says.
+		chunk, err := d.r.Peek(min(n, d.r.Size()))
+		if err != nil {
+			d.fail(unexpected(err))
+			return nil
+		}
+		buf = append(buf, chunk...)
+		n -= len(chunk)
+		if _, err := d.r.Discard(len(chunk)); err != nil {
+			d.fail(err)
+		}
+	}
+	return buf
+}
+
+// uvarint reads a number that is at most limit.
+func (d *rowDecoder) uvarint(limit uint64) uint64 {
+	if d.err != nil {
+		return 0
+	}
+	var v uint64
+	for shift := 0; shift < 64; shift += 7 {
+		b, err := d.r.ReadByte()
+		if err != nil {
+			d.fail(unexpected(err))
+			return 0
+		}
+		if shift == 63 && b > 1 {
+			break
+		}
+		v |= uint64(b&0x7f) << shift
+		if b < 0x80 {
+			if v > limit {
+				d.fail(fmt.Errorf("%d is more than %d", v, limit))
+				return 0
+			}
+			return v
+		}
+	}
+	d.fail(errors.New("number too long"))
+	return 0
+}
+
+// varint reads a signed number in zigzag form, as encoding/binary has it.
+func (d *rowDecoder) varint() int64 {
+	u := d.uvarint(math.MaxUint64)
+	return int64(u>>1) ^ -int64(u&1)
+}
+
+func (d *rowDecoder) fail(err error) {
+	if d.err == nil {
+		d.err = err
+	}
+}
+
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

@@ -1,0 +1,202 @@
+package tree
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// The stored form of an index, all integers little-endian:
+//
+//	magic      8 bytes, the last one is the version
+//	DiffID    32 bytes
+//	records    4 bytes: how many
+//	digests    4 bytes: how many of them have one
+//	rows       one zstd stream, see rowEncoder
+//	digests   32 bytes each, in record order (outside of zstd: they do not compress)
+//	SHA-256   of all of the above
+const (
+	indexMagic      = "VeneerX\x01"
+	indexHeaderSize = len(indexMagic) + sha256.Size + 4 + 4
+	indexMinSize    = indexHeaderSize + sha256.Size
+)
+
+// Row flags: what differs from the usual. The two lowest bits are the kind.
+const (
+	rowKind   = 1<<2 - 1
+	rowSparse = 1 << 2
+	rowXattrs = 1 << 3
+	rowDigest = 1 << 4
+	rowLink   = 1 << 5
+	rowNsec   = 1 << 6
+	rowOwner  = 1 << 7 // UID and GID are not those of the record before
+	rowRdev   = 1 << 8
+	rowSize   = 1 << 9
+	rowAll    = 1<<10 - 1
+)
+
+// Encode writes the index. It writes in large pieces and does not close w.
+// Equal indexes give equal bytes.
+func (x *Index) Encode(w io.Writer) error {
+	var b budget
+	var digests uint32
+	for i := range x.Records {
+		r := &x.Records[i]
+		if err := r.check(); err != nil {
+			return fmt.Errorf("encode index: %w", err)
+		}
+		if err := b.add(r); err != nil {
+			return fmt.Errorf("encode index: %w", err)
+		}
+		if r.Digest.Known() {
+			digests++
+		}
+	}
+	bw := bufio.NewWriterSize(w, 1<<20)
+	sum := sha256.New()
+	out := io.MultiWriter(bw, sum)
+	head := append([]byte(indexMagic), x.DiffID[:]...)
+	head = binary.LittleEndian.AppendUint32(head, uint32(len(x.Records)))
+	head = binary.LittleEndian.AppendUint32(head, digests)
+	if _, err := out.Write(head); err != nil {
+		return fmt.Errorf("encode index: %w", err)
+	}
+	if err := x.encodeRows(out); err != nil {
+		return fmt.Errorf("encode index: %w", err)
+	}
+	if err := x.encodeDigests(out); err != nil {
+		return fmt.Errorf("encode index: %w", err)
+	}
+	if _, err := bw.Write(sum.Sum(nil)); err != nil {
+		return fmt.Errorf("encode index: %w", err)
+	}
+	if err := bw.Flush(); err != nil {
+		return fmt.Errorf("encode index: %w", err)
+	}
+	return nil
+}
+
+func (x *Index) encodeRows(w io.Writer) error {
+	// One goroutine: several would only pay for more than this little data.
+	zw, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return err
+	}
+	var enc rowEncoder
+	for i := range x.Records {
+		enc.row(&x.Records[i])
+		if len(enc.buf) >= 1<<18 || i == len(x.Records)-1 {
+			if _, err := zw.Write(enc.buf); err != nil {
+				zw.Close() //nolint:errcheck // the write error is the cause
+				return err
+			}
+			enc.buf = enc.buf[:0]
+		}
+	}
+	return zw.Close()
+}
+
+func (x *Index) encodeDigests(w io.Writer) error {
+	buf := make([]byte, 0, 1<<16)
+	for i := range x.Records {
+		if r := &x.Records[i]; r.Digest.Known() {
+			buf = append(buf, r.Digest[:]...)
+		}
+		if len(buf)+sha256.Size > cap(buf) || i == len(x.Records)-1 {
+			if _, err := w.Write(buf); err != nil {
+				return err
+			}
+			buf = buf[:0]
+		}
+	}
+	return nil
+}
+
+// rowEncoder appends records as flags, the path's bytes shared with the path
+// before and those that are not, mode, times and offset as differences, and
+// then only what the flags name.
+type rowEncoder struct {
+	buf  []byte
+	prev rowState
+}
+
+// rowState is what a row is written relative to.
+type rowState struct {
+	path     string
+	uid, gid uint32
+	mtime    int64
+	offset   int64
+}
+
+func (s *rowState) next(r *Record) {
+	// Most often the next content lies behind this one and one header block.
+	*s = rowState{r.Path, r.UID, r.GID, r.MTime, r.Offset + roundBlock(r.Size) + blockSize}
+}
+
+func (e *rowEncoder) row(r *Record) {
+	flags := uint64(r.Kind) & rowKind
+	set := func(cond bool, flag uint64) {
+		if cond {
+			flags |= flag
+		}
+	}
+	set(r.Sparse, rowSparse)
+	set(len(r.Xattrs) > 0, rowXattrs)
+	set(r.Digest.Known(), rowDigest)
+	set(r.Link != "", rowLink)
+	set(r.MTimeNsec != 0, rowNsec)
+	set(r.UID != e.prev.uid || r.GID != e.prev.gid, rowOwner)
+	set(r.Rdev != 0, rowRdev)
+	set(r.Size != 0, rowSize)
+	b := binary.AppendUvarint(e.buf, flags)
+	shared := sharedPrefix(e.prev.path, r.Path)
+	b = binary.AppendUvarint(b, uint64(shared))
+	b = appendString(b, r.Path[shared:])
+	b = binary.AppendUvarint(b, uint64(r.Mode))
+	b = binary.AppendVarint(b, r.MTime-e.prev.mtime)
+	b = binary.AppendVarint(b, r.Offset-e.prev.offset)
+	if flags&rowOwner != 0 {
+		b = binary.AppendUvarint(b, uint64(r.UID))
+		b = binary.AppendUvarint(b, uint64(r.GID))
+	}
+	if flags&rowSize != 0 {
+		b = binary.AppendUvarint(b, uint64(r.Size))
+	}
+	if flags&rowNsec != 0 {
+		b = binary.AppendUvarint(b, uint64(r.MTimeNsec))
+	}
+	if flags&rowRdev != 0 {
+		b = binary.AppendUvarint(b, r.Rdev)
+	}
+	if flags&rowLink != 0 {
+		b = appendString(b, r.Link)
+	}
+	if flags&rowXattrs != 0 {
+		b = binary.AppendUvarint(b, uint64(len(r.Xattrs)))
+		for _, k := range slices.Sorted(maps.Keys(r.Xattrs)) {
+			b = appendString(appendString(b, k), r.Xattrs[k])
+		}
+	}
+	e.buf = b
+	e.prev.next(r)
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func sharedPrefix(a, b string) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}

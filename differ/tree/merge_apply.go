@@ -1,0 +1,295 @@
+package tree
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxNodes bounds what entries can imply: a path of 4095 bytes names up to
+// 2047 directories.
+const maxNodes = 16 << 20
+
+// applier builds a tree from layers. Paths in it are relative to the root,
+// clean, and without a leading slash: "" is the root.
+type applier struct {
+	root     *node
+	rootMeta bool
+	slab     []node
+	nodes    int
+	lookups  int
+	at       int32 // the layer being applied
+
+	// unpacked are the resolved paths of this layer's entries and opaque
+	// the directories whose marker was seen; nil in layers without markers.
+	unpacked map[string]struct{}
+	opaque   map[string]struct{}
+
+	// The directory found last, by the path asked for.
+	lastPath string
+	lastDir  *node
+}
+
+func newApplier(o MergeOptions) *applier {
+	a := &applier{rootMeta: o.RootMeta}
+	a.root = &node{mode: unix.S_IFDIR | 0o755, dir: &children{}}
+	return a
+}
+
+// layer applies one layer; the error names the entry.
+func (a *applier) layer(i int, x *Index) error {
+	a.at, a.unpacked, a.opaque = int32(i), nil, nil
+	for i := range x.Records {
+		if strings.HasSuffix(x.Records[i].Path, opaqueMarker) {
+			a.unpacked, a.opaque = map[string]struct{}{}, map[string]struct{}{}
+			break
+		}
+	}
+	for i := range x.Records {
+		if err := a.entry(&x.Records[i]); err != nil {
+			return fmt.Errorf("entry %q: %w", x.Records[i].Path, err)
+		}
+	}
+	// Once more, since a directory's path may lead elsewhere by now, and
+	// containerd sets times where it leads.
+	for i := range x.Records {
+		if r := &x.Records[i]; r.Kind == KindFile && r.IsDir() {
+			if err := a.dirTime(r); err != nil {
+				return fmt.Errorf("set time of directory entry %q: %w", r.Path, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (a *applier) entry(r *Record) error {
+	if err := r.check(); err != nil {
+		return err
+	}
+	if err := checkNames(r.Path); err != nil {
+		return err
+	}
+	dirName, base := path.Split(r.Path)
+	if isRoot(r.Path) {
+		if a.rootMeta && r.Kind == KindFile && r.IsDir() {
+			a.root.apply(r)
+		}
+		return nil
+	}
+	dirPath, dir, err := a.resolve(dirName)
+	if err != nil {
+		return fmt.Errorf("resolve parent: %w", err)
+	}
+	if len(dirPath)+1+len(base) > MaxPath {
+		return unix.ENAMETOOLONG
+	}
+	if dir == nil || dir.dir == nil {
+		if dir, err = a.makeParents(dirPath); err != nil {
+			return fmt.Errorf("make parent: %w", err)
+		}
+	}
+	if strings.HasPrefix(base, whiteoutPrefix) {
+		return a.whiteout(dirPath, dir, base)
+	}
+	old := dir.dir.find(base)
+	if old != nil && (old.dir == nil || !isDirEntry(r)) {
+		a.remove(dir, base)
+		old = nil
+	}
+	if err := a.create(r, dir, old); err != nil {
+		return err
+	}
+	if a.unpacked != nil {
+		a.unpacked[joinPath(dirPath, base)] = struct{}{}
+	}
+	return nil
+}
+
+// isRoot reports whether a clean name is the root, or above it.
+func isRoot(name string) bool {
+	return name == "." || name == "/" || name == ".." || strings.HasSuffix(name, "/..")
+}
+
+func isDirEntry(r *Record) bool { return r.Kind == KindFile && r.IsDir() }
+
+// create makes the entry in dir, where old is a directory that it goes upon.
+func (a *applier) create(r *Record, dir, old *node) error {
+	base := path.Base(r.Path)
+	switch {
+	case r.Kind == KindGlobal:
+		return nil
+	case r.Kind == KindLink:
+		target, err := a.linkTarget(r.Link)
+		if err != nil {
+			return fmt.Errorf("hard link to %q: %w", r.Link, err)
+		}
+		target.apply(r)
+		target.group = -1 // to be counted in the end
+		dir.dir.add(base, target)
+		return nil
+	case old != nil:
+		old.apply(r)
+		return nil
+	case r.IsSymlink() && r.Link == "":
+		return fmt.Errorf("symbolic link without a target: %w", unix.ENOENT)
+	}
+	n, err := a.newNode(r.Type(), dir)
+	if err != nil {
+		return err
+	}
+	n.rec, n.layer = r, a.at
+	if r.IsSymlink() {
+		n.mode |= 0o777
+	}
+	n.apply(r)
+	dir.dir.add(base, n)
+	return nil
+}
+
+// newNode makes a file in a directory, as root without a umask would.
+func (a *applier) newNode(typ uint32, parent *node) (*node, error) {
+	if a.nodes++; a.nodes > maxNodes {
+		return nil, fmt.Errorf("more than %d files: %w", maxNodes, ErrLimit)
+	}
+	if len(a.slab) == 0 {
+		a.slab = make([]node, 128)
+	}
+	n := &a.slab[0]
+	a.slab = a.slab[1:]
+	n.mode = typ
+	if typ == unix.S_IFDIR {
+		n.dir = &children{}
+	}
+	if parent.mode&unix.S_ISGID != 0 {
+		n.gid = parent.gid
+	}
+	return n, nil
+}
+
+// linkTarget finds the file of a hard link. A symbolic link in the last
+// component is linked to itself.
+func (a *applier) linkTarget(link string) (*node, error) {
+	dirName, base := path.Split(link)
+	dirPath, _, err := a.resolve(dirName)
+	if err != nil {
+		return nil, err
+	}
+	n, err := a.lookup(strings.TrimPrefix(path.Join("/", dirPath, base), "/"))
+	if err != nil {
+		return nil, err
+	}
+	if n.dir != nil {
+		return nil, fmt.Errorf("it is a directory: %w", unix.EPERM)
+	}
+	return n, nil
+}
+
+// whiteout removes what the base name says; the marker itself makes no file.
+func (a *applier) whiteout(dirPath string, dir *node, base string) error {
+	if base == opaqueMarker {
+		if _, done := a.opaque[dirPath]; !done {
+			a.opaque[dirPath] = struct{}{}
+			a.clearLower(dirPath, dir)
+		}
+		return nil
+	}
+	switch name := base[len(whiteoutPrefix):]; name {
+	case "", ".", "..":
+		return fmt.Errorf("invalid whiteout: %w", unix.EINVAL)
+	default:
+		a.remove(dir, name)
+		return nil
+	}
+}
+
+// clearLower removes all that no entry of this layer made, by path.
+func (a *applier) clearLower(dirPath string, dir *node) {
+	for _, c := range append([]child(nil), dir.dir.list...) {
+		p := joinPath(dirPath, c.name)
+		if _, ours := a.unpacked[p]; !ours {
+			a.remove(dir, c.name)
+		} else if c.node.dir != nil {
+			a.clearLower(p, c.node)
+		}
+	}
+}
+
+func (a *applier) remove(dir *node, name string) {
+	dir.dir.remove(name)
+	a.lastDir = nil
+}
+
+func (a *applier) makeParents(dirPath string) (*node, error) {
+	dir := a.root
+	for name := range strings.SplitSeq(dirPath, "/") {
+		next := dir.dir.find(name)
+		if len(name) > MaxName {
+			return nil, unix.ENAMETOOLONG
+		}
+		if next == nil {
+			n, err := a.newNode(unix.S_IFDIR, dir)
+			if err != nil {
+				return nil, err
+			}
+			n.mode |= 0o755
+			dir.dir.add(name, n)
+			next = n
+		}
+		if next.dir == nil {
+			return nil, unix.ENOTDIR
+		}
+		dir = next
+	}
+	return dir, nil
+}
+
+func (a *applier) dirTime(r *Record) error {
+	if isRoot(r.Path) || strings.HasPrefix(path.Base(r.Path), whiteoutPrefix) {
+		return nil
+	}
+	_, n, err := a.resolve(r.Path)
+	if err != nil {
+		return err
+	}
+	if n == nil {
+		return unix.ENOENT
+	}
+	n.setTime(r)
+	return nil
+}
+
+// finish sorts the directories and numbers the groups of hard links.
+func (a *applier) finish() {
+	names := map[*node]int32{}
+	var seal func(*node)
+	seal = func(dir *node) {
+		dir.dir.seal()
+		for _, c := range dir.dir.list {
+			if c.node.dir != nil {
+				seal(c.node)
+			} else if c.node.group < 0 {
+				names[c.node]++
+			}
+		}
+	}
+	seal(a.root)
+	var groups int32
+	var number func(*node)
+	number = func(dir *node) {
+		for _, c := range dir.dir.list {
+			switch {
+			case c.node.dir != nil:
+				number(c.node)
+			case c.node.group >= 0:
+			case names[c.node] > 1:
+				groups++
+				c.node.group = groups
+			default:
+				c.node.group = 0
+			}
+		}
+	}
+	number(a.root)
+}
