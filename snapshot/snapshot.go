@@ -89,6 +89,10 @@ func view(ctx context.Context, sn snapshots.Snapshotter, purpose, parent string)
 type createFunc func(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error)
 
 func create(ctx context.Context, sn snapshots.Snapshotter, purpose, parent string, call createFunc) (*active, error) {
+	// The embedded engine's stores do not look at the context.
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("prepare snapshot for %s: %w", purpose, err)
+	}
 	a := &active{sn: sn, key: "veneer-" + purpose + "-" + rand.Text()}
 	mounts, err := call(ctx, a.key, parent, snapshots.WithLabels(map[string]string{LabelTemporary: purpose}))
 	if err != nil {
@@ -111,6 +115,9 @@ func orScratch(parent string) string {
 // the name says what is in it. The active one is gone then or is removed by
 // [active.remove], which the caller calls in any case.
 func (a *active) commit(ctx context.Context, name string, labels map[string]string) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("commit snapshot %s: %w", name, err)
+	}
 	err := a.sn.Commit(ctx, name, a.key, snapshots.WithLabels(labels))
 	if err != nil && !errdefs.IsAlreadyExists(err) {
 		return fmt.Errorf("commit snapshot %s: %w", name, err)

@@ -74,7 +74,7 @@ func Daemon(t testing.TB) string {
 		_ = cmd.Wait()
 		if t.Failed() {
 			if b, err := os.ReadFile(log.Name()); err == nil {
-				t.Logf("containerd's log:\n%s", b)
+				t.Logf("containerd's log, its end:\n%s", b[max(0, len(b)-4000):])
 			}
 		}
 		_ = log.Close()
