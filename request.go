@@ -133,14 +133,14 @@ type Result struct {
 	// Layer is nil where nothing changed.
 	Layer *LayerResult `json:"layer,omitempty"`
 	// Unchanged: the names point at the base's own manifest.
-	Unchanged bool            `json:"unchanged"`
-	ChainID   digest.Digest   `json:"chain_id,omitempty"`
-	Unpacked  bool            `json:"unpacked"`
-	Pushable  bool            `json:"pushable"`
-	Changes   differ.Summary  `json:"changes"`
-	Warnings  []string        `json:"warnings,omitempty"`
-	Steps     []StepDuration  `json:"steps"`
-	Seconds   float64         `json:"seconds"`
+	Unchanged bool           `json:"unchanged"`
+	ChainID   digest.Digest  `json:"chain_id,omitempty"`
+	Unpacked  bool           `json:"unpacked"`
+	Pushable  bool           `json:"pushable"`
+	Changes   differ.Summary `json:"changes"`
+	Warnings  []string       `json:"warnings,omitempty"`
+	Steps     []StepDuration `json:"steps"`
+	Seconds   float64        `json:"seconds"`
 }
 
 // LayerResult describes the new layer.

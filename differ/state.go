@@ -232,10 +232,10 @@ func (c *Changes) show(ctx context.Context, path []string) (*tree.Entry, error) 
 		if !cur.IsDir() {
 			return nil, nil
 		}
-		if at.node.kids[name] != nil {
-			at, err = at.step(name, base)
+		if kid := at.node.kids[name]; kid != nil {
+			at, err = at.enter(name, kid)
 		} else {
-			at, err = place{node: &node{base: base}, base: at.base}.peek(name)
+			at, err = at.peek(name, base)
 		}
 		if err != nil {
 			return nil, err
@@ -244,10 +244,9 @@ func (c *Changes) show(ctx context.Context, path []string) (*tree.Entry, error) 
 	return c.root.node.current(), nil
 }
 
-// peek enters a directory of the base that has no node.
-func (p place) peek(name string) (place, error) {
-	sub, err := p.base.Sub(name)
-	return place{node: p.node, base: sub}, err
+// peek enters a directory of the base that has no node, and makes none.
+func (p place) peek(name string, base *tree.Entry) (place, error) {
+	return p.enter(name, &node{base: base})
 }
 
 // open returns the directory at a path without links as a place, making what

@@ -3,15 +3,12 @@ package layer
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"hash"
 	"io"
 	"sync"
 )
 
-// chunkSize is the unit in which the tar goes to its hash and its compressor,
-// and the compressed bytes to the store: stores behind a socket want large
-// writes.
+// chunkSize is the unit in which the tar goes to its hash and its compressor.
 const chunkSize = 1 << 20
 
 // pipeline takes a tar stream and hashes it, compresses it, hashes the result
@@ -41,7 +38,7 @@ type chunk struct {
 
 func newPipeline(ctx context.Context, w io.Writer, o Options) (*pipeline, error) {
 	p := &pipeline{ctx: ctx, stop: make(chan struct{}), diffID: sha256.New(), blob: sha256.New()}
-	out := newBufferedHash(w, p.blob)
+	out := &hashWriter{w: w, h: p.blob}
 	z, err := o.Compression.writer(out, o.Level)
 	if err != nil {
 		return nil, err
@@ -54,7 +51,7 @@ func newPipeline(ctx context.Context, w io.Writer, o Options) (*pipeline, error)
 		_, err := z.Write(b)
 		return err
 	}, func() error {
-		err := errors.Join(z.Close(), out.Flush())
+		err := z.Close()
 		p.written = out.written
 		return err
 	})
@@ -158,44 +155,16 @@ func (p *pipeline) finish() error {
 	return p.err
 }
 
-// bufferedHash gathers small writes into large ones and hashes them on the way.
-type bufferedHash struct {
+// hashWriter hashes what passes through it, and counts it.
+type hashWriter struct {
 	w       io.Writer
 	h       hash.Hash
-	buf     []byte
 	written int64
 }
 
-func newBufferedHash(w io.Writer, h hash.Hash) *bufferedHash {
-	return &bufferedHash{w: w, h: h, buf: make([]byte, 0, chunkSize)}
-}
-
-func (b *bufferedHash) Write(p []byte) (int, error) {
-	n := len(p)
-	for len(p) > 0 {
-		k := min(len(p), cap(b.buf)-len(b.buf))
-		b.buf = append(b.buf, p[:k]...)
-		p = p[k:]
-		if len(b.buf) == cap(b.buf) {
-			if err := b.Flush(); err != nil {
-				return n - len(p), err
-			}
-		}
-	}
-	return n, nil
-}
-
-// Flush writes what is buffered.
-func (b *bufferedHash) Flush() error {
-	if len(b.buf) == 0 {
-		return nil
-	}
-	b.h.Write(b.buf)
-	n, err := b.w.Write(b.buf)
-	if err == nil && n < len(b.buf) {
-		err = io.ErrShortWrite
-	}
-	b.written += int64(n)
-	b.buf = b.buf[:0]
-	return err
+func (w *hashWriter) Write(p []byte) (int, error) {
+	w.h.Write(p)
+	n, err := w.w.Write(p)
+	w.written += int64(n)
+	return n, err
 }

@@ -40,6 +40,7 @@ type Blob struct {
 }
 
 // Write writes the changes to w as one layer, in one read of each source file.
+// Compressors make small writes: w should gather them.
 // The bytes depend on the changes and options only. A source file that is not
 // what it was when it was compared is an error that wraps
 // [differ.ErrSourceChanged]. What w has after an error is to be thrown away.

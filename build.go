@@ -1,0 +1,359 @@
+package veneer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/differ/layer"
+	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/snapshot"
+)
+
+// Build makes an image of a base and what differs from it, and names it. On
+// an error the names are as before and nothing of the build is left in the
+// engine. The engine stays open.
+func Build(ctx context.Context, e *engine.Engine, req Request) (_ *Result, err error) {
+	if err := req.check(); err != nil {
+		return nil, err
+	}
+	b := newBuild(e, req)
+	ctx, release, err := content.NewLease(e.Context(ctx), e.Client)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.close(ctx, release, err != nil)) }()
+
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"resolve", b.resolve},
+		{"compare", b.compare},
+		{"layer", b.writeLayer},
+		{"snapshot", b.unpack},
+		{"record", b.record},
+	} {
+		b.steps.start(step.name)
+		if err := step.do(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return b.finish(), nil
+}
+
+// build is one run of Build or Diff: each step fills what later ones read.
+type build struct {
+	Request
+	engine *engine.Engine
+	log    *slog.Logger
+	steps  *steps
+
+	base       *content.Image
+	configJSON []byte   // the base's, edited
+	createdBy  []string // what the edits were
+
+	changes *differ.Changes
+	closers []func() error
+
+	blob     *layer.Blob         // nil: nothing changed
+	desc     *ocispec.Descriptor // of the blob
+	diffID   digest.Digest
+	unpacked bool
+
+	image  content.Assembled
+	result Result
+}
+
+func newBuild(e *engine.Engine, req Request) *build {
+	if req.Log == nil {
+		req.Log = slog.New(slog.DiscardHandler)
+	}
+	if req.Compression == "" {
+		req.Compression = layer.Gzip
+	}
+	return &build{Request: req, engine: e, log: req.Log, steps: newSteps(req.Progress)}
+}
+
+// check finds what is wrong with a request before anything is done.
+func (r *Request) check() error {
+	compression := r.Compression
+	if compression == "" {
+		compression = layer.Gzip
+	}
+	if err := compression.Check(r.CompressionLevel); err != nil {
+		return err
+	}
+	if r.Differ == DifferService && r.NoUnpack {
+		return errors.New("--differ=service makes the layer from the unpacked snapshot and does not go with --no-unpack")
+	}
+	if r.Base == "" {
+		return errors.New("no base image given; use --from NAME, or --from scratch")
+	}
+	for i, tag := range r.Tags {
+		name, err := content.NormalizeTag(tag)
+		if err != nil {
+			return err
+		}
+		r.Tags[i] = name
+	}
+	return r.Config.Validate()
+}
+
+// close releases everything that the build holds. After a failure it waits
+// until the engine has collected what was written.
+func (b *build) close(ctx context.Context, release content.Release, failed bool) error {
+	err := b.closeSources()
+	var opts []leases.DeleteOpt
+	if failed {
+		opts = append(opts, leases.SynchronousDelete)
+	}
+	return errors.Join(err, release(ctx, opts...))
+}
+
+func (b *build) closeSources() error {
+	var errs []error
+	for i := len(b.closers) - 1; i >= 0; i-- {
+		errs = append(errs, b.closers[i]())
+	}
+	b.closers = nil
+	return errors.Join(errs...)
+}
+
+// resolve finds the base and edits its config.
+func (b *build) resolve(ctx context.Context) error {
+	var err error
+	if b.base, err = content.Resolve(ctx, b.engine.Client, b.Base, b.Platform); err != nil {
+		return err
+	}
+	if err := content.Hold(ctx, b.engine.Client, b.base); err != nil {
+		return err
+	}
+	b.configJSON, b.createdBy, err = b.Config.Apply(b.base.ConfigJSON)
+	return err
+}
+
+// compare applies the targets, in order, to the base's files.
+func (b *build) compare(ctx context.Context) error {
+	if len(b.Targets) == 0 {
+		return nil
+	}
+	base, err := b.openBase(ctx)
+	if err != nil {
+		return err
+	}
+	b.closers = append(b.closers, base.Close)
+	if b.changes, err = differ.NewChanges(ctx, base); err != nil {
+		return err
+	}
+	o := &opener{
+		changes: b.changes, workdir: b.base.Config.Config.WorkingDir,
+		spool: b.spoolDir(), stdin: b.Stdin, force: b.ForceDelete,
+	}
+	opts := differ.Options{Compare: b.Compare, Count: b.steps.count}
+	for _, spec := range b.Targets {
+		t, err := o.open(ctx, spec)
+		if err != nil {
+			return err
+		}
+		if t.Source != nil {
+			b.closers = append(b.closers, t.Source.Close)
+		}
+		if err := b.changes.Apply(ctx, t, opts); err != nil {
+			return err
+		}
+	}
+	b.result.Warnings = append(b.result.Warnings, b.changes.Warnings()...)
+	return nil
+}
+
+// spoolDir is where archives are unpacked to be read twice: the engine's own
+// directory where it exists, since /tmp is often small.
+func (b *build) spoolDir() string {
+	dir := filepath.Join(b.engine.Root, "tmp")
+	if b.engine.Mode == engine.Embedded {
+		if err := os.MkdirAll(dir, 0o700); err == nil {
+			return dir
+		}
+	}
+	return os.TempDir()
+}
+
+// empty reports whether the image's files are the base's.
+func (b *build) empty() bool { return b.changes == nil || b.changes.Empty() }
+
+// writeLayer writes the changes into the content store.
+func (b *build) writeLayer(ctx context.Context) error {
+	if b.empty() {
+		return nil
+	}
+	if b.Differ == DifferService {
+		return b.serviceLayer(ctx)
+	}
+	mediaType, err := content.LayerMediaType(b.base.Docker, string(b.Compression))
+	if err != nil {
+		return err
+	}
+	w, err := content.NewLayerWriter(ctx, b.engine.Client.ContentStore())
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	b.blob, err = layer.Write(ctx, w, b.changes, layer.Options{
+		Compression: b.Compression, Level: b.CompressionLevel, Epoch: b.Epoch, Count: b.steps.count,
+	})
+	if err != nil {
+		return err
+	}
+	b.diffID = toDigest(b.blob.DiffID)
+	b.desc = &ocispec.Descriptor{MediaType: mediaType, Digest: toDigest(b.blob.Digest), Size: b.blob.Size}
+	return w.Commit(ctx, b.desc.Size, b.desc.Digest, content.LayerLabels(b.diffID))
+}
+
+// unpackBase makes the base's snapshot if it is not there.
+func (b *build) unpackBase(ctx context.Context) error {
+	if b.base.IsScratch() {
+		return nil
+	}
+	if err := b.engine.Unpacks(); err != nil {
+		return err
+	}
+	did, err := snapshot.Unpack(ctx, b.engine.Client, b.base.Manifest, b.engine.Snapshotter)
+	if err != nil {
+		return fmt.Errorf("unpack base %s: %w", b.base.Name, err)
+	}
+	if !did {
+		return nil
+	}
+	return content.KeepSnapshot(ctx, b.engine.Client, b.base, b.engine.Snapshotter)
+}
+
+// unpack makes the new image's snapshot: containerd applies the layer to an
+// active snapshot on the base's, which is committed under the new chain ID.
+func (b *build) unpack(ctx context.Context) error {
+	if b.NoUnpack || b.unpacked {
+		return nil
+	}
+	if err := b.engine.Unpacks(); err != nil {
+		b.result.Warnings = append(b.result.Warnings, "the image is not unpacked: "+err.Error())
+		return nil
+	}
+	if err := b.unpackBase(ctx); err != nil {
+		return err
+	}
+	b.unpacked = true
+	if b.desc == nil {
+		return nil
+	}
+	return snapshot.Apply(ctx, b.engine.Client, b.engine.Snapshotter, snapshot.Layer{
+		Parent: b.base.ChainID, DiffID: b.diffID, Blob: *b.desc,
+	})
+}
+
+// record stores config and manifest, and then names them.
+func (b *build) record(ctx context.Context) error {
+	target := b.base.Manifest
+	if b.unchanged() {
+		b.result.Unchanged = true
+		b.image.ChainID = b.base.ChainID
+	} else {
+		if err := b.assemble(ctx); err != nil {
+			return err
+		}
+		target = b.image.Manifest
+	}
+	// The record's descriptor stands alone: what an index said of it stays there.
+	b.result.Target = ocispec.Descriptor{MediaType: target.MediaType, Digest: target.Digest, Size: target.Size}
+	if b.blob != nil {
+		b.keepIndex(ctx, b.desc.Digest, b.blob.Index)
+	}
+	if err := b.closeSources(); err != nil {
+		return err
+	}
+	for _, name := range b.Tags {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := content.Record(ctx, b.engine.Client, name, b.result.Target, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unchanged reports whether the new image is the base itself.
+func (b *build) unchanged() bool {
+	return b.desc == nil && b.Config.IsZero() && len(b.Annotations) == 0 && !b.base.IsScratch()
+}
+
+func (b *build) assemble(ctx context.Context) error {
+	created := time.Now().UTC()
+	if b.Epoch != nil {
+		created = b.Epoch.UTC()
+	}
+	a := content.Assembly{
+		Base: b.base, ConfigJSON: b.configJSON, Layer: b.desc, DiffID: b.diffID,
+		History:     ocispec.History{CreatedBy: b.describe(), Comment: b.Config.Message, Author: b.Config.Author},
+		Created:     created,
+		Annotations: b.Annotations,
+	}
+	if !b.base.IsScratch() {
+		a.BaseName, a.BaseDigest = b.base.Name, b.base.Manifest.Digest
+	}
+	var err error
+	if b.image, err = content.Assemble(a); err != nil {
+		return err
+	}
+	snapshotter := ""
+	if b.unpacked {
+		snapshotter = b.engine.Snapshotter
+	}
+	return content.Store(ctx, b.engine.Client, b.image, snapshotter)
+}
+
+// describe is the history entry's created_by. It names destinations only:
+// paths of this host are nobody else's business, and would make the same
+// files another image.
+func (b *build) describe() string {
+	parts := []string{"veneer"}
+	for _, t := range b.Targets {
+		parts = append(parts, fmt.Sprintf("%s %s", strings.ToUpper(t.Op.String()), t.Dest))
+	}
+	return strings.Join(append(parts, b.createdBy...), "; ")
+}
+
+// finish fills the result from what the steps left.
+func (b *build) finish() *Result {
+	r := &b.result
+	r.Digest, r.Names = r.Target.Digest, b.Tags
+	r.Base, r.BaseDigest = b.base.Name, b.base.Manifest.Digest
+	r.Platform = platforms.FormatAll(b.base.Platform)
+	r.ChainID, r.Unpacked = b.image.ChainID, b.unpacked
+	r.Pushable = len(b.base.Missing) == 0
+	if !r.Pushable {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("the image cannot be pushed or saved: %d layer blobs of the base are not stored; pull %s again to get them", len(b.base.Missing), b.base.Name))
+	}
+	if b.desc != nil {
+		r.Layer = &LayerResult{Digest: b.desc.Digest, DiffID: b.diffID, MediaType: b.desc.MediaType, Size: b.desc.Size}
+		if b.blob != nil {
+			r.Layer.UncompressedSize = b.blob.UncompressedSize
+		}
+	}
+	if b.changes != nil {
+		r.Changes = b.changes.Summary()
+	}
+	r.Steps, r.Seconds = b.steps.end()
+	return r
+}

@@ -1,0 +1,68 @@
+package differ
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+// ReadFile returns a regular file of the image as it would be now, following
+// the image's symbolic links within it. A file over the limit is an error.
+func (c *Changes) ReadFile(ctx context.Context, name string, limit int64) ([]byte, error) {
+	real, err := c.resolve(ctx, name, true)
+	if err != nil {
+		return nil, err
+	}
+	f, err := c.openFile(ctx, real)
+	if err != nil {
+		return nil, fmt.Errorf("read the image's %s: %w", name, err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the image's %s: %w", name, err)
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("read the image's %s: it is larger than %d bytes", name, limit)
+	}
+	return data, nil
+}
+
+func (c *Changes) openFile(ctx context.Context, real []string) (tree.File, error) {
+	cur, err := c.show(ctx, real)
+	if err != nil {
+		return nil, err
+	}
+	if cur == nil {
+		return nil, fmt.Errorf("/%s does not exist", strings.Join(real, "/"))
+	}
+	if !cur.IsRegular() {
+		return nil, fmt.Errorf("/%s is not a regular file", strings.Join(real, "/"))
+	}
+	at := c.root
+	for i, name := range real {
+		_, base, err := at.lookup(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		kid := at.node.kids[name]
+		if kid != nil && kid.state == set && !kid.entry.IsDir() {
+			return kid.src.Open(kid.srcName)
+		}
+		if i == len(real)-1 {
+			break
+		}
+		if kid == nil {
+			at, err = at.peek(name, base)
+		} else {
+			at, err = at.enter(name, kid)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return at.base.Open(real[len(real)-1])
+}

@@ -1,0 +1,240 @@
+package veneer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/moby/patternmatcher/ignorefile"
+	"github.com/moby/sys/user"
+	mode "github.com/tonistiigi/dchapes-mode"
+	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+// maxUserFile bounds what is read of an image's /etc/passwd and /etc/group,
+// which are a stranger's.
+const maxUserFile = 4 << 20
+
+// String names the target in messages.
+func (s TargetSpec) String() string {
+	if s.Op == differ.Delete {
+		return fmt.Sprintf("delete %s", s.Dest)
+	}
+	return fmt.Sprintf("%s %s:%s", s.Op, s.Source, s.Dest)
+}
+
+// opener makes targets of their specifications.
+type opener struct {
+	changes *differ.Changes
+	// workdir is what relative destinations start from.
+	workdir string
+	// spool is a directory for temporary copies of archives.
+	spool string
+	stdin io.Reader
+	force bool
+}
+
+// open opens the target's source; the caller closes the target's Source if
+// that is not nil.
+func (o *opener) open(ctx context.Context, s TargetSpec) (differ.Target, error) {
+	t := differ.Target{
+		Op: s.Op, Name: s.String(), Dest: o.absolute(s.Dest),
+		Owner: differ.OwnerPolicy(s.Owner), DirLinks: differ.DirLinks(s.DirLinks), ForceDelete: o.force,
+	}
+	if s.Op == differ.Delete {
+		return t, nil
+	}
+	err := o.rules(ctx, s, &t)
+	if err == nil {
+		err = o.source(ctx, s, &t)
+	}
+	if err != nil {
+		return differ.Target{}, fmt.Errorf("%s: %w", s, err)
+	}
+	return t, nil
+}
+
+// absolute resolves a relative destination against the image's working
+// directory, as COPY does, and keeps a trailing slash.
+func (o *opener) absolute(dest string) string {
+	abs := dest
+	if !path.IsAbs(dest) {
+		abs = path.Join("/", o.workdir, dest)
+	}
+	if strings.HasSuffix(dest, "/") || dest == "." || strings.HasSuffix(dest, "/.") {
+		return strings.TrimSuffix(abs, "/") + "/"
+	}
+	return abs
+}
+
+func (o *opener) source(ctx context.Context, s TargetSpec, t *differ.Target) error {
+	if s.Type == "tar" {
+		if t.Owner == "" {
+			t.Owner = differ.OwnerSource
+		}
+		var err error
+		if s.Source == "-" {
+			t.Source, err = tree.OpenTarStream(ctx, o.stdin, "standard input", o.spool)
+		} else {
+			t.Source, err = tree.OpenTar(ctx, s.Source, o.spool)
+		}
+		return err
+	}
+	if t.Owner == "" {
+		t.Owner = differ.OwnerBase
+	}
+	l, err := tree.OpenLocal(s.Source)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the source %s does not exist", s.Source)
+	}
+	if err != nil {
+		return err
+	}
+	t.Source = l
+	t.SourceBase = filepath.Base(s.Source)
+	return nil
+}
+
+// rules reads what says which files take part and what becomes of their metadata.
+func (o *opener) rules(ctx context.Context, s TargetSpec, t *differ.Target) error {
+	var err error
+	if t.Exclude, err = excludes(s); err != nil {
+		return err
+	}
+	if s.Chmod != "" {
+		if t.Chmod, err = parseChmod(s.Chmod); err != nil {
+			return err
+		}
+	}
+	if s.Chown != "" {
+		if t.Chown, err = o.owner(ctx, s.Chown); err != nil {
+			return fmt.Errorf("chown=%s: %w", s.Chown, err)
+		}
+	}
+	return nil
+}
+
+func excludes(s TargetSpec) ([]string, error) {
+	if s.IgnoreFile == "" {
+		return s.Exclude, nil
+	}
+	name := s.IgnoreFile
+	if !filepath.IsAbs(name) && s.Type != "tar" {
+		name = filepath.Join(s.Source, name)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("read ignore file: %w", err)
+	}
+	defer f.Close()
+	patterns, err := ignorefile.ReadAll(f)
+	if err != nil {
+		return nil, fmt.Errorf("read ignore file %s: %w", name, err)
+	}
+	return append(patterns, s.Exclude...), nil
+}
+
+// parseChmod reads a mode as chmod(1) takes it, octal or symbolic.
+func parseChmod(s string) (func(uint32) uint32, error) {
+	if octal, err := strconv.ParseUint(s, 8, 32); err == nil {
+		if octal > 0o7777 {
+			return nil, fmt.Errorf("chmod=%s: octal modes go up to 7777", s)
+		}
+		return func(m uint32) uint32 { return m&unix.S_IFMT | uint32(octal) }, nil
+	}
+	set, err := mode.ParseWithUmask(s, 0)
+	if err != nil {
+		return nil, fmt.Errorf("chmod=%s: neither an octal mode nor one like u+rwX,go-w", s)
+	}
+	return func(m uint32) uint32 {
+		return m&unix.S_IFMT | unixMode(set.Apply(fileMode(m)))
+	}, nil
+}
+
+// special maps st_mode's bits above the permissions to Go's.
+var special = [...]struct {
+	unix uint32
+	fs   fs.FileMode
+}{{unix.S_ISUID, fs.ModeSetuid}, {unix.S_ISGID, fs.ModeSetgid}, {unix.S_ISVTX, fs.ModeSticky}}
+
+func fileMode(m uint32) fs.FileMode {
+	out := fs.FileMode(m & 0o777)
+	if m&unix.S_IFMT == unix.S_IFDIR {
+		out |= fs.ModeDir
+	}
+	for _, s := range special {
+		if m&s.unix != 0 {
+			out |= s.fs
+		}
+	}
+	return out
+}
+
+func unixMode(m fs.FileMode) uint32 {
+	out := uint32(m.Perm())
+	for _, s := range special {
+		if m&s.fs != 0 {
+			out |= s.unix
+		}
+	}
+	return out
+}
+
+// owner looks up USER[:GROUP] in the image. As for COPY --chown, a user alone
+// means the group of the same number.
+func (o *opener) owner(ctx context.Context, spec string) (*differ.Owner, error) {
+	name, group, both := strings.Cut(spec, ":")
+	uid, err := o.id(ctx, name, "/etc/passwd", "user", func(r io.Reader) (int, bool, error) {
+		found, err := user.ParsePasswdFilter(r, func(u user.User) bool { return u.Name == name })
+		if err != nil || len(found) == 0 {
+			return 0, false, err
+		}
+		return found[0].Uid, true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !both {
+		return &differ.Owner{UID: uid, GID: uid}, nil
+	}
+	gid, err := o.id(ctx, group, "/etc/group", "group", func(r io.Reader) (int, bool, error) {
+		found, err := user.ParseGroupFilter(r, func(g user.Group) bool { return g.Name == group })
+		if err != nil || len(found) == 0 {
+			return 0, false, err
+		}
+		return found[0].Gid, true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &differ.Owner{UID: uid, GID: gid}, nil
+}
+
+// id is a number as it stands, or that of a name in a file of the image.
+func (o *opener) id(ctx context.Context, name, file, what string, find func(io.Reader) (int, bool, error)) (uint32, error) {
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil && n < 1<<32-1 {
+		return uint32(n), nil
+	}
+	data, err := o.changes.ReadFile(ctx, file, maxUserFile)
+	if err != nil {
+		return 0, fmt.Errorf("look up %s %q: %w", what, name, err)
+	}
+	n, ok, err := find(strings.NewReader(string(data)))
+	if err != nil {
+		return 0, fmt.Errorf("look up %s %q in the image's %s: %w", what, name, file, err)
+	}
+	if !ok || n < 0 || int64(n) >= 1<<32-1 {
+		return 0, fmt.Errorf("the image's %s has no %s %q; use a number", file, what, name)
+	}
+	return uint32(n), nil
+}
