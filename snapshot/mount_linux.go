@@ -52,8 +52,9 @@ func mountTemp(mounts []mount.Mount) (_ *tempMount, err error) {
 // Close unmounts and removes the directories. It never removes anything that
 // is not an empty directory, so that a mount that stayed loses nothing.
 func (m *tempMount) Close() error {
-	// This waits some seconds for a mount that is busy.
-	if err := mount.UnmountMounts(m.mounts, m.dir, 0); err != nil {
+	// This waits some seconds for a mount that is busy. Who may not mount may
+	// not unmount either, even where nothing is mounted, as after the attempt.
+	if err := mount.UnmountMounts(m.mounts, m.dir, 0); err != nil && !errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("unmount %s: %w", m.dir, err)
 	}
 	for _, dir := range []string{m.dir, filepath.Dir(m.dir)} {
