@@ -6,9 +6,9 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
@@ -56,9 +56,8 @@ type Spec struct {
 	Arch   string // amd64 if empty
 	// Files has the name of the one file of each layer.
 	Files []string
-	// Config and Manifest, when set, replace the generated documents. They
-	// are formats: %[1]s is the diff IDs or layers as JSON, %[2]s the config's
-	// descriptor.
+	// Config and Manifest, when set, replace the generated documents. In
+	// them $DIFFIDS, $LAYERS and $CONFIG stand for what belongs there.
 	Config, Manifest string
 }
 
@@ -90,12 +89,12 @@ func NewImage(s Spec) Image {
 			History:  history,
 		})
 	} else {
-		img.Config = JSON(configType, fmt.Sprintf(s.Config, encode(img.DiffIDs)))
+		img.Config = JSON(configType, strings.ReplaceAll(s.Config, "$DIFFIDS", encode(img.DiffIDs)))
 	}
 	if s.Manifest == "" {
-		s.Manifest = `{"schemaVersion":2,"mediaType":"` + manifestType + `","config":%[2]s,"layers":%[1]s}`
+		s.Manifest = `{"schemaVersion":2,"mediaType":"` + manifestType + `","config":$CONFIG,"layers":$LAYERS}`
 	}
-	img.Manifest = JSON(manifestType, fmt.Sprintf(s.Manifest, encode(layers), encode(img.Config.Descriptor)))
+	img.Manifest = JSON(manifestType, strings.NewReplacer("$LAYERS", encode(layers), "$CONFIG", encode(img.Config.Descriptor)).Replace(s.Manifest))
 	return img
 }
 

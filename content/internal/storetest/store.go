@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/containerd/v2/plugins/snapshots/native"
 	"github.com/containerd/log"
+	"github.com/opencontainers/go-digest"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -26,7 +27,8 @@ const Namespace = "test"
 // Store is a client and the metadata store behind it.
 type Store struct {
 	*client.Client
-	DB *metadata.DB
+	DB  *metadata.DB
+	dir string
 }
 
 // Open returns new, empty stores, which end with the test.
@@ -73,7 +75,12 @@ func Open(t *testing.T) (context.Context, Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ctx, Store{c, db}
+	return ctx, Store{c, db, dir}
+}
+
+// BlobPath is the file that holds a blob.
+func (s Store) BlobPath(d digest.Digest) string {
+	return filepath.Join(s.dir, "content", "blobs", d.Algorithm().String(), d.Encoded())
 }
 
 // Collect runs the garbage collector, as a daemon does when it pleases.

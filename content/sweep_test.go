@@ -1,0 +1,182 @@
+package content_test
+
+import (
+	"context"
+	"os/exec"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/internal/storetest"
+)
+
+func TestLease(t *testing.T) {
+	ctx, s := storetest.Open(t)
+	cctx, cancel := context.WithCancel(ctx)
+	leased, release, err := content.NewLease(cctx, s.Client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner, innerRelease, err := content.NewLease(leased, s.Client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, _ := leases.FromContext(leased)
+	b, _ := leases.FromContext(inner)
+	if a == "" || a != b {
+		t.Errorf("leases %q, %q", a, b)
+	}
+	s.Put(leased, t, storetest.JSON("", `{}`))
+	if err := innerRelease(inner, leases.SynchronousDelete); err != nil {
+		t.Error(err)
+	}
+	s.Collect(ctx, t)
+	if len(s.Blobs(ctx, t)) != 1 {
+		t.Error("the inner release ended the outer lease")
+	}
+	cancel()
+	for range 2 {
+		if err := release(leased, leases.SynchronousDelete); err != nil {
+			t.Error(err)
+		}
+	}
+	if blobs := s.Blobs(ctx, t); len(blobs) != 0 {
+		t.Errorf("left %v", blobs)
+	}
+}
+
+func TestHold(t *testing.T) {
+	ctx, s := storetest.Open(t)
+	img := storetest.NewImage(storetest.Spec{Files: []string{"a"}})
+	idx := storetest.NewIndex(img.Manifest.On("linux", "amd64", ""))
+	s.Put(ctx, t, append(img.Blobs(), idx)...)
+	s.Name(ctx, t, "docker.io/library/app:latest", idx.Descriptor)
+	base, err := content.Resolve(ctx, s.Client, "app", amd64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leased, release, err := content.NewLease(ctx, s.Client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := content.Hold(leased, s.Client, base); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := content.Remove(ctx, s.Client, []string{"app"}, false); err != nil {
+		t.Fatal(err)
+	}
+	s.Collect(ctx, t)
+	if n := len(s.Blobs(ctx, t)); n != 4 {
+		t.Errorf("%d of 4 blobs survived", n)
+	}
+	if err := release(ctx, leases.SynchronousDelete); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(s.Blobs(ctx, t)); n != 0 {
+		t.Errorf("%d blobs left", n)
+	}
+}
+
+func TestSweep(t *testing.T) {
+	ctx, s := storetest.Open(t)
+
+	running, release, err := content.NewLease(ctx, s.Client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := leaseLabels(ctx, t, s)
+	leaveBuild(running, t, s, "running")
+
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	with := func(k, v string) map[string]string {
+		l := map[string]string{"containerd.io/gc.expire": time.Now().Add(time.Hour).Format(time.RFC3339)}
+		for key, value := range labels {
+			if key != "containerd.io/gc.expire" {
+				l[key] = value
+			}
+		}
+		l[k] = v
+		return l
+	}
+	expired := with("veneer.build/pidns", "pid:[1]")
+	expired["containerd.io/gc.expire"] = time.Now().Add(-time.Minute).Format(time.RFC3339)
+	for name, l := range map[string]map[string]string{
+		"killed":    with("veneer.build/pid", strconv.Itoa(gone.Process.Pid)),
+		"reused":    with("veneer.build/start", "1"),
+		"rebooted":  with("veneer.build/boot", "another"),
+		"elsewhere": with("veneer.build/pidns", "pid:[1]"),
+		"expired":   expired,
+	} {
+		lease, err := s.LeasesService().Create(ctx, leases.WithID("veneer-"+name), leases.WithLabels(l))
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaveBuild(leases.WithLease(ctx, lease.ID), t, s, name)
+	}
+	foreign, err := s.LeasesService().Create(ctx, leases.WithID("theirs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaveBuild(leases.WithLease(ctx, foreign.ID), t, s, "theirs")
+
+	swept, err := content.Sweep(ctx, s.Client, "native")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(swept.Leases)
+	slices.Sort(swept.Snapshots)
+	slices.Sort(swept.Ingests)
+	want := []string{"killed", "rebooted", "reused"}
+	wantLeases := []string{"veneer-killed", "veneer-rebooted", "veneer-reused"}
+	// The store's own manager lists no expired lease any more or still does:
+	// what the lease held is gone either way.
+	swept.Leases = slices.DeleteFunc(swept.Leases, func(id string) bool { return id == "veneer-expired" })
+	drop := func(s string) bool { return s == "expired" || s == "veneer-expired" }
+	swept.Snapshots = slices.DeleteFunc(swept.Snapshots, drop)
+	swept.Ingests = slices.DeleteFunc(swept.Ingests, drop)
+	if !slices.Equal(swept.Leases, wantLeases) || !slices.Equal(swept.Snapshots, want) || !slices.Equal(swept.Ingests, wantLeases) {
+		t.Errorf("swept %+v", swept)
+	}
+	for name, stays := range map[string]bool{"running": true, "elsewhere": true, "theirs": true, "killed": false, "expired": false} {
+		if _, err := s.SnapshotService("native").Stat(ctx, name); (err == nil) != stays {
+			t.Errorf("snapshot of %s: %v, want it to stay: %v", name, err, stays)
+		}
+		if _, ok := s.Blobs(ctx, t)[digest.FromString(name)]; ok != stays {
+			t.Errorf("blob of %s is there: %v, want %v", name, ok, stays)
+		}
+	}
+	if err := release(ctx); err != nil {
+		t.Error(err)
+	}
+	if again, err := content.Sweep(ctx, s.Client, "native"); err != nil || len(again.Leases) != 0 {
+		t.Errorf("second sweep %+v, %v", again, err)
+	}
+}
+
+// leaveBuild leaves what a build has at work: a snapshot, a blob, an ingest.
+func leaveBuild(ctx context.Context, t *testing.T, s storetest.Store, name string) {
+	t.Helper()
+	if _, err := s.SnapshotService("native").Prepare(ctx, name, "", snapshots.WithLabels(map[string]string{content.LabelBuild: name})); err != nil {
+		t.Fatal(err)
+	}
+	s.Put(ctx, t, storetest.NewBlob("", []byte(name)))
+	openIngest(ctx, t, s, "veneer-"+name)
+}
+
+func leaseLabels(ctx context.Context, t *testing.T, s storetest.Store) map[string]string {
+	t.Helper()
+	all, err := s.LeasesService().List(ctx)
+	if err != nil || len(all) != 1 {
+		t.Fatalf("leases %v, %v", all, err)
+	}
+	return all[0].Labels
+}
