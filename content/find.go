@@ -98,7 +98,7 @@ func matchID(ctx context.Context, store cstore.Store, target ocispec.Descriptor,
 	manifests := []ocispec.Descriptor{target}
 	if images.IsIndexType(target.MediaType) {
 		var err error
-		if manifests, err = listManifests(ctx, store, target); err != nil {
+		if manifests, err = Manifests(ctx, store, target); err != nil {
 			return ocispec.Descriptor{}, false, ctx.Err()
 		}
 	}

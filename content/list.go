@@ -61,7 +61,7 @@ func (l *Listed) measure(ctx context.Context, store cstore.Store) error {
 	}
 	if images.IsIndexType(l.Record.Target.MediaType) {
 		var err error
-		if manifests, err = listManifests(ctx, store, l.Record.Target); err != nil {
+		if manifests, err = Manifests(ctx, store, l.Record.Target); err != nil {
 			return err
 		}
 		add(l.Record.Target)

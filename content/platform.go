@@ -23,7 +23,7 @@ const (
 // best, in the order that containerd prefers (an exact variant before a
 // compatible one), the first listed of equal ones.
 func selectManifest(ctx context.Context, store cstore.Provider, target ocispec.Descriptor, want wanted) (ocispec.Descriptor, error) {
-	all, err := listManifests(ctx, store, target)
+	all, err := Manifests(ctx, store, target)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -41,10 +41,10 @@ func selectManifest(ctx context.Context, store cstore.Provider, target ocispec.D
 	return fit[0], nil
 }
 
-// listManifests returns the image manifests of an index and of the indexes in
+// Manifests returns the image manifests of an index and of the indexes in
 // it, each with its platform where one is known. Attestations and other
 // things that are no images are left out.
-func listManifests(ctx context.Context, store cstore.Provider, target ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+func Manifests(ctx context.Context, store cstore.Provider, target ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	var (
 		list  []ocispec.Descriptor
 		count int
@@ -54,7 +54,7 @@ func listManifests(ctx context.Context, store cstore.Provider, target ocispec.De
 		if depth > maxIndexDepth {
 			return fmt.Errorf("index %s: more than %d indexes within each other: %w", desc.Digest, maxIndexDepth, errdefs.ErrInvalidArgument)
 		}
-		idx, err := readIndex(ctx, store, desc)
+		idx, err := ReadIndex(ctx, store, desc)
 		if errdefs.IsNotFound(err) && depth > 0 {
 			return nil // another platform's, which this engine does not have
 		}
@@ -66,7 +66,7 @@ func listManifests(ctx context.Context, store cstore.Provider, target ocispec.De
 		}
 		for _, d := range idx.Manifests {
 			switch {
-			case isAttestation(d):
+			case IsAttestation(d):
 			case images.IsIndexType(d.MediaType):
 				if err := walk(d, depth+1); err != nil {
 					return err
@@ -84,7 +84,8 @@ func listManifests(ctx context.Context, store cstore.Provider, target ocispec.De
 	return list, walk(target, 0)
 }
 
-func readIndex(ctx context.Context, store cstore.Provider, desc ocispec.Descriptor) (*ocispec.Index, error) {
+// ReadIndex reads an image index or Docker manifest list and checks it.
+func ReadIndex(ctx context.Context, store cstore.Provider, desc ocispec.Descriptor) (*ocispec.Index, error) {
 	data, err := readJSON(ctx, store, desc)
 	if err != nil {
 		return nil, fmt.Errorf("read index: %w", err)
@@ -96,8 +97,8 @@ func readIndex(ctx context.Context, store cstore.Provider, desc ocispec.Descript
 	return idx, nil
 }
 
-// isAttestation recognises what BuildKit hangs beside images in an index.
-func isAttestation(d ocispec.Descriptor) bool {
+// IsAttestation recognises what BuildKit hangs beside images in an index.
+func IsAttestation(d ocispec.Descriptor) bool {
 	return d.Annotations["vnd.docker.reference.type"] != "" ||
 		d.Platform != nil && (d.Platform.OS == "unknown" || d.Platform.Architecture == "unknown")
 }

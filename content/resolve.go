@@ -134,7 +134,7 @@ func selectImage(ctx context.Context, store cstore.Store, target ocispec.Descrip
 		return nil, err
 	}
 	if want.explicit && img.Platform.OS != "" && !want.match.Match(img.Platform) {
-		return nil, fmt.Errorf("the image is for %s only, not for %s: %w", platforms.FormatAll(img.Platform), platforms.FormatAll(want.spec), errdefs.ErrNotFound)
+		return nil, fmt.Errorf("the image is for %s only, not for %s: %w", FormatPlatform(img.Platform), FormatPlatform(want.spec), errdefs.ErrNotFound)
 	}
 	return img, nil
 }
@@ -208,11 +208,15 @@ func missing(ctx context.Context, store cstore.InfoProvider, blobs []ocispec.Des
 	return absent, nil
 }
 
+// FormatPlatform writes a platform as --platform takes it, with the version of
+// the operating system where it has one.
+func FormatPlatform(p ocispec.Platform) string { return platforms.FormatAll(p) }
+
 func formatPlatform(p *ocispec.Platform) string {
 	if p == nil {
 		return "unknown"
 	}
-	return platforms.FormatAll(*p)
+	return FormatPlatform(*p)
 }
 
 // formatPlatforms lists platforms for people.

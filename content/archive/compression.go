@@ -1,0 +1,86 @@
+package archive
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/containerd/errdefs"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// readSize is how much is read from the source at once; it covers the first
+// tar header, by which an uncompressed archive is known.
+const readSize = 1 << 20
+
+// maxWindow bounds the memory that a zstd archive may ask for. zstd --ultra
+// --long=27 needs 128 MiB.
+const maxWindow = 128 << 20
+
+// format is a file format by its first bytes.
+type format struct {
+	name   string
+	offset int
+	magic  string
+}
+
+// unsupported formats are recognised to be named in the error.
+var unsupported = []format{
+	{"xz", 0, "\xfd7zXZ\x00"},
+	{"bzip2", 0, "BZh"},
+	{"lz4", 0, "\x04\x22\x4d\x18"},
+	{"lzip", 0, "LZIP"},
+	{"compress (.Z)", 0, "\x1f\x9d"},
+	{"zip", 0, "PK\x03\x04"},
+	{"7z", 0, "7z\xbc\xaf\x27\x1c"},
+	{"SquashFS", 0, "hsqs"},
+	{"JSON", 0, "{"},
+}
+
+const (
+	gzipMagic = "\x1f\x8b"
+	zstdMagic = "\x28\xb5\x2f\xfd"
+	tarMagic  = "ustar" // at tarMagicOffset, of POSIX and GNU tar alike
+	tarOffset = 257
+)
+
+// decompress returns the tar stream in r: plain, gzip or zstd, by its first
+// bytes and not by any name. The caller closes the result, not r.
+func decompress(r io.Reader) (io.ReadCloser, error) {
+	br := bufio.NewReaderSize(r, readSize)
+	head, err := br.Peek(tarOffset + len(tarMagic))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read archive: %w", err)
+	}
+	switch {
+	case len(head) == 0:
+		return nil, fmt.Errorf("read archive: it is empty: %w", errdefs.ErrInvalidArgument)
+	case bytes.HasPrefix(head, []byte(gzipMagic)):
+		zr, err := gzip.NewReader(br)
+		if err != nil {
+			return nil, fmt.Errorf("read gzip archive: %w", err)
+		}
+		return zr, nil
+	case bytes.HasPrefix(head, []byte(zstdMagic)):
+		zr, err := zstd.NewReader(br, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			return nil, fmt.Errorf("read zstd archive: %w", err)
+		}
+		return zr.IOReadCloser(), nil
+	case hasAt(head, tarOffset, tarMagic):
+		return io.NopCloser(br), nil
+	}
+	for _, f := range unsupported {
+		if hasAt(head, f.offset, f.magic) {
+			return nil, fmt.Errorf("read archive: it is a %s file; veneer reads OCI and Docker image archives, plain or compressed by gzip or zstd: %w", f.name, errdefs.ErrInvalidArgument)
+		}
+	}
+	return nil, fmt.Errorf("read archive: not a tar archive, plain or compressed by gzip or zstd: %w", errdefs.ErrInvalidArgument)
+}
+
+func hasAt(data []byte, offset int, magic string) bool {
+	return len(data) >= offset && bytes.HasPrefix(data[offset:], []byte(magic))
+}

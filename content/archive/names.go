@@ -1,0 +1,147 @@
+package archive
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content"
+)
+
+// named is one image of the archive and the names that it is to get.
+type named struct {
+	names  []string
+	target ocispec.Descriptor
+}
+
+// storedIndex is the archive's index.
+type storedIndex struct {
+	desc ocispec.Descriptor
+	idx  *ocispec.Index
+}
+
+func readIndex(ctx context.Context, store cstore.Store, desc ocispec.Descriptor) (storedIndex, error) {
+	idx, err := content.ReadIndex(ctx, store, desc)
+	if err != nil {
+		return storedIndex{}, fmt.Errorf("read archive: %w", err)
+	}
+	return storedIndex{desc: desc, idx: idx}, nil
+}
+
+// listImages returns the archive's images in its order, each once, with the
+// names that the archive has for it. Things beside images (attestations) are
+// left out where they are not below an image.
+func listImages(index storedIndex) ([]named, error) {
+	var found []named
+	for _, m := range index.idx.Manifests {
+		if !images.IsManifestType(m.MediaType) && !images.IsIndexType(m.MediaType) || content.IsAttestation(m) {
+			continue
+		}
+		name, err := carriedName(m)
+		if err != nil {
+			return nil, err
+		}
+		i := slices.IndexFunc(found, func(n named) bool { return n.target.Digest == m.Digest })
+		if i < 0 {
+			i = len(found)
+			found = append(found, named{target: bare(m)})
+			found[i].target.Platform = m.Platform
+		}
+		if name != "" && !slices.Contains(found[i].names, name) {
+			found[i].names = append(found[i].names, name)
+		}
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("read archive: it holds no image: %w", errdefs.ErrInvalidArgument)
+	}
+	return found, nil
+}
+
+// carriedName is the name that the archive has for one image; "" if none.
+// OCI's annotation is often a tag alone, which is no name to store.
+func carriedName(m ocispec.Descriptor) (string, error) {
+	name := m.Annotations[images.AnnotationImageName]
+	if ref := m.Annotations[ocispec.AnnotationRefName]; name == "" && strings.ContainsAny(ref, "/:") {
+		name = ref
+	}
+	if name == "" {
+		return "", nil
+	}
+	full, err := content.Normalize(name)
+	if err != nil {
+		return "", fmt.Errorf("name in archive (give another with -t): %w", err)
+	}
+	if _, d, ok := strings.Cut(full, "@"); ok && digest.Digest(d) != m.Digest {
+		return "", fmt.Errorf("name in archive: %s is for an image with the digest %s (give another with -t): %w", full, m.Digest, errdefs.ErrInvalidArgument)
+	}
+	return full, nil
+}
+
+// rename gives the names to the one image of the archive: the only one, or
+// the index itself where that lists one image for several platforms.
+func rename(found []named, index storedIndex, names []string) ([]named, error) {
+	if len(found) == 1 {
+		return []named{{names: names, target: found[0].target}}, nil
+	}
+	if onePerPlatform(found) {
+		return []named{{names: names, target: bare(index.desc)}}, nil
+	}
+	var have []string
+	for _, f := range found {
+		have = append(have, append(f.names, f.target.Digest.String())[0])
+	}
+	return nil, fmt.Errorf("load archive: it holds %d images (%s), which cannot all be %s; leave -t out: %w",
+		len(found), strings.Join(have, ", "), names[0], errdefs.ErrInvalidArgument)
+}
+
+// onePerPlatform reports whether unnamed images look like the platforms of one.
+func onePerPlatform(found []named) bool {
+	seen := map[string]bool{}
+	for _, f := range found {
+		if f.target.Platform == nil || len(f.names) > 0 {
+			return false
+		}
+		p := content.FormatPlatform(*f.target.Platform)
+		if seen[p] {
+			return false
+		}
+		seen[p] = true
+	}
+	return true
+}
+
+func requireNames(found []named) error {
+	for _, f := range found {
+		if len(f.names) == 0 {
+			return fmt.Errorf("load archive: it has no name for the image %s; give one with -t: %w", f.target.Digest, errdefs.ErrInvalidArgument)
+		}
+	}
+	return nil
+}
+
+func normalizeAll(refs []string) ([]string, error) {
+	var names []string
+	for _, ref := range refs {
+		name, err := content.NormalizeTag(ref)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// bare is a descriptor as image records hold it: without the archive's
+// annotations and platform.
+func bare(d ocispec.Descriptor) ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
+}
