@@ -353,15 +353,11 @@ func (w *walker) overLink(ctx context.Context, l overLink) error {
 	if w.target.dirLinks() == ReplaceDirLinks {
 		return w.replaceLink(ctx, l)
 	}
-	real, err := w.changes.resolve(ctx, "/"+l.sub.path, true)
+	real, err := w.linkedDir(ctx, "/"+l.sub.path)
 	if err != nil {
 		return err
 	}
-	cur, err := w.changes.show(ctx, real)
-	if err != nil {
-		return err
-	}
-	if cur == nil || !cur.IsDir() {
+	if real == nil {
 		return w.replaceLink(ctx, l)
 	}
 	to := strings.Join(real, "/")
@@ -374,6 +370,24 @@ func (w *walker) overLink(ctx context.Context, l overLink) error {
 		return err
 	}
 	return w.dir(ctx, l.sub)
+}
+
+// linkedDir returns where a link leads if that is a directory, else nil: in
+// the base, since this target may have removed the directory by now, or in
+// the image as it is.
+func (w *walker) linkedDir(ctx context.Context, link string) ([]string, error) {
+	c := w.changes
+	base := &Changes{root: place{node: &node{base: c.root.node.base}, base: c.root.base}}
+	for _, in := range []*Changes{base, c} {
+		real, err := in.resolve(ctx, link, true)
+		if err != nil {
+			return nil, err
+		}
+		if cur, err := in.show(ctx, real); err != nil || cur != nil && cur.IsDir() {
+			return real, err
+		}
+	}
+	return nil, nil
 }
 
 func (w *walker) replaceLink(ctx context.Context, l overLink) error {

@@ -175,20 +175,7 @@ func checkAgainstContainerd(t *testing.T, dir string, layers [][]byte) (problem 
 			break
 		}
 	}
-	var list []*Index
-	var mergeErr error
-	for _, l := range layers {
-		x, err := ScanLayer(context.Background(), bytes.NewReader(l))
-		if err != nil {
-			mergeErr = err
-			break
-		}
-		list = append(list, x)
-	}
-	var m *Merged
-	if mergeErr == nil {
-		m, mergeErr = Merge(list, MergeOptions{})
-	}
+	m, mergeErr := mergeTars(layers)
 	if (applyErr == nil) != (mergeErr == nil) {
 		return fmt.Sprintf("containerd: %v\nmerge: %v", applyErr, mergeErr)
 	}
@@ -197,6 +184,18 @@ func checkAgainstContainerd(t *testing.T, dir string, layers [][]byte) (problem 
 	}
 	want := flattenDisk(t, dir, since)
 	return flattenTree(t, m, want).diff(want)
+}
+
+func mergeTars(layers [][]byte) (*Merged, error) {
+	var list []*Index
+	for _, l := range layers {
+		x, err := ScanLayer(context.Background(), bytes.NewReader(l))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, x)
+	}
+	return Merge(list, MergeOptions{})
 }
 
 func needRoot(t *testing.T) {
