@@ -41,7 +41,7 @@ func (n *notes) String() string {
 	return strings.Join(n.lines, "\n")
 }
 
-func writeBlob(t *testing.T, ctx context.Context, e *engine.Engine, data string) ocispec.Descriptor {
+func writeBlob(ctx context.Context, t *testing.T, e *engine.Engine, data string) ocispec.Descriptor {
 	t.Helper()
 	desc := ocispec.Descriptor{MediaType: "text/plain", Digest: digest.FromString(data), Size: int64(len(data))}
 	if err := content.WriteBlob(ctx, e.Client.ContentStore(), "test-"+desc.Digest.String(), strings.NewReader(data), desc); err != nil {
@@ -57,7 +57,7 @@ func TestEmbeddedKeepsWhatImagesNameAcrossReopen(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx := e.Context(t.Context())
-	kept, lost := writeBlob(t, ctx, e, "kept"), writeBlob(t, ctx, e, "lost")
+	kept, lost := writeBlob(ctx, t, e, "kept"), writeBlob(ctx, t, e, "lost")
 	if _, err := e.Client.ImageService().Create(ctx, images.Image{Name: "docker.io/library/x:latest", Target: kept}); err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestSynchronousDeletesCollect(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			blob := writeBlob(t, leases.WithLease(ctx, lease.ID), e, "leased")
+			blob := writeBlob(leases.WithLease(ctx, lease.ID), t, e, "leased")
 			if err := e.CollectGarbage(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -196,11 +196,11 @@ func TestOpenErrors(t *testing.T) {
 func TestAutoTakesEmbeddedWithoutDaemon(t *testing.T) {
 	dir := t.TempDir()
 	mute := filepath.Join(dir, "mute.sock")
-	l, err := net.Listen("unix", mute)
+	l, err := new(net.ListenConfig).Listen(t.Context(), "unix", mute)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	for name, c := range map[string]struct {
 		address, want string
 		atMost        time.Duration
@@ -228,7 +228,7 @@ func TestLockWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer first.Close()
+	defer func() { _ = first.Close() }()
 
 	var n notes
 	o.Notify = n.add
@@ -278,7 +278,7 @@ func unprivileged(t *testing.T, dir string) {
 	}
 	for _, snapshotter := range []string{"overlayfs", "native"} {
 		e, ctx := enginetest.Open(t, engine.Options{Mode: engine.Embedded, Root: filepath.Join(dir, snapshotter), Snapshotter: snapshotter})
-		blob := writeBlob(t, ctx, e, "x")
+		blob := writeBlob(ctx, t, e, "x")
 		if _, err := e.Client.ImageService().Create(ctx, images.Image{Name: "x", Target: blob}); err != nil {
 			t.Error(err)
 		}
@@ -309,7 +309,7 @@ func TestSocketPermission(t *testing.T) {
 	}
 	enginetest.AsNobody(t, func(dir string) string {
 		socket := filepath.Join(dir, "c.sock")
-		l, err := net.Listen("unix", socket)
+		l, err := new(net.ListenConfig).Listen(t.Context(), "unix", socket)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -335,7 +335,7 @@ func TestDaemon(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	blob := writeBlob(t, leases.WithLease(ctx, lease.ID), e, "leased")
+	blob := writeBlob(leases.WithLease(ctx, lease.ID), t, e, "leased")
 	if err := e.CollectGarbage(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -122,7 +122,7 @@ func TestViewWithoutRights(t *testing.T) {
 	}
 	for _, snapshotter := range []string{"overlayfs", "native"} {
 		e, ctx := enginetest.Embedded(t, snapshotter)
-		w := newWorld(t, ctx, e)
+		w := newWorld(ctx, t, e)
 		key := "active"
 		if _, err := w.sn.Prepare(w.ctx, key, ""); err != nil {
 			t.Fatal(err)

@@ -41,7 +41,7 @@ type world struct {
 
 // newWorld checks when the test ends that no temporary snapshot, mount,
 // ingest, lease or directory is left.
-func newWorld(t *testing.T, ctx context.Context, e *engine.Engine) *world {
+func newWorld(ctx context.Context, t *testing.T, e *engine.Engine) *world {
 	t.Helper()
 	t.Setenv("TMPDIR", t.TempDir())
 	manager := e.Client.LeasesService()
@@ -210,7 +210,7 @@ var baseFiles = []string{
 
 func TestApplyAndView(t *testing.T) {
 	enginetest.Each(t, func(t *testing.T, ctx context.Context, e *engine.Engine) {
-		w := newWorld(t, ctx, e)
+		w := newWorld(ctx, t, e)
 		base := w.base("apply")
 		w.apply(base...)
 		w.apply(base...) // already there
@@ -232,7 +232,7 @@ func TestApplyAndView(t *testing.T) {
 
 func TestApplyConcurrently(t *testing.T) {
 	enginetest.Each(t, func(t *testing.T, ctx context.Context, e *engine.Engine) {
-		w := newWorld(t, ctx, e)
+		w := newWorld(ctx, t, e)
 		base := w.base("concurrent")
 		w.apply(base[0])
 		var wg sync.WaitGroup
@@ -250,7 +250,7 @@ func TestApplyConcurrently(t *testing.T) {
 
 func TestApplyFailuresLeaveNothing(t *testing.T) {
 	enginetest.Each(t, func(t *testing.T, ctx context.Context, e *engine.Engine) {
-		w := newWorld(t, ctx, e)
+		w := newWorld(ctx, t, e)
 		base := w.base("failures")
 		w.apply(base[0])
 		for name, c := range map[string]struct {
@@ -281,13 +281,13 @@ func TestApplyFailuresLeaveNothing(t *testing.T) {
 
 func TestCancelLeavesNothing(t *testing.T) {
 	enginetest.Each(t, func(t *testing.T, ctx context.Context, e *engine.Engine) {
-		w := newWorld(t, ctx, e)
+		w := newWorld(ctx, t, e)
 		base := w.base("cancel")
 		w.apply(base...)
 		t.Run("apply", func(t *testing.T) {
 			// Large enough that the diff service is in the middle of it.
 			tc := tartest.TarContext{}
-			big := w.layer(base[1].ChainID, tc.File("big", bytes.Repeat([]byte("0123456789abcdef"), 2<<20), 0o644), tc.File("z", nil, 0o644))
+			big := w.layer(base[1].ChainID, tc.File("big", bytes.Repeat([]byte("0123456789abcdef"), 1<<18), 0o644), tc.File("z", nil, 0o644))
 			ctx, cancel := context.WithCancel(w.ctx)
 			go func() {
 				for ctx.Err() == nil {
@@ -336,7 +336,7 @@ func TestCancelLeavesNothing(t *testing.T) {
 
 func TestEdit(t *testing.T) {
 	enginetest.Each(t, func(t *testing.T, ctx context.Context, e *engine.Engine) {
-		w := newWorld(t, ctx, e)
+		w := newWorld(ctx, t, e)
 		base := w.base("edit")
 		w.apply(base...)
 		for _, mediaType := range []string{"", ocispec.MediaTypeImageLayerGzip} {
@@ -406,7 +406,7 @@ func (w *world) manifest(layers []snapshot.Layer) ocispec.Descriptor {
 
 func TestUnpack(t *testing.T) {
 	enginetest.Each(t, func(t *testing.T, ctx context.Context, e *engine.Engine) {
-		w := newWorld(t, ctx, e)
+		w := newWorld(ctx, t, e)
 		base := w.base("unpack")
 		m := w.manifest(base)
 		for _, want := range []bool{true, false} {
@@ -443,7 +443,7 @@ func TestUnpack(t *testing.T) {
 func TestUnpackWithoutLease(t *testing.T) {
 	enginetest.Root(t)
 	e, ctx := enginetest.Embedded(t, "overlayfs")
-	w := newWorld(t, ctx, e)
+	w := newWorld(ctx, t, e)
 	m := w.manifest(w.base("lease"))
 	if did, err := snapshot.Unpack(ctx, e.Client, m, e.Snapshotter); !did || err != nil {
 		t.Errorf("unpack: %v, %v", did, err)
@@ -461,7 +461,7 @@ func TestCloseBusyView(t *testing.T) {
 	}
 	enginetest.Root(t)
 	e, ctx := enginetest.Embedded(t, "overlayfs")
-	w := newWorld(t, ctx, e)
+	w := newWorld(ctx, t, e)
 	base := w.base("busy")
 	w.apply(base...)
 	v, err := snapshot.OpenView(w.ctx, w.sn, base[1].ChainID.String())

@@ -48,8 +48,7 @@ func Daemon(t testing.TB) string {
 	if err != nil {
 		t.Skip("needs containerd on PATH")
 	}
-	// Not t.TempDir, whose names are too long for a socket.
-	dir, err := os.MkdirTemp("", "ctrd-")
+	dir, err := os.MkdirTemp("", "ctrd-") //nolint:usetesting // whose names are too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,9 +101,8 @@ func AsNobody(t *testing.T, env func(dir string) string) {
 	t.Helper()
 	Root(t)
 	const nobody = 65534
-	// Not t.TempDir, which other users cannot enter; nor can they reach the
-	// test binary where the go command puts it.
-	dir, err := os.MkdirTemp("", "veneer-test-")
+	// Other users cannot reach the test binary where the go command puts it.
+	dir, err := os.MkdirTemp("", "veneer-test-") //nolint:usetesting // which other users cannot enter
 	if err != nil {
 		t.Fatal(err)
 	}
