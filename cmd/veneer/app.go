@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+
+	"github.com/spf13/pflag"
+
+	"github.com/veneer-build/veneer/engine"
+)
+
+// app is what the commands share: the streams, the global flags, and what is
+// made from them.
+type app struct {
+	std    streams
+	getenv func(string) (string, bool)
+	flags  globalFlags
+
+	// started: a command's own code runs, so that errors are no longer about
+	// the command line unless they say so.
+	started bool
+	// stderr is where messages go while a display may own the terminal.
+	stderr *switchWriter
+	log    *slog.Logger
+	level  slog.LevelVar
+	// quiet: nothing but errors on standard error.
+	quiet bool
+}
+
+func newApp(std streams, getenv func(string) (string, bool)) *app {
+	a := &app{std: std, getenv: getenv, stderr: &switchWriter{w: std.err}}
+	a.log = slog.New(slog.DiscardHandler)
+	return a
+}
+
+// globalFlags are those that every command has. An empty one is taken from
+// its environment variable, then from the engine's default.
+type globalFlags struct {
+	address     string
+	namespace   string
+	snapshotter string
+	engine      enumValue
+	root        string
+	debug       bool
+	progress    enumValue
+}
+
+func (f *globalFlags) bind(fs *pflag.FlagSet) {
+	f.engine = newEnum("", string(engine.Auto), string(engine.Containerd), string(engine.Embedded))
+	f.progress = newEnum("auto", "auto", "plain", "tty", "json", "quiet")
+	fs.StringVarP(&f.address, "address", "a", "", "`socket` of containerd ($CONTAINERD_ADDRESS; default "+engine.DefaultAddress+")")
+	fs.StringVarP(&f.namespace, "namespace", "n", "", "containerd `namespace` ($CONTAINERD_NAMESPACE; default \""+engine.DefaultNamespace+"\")")
+	fs.StringVar(&f.snapshotter, "snapshotter", "", "containerd snapshotter, by `name` ($CONTAINERD_SNAPSHOTTER; default \""+engine.DefaultSnapshotter+"\")")
+	fs.Var(&f.engine, "engine", "where images live: auto, containerd or embedded ($VENEER_ENGINE; default \"auto\": containerd if it answers)")
+	fs.StringVar(&f.root, "root", "", "`directory` of the embedded engine and of caches ($VENEER_ROOT; default /var/lib/veneer, for others than root ~/.local/share/veneer)")
+	fs.BoolVar(&f.debug, "debug", false, "log what is done, on standard error")
+	fs.Var(&f.progress, "progress", "how to show progress: auto, plain, tty, json or quiet")
+}
+
+// start sets up what the global flags ask for.
+func (a *app) start() error {
+	if err := a.engineOptions(nil).check(); err != nil {
+		return err
+	}
+	a.started = true
+	theirs := "fatal"
+	a.level.Set(slog.LevelWarn)
+	if a.flags.debug {
+		theirs = "debug"
+		a.level.Set(slog.LevelDebug)
+	}
+	if a.flags.progress.value == "quiet" {
+		a.beQuiet()
+	}
+	o := &slog.HandlerOptions{Level: &a.level}
+	a.log = slog.New(slog.NewTextHandler(a.stderr, o))
+	if a.jsonMessages() {
+		a.log = slog.New(slog.NewJSONHandler(a.stderr, o))
+	}
+	return engine.QuietContainerd(theirs)
+}
+
+// beQuiet leaves nothing but errors, and what --debug asks for.
+func (a *app) beQuiet() {
+	a.quiet = true
+	if !a.flags.debug {
+		a.level.Set(slog.LevelError)
+	}
+}
+
+// jsonMessages: standard error is for a program, but for the error at the end.
+func (a *app) jsonMessages() bool { return a.flags.progress.value == "json" }
+
+// engineFlags are engine.Options before the mode is checked.
+type engineFlags engine.Options
+
+func (a *app) engineOptions(notify func(string)) engineFlags {
+	or := func(flag, env string) string {
+		if flag == "" {
+			flag, _ = a.getenv(env)
+		}
+		return flag
+	}
+	return engineFlags{
+		Mode:        engine.Mode(or(a.flags.engine.value, "VENEER_ENGINE")),
+		Address:     or(a.flags.address, "CONTAINERD_ADDRESS"),
+		Namespace:   or(a.flags.namespace, "CONTAINERD_NAMESPACE"),
+		Snapshotter: or(a.flags.snapshotter, "CONTAINERD_SNAPSHOTTER"),
+		Root:        or(a.flags.root, "VENEER_ROOT"),
+		Notify:      notify,
+	}
+}
+
+func (f engineFlags) check() error {
+	switch f.Mode {
+	case "", engine.Auto, engine.Containerd, engine.Embedded:
+		return nil
+	}
+	return usagef("VENEER_ENGINE=%q: use auto, containerd or embedded", string(f.Mode))
+}
+
+// withEngine opens the engine, runs f with it on a context that has its
+// namespace, and closes it.
+func (a *app) withEngine(ctx context.Context, f func(context.Context, *engine.Engine) error) (err error) {
+	e, err := engine.Open(ctx, engine.Options(a.engineOptions(a.notify)))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := e.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	a.log.Debug("engine open", "engine", e.String(), "root", e.Root)
+	return f(e.Context(ctx), e)
+}
+
+// notify prints a line for the user, unless nothing is to be printed.
+func (a *app) notify(line string) {
+	switch {
+	case a.quiet:
+	case a.jsonMessages():
+		if data, err := json.Marshal(map[string]string{"message": line}); err == nil {
+			_, _ = fmt.Fprintln(a.stderr, string(data))
+		}
+	default:
+		_, _ = fmt.Fprintln(a.stderr, "veneer: "+printable(line))
+	}
+}
+
+// switchWriter is standard error, or what a live display wants messages to go
+// through for as long as it has the terminal. Whether anybody reads them is not
+// worth failing for: results go to standard output.
+type switchWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *switchWriter) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(p)
+}
+
+// use makes w take the messages from now on.
+func (s *switchWriter) use(w io.Writer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.w = w
+}
+
+// enumValue is a flag that takes one of a few words.
+type enumValue struct {
+	value   string
+	allowed []string
+}
+
+func newEnum(value string, allowed ...string) enumValue {
+	return enumValue{value: value, allowed: allowed}
+}
+
+// Set implements [pflag.Value].
+func (e *enumValue) Set(s string) error {
+	for _, a := range e.allowed {
+		if s == a {
+			e.value = s
+			return nil
+		}
+	}
+	return errors.New("use " + orList(e.allowed))
+}
+
+func (e *enumValue) String() string { return e.value }
+
+// Type implements [pflag.Value]; it is the placeholder in the help.
+func (e *enumValue) Type() string { return "word" }

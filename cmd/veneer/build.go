@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
+
+	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/engine"
+)
+
+const targetHelp = `Targets are applied in the order given, later ones win. SRC is a file or a
+directory; DEST means what it means for a Dockerfile's COPY, and a relative one
+is below the image's working directory. SRC:DEST is split at the last colon with
+a slash after it. The long form is a comma-separated list:
+
+  type=dir|tar          tar: SRC is an archive, compressed or not, "-" is
+                        standard input
+  src=SRC               also source
+  dest=DEST             also dst, destination, target
+  chown=USER[:GROUP]    names are those of the base's /etc/passwd and /etc/group
+  chmod=MODE            as chmod(1) takes it
+  owner=base|source|root
+                        whose owners: base keeps those of existing paths
+  exclude=PATTERN       as in .dockerignore, repeatable; what is excluded is
+                        neither added nor deleted
+  ignorefile=FILE       with such patterns, relative to SRC
+  dirlinks=follow|replace|error
+                        where SRC has a directory and the base a link to one`
+
+// buildOptions are what build does with its result.
+type buildOptions struct {
+	format       enumValue
+	quiet        bool
+	iidFile      string
+	metadataFile string
+}
+
+func (a *app) buildCommand() *cobra.Command {
+	var base baseFlags
+	var image imageFlags
+	o := buildOptions{format: newFormat("text")}
+	cmd := &cobra.Command{
+		Use:   "build --from IMAGE [flags]",
+		Short: "Build an image from a base and the files that differ",
+		Long: `Build an image from a base and the files that differ from it, as one layer.
+
+` + targetHelp + `
+
+The image's digest is printed on standard output, all else on standard error.`,
+		Example: `  veneer build --from debian:12 --sync ./app:/app -c 'CMD ["/app/run"]' -t app:2
+  veneer build --from app:1 --copy ./conf/:/etc/app/ --delete /etc/app/old.conf -t app:2
+  veneer build --from app:1 --sync type=dir,src=.,dest=/app,chown=1000:1000,exclude=*.log -t app:2
+  tar -c . | veneer build --from scratch --copy type=tar,src=-,dest=/ -t files:1`,
+		Args:        cobra.NoArgs,
+		Annotations: map[string]string{annotationMounts: "yes"},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			req, err := a.buildRequest(&base, &image)
+			if err != nil {
+				return err
+			}
+			if o.quiet {
+				a.beQuiet()
+			}
+			return a.build(cmd.Context(), req, o)
+		},
+	}
+	base.bind(cmd)
+	image.bind(cmd)
+	bindFormat(cmd, &o.format)
+	fs := cmd.Flags()
+	fs.BoolVarP(&o.quiet, "quiet", "q", false, "print the digest, and on standard error only errors")
+	fs.StringVar(&o.iidFile, "iidfile", "", "write the image's digest to `file`")
+	fs.StringVar(&o.metadataFile, "metadata-file", "", "write what was built to `file`, as JSON")
+	cmd.MarkFlagsMutuallyExclusive("quiet", "format")
+	return cmd
+}
+
+// buildRequest makes the request that the flags ask for.
+func (a *app) buildRequest(base *baseFlags, image *imageFlags) (veneer.Request, error) {
+	req := veneer.Request{Stdin: a.std.in, Log: a.log}
+	if err := base.request(&req); err != nil {
+		return req, err
+	}
+	epoch, _ := a.getenv("SOURCE_DATE_EPOCH")
+	if err := image.request(&req, epoch); err != nil {
+		return req, err
+	}
+	return req, nil
+}
+
+func (a *app) build(ctx context.Context, req veneer.Request, o buildOptions) error {
+	var res *veneer.Result
+	err := a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
+		d := a.newDisplay()
+		defer d.Close()
+		req.Progress = d
+		res, err = veneer.Build(ctx, e, req)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := writeResultFiles(res, o); err != nil {
+		return err
+	}
+	for _, w := range res.Warnings {
+		a.notify("warning: " + w)
+	}
+	if !a.quiet && !a.jsonMessages() {
+		_, _ = fmt.Fprintln(a.stderr, summaryText(res))
+	}
+	if o.format.value == "json" {
+		return printJSON(a.std.out, res)
+	}
+	return printLine(a.std.out, "%s", res.Digest)
+}
+
+// writeResultFiles comes before the result is printed: who reads that finds
+// the files.
+func writeResultFiles(res *veneer.Result, o buildOptions) error {
+	if o.iidFile != "" {
+		if err := writeFile(o.iidFile, []byte(res.Digest)); err != nil {
+			return err
+		}
+	}
+	if o.metadataFile == "" {
+		return nil
+	}
+	data, err := json.MarshalIndent(metadataOf(res), "", "  ")
+	if err != nil {
+		return errors.Join(errors.New("encode metadata"), err)
+	}
+	return writeFile(o.metadataFile, append(data, '\n'))
+}
+
+// metadata has buildx's keys for what buildx's readers look for, and all else
+// under one of its own.
+type metadata struct {
+	Digest     string             `json:"containerimage.digest"`
+	Descriptor ocispec.Descriptor `json:"containerimage.descriptor"`
+	Name       string             `json:"image.name,omitempty"` // comma-separated
+	Veneer     *veneer.Result     `json:"veneer"`
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/engine"
+)
+
+func (a *app) historyCommand() *cobra.Command {
+	format, platform, full := newFormat("text"), "", false
+	cmd := &cobra.Command{
+		Use:   "history IMAGE",
+		Short: "Show how an image was made",
+		Long:  `Show the steps that made an image, oldest first, with the size of each layer as it is stored.`,
+		Example: `  veneer history app:2
+  veneer history --no-trunc --platform linux/arm64 debian:12`,
+		Args: refArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkPlatform(platform); err != nil {
+				return err
+			}
+			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
+				img, err := content.Resolve(ctx, e.Client, args[0], platform)
+				if err != nil {
+					return err
+				}
+				steps := content.History(img)
+				if format.value == "json" {
+					return printJSON(a.std.out, steps)
+				}
+				return a.printHistory(steps, full)
+			})
+		},
+	}
+	bindFormat(cmd, &format)
+	bindPlatform(cmd, &platform)
+	cmd.Flags().BoolVar(&full, "no-trunc", false, "print digests and instructions whole")
+	return cmd
+}
+
+func (a *app) printHistory(steps []content.Step, full bool) error {
+	t := newTable(a, "LAYER", "SIZE", "CREATED", "BY", "COMMENT")
+	for _, s := range steps {
+		var layer, size, created string
+		if s.Layer != nil {
+			layer, size = s.Layer.Digest.String(), bytesText(s.Layer.Size)
+			if s.Missing {
+				size += " (not here)"
+			}
+		}
+		if s.Created != nil {
+			created = timeText(*s.Created)
+		}
+		by := s.CreatedBy
+		if !full {
+			by = cutText(by, 60)
+			if layer != "" {
+				layer = shortDigest(layer)
+			}
+		}
+		t.row(layer, size, created, by, s.Comment)
+	}
+	return t.flush()
+}
+
+// cutText shortens text to a number of characters.
+func cutText(s string, limit int) string {
+	if r := []rune(s); len(r) > limit {
+		return string(r[:limit-1]) + "…"
+	}
+	return s
+}
+
+func bindPlatform(cmd *cobra.Command, platform *string) {
+	cmd.Flags().StringVar(platform, "platform", "", "platform of a multi-platform image, as in linux/arm64/v8 (default the host's)")
+}

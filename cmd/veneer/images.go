@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/engine"
+)
+
+// imageRow is an image as veneer images prints it.
+type imageRow struct {
+	Name       string             `json:"name"`
+	Target     ocispec.Descriptor `json:"target"`
+	Platforms  []string           `json:"platforms"`
+	Size       int64              `json:"size"`
+	CreatedAt  time.Time          `json:"created_at"`
+	UpdatedAt  time.Time          `json:"updated_at"`
+	Labels     map[string]string  `json:"labels,omitempty"`
+	Incomplete bool               `json:"incomplete,omitempty"`
+	Error      string             `json:"error,omitempty"`
+}
+
+func (a *app) imagesCommand() *cobra.Command {
+	format, quiet := newFormat("text"), false
+	cmd := &cobra.Command{
+		Use:     "images",
+		Aliases: []string{"ls"},
+		Short:   "List images",
+		Long: `List the images of the namespace: name, digest, the platforms that are here, the
+size of what is here, and when the name was last set.`,
+		Example: `  veneer images
+  veneer images --format json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
+				list, err := content.List(ctx, e.Client)
+				if err != nil {
+					return err
+				}
+				return a.printImages(list, format.value, quiet)
+			})
+		},
+	}
+	bindFormat(cmd, &format)
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print digests only")
+	cmd.MarkFlagsMutuallyExclusive("quiet", "format")
+	return cmd
+}
+
+func (a *app) printImages(list []content.Listed, format string, quiet bool) error {
+	rows := make([]imageRow, 0, len(list))
+	for _, l := range list {
+		row := imageRow{
+			Name: l.Record.Name, Target: l.Record.Target, Size: l.Size, Labels: l.Record.Labels,
+			CreatedAt: l.Record.CreatedAt, UpdatedAt: l.Record.UpdatedAt, Incomplete: l.Incomplete,
+			Platforms: []string{},
+		}
+		for _, p := range l.Platforms {
+			row.Platforms = append(row.Platforms, platforms.FormatAll(p))
+		}
+		if l.Err != nil {
+			row.Error = l.Err.Error()
+			a.notify("warning: image " + l.Record.Name + ": " + row.Error)
+		}
+		rows = append(rows, row)
+	}
+	switch {
+	case quiet:
+		for _, r := range rows {
+			if err := printLine(a.std.out, "%s", r.Target.Digest); err != nil {
+				return err
+			}
+		}
+		return nil
+	case format == "json":
+		return printJSON(a.std.out, rows)
+	}
+	t := newTable(a, "NAME", "DIGEST", "PLATFORM", "SIZE", "UPDATED")
+	for _, r := range rows {
+		size := bytesText(r.Size)
+		if r.Incomplete {
+			size += " (incomplete)"
+		}
+		t.row(r.Name, shortDigest(r.Target.Digest.String()), strings.Join(r.Platforms, ","), size, timeText(r.UpdatedAt))
+	}
+	return t.flush()
+}
+
+// table aligns columns.
+type table struct{ w *tabwriter.Writer }
+
+func newTable(a *app, columns ...string) *table {
+	t := &table{tabwriter.NewWriter(a.std.out, 0, 8, 2, ' ', 0)}
+	t.row(columns...)
+	return t
+}
+
+func (t *table) row(cells ...string) {
+	for i, c := range cells {
+		if c == "" {
+			c = "-"
+		}
+		cells[i] = printable(c)
+	}
+	// An error stays with the tabwriter until flush.
+	_, _ = fmt.Fprintln(t.w, strings.Join(cells, "\t"))
+}
+
+func (t *table) flush() error {
+	if err := t.w.Flush(); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	return nil
+}
+
+// shortDigest is enough of a digest for people, and for a command line.
+func shortDigest(d string) string {
+	algorithm, hex, _ := strings.Cut(d, ":")
+	return algorithm + ":" + hex[:min(len(hex), 12)]
+}
+
+// timeText is a time in UTC, so that the output does not depend on where it is
+// printed; "" for none.
+func timeText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02 15:04:05Z")
+}

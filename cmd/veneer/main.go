@@ -1,0 +1,68 @@
+// Command veneer builds container images as a base image plus one thin layer
+// that holds only what differs.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/veneer-build/veneer/snapshot"
+)
+
+func main() { os.Exit(realMain()) }
+
+func realMain() int {
+	if mayMount(os.Args[1:]) {
+		if err := snapshot.PrivateMounts(); err != nil {
+			return report(os.Stderr, err)
+		}
+	}
+	ctx, stop := withSignals(context.Background())
+	defer stop()
+	return run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})
+}
+
+// signalError is the cause of a context that a signal ended.
+type signalError struct{ signal syscall.Signal }
+
+func (e signalError) Error() string { return "stopped by signal: " + e.signal.String() }
+
+// code is the exit status that a shell reports for the signal.
+func (e signalError) code() int { return 128 + int(e.signal) }
+
+// withSignals returns a context that the first SIGINT, SIGTERM or SIGHUP ends,
+// with a signalError as its cause, so that what runs can clean up. The second
+// ends the process there and then.
+//
+// SIGPIPE is caught as well, so that a closed standard error fails writes to it
+// and does not kill the process half way through.
+func withSignals(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	go func() {
+		select {
+		case s := <-signals:
+			cancel(signalOf(s))
+		case <-ctx.Done():
+			return
+		}
+		os.Exit(signalOf(<-signals).code())
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		signal.Stop(pipe)
+		cancel(nil)
+	}
+}
+
+func signalOf(s os.Signal) signalError {
+	if s, ok := s.(syscall.Signal); ok {
+		return signalError{s}
+	}
+	return signalError{syscall.SIGTERM}
+}

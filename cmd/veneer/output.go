@@ -1,0 +1,122 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// printable returns text that is safe to show on a terminal: line ends become
+// "; ", and what is not printable is escaped, so that a file name can neither
+// move the cursor nor forge a line (see also quotePath).
+func printable(s string) string {
+	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && size == 1 || !unicode.IsPrint(r) {
+			q := strconv.Quote(s[i : i+size])
+			b.WriteString(q[1 : len(q)-1])
+		} else {
+			b.WriteString(s[i : i+size])
+		}
+		i += size
+	}
+	return b.String()
+}
+
+// quotePath returns a path as it is if it can be shown and read as one word,
+// and as a quoted Go string otherwise.
+func quotePath(p string) string {
+	if p == "" || strings.ContainsAny(p, " \"\\") || printable(p) != p {
+		return strconv.Quote(p)
+	}
+	return p
+}
+
+// bytesText is a size for people, in the decimal units of registries.
+func bytesText(n int64) string {
+	const k = 1000
+	if n < k {
+		return strconv.FormatInt(n, 10) + " B"
+	}
+	v, unit := float64(n), -1
+	for v >= k && unit < 5 {
+		v /= k
+		unit++
+	}
+	return strconv.FormatFloat(v, 'f', 1, 64) + " " + string("kMGTPE"[unit]) + "B"
+}
+
+// countText is "1 file", "2 files".
+func countText(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.FormatInt(n, 10) + " " + many
+}
+
+// orList is "a, b or c".
+func orList(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// printJSON writes a value for programs, indented, as one document.
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	return nil
+}
+
+// printLine writes one line of a result.
+func printLine(w io.Writer, format string, args ...any) error {
+	if _, err := fmt.Fprintf(w, format+"\n", args...); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	return nil
+}
+
+// writeFile replaces a file as a whole: whoever reads it sees the old content
+// or the new one.
+func writeFile(name string, data []byte) (err error) {
+	dir := filepath.Dir(name)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(name)+".*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("write %s: %w", name, errors.Join(err, os.Remove(f.Name())))
+		}
+	}()
+	// CreateTemp's 0600 is right for secrets; a digest is none.
+	werr := f.Chmod(0o644)
+	if werr == nil {
+		_, werr = f.Write(data)
+	}
+	if werr == nil {
+		werr = f.Sync()
+	}
+	if cerr := f.Close(); werr == nil {
+		werr = cerr
+	}
+	if werr != nil {
+		return werr
+	}
+	return os.Rename(f.Name(), name)
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/veneer-build/veneer"
+)
+
+// display is a veneer.Progress that is shown. Close ends it whatever state it
+// is in, and may be called after Done and more than once.
+type display interface {
+	veneer.Progress
+	Close()
+}
+
+// newDisplay returns the display that --progress asks for.
+func (a *app) newDisplay() display {
+	kind := a.flags.progress.value
+	if a.quiet {
+		kind = "quiet"
+	}
+	if kind == "auto" {
+		kind = "plain"
+		if t, _ := a.getenv("TERM"); isTerminal(a.std.err) && t != "dumb" {
+			kind = "tty"
+		}
+	}
+	switch kind {
+	case "tty":
+		_, noColor := a.getenv("NO_COLOR")
+		return newTTYDisplay(a.stderr, !noColor)
+	case "json":
+		return &lineDisplay{w: a.stderr, format: jsonLine}
+	case "quiet":
+		return quietDisplay{}
+	}
+	return &lineDisplay{w: a.stderr, format: plainLine}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+type quietDisplay struct{}
+
+func (quietDisplay) Step(string)        {}
+func (quietDisplay) Count(int64, int64) {}
+func (quietDisplay) Done()              {}
+func (quietDisplay) Close()             {}
+
+// progressLine is the state of a step.
+type progressLine struct {
+	Step    string  `json:"step"`
+	Files   int64   `json:"files"`
+	Bytes   int64   `json:"bytes"`
+	Seconds float64 `json:"seconds"`
+	// Done: the step has ended. A line without it is an interim one.
+	Done bool `json:"done"`
+}
+
+// plainLine is "compare: 1234 files, 5.6 MB, 0.3 s".
+func plainLine(l progressLine) string {
+	s := printable(l.Step) + ":"
+	if !l.Done {
+		s += " …"
+	}
+	return s + counted(l.Files, l.Bytes) + fmt.Sprintf(" %.1f s", l.Seconds)
+}
+
+// counted is " 12 files, 3.4 kB," or less where there is nothing to count.
+func counted(files, bytes int64) string {
+	var s string
+	if files > 0 {
+		s += " " + countText(files, "file", "files") + ","
+	}
+	if bytes > 0 {
+		s += " " + bytesText(bytes) + ","
+	}
+	return s
+}
+
+func jsonLine(l progressLine) string {
+	data, err := json.Marshal(l)
+	if err != nil {
+		return "" // strings and numbers always encode
+	}
+	return string(data)
+}
+
+// lineDisplay writes a line when a step ends, and now and then before.
+type lineDisplay struct {
+	w      io.Writer
+	format func(progressLine) string
+
+	mu    sync.Mutex
+	line  progressLine
+	begun time.Time
+	shown time.Time
+}
+
+// interim is how often a running step says how far it is.
+const interim = 5 * time.Second
+
+func (d *lineDisplay) Step(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.end()
+	now := time.Now()
+	d.line, d.begun, d.shown = progressLine{Step: name}, now, now
+}
+
+func (d *lineDisplay) Count(files, bytes int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.line.Files += files
+	d.line.Bytes += bytes
+	if d.line.Step != "" && time.Since(d.shown) >= interim {
+		d.show()
+	}
+}
+
+func (d *lineDisplay) Done() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.end()
+}
+
+// Close leaves the running step without a last line: it did not come to its end.
+func (d *lineDisplay) Close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.line = progressLine{}
+}
+
+func (d *lineDisplay) end() {
+	if d.line.Step == "" {
+		return
+	}
+	d.line.Done = true
+	d.show()
+	d.line = progressLine{}
+}
+
+func (d *lineDisplay) show() {
+	d.shown = time.Now()
+	d.line.Seconds = time.Since(d.begun).Seconds()
+	_, _ = fmt.Fprintln(d.w, d.format(d.line))
+}

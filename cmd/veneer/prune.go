@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/spf13/cobra"
+
+	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/engine"
+)
+
+// pruned is what veneer prune removed.
+type pruned struct {
+	content.Swept
+	// Blobs are those that garbage collection removed, and BlobBytes their size.
+	Blobs     int64 `json:"blobs"`
+	BlobBytes int64 `json:"blob_bytes"`
+	// Indexes are remembered indexes of layers.
+	Indexes    int   `json:"indexes"`
+	IndexBytes int64 `json:"index_bytes"`
+}
+
+func (a *app) pruneCommand() *cobra.Command {
+	format, cache := newFormat("text"), false
+	cmd := &cobra.Command{
+		Use:   "prune",
+		Short: "Remove what killed builds left, and what nothing refers to",
+		Long: `Remove what killed builds left (leases, snapshots, half-written blobs), then let
+the engine collect what no image refers to. What a running build holds stays.
+Images that have a name stay; veneer rmi removes those.`,
+		Example: `  veneer prune
+  veneer prune --cache --format json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
+				p, err := prune(ctx, e, cache)
+				if format.value == "json" {
+					return errors.Join(err, printJSON(a.std.out, p))
+				}
+				return errors.Join(err, a.printPruned(p))
+			})
+		},
+	}
+	bindFormat(cmd, &format)
+	cmd.Flags().BoolVar(&cache, "cache", false, "also forget the indexes of layers: later builds read the layers again")
+	return cmd
+}
+
+// prune goes on after an error and returns what it did together with the errors.
+func prune(ctx context.Context, e *engine.Engine, cache bool) (pruned, error) {
+	var p pruned
+	before, beforeBytes, err := countBlobs(ctx, e)
+	if err != nil {
+		return p, err
+	}
+	var errs []error
+	p.Swept, err = content.Sweep(ctx, e.Client, e.Snapshotter)
+	errs = append(errs, err, e.CollectGarbage(ctx))
+	after, afterBytes, err := countBlobs(ctx, e)
+	errs = append(errs, err)
+	if err == nil {
+		// A build that runs meanwhile adds blobs.
+		p.Blobs, p.BlobBytes = max(0, before-after), max(0, beforeBytes-afterBytes)
+	}
+	if cache {
+		c, err := veneer.IndexCache(e).Prune()
+		errs = append(errs, err)
+		p.Indexes, p.IndexBytes = c.Files, c.Bytes
+	}
+	return p, errors.Join(errs...)
+}
+
+func countBlobs(ctx context.Context, e *engine.Engine) (count, bytes int64, err error) {
+	err = e.Client.ContentStore().Walk(ctx, func(info cstore.Info) error {
+		count++
+		bytes += info.Size
+		return nil
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("list blobs: %w", err)
+	}
+	return count, bytes, nil
+}
+
+func (a *app) printPruned(p pruned) error {
+	for _, kind := range []struct {
+		what  string
+		names []string
+	}{{"lease", p.Leases}, {"snapshot", p.Snapshots}, {"ingest", p.Ingests}} {
+		for _, name := range kind.names {
+			if err := printLine(a.std.out, "%s %s", kind.what, printable(name)); err != nil {
+				return err
+			}
+		}
+	}
+	line := fmt.Sprintf("removed %s, %s", countText(p.Blobs, "blob", "blobs"), bytesText(p.BlobBytes))
+	if p.Indexes > 0 {
+		line += fmt.Sprintf("; %s, %s", countText(int64(p.Indexes), "index", "indexes"), bytesText(p.IndexBytes))
+	}
+	return printLine(a.std.out, "%s", line)
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/differ/layer"
+)
+
+// requestOf parses build's flags alone.
+func requestOf(t *testing.T, env map[string]string, args ...string) (veneer.Request, error) {
+	t.Helper()
+	var base baseFlags
+	var image imageFlags
+	var req veneer.Request
+	a := newApp(streams{err: &bytes.Buffer{}}, func(k string) (string, bool) { v, ok := env[k]; return v, ok })
+	cmd := &cobra.Command{Use: "build", SilenceErrors: true, SilenceUsage: true, RunE: func(*cobra.Command, []string) (err error) {
+		req, err = a.buildRequest(&base, &image)
+		return err
+	}}
+	base.bind(cmd)
+	image.bind(cmd)
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(context.Background())
+	req.Log, req.Stdin = nil, nil
+	return req, err
+}
+
+// defaults is the request of "--from base".
+func defaults(edit func(*veneer.Request)) veneer.Request {
+	r := veneer.Request{Base: "base", Compare: differ.CompareContent, Compression: layer.Gzip}
+	if edit != nil {
+		edit(&r)
+	}
+	return r
+}
+
+func TestFlagsToRequest(t *testing.T) {
+	epoch := time.Unix(1700000000, 0).UTC()
+	for _, c := range []struct {
+		args string
+		env  map[string]string
+		want func(*veneer.Request)
+	}{
+		{"", nil, nil},
+		{"--platform linux/arm64", nil, func(r *veneer.Request) { r.Platform = "linux/arm64" }},
+		{"-t a -t b:1", nil, func(r *veneer.Request) { r.Tags = []string{"a", "b:1"} }},
+		{"--compare metadata", nil, func(r *veneer.Request) { r.Compare = differ.CompareMetadata }},
+		{"--reader index", nil, func(r *veneer.Request) { r.Reader = veneer.ReadIndex }},
+		{"--reader view", nil, func(r *veneer.Request) { r.Reader = veneer.ReadView }},
+		{"--compression zstd --compression-level 19", nil, func(r *veneer.Request) { r.Compression, r.CompressionLevel = layer.Zstd, 19 }},
+		{"--no-unpack", nil, func(r *veneer.Request) { r.NoUnpack = true }},
+		{"--differ service", nil, func(r *veneer.Request) { r.Differ = veneer.DifferService }},
+		{"--differ veneer", nil, nil},
+		{"--force-delete --no-cache", nil, func(r *veneer.Request) { r.ForceDelete, r.NoCache = true, true }},
+		{"--annotation a=b=c --annotation d=", nil, func(r *veneer.Request) { r.Annotations = map[string]string{"a": "b=c", "d": ""} }},
+		{"--author me -m why --unset cmd -c USER|1,2 --change ENV|A=b", nil, func(r *veneer.Request) {
+			r.Config = content.ConfigEdit{Author: "me", Message: "why", Unset: []string{"cmd"}, Changes: []string{"USER 1,2", "ENV A=b"}}
+		}},
+		{"--source-date-epoch 1700000000", map[string]string{"SOURCE_DATE_EPOCH": "1"}, func(r *veneer.Request) { r.Epoch = &epoch }},
+		{"", map[string]string{"SOURCE_DATE_EPOCH": "1700000000"}, func(r *veneer.Request) { r.Epoch = &epoch }},
+		{"", map[string]string{"SOURCE_DATE_EPOCH": ""}, nil},
+		{"--sync a:/a --delete /b --copy c:/a/c --delete /d --sync type=tar,src=-,dest=/e", nil, func(r *veneer.Request) {
+			r.Targets = []veneer.TargetSpec{
+				{Op: differ.Sync, Source: "a", Dest: "/a"},
+				{Op: differ.Delete, Dest: "/b"},
+				{Op: differ.Copy, Source: "c", Dest: "/a/c"},
+				{Op: differ.Delete, Dest: "/d"},
+				{Op: differ.Sync, Type: "tar", Source: "-", Dest: "/e"},
+			}
+		}},
+	} {
+		args := append([]string{"--from", "base"}, strings.Fields(c.args)...)
+		for i := range args {
+			args[i] = strings.ReplaceAll(args[i], "|", " ")
+		}
+		got, err := requestOf(t, c.env, args...)
+		if want := defaults(c.want); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v\n got %+v\nwant %+v", c.args, err, got, want)
+		}
+	}
+}
+
+func TestParseTarget(t *testing.T) {
+	for text, want := range map[string]veneer.TargetSpec{
+		"a:/b":                 {Source: "a", Dest: "/b"},
+		"./a/:/b/":             {Source: "./a/", Dest: "/b/"},
+		"a:b":                  {Source: "a", Dest: "b"},
+		"a:.":                  {Source: "a", Dest: "."},
+		"a:b:/c":               {Source: "a:b", Dest: "/c"},
+		"a:/b:c":               {Source: "a", Dest: "/b:c"},
+		`C:\x:/y`:              {Source: `C:\x`, Dest: "/y"},
+		"C:/x:/y":              {Source: "C:/x", Dest: "/y"},
+		"a=b:/c":               {Source: "a=b", Dest: "/c"},
+		"./src=x,dest=y:/z":    {Source: "./src=x,dest=y", Dest: "/z"},
+		"src=a,dest=/b":        {Source: "a", Dest: "/b"},
+		"source=a,dst=/b":      {Source: "a", Dest: "/b"},
+		"src=a,destination=/b": {Source: "a", Dest: "/b"},
+		"src=a,target=b/":      {Source: "a", Dest: "b/"},
+		"src=C:/a,dest=/b:c":   {Source: "C:/a", Dest: "/b:c"},
+		`"src=a,b",dest=/c`:    {Source: "a,b", Dest: "/c"},
+		"type=dir,src=a,dest=/b,chown=1:staff,chmod=u=rwX,owner=source,exclude=*.log,exclude=!x.log,ignorefile=.i,dirlinks=replace": {
+			Type: "dir", Source: "a", Dest: "/b", Chown: "1:staff", Chmod: "u=rwX", Owner: "source",
+			Exclude: []string{"*.log", "!x.log"}, IgnoreFile: ".i", DirLinks: "replace",
+		},
+	} {
+		got, err := parseTarget(differ.Copy, text)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v\n got %+v\nwant %+v", text, err, got, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"":                                "empty",
+		"a":                               "SRC:DEST",
+		":/b":                             "source is empty",
+		"a:":                              "destination is empty",
+		"-:/b":                            "type=tar",
+		"src=-,dest=/b":                   "type=tar",
+		"src=a":                           "destination is empty",
+		"dest=/a":                         "source is empty",
+		"sorce=a":                         "src|source",
+		"src=a,dset=/b":                   `unknown key "dset"`,
+		"src=a,dest=/b,exclude":           "needs a value",
+		"src=,dest=/b":                    "needs a value",
+		"src=a,dest=/b,dst=/c":            "twice",
+		"src=a,dest=/b,type=zip":          "dir or tar",
+		"src=a,dest=/b,owner=me":          "base, source or root",
+		"src=a,dest=/b,dirlinks=x":        "follow, replace or error",
+		"src=a,dest=/b,chmod=999":         "chmod(1)",
+		"src=a,dest=/b,chown=:":           "USER[:GROUP]",
+		"src=a,dest=/b,chown=a b":         "USER[:GROUP]",
+		`src=a,dest=/b,exclude=[`:         "exclude=[",
+		`src=a,dest=/b,"exclude=x`:        "KEY=VALUE",
+		"src=a,dest=/b\nsrc=c,dest=/d":    "more than one line",
+		"src=a,dest=/b,chmod=u+rwx,g=":    `unknown key "g"`,
+		`src=a,dest=/b,"chmod=u+rwx,g=y"`: "chmod(1)",
+	} {
+		if got, err := parseTarget(differ.Sync, text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %+v, error %v, want %q in it", text, got, err, want)
+		}
+	}
+}
+
+func TestChmodForms(t *testing.T) {
+	for _, mode := range []string{"0", "755", "0755", "7777", "u+x", "a=rX", "go-w", "=r", "u=g", "u+rwX", "+t", "u+s"} {
+		if _, err := parseTarget(differ.Copy, "src=a,dest=/b,chmod="+mode); err != nil {
+			t.Errorf("%s: %v", mode, err)
+		}
+	}
+	if _, err := parseTarget(differ.Copy, `src=a,dest=/b,"chmod=u+rwX,go="`); err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzParseTarget: what is accepted has a source and a destination.
+func FuzzParseTarget(f *testing.F) {
+	f.Add("a:/b")
+	f.Add("type=tar,src=-,dest=/x")
+	f.Add(`"src=a,b",dest=/c,exclude=[a`)
+	f.Fuzz(func(t *testing.T, text string) {
+		spec, err := parseTarget(differ.Copy, text)
+		if err == nil && (spec.Source == "" || spec.Dest == "") {
+			t.Errorf("%q gave %+v", text, spec)
+		}
+	})
+}

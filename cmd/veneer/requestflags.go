@@ -1,0 +1,166 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/differ/layer"
+)
+
+// baseFlags are those that build and diff share: the base, the targets, and
+// how the two are compared.
+type baseFlags struct {
+	from        string
+	platform    string
+	targets     []veneer.TargetSpec
+	compare     enumValue
+	reader      enumValue
+	forceDelete bool
+	noCache     bool
+}
+
+func (f *baseFlags) bind(cmd *cobra.Command) {
+	f.compare = newEnum(string(differ.CompareContent), string(differ.CompareContent), string(differ.CompareMetadata))
+	f.reader = newEnum("auto", "auto", "index", "view")
+	fs := cmd.Flags()
+	fs.StringVar(&f.from, "from", "", "base `image`: a name, a digest, or \"scratch\" (required)")
+	fs.StringVar(&f.platform, "platform", "", "platform of a multi-platform base, as in linux/arm64/v8 (default the host's)")
+	fs.Var(&targetValue{differ.Copy, &f.targets}, "copy", "add and replace files; what SRC lacks stays (repeatable)")
+	fs.Var(&targetValue{differ.Sync, &f.targets}, "sync", "make DEST identical to SRC; what SRC lacks is deleted (repeatable)")
+	fs.Var(&targetValue{differ.Delete, &f.targets}, "delete", "delete a path of the image (repeatable)")
+	fs.Var(&f.compare, "compare", "when two files are the same: content, or metadata to trust equal size and time")
+	fs.Var(&f.reader, "reader", "how the base is read: auto, index (of its layers) or view (of its snapshot)")
+	fs.BoolVar(&f.forceDelete, "force-delete", false, "let --sync SRC:/ delete files of the base")
+	fs.BoolVar(&f.noCache, "no-cache", false, "neither use nor keep indexes of layers")
+	// The error is that there is no such flag.
+	if err := cmd.MarkFlagRequired("from"); err != nil {
+		panic(err)
+	}
+	completeWords(cmd, map[string][]string{"compare": f.compare.allowed, "reader": f.reader.allowed})
+}
+
+// request fills in what the flags say.
+func (f *baseFlags) request(r *veneer.Request) error {
+	if f.from != content.ScratchName {
+		if err := checkRef(f.from); err != nil {
+			return err
+		}
+	}
+	if err := checkPlatform(f.platform); err != nil {
+		return err
+	}
+	r.Base, r.Platform, r.Targets = f.from, f.platform, f.targets
+	r.Compare = differ.CompareMode(f.compare.value)
+	if f.reader.value != "auto" {
+		r.Reader = veneer.ReaderKind(f.reader.value)
+	}
+	r.ForceDelete, r.NoCache = f.forceDelete, f.noCache
+	return nil
+}
+
+// imageFlags are those that say what the new image is to be.
+type imageFlags struct {
+	tags        []string
+	edit        content.ConfigEdit
+	annotations []string
+	compression enumValue
+	level       int
+	noUnpack    bool
+	differ      enumValue
+	epoch       string
+}
+
+func (f *imageFlags) bind(cmd *cobra.Command) {
+	f.compression = newEnum(string(layer.Gzip), string(layer.Gzip), string(layer.Zstd), string(layer.None))
+	f.differ = newEnum("veneer", "veneer", string(veneer.DifferService))
+	fs := cmd.Flags()
+	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "`name` for the result (repeatable)")
+	fs.StringArrayVarP(&f.edit.Changes, "change", "c", nil, "edit the config by a Dockerfile `instruction`, as in 'CMD [\"/app\"]' (repeatable)")
+	fs.StringArrayVar(&f.edit.Unset, "unset", nil, "remove a `field` of the config, before --change: env=NAME, label=NAME, cmd, … (repeatable)")
+	fs.StringVar(&f.edit.Author, "author", "", "author of the image")
+	fs.StringVarP(&f.edit.Message, "message", "m", "", "`comment` in the image's history")
+	fs.StringArrayVar(&f.annotations, "annotation", nil, "annotation of the manifest, `KEY=VALUE` (repeatable)")
+	fs.Var(&f.compression, "compression", "of the layer: gzip, zstd or none")
+	fs.IntVar(&f.level, "compression-level", 0, "gzip 1 to 9, zstd 1 to 22; 0 is the default of either")
+	fs.BoolVar(&f.noUnpack, "no-unpack", false, "make the image, but no snapshot of it")
+	fs.Var(&f.differ, "differ", "who makes the layer: veneer, or service for containerd's diff service")
+	fs.StringVar(&f.epoch, "source-date-epoch", "", "creation time, and limit to all times in the layer, in `seconds` since 1970 ($SOURCE_DATE_EPOCH)")
+	completeWords(cmd, map[string][]string{"compression": f.compression.allowed, "differ": f.differ.allowed})
+}
+
+// request fills in what the flags say. env is SOURCE_DATE_EPOCH.
+func (f *imageFlags) request(r *veneer.Request, env string) error {
+	if err := checkTags(f.tags); err != nil {
+		return err
+	}
+	if err := f.edit.Validate(); err != nil {
+		return asUsage(err)
+	}
+	var err error
+	if r.Annotations, err = parseAnnotations(f.annotations); err != nil {
+		return err
+	}
+	r.Compression, r.CompressionLevel = layer.Compression(f.compression.value), f.level
+	if err := r.Compression.Check(f.level); err != nil {
+		return asUsage(err)
+	}
+	if r.Epoch, err = parseEpoch(f.epoch, env); err != nil {
+		return err
+	}
+	if f.differ.value == string(veneer.DifferService) {
+		r.Differ = veneer.DifferService
+		if f.noUnpack {
+			return usagef("--differ service makes the layer from the snapshot that --no-unpack leaves out: choose one of them")
+		}
+	}
+	r.Tags, r.Config, r.NoUnpack = f.tags, f.edit, f.noUnpack
+	return nil
+}
+
+func parseAnnotations(list []string) (map[string]string, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	m := map[string]string{}
+	for _, kv := range list {
+		key, value, found := strings.Cut(kv, "=")
+		if !found || key == "" {
+			return nil, usagef("--annotation %s: want KEY=VALUE", kv)
+		}
+		m[key] = value
+	}
+	return m, nil
+}
+
+// parseEpoch returns the time of the flag, else of the environment, else nil.
+func parseEpoch(flag, env string) (*time.Time, error) {
+	text, name := flag, "--source-date-epoch"
+	if text == "" {
+		text, name = env, "SOURCE_DATE_EPOCH"
+	}
+	if text == "" {
+		return nil, nil
+	}
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	// The image's time is written as RFC 3339, whose years have four digits.
+	const lastSecond = 253402300799
+	if err == nil && (seconds < 0 || seconds > lastSecond) {
+		err = fmt.Errorf("want 0 to %d", int64(lastSecond))
+	}
+	if err != nil {
+		if errors.Is(err, strconv.ErrSyntax) || errors.Is(err, strconv.ErrRange) {
+			err = errors.New("want whole seconds since 1970")
+		}
+		return nil, usagef("%s=%s: %w", name, text, err)
+	}
+	t := time.Unix(seconds, 0).UTC()
+	return &t, nil
+}

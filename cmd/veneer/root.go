@@ -1,0 +1,73 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+)
+
+const rootLong = `Veneer builds a container image as a base image plus one thin layer that holds
+only what differs. It talks to containerd directly, or works on the same stores
+opened in-process where there is none ("embedded").
+
+Exit codes: 0 success; 1 failure; 2 the command line alone is wrong (an unknown
+flag, a malformed name, an instruction that --change does not take); 128 plus
+the signal's number where one ended it, as in 130 for an interrupt. Each error
+is one line on standard error.
+
+Environment: CONTAINERD_ADDRESS, CONTAINERD_NAMESPACE, CONTAINERD_SNAPSHOTTER,
+VENEER_ENGINE and VENEER_ROOT stand for the flags that name them;
+SOURCE_DATE_EPOCH for --source-date-epoch; NO_COLOR turns colours off.`
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "veneer",
+		Short: "Build container images as a base plus one thin layer",
+		Long:  rootLong,
+		Example: `  veneer pull debian:12
+  veneer build --from debian:12 --sync ./app:/app -t app:1
+  veneer diff --from app:1 --sync ./app:/app`,
+		Version:           versionOf().Version,
+		Args:              cobra.NoArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		DisableAutoGenTag: true,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetVersionTemplate("veneer {{.Version}}\n")
+	a.flags.bind(root.PersistentFlags())
+	completeWords(root, map[string][]string{"engine": a.flags.engine.allowed, "progress": a.flags.progress.allowed})
+	root.AddCommand(
+		a.buildCommand(), a.diffCommand(),
+		a.loadCommand(),
+		a.imagesCommand(), a.historyCommand(), a.inspectCommand(),
+		a.tagCommand(), a.rmiCommand(), a.pruneCommand(),
+		a.versionCommand(), a.genDocsCommand(),
+	)
+	a.startBefore(root)
+	return root
+}
+
+// startBefore puts a.start before the commands' own code: cobra's hooks run
+// while flags may still be found missing.
+func (a *app) startBefore(cmd *cobra.Command) {
+	if runE := cmd.RunE; runE != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if err := a.start(); err != nil {
+				return err
+			}
+			return runE(cmd, args)
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		a.startBefore(sub)
+	}
+}
+
+// completeWords lets the shell complete flags that take one of a few words.
+func completeWords(cmd *cobra.Command, words map[string][]string) {
+	for flag, list := range words {
+		// The error is that the flag is missing or has a completion already.
+		if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+			panic(err)
+		}
+	}
+}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// veneerRun runs the program in-process.
+func veneerRun(ctx context.Context, stdin string, args ...string) (code int, stdout, stderr string) {
+	var out, errOut bytes.Buffer
+	code = run(ctx, args, streams{in: strings.NewReader(stdin), out: &out, err: &errOut})
+	return code, out.String(), errOut.String()
+}
+
+// isolate keeps a test away from this machine's engines.
+func isolate(t *testing.T) {
+	t.Helper()
+	t.Setenv("VENEER_ENGINE", "embedded")
+	t.Setenv("VENEER_ROOT", t.TempDir())
+	t.Setenv("CONTAINERD_NAMESPACE", "")
+	t.Setenv("CONTAINERD_SNAPSHOTTER", "native")
+	t.Setenv("SOURCE_DATE_EPOCH", "")
+}
+
+func TestUsageErrors(t *testing.T) {
+	isolate(t)
+	for _, args := range [][]string{
+		{"frobnicate"},
+		{"build"},
+		{"build", "--from"},
+		{"build", "--from", "UPPER CASE"},
+		{"build", "--from", "scratch", "extra"},
+		{"build", "--from", "scratch", "--bogus"},
+		{"build", "--from", "scratch", "-t", "Bad Name"},
+		{"build", "--from", "scratch", "-t", "app@sha256:" + strings.Repeat("a", 64)},
+		{"build", "--from", "scratch", "--platform", "a/b/c/d/e"},
+		{"build", "--from", "scratch", "--copy", "nodest"},
+		{"build", "--from", "scratch", "--copy", "src=a,dest=/b,what=c"},
+		{"build", "--from", "scratch", "--copy", "type=tar,src=-,dest=/a", "--sync", "type=tar,src=-,dest=/b"},
+		{"build", "--from", "scratch", "--delete", ""},
+		{"build", "--from", "scratch", "-c", "RUN true"},
+		{"build", "--from", "scratch", "-c", "STOPSIGNAL NONE"},
+		{"build", "--from", "scratch", "--unset", "memory"},
+		{"build", "--from", "scratch", "--annotation", "novalue"},
+		{"build", "--from", "scratch", "--compression", "lzma"},
+		{"build", "--from", "scratch", "--compression-level", "10"},
+		{"build", "--from", "scratch", "--compression-level", "x"},
+		{"build", "--from", "scratch", "--compression", "none", "--compression-level", "1"},
+		{"build", "--from", "scratch", "--source-date-epoch", "yesterday"},
+		{"build", "--from", "scratch", "--source-date-epoch", "-1"},
+		{"build", "--from", "scratch", "--differ", "service", "--no-unpack"},
+		{"build", "--from", "scratch", "-q", "--format", "json"},
+		{"build", "--from", "scratch", "--engine", "docker"},
+		{"build", "--from", "scratch", "--progress", "fancy"},
+		{"diff"},
+		{"diff", "--from", "a", "--exit-code", "--copy", "x"},
+		{"images", "x"},
+		{"images", "--format", "xml"},
+		{"history"},
+		{"history", "Bad Name"},
+		{"inspect", "a", "b"},
+		{"inspect", "--config", "--manifest", "a"},
+		{"tag", "a"},
+		{"tag", "a", "B B"},
+		{"rmi"},
+		{"rmi", "ok", "Bad Name"},
+		{"load"},
+		{"load", "-t", "B B", "x.tar"},
+		{"prune", "now"},
+		{"version", "x"},
+	} {
+		code, out, errOut := veneerRun(t.Context(), "", args...)
+		if code != exitUsage || out != "" {
+			t.Errorf("%q: exit code %d, output %q, error %q", args, code, out, errOut)
+		}
+		checkErrorLine(t, args, errOut)
+	}
+	t.Setenv("VENEER_ENGINE", "docker")
+	if code, _, errOut := veneerRun(t.Context(), "", "images"); code != exitUsage || !strings.Contains(errOut, "VENEER_ENGINE") {
+		t.Errorf("bad VENEER_ENGINE: %d, %s", code, errOut)
+	}
+}
+
+// checkErrorLine: an error is one line, safe to print.
+func checkErrorLine(t *testing.T, args []string, errOut string) {
+	t.Helper()
+	line, found := strings.CutSuffix(errOut, "\n")
+	if !found || !strings.HasPrefix(line, "veneer: ") || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' }) {
+		t.Errorf("%q: error %q is not one line", args, errOut)
+	}
+}
+
+func TestFailures(t *testing.T) {
+	isolate(t)
+	for _, args := range [][]string{
+		{"build", "--from", "absent", "-t", "x"},
+		{"build", "--from", "scratch", "--copy", "/does/not\n\x1b[31mexist:/x", "-t", "x"},
+		{"diff", "--from", "absent"},
+		{"history", "absent"},
+		{"inspect", "absent"},
+		{"tag", "absent", "x"},
+		{"rmi", "absent"},
+		{"load", "/does/not/exist.tar"},
+		{"load", "-"},
+		{"images", "--snapshotter", "absent"},
+		{"images", "--engine", "containerd", "--address", filepath.Join(t.TempDir(), "no.sock")},
+	} {
+		code, out, errOut := veneerRun(t.Context(), "", append(args, "--progress=quiet")...)
+		if code != exitError || out != "" {
+			t.Errorf("%q: exit code %d, output %q, error %q", args, code, out, errOut)
+		}
+		checkErrorLine(t, args, errOut)
+	}
+}
+
+func TestSignalExitCodes(t *testing.T) {
+	isolate(t)
+	for sig, want := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(signalError{sig})
+		for _, args := range [][]string{
+			{"build", "--from", "scratch", "-t", "x"},
+			{"diff", "--exit-code", "--from", "scratch", "--copy", ".:/x"},
+		} {
+			if code, _, errOut := veneerRun(ctx, "", args...); code != want || !strings.Contains(errOut, "stopped by signal") {
+				t.Errorf("%v %v: exit code %d, want %d; %s", sig, args, code, want, errOut)
+			}
+		}
+	}
+}
+
+// TestSignalCancels sends itself the signal that a terminal would.
+func TestSignalCancels(t *testing.T) {
+	ctx, stop := withSignals(t.Context())
+	defer stop()
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-ctx.Done()
+	var cause signalError
+	if !errors.As(context.Cause(ctx), &cause) || cause.code() != 143 {
+		t.Errorf("cause %v", context.Cause(ctx))
+	}
+}
+
+func TestHelpHasExamples(t *testing.T) {
+	root := newApp(streams{}, os.LookupEnv).rootCommand()
+	var check func(cmd *cobra.Command)
+	check = func(cmd *cobra.Command) {
+		if cmd.Example == "" || !strings.Contains(cmd.Example, "veneer ") || !strings.HasPrefix(cmd.Example, "  ") {
+			t.Errorf("%s has no example", cmd.CommandPath())
+		}
+		if cmd.Short == "" || strings.HasSuffix(cmd.Short, ".") {
+			t.Errorf("%s: short help %q", cmd.CommandPath(), cmd.Short)
+		}
+		for _, sub := range cmd.Commands() {
+			check(sub)
+		}
+	}
+	check(root)
+	for _, args := range [][]string{{}, {"--help"}, {"help", "build"}, {"build", "-h"}, {"completion", "bash"}, {"--version"}} {
+		if code, out, errOut := veneerRun(t.Context(), "", args...); code != exitOK || out == "" || errOut != "" {
+			t.Errorf("%q: exit code %d, output %q, error %q", args, code, out, errOut)
+		}
+	}
+}
+
+func TestMayMount(t *testing.T) {
+	for args, want := range map[string]bool{
+		"build --from x": true, "--root /x build": true, "-n ns diff": true,
+		"images": false, "": false, "bogus": false, "--bogus": false, "version": false,
+	} {
+		if got := mayMount(strings.Fields(args)); got != want {
+			t.Errorf("%q: %v", args, got)
+		}
+	}
+}
+
+// failingWriter is a full disk behind standard output.
+type failingWriter struct{}
+
+func (failingWriter) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	isolate(t)
+	for _, args := range [][]string{{"version"}, {"version", "--format", "json"}, {"images"}} {
+		var errOut bytes.Buffer
+		if code := run(t.Context(), args, streams{out: failingWriter{}, err: &errOut}); code != exitError || !strings.Contains(errOut.String(), "no space") {
+			t.Errorf("%q: exit code %d, %s", args, code, errOut.String())
+		}
+	}
+	if code := run(t.Context(), []string{"images"}, streams{out: io.Discard, err: failingWriter{}}); code != exitOK {
+		t.Errorf("standard error that cannot be written: exit code %d", code)
+	}
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/differ"
+)
+
+func metadataOf(res *veneer.Result) metadata {
+	return metadata{
+		Digest:     res.Digest.String(),
+		Descriptor: res.Target,
+		Name:       strings.Join(res.Names, ","),
+		Veneer:     res,
+	}
+}
+
+// summaryText tells people what was built, in two lines.
+func summaryText(res *veneer.Result) string {
+	name := "(not tagged: garbage collection removes it; name it with --tag)"
+	if len(res.Names) > 0 {
+		name = strings.Join(res.Names, ", ")
+	}
+	text := fmt.Sprintf("%s on %s, %.1f s\n", name, printable(res.Base), res.Seconds)
+	switch {
+	case res.Layer != nil:
+		return text + fmt.Sprintf("layer %s: %s, %s uncompressed; %s",
+			res.Layer.Digest, bytesText(res.Layer.Size), bytesText(res.Layer.UncompressedSize), changesText(res.Changes))
+	case res.Unchanged:
+		return text + "nothing differs from the base: the result is the base's own manifest"
+	}
+	return text + "no file differs from the base: no layer, only the config or the manifest is new"
+}
+
+// changesText counts changes by kind.
+func changesText(s differ.Summary) string {
+	text := fmt.Sprintf("%d added, %d modified, %d deleted", s.Added.Count, s.Modified.Count, s.Deleted.Count)
+	if m := s.MetadataOnly; m.Count > 0 {
+		text += fmt.Sprintf(" (%s in %s for metadata alone)", bytesText(m.Bytes), countText(m.Count, "file", "files"))
+	}
+	return text
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/moby/patternmatcher"
+
+	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/differ"
+)
+
+// targetValue is --copy, --sync or --delete: all of them add to one list, since
+// the order between them counts.
+type targetValue struct {
+	op   differ.Op
+	list *[]veneer.TargetSpec
+}
+
+// Set implements [pflag.Value].
+func (v *targetValue) Set(text string) error {
+	spec, err := parseTarget(v.op, text)
+	if err != nil {
+		return err
+	}
+	if spec.Source == "-" && slices.ContainsFunc(*v.list, func(t veneer.TargetSpec) bool { return t.Source == "-" }) {
+		return errors.New("standard input can be read only once, and another target has it already")
+	}
+	*v.list = append(*v.list, spec)
+	return nil
+}
+
+func (v *targetValue) String() string { return "" }
+
+// Type implements [pflag.Value]; it is the placeholder in the help.
+func (v *targetValue) Type() string {
+	if v.op == differ.Delete {
+		return "PATH"
+	}
+	return "SRC:DEST"
+}
+
+// targetKeys are the keys of the long form, the first of each line its name.
+func targetKeys() [][]string {
+	return [][]string{
+		{"type"},
+		{"src", "source"},
+		{"dest", "dst", "destination", "target"},
+		{"chown"},
+		{"chmod"},
+		{"owner"},
+		{"exclude"},
+		{"ignorefile"},
+		{"dirlinks"},
+	}
+}
+
+// targetKey returns the name that a key stands for.
+func targetKey(key string) (string, bool) {
+	for _, names := range targetKeys() {
+		if slices.Contains(names, key) {
+			return names[0], true
+		}
+	}
+	return "", false
+}
+
+func parseTarget(op differ.Op, text string) (veneer.TargetSpec, error) {
+	spec := veneer.TargetSpec{Op: op}
+	switch {
+	case text == "":
+		return spec, errors.New("it is empty")
+	case op == differ.Delete:
+		spec.Dest = text
+		return spec, nil
+	case isLongForm(text):
+		if err := parseLong(&spec, text); err != nil {
+			return spec, err
+		}
+	default:
+		src, dest, ok := cutShort(text)
+		if !ok {
+			return spec, errors.New("want SRC:DEST, or type=dir|tar,src=SRC,dest=DEST")
+		}
+		spec.Source, spec.Dest = src, dest
+	}
+	return spec, checkTarget(&spec)
+}
+
+// cutShort splits SRC:DEST at the last colon with a slash after it, so that
+// the source may hold colons, and else at the last colon: then the destination
+// is relative to the image's working directory.
+func cutShort(text string) (src, dest string, ok bool) {
+	i := strings.LastIndex(text, ":/")
+	if i < 0 {
+		i = strings.LastIndex(text, ":")
+	}
+	if i < 0 {
+		return "", "", false
+	}
+	return text[:i], text[i+1:], true
+}
+
+// isLongForm tells KEY=VALUE,… from SRC:DEST: one of its parts has a key that
+// is known, or it looks like KEY=VALUE and has no colon to be SRC:DEST. A
+// source that looks like the long form is written with "./" before it.
+func isLongForm(text string) bool {
+	first, _, found := strings.Cut(text, "=")
+	if !found || !regexp.MustCompile(`^"?[a-z]+$`).MatchString(first) {
+		return false
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		key, _, found := strings.Cut(strings.TrimPrefix(part, `"`), "=")
+		if _, known := targetKey(key); found && known {
+			return true
+		}
+	}
+	return !strings.Contains(text, ":")
+}
+
+// parseLong reads the form of docker's --mount: one CSV record of KEY=VALUE.
+func parseLong(spec *veneer.TargetSpec, text string) error {
+	r := csv.NewReader(strings.NewReader(text))
+	fields, err := r.Read()
+	if err != nil {
+		return fmt.Errorf("not a list of KEY=VALUE with commas between: %w", err)
+	}
+	if _, err := r.Read(); err == nil {
+		return errors.New("more than one line")
+	}
+	seen := map[string]bool{}
+	for _, field := range fields {
+		key, value, found := strings.Cut(field, "=")
+		name, known := targetKey(key)
+		switch {
+		case !known:
+			return fmt.Errorf("unknown key %q; known are %s", key, knownKeys())
+		case !found || value == "":
+			return fmt.Errorf("%s needs a value", key)
+		case seen[name] && name != "exclude":
+			return fmt.Errorf("%s is given twice", name)
+		}
+		seen[name] = true
+		if err := setTargetKey(spec, name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func knownKeys() string {
+	var names []string
+	for _, k := range targetKeys() {
+		names = append(names, strings.Join(k, "|"))
+	}
+	return strings.Join(names, ", ")
+}
+
+func setTargetKey(spec *veneer.TargetSpec, name, value string) error {
+	switch name {
+	case "type":
+		return setWord(&spec.Type, name, value, "dir", "tar")
+	case "src":
+		spec.Source = value
+	case "dest":
+		spec.Dest = value
+	case "chown":
+		spec.Chown = value
+	case "chmod":
+		spec.Chmod = value
+	case "owner":
+		return setWord(&spec.Owner, name, value, "base", "source", "root")
+	case "exclude":
+		if _, err := patternmatcher.New([]string{value}); err != nil {
+			return fmt.Errorf("exclude=%s: %w", value, err)
+		}
+		spec.Exclude = append(spec.Exclude, value)
+	case "ignorefile":
+		spec.IgnoreFile = value
+	case "dirlinks":
+		return setWord(&spec.DirLinks, name, value, "follow", "replace", "error")
+	}
+	return nil
+}
+
+func setWord(to *string, name, value string, allowed ...string) error {
+	if !slices.Contains(allowed, value) {
+		return fmt.Errorf("%s=%s: use %s", name, value, orList(allowed))
+	}
+	*to = value
+	return nil
+}
+
+func checkTarget(spec *veneer.TargetSpec) error {
+	switch {
+	case spec.Source == "":
+		return errors.New("the source is empty")
+	case spec.Dest == "":
+		return errors.New("the destination is empty")
+	case spec.Source == "-" && spec.Type != "tar":
+		return errors.New("only an archive can come from standard input: type=tar,src=-,dest=DEST (a file of that name is ./-)")
+	case spec.Chmod != "" && !regexp.MustCompile(`^([0-7]{1,4}|[ugoa]*([-+=][rwxXst]*|[-+=][ugo])+(,[ugoa]*([-+=][rwxXst]*|[-+=][ugo])+)*)$`).MatchString(spec.Chmod):
+		return fmt.Errorf("chmod=%s: want a mode as chmod(1) takes it, as in 0755 or u=rwX,go=rX", spec.Chmod)
+	case spec.Chown != "" && !regexp.MustCompile(`^[^:\s]+(:[^:\s]+)?$`).MatchString(spec.Chown):
+		return fmt.Errorf("chown=%s: want USER[:GROUP]", spec.Chown)
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker (-X main.version=…); where it is not, the
+// module's version as the go command recorded it is taken.
+var version string
+
+// buildInfo is what veneer version tells.
+type buildInfo struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit,omitempty"`
+	Go      string `json:"go"`
+	OS      string `json:"os"`
+	Arch    string `json:"arch"`
+}
+
+func versionOf() buildInfo {
+	b := buildInfo{Version: version, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	if b.Version == "" {
+		b.Version = info.Main.Version
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			b.Commit = s.Value
+		}
+	}
+	return b
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	format := newFormat("text")
+	cmd := &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  veneer version --format json",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			b := versionOf()
+			if format.value == "json" {
+				return printJSON(a.std.out, b)
+			}
+			return printLine(a.std.out, "veneer %s %s/%s %s", b.Version, b.OS, b.Arch, b.Go)
+		},
+	}
+	bindFormat(cmd, &format)
+	return cmd
+}
+
+func newFormat(value string) enumValue { return newEnum(value, "text", "json") }
+
+func bindFormat(cmd *cobra.Command, format *enumValue) {
+	cmd.Flags().Var(format, "format", "of the output: text or json")
+	completeWords(cmd, map[string][]string{"format": format.allowed})
+}
