@@ -2,10 +2,10 @@ package harness
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -22,8 +22,9 @@ import (
 const leakPatience = 5 * time.Second
 
 // LeakCheck fails the test if, when it is done, there is something on the engine or the machine that must not outlive
-// a build and was not there at the call: leases, ingests, active or view snapshots (of any namespace), mounts and
-// temporary directories below [os.TempDir]. Call it after [Start], so that it looks before the daemon stops.
+// a build and was not there at the call: leases, ingests, active or view snapshots (of any namespace), mounts and files in the
+// temporary directory that [Main] has made, and so must have been called. Call it after [Start], so that it looks
+// before the daemon stops.
 func LeakCheck(t testing.TB, c *client.Client, snapshotter string) {
 	t.Helper()
 	before, err := TakeInventory(t.Context(), c, snapshotter)
@@ -106,28 +107,29 @@ func (inv Inventory) addEngine(ctx context.Context, namespace string) error {
 	return nil
 }
 
-// addMachine adds mounts and temporary directories. Those of harnesses in other processes, which may run beside this
-// one, do not count.
+// addMachine adds mounts and temporary files. Those that the harness and testing.T.TempDir make are cleaned up by them.
 func (inv Inventory) addMachine() error {
-	temp := strings.TrimSuffix(os.TempDir(), "/")
+	temp, err := privateTemp()
+	if err != nil {
+		return err
+	}
 	points, err := mountPoints(temp)
 	if err != nil {
 		return fmt.Errorf("list mounts: %w", err)
 	}
 	for _, point := range points {
-		first, _, _ := strings.Cut(strings.TrimPrefix(point, temp+"/"), "/")
-		if !strings.HasPrefix(first, "vnr-") || strings.HasPrefix(first, tempPrefix()) {
-			inv.things["mount "+point] = true
-		}
+		inv.things["mount "+point] = true
 	}
 	entries, err := os.ReadDir(temp)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("list temporary directories: %w", err)
+	if err != nil {
+		return fmt.Errorf("list temporary files: %w", err)
 	}
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), "veneer") || strings.HasPrefix(entry.Name(), "containerd-mount") {
+		if !ownTemp.MatchString(entry.Name()) {
 			inv.things["temporary "+entry.Name()] = true
 		}
 	}
 	return nil
 }
+
+var ownTemp = regexp.MustCompile(`^(vnr-|Test|Fuzz|Benchmark)`)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -52,7 +53,12 @@ func (d *Daemon) TryRun(image, snapshotter string, command ...string) (string, e
 func (d *Daemon) Import(t testing.TB, archive string, snapshotters ...string) {
 	t.Helper()
 	for _, snapshotter := range snapshotters {
-		if _, err := d.Ctr("images", "import", "--snapshotter", snapshotter, archive); err != nil {
+		args := []string{"images", "import", "--snapshotter", snapshotter, archive}
+		if d.Kind == Containerd2 {
+			// By default the daemon imports, and unpacks for the snapshotters of its configuration alone.
+			args = slices.Insert(args, 2, "--local")
+		}
+		if _, err := d.Ctr(args...); err != nil {
 			t.Fatalf("import %s on %s: %v", archive, d.Kind, err)
 		}
 	}
