@@ -188,7 +188,7 @@ func (p place) step(name string, base *tree.Entry) (place, error) {
 // only if followLast. A link that climbs above the root is an error.
 func (c *Changes) resolve(ctx context.Context, p string, followLast bool) ([]string, error) {
 	rest := components(p)
-	var real []string
+	real := []string{} // The root is no components, which is not nothing.
 	for links := 0; len(rest) > 0; {
 		name := rest[0]
 		rest = rest[1:]
@@ -209,7 +209,7 @@ func (c *Changes) resolve(ctx context.Context, p string, followLast bool) ([]str
 				return nil, fmt.Errorf("%s: too many levels of symbolic links in the image", p)
 			}
 			if strings.HasPrefix(cur.Link, "/") {
-				real = nil
+				real = real[:0]
 			}
 			rest = append(linkComponents(cur.Link), rest...)
 		case cur != nil && !cur.IsDir() && len(rest) > 0:

@@ -137,3 +137,33 @@ func TestSyncIsExact(t *testing.T) {
 		})
 	}
 }
+
+// checkApplied makes a layer of src on nothing and unpacks it with containerd.
+func checkApplied(t *testing.T, src string) string {
+	t.Helper()
+	raw, _ := writeLayer(t, t.TempDir(), differ.Options{}, exactly(t, src))
+	got := t.TempDir()
+	if _, err := archive.Apply(context.Background(), got, bytes.NewReader(raw)); err != nil {
+		t.Fatalf("apply: %v", err)
+	}
+	if d := trees.Diff(describe(t, src), describe(t, got)); len(d) > 0 {
+		t.Errorf("the layer is not the source:\n%s", strings.Join(d, "\n"))
+	}
+	return got
+}
+
+// TestDefaultACL: what is unpacked into a directory with a default ACL does not
+// inherit what the source does not have (PITFALLS L34).
+func TestDefaultACL(t *testing.T) {
+	requireRoot(t)
+	src := t.TempDir()
+	sh := func(script string) {
+		cmd := exec.CommandContext(t.Context(), "sh", "-ec", script)
+		cmd.Dir = src
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Skipf("needs setfacl and a file system with ACLs: %v: %s", err, out)
+		}
+	}
+	sh("mkdir -p d/sub && echo x >d/plain && echo y >d/sub/f && setfacl -m u:1000:rw d/plain && setfacl -d -m u:2000:rwx d && echo z >d/inherits && mkdir d/newsub")
+	checkApplied(t, src)
+}

@@ -10,6 +10,8 @@ import (
 	"io"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
 )
@@ -94,8 +96,8 @@ func (w *writer) change(ch *differ.Change) error {
 		return fmt.Errorf("%q: %w", ch.Path, err)
 	}
 	rec := record(ch, hdr)
-	if hdr.Typeflag == tar.TypeReg && ch.Kind != differ.Deleted {
-		rec.Offset = w.offset()
+	rec.Offset = w.offset()
+	if rec.Kind == tree.KindFile && rec.IsRegular() {
 		d, err := w.content(ch)
 		if err != nil {
 			return fmt.Errorf("%q: %w", ch.Path, err)
@@ -123,15 +125,19 @@ func record(ch *differ.Change, hdr *tar.Header) tree.Record {
 	rec.Xattrs = storedXattrs(ch)
 	switch {
 	case ch.Kind == differ.Deleted:
-		rec.Path = hdr.Name
+		rec.Path, rec.Mode = hdr.Name, unix.S_IFREG
 	case ch.Link != "":
 		rec.Kind, rec.Link, rec.Size = tree.KindLink, ch.Link, 0
+		rec.Mode &^= unix.S_IFMT
 	}
 	return rec
 }
 
-// content copies a file's bytes and returns their digest.
+// content copies a file's bytes and returns their digest. A whiteout has none.
 func (w *writer) content(ch *differ.Change) (tree.Digest, error) {
+	if ch.Kind == differ.Deleted {
+		return sha256.Sum256(nil), nil
+	}
 	f, err := ch.Open()
 	if err != nil {
 		return tree.Digest{}, err
