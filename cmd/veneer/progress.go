@@ -28,7 +28,7 @@ func (a *app) newDisplay() display {
 	}
 	if kind == "auto" {
 		kind = "plain"
-		if t, _ := a.getenv("TERM"); isTerminal(a.std.err) && t != "dumb" {
+		if t, _ := a.getenv("TERM"); t != "dumb" && isTerminal(a.std.err) {
 			kind = "tty"
 		}
 	}
@@ -44,9 +44,15 @@ func (a *app) newDisplay() display {
 	return &lineDisplay{w: a.stderr, format: plainLine}
 }
 
+// isTerminal reports whether w is a terminal with room to show something: some
+// that programs make have no size.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return false
+	}
+	width, height, err := term.GetSize(int(f.Fd()))
+	return err == nil && width > 0 && height > 0
 }
 
 type quietDisplay struct{}

@@ -75,6 +75,13 @@ func TestUsageErrors(t *testing.T) {
 		{"rmi", "ok", "Bad Name"},
 		{"load"},
 		{"load", "-t", "B B", "x.tar"},
+		{"pull"},
+		{"pull", "Bad Name"},
+		{"pull", "sha256:" + strings.Repeat("a", 64)},
+		{"pull", "--platform", "a/b/c/d/e", "x"},
+		{"pull", "--platform", "linux/amd64", "--all-platforms", "x"},
+		{"push", "a", "b"},
+		{"push", "Bad Name"},
 		{"prune", "now"},
 		{"version", "x"},
 	} {
@@ -111,6 +118,8 @@ func TestFailures(t *testing.T) {
 		{"rmi", "absent"},
 		{"load", "/does/not/exist.tar"},
 		{"load", "-"},
+		{"pull", "--plain-http", "127.0.0.1:1/absent"},
+		{"push", "127.0.0.1:1/absent"},
 		{"images", "--snapshotter", "absent"},
 		{"images", "--engine", "containerd", "--address", filepath.Join(t.TempDir(), "no.sock")},
 	} {

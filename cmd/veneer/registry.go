@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/registry"
+	"github.com/veneer-build/veneer/engine"
+)
+
+const registryHelp = `Credentials are those of docker login, credential helpers included. Mirrors,
+certificates and plain HTTP are taken from the hosts.toml files and certificates
+in ~/.config/containerd/certs.d, /etc/containerd/certs.d and /etc/docker/certs.d.
+On localhost plain HTTP is tried where HTTPS does not answer.`
+
+// registryFlags are those that pull and push share.
+type registryFlags struct{ registry.Options }
+
+func (f *registryFlags) bind(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.BoolVar(&f.PlainHTTP, "plain-http", false, "talk HTTP where no hosts.toml says otherwise")
+	fs.StringArrayVar(&f.HostsDirs, "hosts-dir", nil, "`directory` of hosts.toml files, in place of the usual ones (repeatable)")
+}
+
+func (a *app) pullCommand() *cobra.Command {
+	var f registryFlags
+	cmd := &cobra.Command{
+		Use:   "pull IMAGE",
+		Short: "Fetch an image from a registry",
+		Long: `Fetch an image from a registry. What is here already is not fetched again. The
+image is unpacked when a build needs it to be.
+
+` + registryHelp,
+		Example: `  veneer pull debian:12
+  veneer pull --platform linux/arm64 registry.example.org/team/app:2
+  veneer pull --plain-http registry.lan:5000/app`,
+		Args: nameArg,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkPlatform(f.Platform); err != nil {
+				return err
+			}
+			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
+				d := a.newDisplay()
+				defer d.Close()
+				d.Step("pull " + args[0])
+				f.Progress = blobProgress(d)
+				img, err := registry.Pull(ctx, e.Client, args[0], f.Options)
+				if err != nil {
+					return err
+				}
+				d.Done()
+				d.Close()
+				return printLine(a.std.out, "%s", img.Target.Digest)
+			})
+		},
+	}
+	f.bind(cmd)
+	bindPlatform(cmd, &f.Platform)
+	cmd.Flags().BoolVar(&f.AllPlatforms, "all-platforms", false, "fetch all platforms of the image")
+	cmd.MarkFlagsMutuallyExclusive("platform", "all-platforms")
+	return cmd
+}
+
+func (a *app) pushCommand() *cobra.Command {
+	var f registryFlags
+	cmd := &cobra.Command{
+		Use:   "push IMAGE",
+		Short: "Send an image to its registry",
+		Long: `Send an image to the registry that its name says. What is there already is not
+sent again, so that an image on a known base costs its one layer.
+
+` + registryHelp,
+		Example: `  veneer tag app:2 registry.example.org/team/app:2
+  veneer push registry.example.org/team/app:2`,
+		Args: nameArg,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkPlatform(f.Platform); err != nil {
+				return err
+			}
+			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
+				d := a.newDisplay()
+				defer d.Close()
+				d.Step("push " + args[0])
+				f.Progress = blobProgress(d)
+				desc, err := registry.Push(ctx, e.Client, args[0], f.Options)
+				if err != nil {
+					return err
+				}
+				d.Done()
+				d.Close()
+				return printLine(a.std.out, "%s", desc.Digest)
+			})
+		},
+	}
+	f.bind(cmd)
+	cmd.Flags().StringVar(&f.Platform, "platform", "", "send just this platform of a multi-platform image (default all)")
+	return cmd
+}
+
+// nameArg is a cobra.PositionalArgs for one image name: a registry knows none
+// by its ID.
+func nameArg(cmd *cobra.Command, args []string) error {
+	if err := cobra.ExactArgs(1)(cmd, args); err != nil {
+		return err
+	}
+	ref, err := content.ParseRef(args[0])
+	if err == nil && ref.Name == "" {
+		err = fmt.Errorf("%s is a digest: a registry wants a name, as in NAME@DIGEST", args[0])
+	}
+	return asUsage(err)
+}
+
+// blobProgress counts blobs as files of the running step, and their bytes.
+func blobProgress(d display) registry.Progress {
+	var mu sync.Mutex
+	done := map[digest.Digest]int64{}
+	finished := map[digest.Digest]bool{}
+	return func(e registry.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		bytes := e.Done - done[e.Blob.Digest]
+		done[e.Blob.Digest] = e.Done
+		var files int64
+		if e.Finished && !finished[e.Blob.Digest] {
+			finished[e.Blob.Digest] = true
+			files = 1
+		}
+		d.Count(files, bytes)
+	}
+}
