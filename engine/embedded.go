@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -126,6 +128,7 @@ func (s *stores) open(ctx context.Context, root string) error {
 	options := *bolt.DefaultOptions
 	options.Timeout = boltTimeout
 	meta := filepath.Join(root, "meta.db")
+	_, statErr := os.Stat(meta)
 	db, err := bolt.Open(meta, 0o600, &options)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", meta, err)
@@ -135,7 +138,10 @@ func (s *stores) open(ctx context.Context, root string) error {
 	if err := s.db.Init(ctx); err != nil {
 		return fmt.Errorf("prepare %s: %w", meta, err)
 	}
-	return syncDir(root)
+	if errors.Is(statErr, fs.ErrNotExist) {
+		return syncDir(root)
+	}
+	return nil
 }
 
 // ensureNamespace creates the namespace if it is not there.

@@ -18,6 +18,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/engine/enginetest"
@@ -190,6 +191,46 @@ func TestOpenErrors(t *testing.T) {
 				t.Errorf("error has several lines: %q", err)
 			}
 		})
+	}
+}
+
+func TestOpenOnFullDisk(t *testing.T) {
+	enginetest.Root(t)
+	// Room for the lock, and for that and the half of a database.
+	for _, size := range []string{"4k", "12k", "16k"} {
+		t.Run(size, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				// Trying fs-verity, as the content store does, keeps a tmpfs
+				// busy on some kernels after all files are closed.
+				if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+					t.Error(err)
+				}
+			})
+			e, err := engine.Open(t.Context(), engine.Options{Mode: engine.Embedded, Root: filepath.Join(dir, "root")})
+			if err == nil {
+				t.Fatalf("opened (closed: %v)", e.Close())
+			}
+			if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "free space there") {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
+func BenchmarkOpenEmbedded(b *testing.B) {
+	o := engine.Options{Mode: engine.Embedded, Root: b.TempDir()}
+	for b.Loop() {
+		e, err := engine.Open(b.Context(), o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := e.Close(); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

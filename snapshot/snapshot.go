@@ -46,6 +46,9 @@ func ChainID(parent, diffID digest.Digest) digest.Digest {
 
 // Exists reports whether the chain's snapshot is committed.
 func Exists(ctx context.Context, sn snapshots.Snapshotter, chainID string) (bool, error) {
+	if sn == nil {
+		return false, errNoSnapshotter
+	}
 	info, err := sn.Stat(ctx, chainID)
 	if errdefs.IsNotFound(err) {
 		return false, nil
@@ -58,6 +61,10 @@ func Exists(ctx context.Context, sn snapshots.Snapshotter, chainID string) (bool
 	}
 	return true, nil
 }
+
+// errNoSnapshotter is for callers who took what a client has under a name that
+// it does not know.
+var errNoSnapshotter = fmt.Errorf("open snapshotter: %w", errdefs.ErrNotFound)
 
 // service returns the client's snapshotter. The embedded engine's client has
 // none under a name that it does not know.

@@ -20,6 +20,7 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/archive/tartest"
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -450,6 +451,9 @@ func TestUnpackWithoutLease(t *testing.T) {
 	}
 	if _, err := snapshot.Unpack(ctx, e.Client, m, "nonsense"); err == nil || !strings.Contains(err.Error(), `"nonsense"`) {
 		t.Errorf("unknown snapshotter: %v", err)
+	}
+	if _, err := snapshot.OpenView(ctx, e.Client.SnapshotService("nonsense"), "x"); !errdefs.IsNotFound(err) {
+		t.Errorf("view with an unknown snapshotter: %v", err)
 	}
 }
 

@@ -26,6 +26,9 @@ func OpenView(ctx context.Context, sn snapshots.Snapshotter, chainID string) (*V
 		}
 		return &View{mount: m, remove: func() error { return nil }}, nil
 	}
+	if sn == nil {
+		return nil, errNoSnapshotter
+	}
 	a, err := view(ctx, sn, "view", chainID)
 	if err != nil {
 		return nil, err
