@@ -1,0 +1,77 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain – ünïcode ✓": "plain – ünïcode ✓",
+		"a\nb\n":            "a; b",
+		"\x1b[2J\x07":       `\x1b[2J\a`,
+		"bad\xff\xfe":       `bad\xff\xfe`,
+		"\uFFFD":            "\uFFFD",
+		"a\u202Eb":          `a\u202eb`, // right-to-left override
+		"tab\there":         `tab\there`,
+		"":                  "",
+	} {
+		if got := printable(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestQuotePath(t *testing.T) {
+	for in, want := range map[string]string{
+		"/usr/bin":  "/usr/bin",
+		"/a b":      `"/a b"`,
+		"/a\nb":     `"/a\nb"`,
+		`/a\nb`:     `"/a\\nb"`,
+		"/\xff":     `"/\xff"`,
+		"/\u0085":   `"/\u0085"`,
+		"/größe.✓":  "/größe.✓",
+		"":          `""`,
+		`/quo"te`:   `"/quo\"te"`,
+		"/trailing": "/trailing",
+		"/x\n":      `"/x\n"`,
+	} {
+		if got := quotePath(in); got != want {
+			t.Errorf("%q: %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestBytesText(t *testing.T) {
+	for in, want := range map[int64]string{
+		0: "0 B", 999: "999 B", 1000: "1.0 kB", 1234567: "1.2 MB", 5e12: "5.0 TB", 9223372036854775807: "9.2 EB",
+	} {
+		if got := bytesText(in); got != want {
+			t.Errorf("%d: %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestWriteFileReplacesAsAWhole(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "f")
+	for _, data := range []string{"one", "two"} {
+		if err := writeFile(name, []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(name); err != nil || string(got) != data {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	// A directory in the way: what was there stays, and nothing is left over.
+	if err := os.Mkdir(filepath.Join(dir, "d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeFile(filepath.Join(dir, "d"), []byte("x")); err == nil {
+		t.Error("wrote over a directory")
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
+		t.Errorf("left over: %v, %v", left, err)
+	}
+}

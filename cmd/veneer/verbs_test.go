@@ -1,0 +1,214 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/veneer-build/veneer"
+)
+
+// ok runs the program and fails the test unless it succeeds.
+func ok(t *testing.T, args ...string) (stdout, stderr string) {
+	t.Helper()
+	code, out, errOut := veneerRun(t.Context(), "", args...)
+	if code != exitOK {
+		t.Fatalf("veneer %q: exit code %d: %s", args, code, errOut)
+	}
+	return out, errOut
+}
+
+// app is a source directory, and an image of it under the name app:1. Nothing
+// is unpacked, so that no root is needed.
+func buildApp(t *testing.T) (dir, digest string) {
+	t.Helper()
+	isolate(t)
+	dir = t.TempDir()
+	for name, data := range map[string]string{"run": "#!/bin/sh\n", "odd\x1b[31m\nname": "x", "two words": "yy"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, _ := ok(t, "build", "--from", "scratch", "--sync", dir+":/app", "-c", `CMD ["/app/run"]`, "-t", "app:1", "--no-unpack")
+	return dir, strings.TrimSuffix(out, "\n")
+}
+
+func TestBuildOutputs(t *testing.T) {
+	dir, first := buildApp(t)
+	if !strings.HasPrefix(first, "sha256:") || strings.Contains(first, "\n") {
+		t.Fatalf("standard output %q is not a digest", first)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "run"), []byte("#!/bin/bash\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out := t.TempDir()
+	iid, meta := filepath.Join(out, "iid"), filepath.Join(out, "meta.json")
+	args := []string{"build", "--from", "app:1", "--sync", dir + ":/app", "-t", "app:2", "-t", "example.org/x", "--no-unpack", "--source-date-epoch", "1"}
+	text, _ := ok(t, append(args, "--iidfile", iid, "--metadata-file", meta, "--format", "json", "--progress", "quiet")...)
+	var res veneer.Result
+	if err := json.Unmarshal([]byte(text), &res); err != nil || res.Layer == nil || res.Changes.Modified.Count != 1 {
+		t.Fatalf("result %+v, %v", res, err)
+	}
+	if data, err := os.ReadFile(iid); err != nil || string(data) != res.Digest.String() {
+		t.Errorf("iidfile %q, %v", data, err)
+	}
+	data, err := os.ReadFile(meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(data, &m); err != nil {
+		t.Fatal(err)
+	}
+	if m["containerimage.digest"] != res.Digest.String() || m["image.name"] != "docker.io/library/app:2,example.org/x:latest" ||
+		m["containerimage.descriptor"].(map[string]any)["digest"] != res.Digest.String() || m["veneer"].(map[string]any)["base"] != "docker.io/library/app:1" {
+		t.Errorf("metadata %s", data)
+	}
+	digest, messages := ok(t, append(args, "-q")...)
+	if digest != res.Digest.String()+"\n" || messages != "" {
+		t.Errorf("-q: %q, %q", digest, messages)
+	}
+	if left, err := os.ReadDir(out); err != nil || len(left) != 2 {
+		t.Errorf("beside the files: %v, %v", left, err)
+	}
+}
+
+// TestResultFileFails: the digest is not printed where a file that was asked
+// for cannot be written.
+func TestResultFileFails(t *testing.T) {
+	buildApp(t)
+	missing := filepath.Join(t.TempDir(), "no", "iid")
+	code, out, errOut := veneerRun(t.Context(), "", "build", "--from", "app:1", "-t", "app:3", "-q", "--no-unpack", "--iidfile", missing)
+	if code != exitError || out != "" || !strings.Contains(errOut, missing) {
+		t.Errorf("exit code %d, %q, %q", code, out, errOut)
+	}
+}
+
+func TestProgressKinds(t *testing.T) {
+	buildApp(t)
+	args := []string{"build", "--from", "app:1", "--delete", "/app/run", "-t", "app:2", "--no-unpack", "--progress"}
+	_, plain := ok(t, append(args, "plain")...)
+	for _, want := range []string{"resolve:", "layer:", "1 deleted"} {
+		if !strings.Contains(plain, want) {
+			t.Errorf("plain: no %q in %s", want, plain)
+		}
+	}
+	if _, quiet := ok(t, append(args, "quiet")...); quiet != "" {
+		t.Errorf("quiet: %q", quiet)
+	}
+	_, lines := ok(t, append(args, "json")...)
+	var steps int
+	for line := range strings.Lines(lines) {
+		var l progressLine
+		if err := json.Unmarshal([]byte(line), &l); err != nil {
+			t.Errorf("json: %q: %v", line, err)
+		}
+		if l.Step != "" && l.Done {
+			steps++
+		}
+	}
+	if steps < 3 {
+		t.Errorf("json: %d steps in %s", steps, lines)
+	}
+	if _, tty := ok(t, append(args, "tty")...); !strings.Contains(tty, "✓") || !strings.Contains(tty, "record") {
+		t.Errorf("tty: %q", tty)
+	}
+	t.Setenv("NO_COLOR", "")
+	if _, tty := ok(t, append(args, "tty")...); strings.Contains(tty, "\x1b[32m") {
+		t.Errorf("tty with NO_COLOR: %q", tty)
+	}
+}
+
+func TestDiff(t *testing.T) {
+	dir, _ := buildApp(t)
+	same := []string{"diff", "--from", "app:1", "--sync", dir + ":/app", "--progress", "quiet"}
+	if out, _ := ok(t, append(same, "--exit-code")...); out != "nothing differs from docker.io/library/app:1\n" {
+		t.Errorf("no change: %q", out)
+	}
+	if err := os.Chmod(filepath.Join(dir, "two words"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "odd\x1b[31m\nname")); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errOut := veneerRun(t.Context(), "", append(same, "--exit-code")...)
+	if code != 1 || errOut != "" {
+		t.Errorf("exit code %d, %q", code, errOut)
+	}
+	for _, want := range []string{
+		`D "/app/odd\x1b[31m\nname"  0  absent` + "\n",
+		`M "/app/two words"  2  mode` + "\n",
+		"\nadded 0 (0 B), modified 1 (2 B), deleted 1\nof these, for metadata alone: 1 file, 2 B\nlayer: about ",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	ok(t, same...) // differences are no failure unless asked for
+	text, _ := ok(t, append(same, "--format", "json")...)
+	var res struct{ Changes []struct{ Kind, Path string } }
+	if err := json.Unmarshal([]byte(text), &res); err != nil || len(res.Changes) != 2 || res.Changes[0].Path != "/app/odd\x1b[31m\nname" {
+		t.Errorf("json: %+v, %v", res, err)
+	}
+	code, _, errOut = veneerRun(t.Context(), "", "diff", "--exit-code", "--from", "absent", "--progress", "quiet")
+	if code != 2 {
+		t.Errorf("error with --exit-code: %d, %s", code, errOut)
+	}
+	checkErrorLine(t, []string{"diff"}, errOut)
+}
+
+func TestImageVerbs(t *testing.T) {
+	_, digest := buildApp(t)
+	if out, _ := ok(t, "tag", "app:1", "other"); out != "docker.io/library/other:latest\n" {
+		t.Errorf("tag: %q", out)
+	}
+	out, _ := ok(t, "images")
+	if lines := strings.Split(out, "\n"); len(lines) != 4 || !strings.HasPrefix(lines[0], "NAME ") || !strings.HasPrefix(lines[1], "docker.io/library/app:1 ") {
+		t.Errorf("images: %q", out)
+	}
+	if out, _ := ok(t, "images", "-q"); out != digest+"\n"+digest+"\n" {
+		t.Errorf("images -q: %q", out)
+	}
+	var rows []imageRow
+	out, _ = ok(t, "images", "--format", "json")
+	if err := json.Unmarshal([]byte(out), &rows); err != nil || len(rows) != 2 || rows[1].Name != "docker.io/library/other:latest" || len(rows[1].Platforms) != 1 {
+		t.Errorf("images: %+v, %v", rows, err)
+	}
+	if out, _ := ok(t, "history", "app:1"); !strings.Contains(out, "sha256:") || !strings.Contains(out, "CMD") {
+		t.Errorf("history: %q", out)
+	}
+	var in inspected
+	out, _ = ok(t, "inspect", "app:1")
+	if err := json.Unmarshal([]byte(out), &in); err != nil || in.Digest != digest || in.Record == nil || len(in.Config) == 0 {
+		t.Errorf("inspect: %s, %v", out, err)
+	}
+	if config, _ := ok(t, "inspect", "--config", "app:1"); !strings.Contains(config, `"Cmd":["/app/run"]`) {
+		t.Errorf("inspect --config: %q", config)
+	}
+	if manifest, _ := ok(t, "inspect", "--manifest", digest); !json.Valid([]byte(manifest)) {
+		t.Errorf("inspect --manifest: %q", manifest)
+	}
+	code, out, errOut := veneerRun(t.Context(), "", "rmi", "absent", "other", "app:1")
+	if code != exitError || out != "docker.io/library/other:latest\ndocker.io/library/app:1\n" || !strings.Contains(errOut, "absent") {
+		t.Errorf("rmi: %d, %q, %q", code, out, errOut)
+	}
+	if out, _ := ok(t, "images", "-q"); out != "" {
+		t.Errorf("after rmi: %q", out)
+	}
+}
+
+func TestPrune(t *testing.T) {
+	isolate(t)
+	// Without a name, nothing keeps the image.
+	ok(t, "build", "--from", "scratch", "-c", "ENV A=1", "--copy", "run.go:/x", "--no-unpack")
+	out, _ := ok(t, "prune", "--cache", "--format", "json")
+	var p pruned
+	if err := json.Unmarshal([]byte(out), &p); err != nil || p.Blobs != 3 || p.BlobBytes == 0 || p.Indexes != 1 {
+		t.Errorf("prune: %s, %v", out, err)
+	}
+	if out, _ := ok(t, "prune"); out != "removed 0 blobs, 0 B\n" {
+		t.Errorf("second prune: %q", out)
+	}
+}
