@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
@@ -24,8 +23,8 @@ const (
 	// maxIndexSize bounds what DecodeIndex reads into memory: MaxRecords
 	// with digests, and their text as if zstd could not shrink it.
 	maxIndexSize = MaxText + MaxRecords*(sha256.Size+32)
-	// maxRowWindow is more than zstd's fastest level ever asks for.
-	maxRowWindow = 8 << 20
+	// maxRowWindow is what the reader spends on rows, some more than needed.
+	maxRowWindow = 4 * rowWindow
 )
 
 // DecodeIndex reads what [Index.Encode] wrote, to the end of r. The checksum
@@ -72,7 +71,7 @@ func decodeBody(body []byte) (*Index, error) {
 		return nil, err
 	}
 	defer zr.Close()
-	dec := rowDecoder{r: bufio.NewReaderSize(zr, 1<<16), sums: rest[split:]}
+	dec := rowDecoder{r: zr, sums: rest[split:]}
 	if err := dec.all(x, int(records), split); err != nil {
 		return nil, err
 	}
@@ -82,7 +81,10 @@ func decodeBody(body []byte) (*Index, error) {
 // rowDecoder reads what rowEncoder wrote. The first error sticks, so that rows
 // are read without a check after each number.
 type rowDecoder struct {
-	r      *bufio.Reader
+	r      io.Reader
+	buf    []byte
+	rest   []byte // of buf, not yet used
+	eof    bool
 	sums   []byte
 	prev   rowState
 	text   textArena
@@ -110,13 +112,10 @@ func (d *rowDecoder) all(x *Index, records, stored int) error {
 	if len(d.sums) != 0 {
 		return fmt.Errorf("%d bytes of digests are nobody's", len(d.sums))
 	}
-	switch _, err := d.r.ReadByte(); {
-	case err == nil:
+	if len(d.rest) > 0 || d.refill() {
 		return errors.New("data after the last record")
-	case !errors.Is(err, io.EOF):
-		return err
 	}
-	return nil
+	return d.err
 }
 
 func (d *rowDecoder) row(r *Record) {
@@ -192,47 +191,60 @@ func (d *rowDecoder) xattrs(r *Record) {
 func (d *rowDecoder) bytes(buf []byte, limit int) []byte {
 	n := int(d.uvarint(uint64(limit - len(buf))))
 	for n > 0 && d.err == nil {
-		// No more than what is there, whatever the length says.
-		chunk, err := d.r.Peek(min(n, d.r.Size()))
-		if err != nil {
-			d.fail(unexpected(err))
+		if len(d.rest) == 0 && !d.refill() {
+			d.fail(io.ErrUnexpectedEOF)
 			return nil
 		}
-		buf = append(buf, chunk...)
-		n -= len(chunk)
-		if _, err := d.r.Discard(len(chunk)); err != nil {
-			d.fail(err)
-		}
+		// No more than what is there, whatever the length says.
+		k := min(n, len(d.rest))
+		buf = append(buf, d.rest[:k]...)
+		d.rest = d.rest[k:]
+		n -= k
 	}
 	return buf
 }
 
 // uvarint reads a number that is at most limit.
 func (d *rowDecoder) uvarint(limit uint64) uint64 {
+	if len(d.rest) < binary.MaxVarintLen64 {
+		d.refill()
+	}
 	if d.err != nil {
 		return 0
 	}
-	var v uint64
-	for shift := 0; shift < 64; shift += 7 {
-		b, err := d.r.ReadByte()
-		if err != nil {
-			d.fail(unexpected(err))
-			return 0
-		}
-		if shift == 63 && b > 1 {
-			break
-		}
-		v |= uint64(b&0x7f) << shift
-		if b < 0x80 {
-			if v > limit {
-				d.fail(fmt.Errorf("%d is more than %d", v, limit))
-				return 0
-			}
-			return v
+	v, n := binary.Uvarint(d.rest)
+	switch {
+	case n == 0:
+		d.fail(io.ErrUnexpectedEOF)
+		return 0
+	case n < 0 || v > limit:
+		d.fail(fmt.Errorf("number is more than %d", limit))
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+// refill reads more behind what is left, and reports whether anything is there.
+func (d *rowDecoder) refill() bool {
+	if d.err != nil || d.eof {
+		return len(d.rest) > 0
+	}
+	if d.buf == nil {
+		d.buf = make([]byte, 64<<10)
+	}
+	n := copy(d.buf, d.rest)
+	for n < binary.MaxVarintLen64 && !d.eof && d.err == nil {
+		k, err := d.r.Read(d.buf[n:])
+		n += k
+		if errors.Is(err, io.EOF) {
+			d.eof = true
+		} else if err != nil {
+			d.fail(err)
 		}
 	}
-	d.fail(errors.New("number too long"))
-	return 0
+	d.rest = d.buf[:n]
+	return len(d.rest) > 0
 }
 
 // varint reads a signed number in zigzag form, as encoding/binary has it.

@@ -27,6 +27,10 @@ const (
 	indexMinSize    = indexHeaderSize + sha256.Size
 )
 
+// rowWindow is how far back rows refer to others. More would only cost memory
+// for the reader: what is alike stands close together.
+const rowWindow = 256 << 10
+
 // Row flags: what differs from the usual. The two lowest bits are the kind.
 const (
 	rowKind   = 1<<2 - 1
@@ -84,7 +88,8 @@ func (x *Index) Encode(w io.Writer) error {
 
 func (x *Index) encodeRows(w io.Writer) error {
 	// One goroutine: several would only pay for more than this little data.
-	zw, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+	zw, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(rowWindow))
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,8 @@ import (
 const (
 	// chunkSize suits what r usually is: content read over gRPC is fast from
 	// 1 MiB on, and it keeps the goroutines from waking each other too often.
-	chunkSize = 1 << 20
+	chunkSize  = 1 << 20
+	firstChunk = chunkSize / 16
 	// maxChunks are on their way at once.
 	maxChunks = 4
 )
@@ -60,7 +61,7 @@ func (p *pump) readAll(ctx context.Context, r io.Reader) {
 	if p.hash != nil {
 		defer close(p.hash)
 	}
-	for made := 0; ; {
+	for made, seen := 0, 0; ; {
 		var c *chunk
 		select {
 		case c = <-p.free:
@@ -68,7 +69,8 @@ func (p *pump) readAll(ctx context.Context, r io.Reader) {
 		}
 		if c == nil && made < maxChunks {
 			made++
-			c = &chunk{data: make([]byte, 0, chunkSize)}
+			// The first one is small: most layers of most images are.
+			c = &chunk{data: make([]byte, 0, min(chunkSize, firstChunk*made*made))}
 		}
 		if c == nil {
 			select {
@@ -80,7 +82,11 @@ func (p *pump) readAll(ctx context.Context, r io.Reader) {
 				return
 			}
 		}
+		if seen >= chunkSize && cap(c.data) < chunkSize {
+			c = &chunk{data: make([]byte, 0, chunkSize)}
+		}
 		err := c.fill(ctx, r)
+		seen += len(c.data)
 		if len(c.data) > 0 && !p.hand(c) {
 			return
 		}
