@@ -23,6 +23,12 @@ type found struct {
 	target ocispec.Descriptor
 }
 
+// Lookup returns the record that [Resolve] would use.
+func Lookup(ctx context.Context, c *client.Client, ref string) (images.Image, error) {
+	f, err := find(ctx, c, ref)
+	return f.record, err
+}
+
 // find looks an image up in the order that [Resolve] documents.
 func find(ctx context.Context, c *client.Client, input string) (found, error) {
 	ref, err := ParseRef(input)
