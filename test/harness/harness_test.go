@@ -25,10 +25,7 @@ func TestRegistry(t *testing.T) {
 	if err := harness.WriteImage(archive, harness.Image{Layers: []string{smallLayer(t)}}); err != nil {
 		t.Fatal(err)
 	}
-	layout := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "tar", "-xf", archive, "-C", layout).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	layout := harness.Extract(t, archive)
 	for name, options := range map[string]harness.RegistryOptions{"open": {}, "auth": {Auth: true}, "tls": {TLS: true}} {
 		t.Run(name, func(t *testing.T) {
 			r := harness.NewRegistryWith(t, options)
@@ -132,6 +129,53 @@ func TestUnprivileged(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "x")); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestOracles: both readers agree with the harness's writer, and the validator sees one changed byte.
+func TestOracles(t *testing.T) {
+	layout := harness.Extract(t, harness.DebianImage(t))
+	if err := harness.Validate(t, layout, ""); err != nil {
+		t.Error(err)
+	}
+	rootfs := harness.Unpack(t, layout, "")
+	if link, err := os.Readlink(filepath.Join(rootfs, "bin")); err != nil || link != "usr/bin" {
+		t.Errorf("/bin is a link to %q, %v", link, err)
+	}
+	if info, err := os.Stat(filepath.Join(rootfs, "usr/bin/su")); err != nil || info.Mode()&os.ModeSetuid == 0 {
+		t.Errorf("su lost its setuid bit: %v, %v", info, err)
+	}
+	spoil(t, layout)
+	if err := harness.Validate(t, layout, ""); err == nil {
+		t.Error("a changed byte in the layer is not seen")
+	}
+}
+
+// spoil changes a byte in the middle of the largest blob.
+func spoil(t *testing.T, layout string) {
+	t.Helper()
+	blobs, err := filepath.Glob(filepath.Join(layout, "blobs/sha256/*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var largest string
+	var size int64
+	for _, blob := range blobs {
+		info, err := os.Stat(blob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Size() > size {
+			largest, size = blob, info.Size()
+		}
+	}
+	data, err := os.ReadFile(largest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[size/2]++
+	if err := os.WriteFile(largest, data, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 

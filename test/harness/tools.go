@@ -93,20 +93,6 @@ func Crane() (string, error) {
 	return filepath.Join(dir, "crane"), err
 }
 
-// Oracle returns the path of a program of test/oracle: "unpack" (umoci's layer unpacker) or "validate"
-// (go-containerregistry's validator).
-func Oracle(name string) (string, error) {
-	root, err := RepoRoot()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(root, ".cache", "tools", "oracles", "bin", name)
-	if _, err := os.Stat(path); err != nil {
-		return "", unavailable("oracle %s is not built (run `make oracles`)", name)
-	}
-	return path, nil
-}
-
 // installed returns the path of a program that a Debian package brings.
 func installed(program, debianPackage string) (string, error) {
 	path, err := exec.LookPath(program)
