@@ -82,7 +82,7 @@ The image's digest is printed on standard output, all else on standard error.`,
 
 // buildRequest makes the request that the flags ask for.
 func (a *app) buildRequest(base *baseFlags, image *imageFlags) (veneer.Request, error) {
-	req := veneer.Request{Stdin: a.std.in, Log: a.log}
+	req := veneer.Request{Log: a.log}
 	if err := base.request(&req); err != nil {
 		return req, err
 	}
@@ -95,6 +95,7 @@ func (a *app) buildRequest(base *baseFlags, image *imageFlags) (veneer.Request, 
 
 func (a *app) build(ctx context.Context, req veneer.Request, o buildOptions) error {
 	var res *veneer.Result
+	req.Stdin = a.stdin(ctx)
 	err := a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
 		d := a.newDisplay()
 		defer d.Close()

@@ -39,7 +39,7 @@ With --exit-code the exit code is 0 if nothing differs, 1 if something does, and
 		Args:        cobra.NoArgs,
 		Annotations: map[string]string{annotationMounts: "yes"},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			req := veneer.Request{Stdin: a.std.in, Log: a.log}
+			req := veneer.Request{Log: a.log}
 			if err := base.request(&req); err != nil {
 				return err
 			}
@@ -58,6 +58,7 @@ With --exit-code the exit code is 0 if nothing differs, 1 if something does, and
 
 func (a *app) diff(ctx context.Context, req veneer.Request, format string, exitCode bool) error {
 	var res *veneer.DiffResult
+	req.Stdin = a.stdin(ctx)
 	err := a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
 		d := a.newDisplay()
 		defer d.Close()

@@ -39,7 +39,7 @@ are those that the archive carries, or those of --tag.`,
 }
 
 func (a *app) load(ctx context.Context, file string, o archive.Options) error {
-	r := a.std.in
+	r := a.stdin(ctx)
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {

@@ -32,6 +32,16 @@ func printable(s string) string {
 	return b.String()
 }
 
+// cutMiddle shortens a message to about a number of characters: its beginning
+// says what was done, its end why that failed and what to do.
+func cutMiddle(s string, limit int) string {
+	r := []rune(s)
+	if len(r) <= limit {
+		return s
+	}
+	return string(r[:limit/2]) + " … " + string(r[len(r)-limit/2:])
+}
+
 // quotePath returns a path as it is if it can be shown and read as one word,
 // and as a quoted Go string otherwise.
 func quotePath(p string) string {

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -20,6 +21,15 @@ func TestPrintable(t *testing.T) {
 		if got := printable(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
+	}
+}
+
+func TestCutMiddle(t *testing.T) {
+	if got := cutMiddle("short", 10); got != "short" {
+		t.Error(got)
+	}
+	if got, want := cutMiddle("read "+strings.Repeat("ä", 70000)+": why", 10), "read  … : why"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

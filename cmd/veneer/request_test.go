@@ -31,7 +31,7 @@ func requestOf(t *testing.T, env map[string]string, args ...string) (veneer.Requ
 	image.bind(cmd)
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(context.Background())
-	req.Log, req.Stdin = nil, nil
+	req.Log = nil
 	return req, err
 }
 

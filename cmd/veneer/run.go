@@ -58,7 +58,7 @@ func report(w io.Writer, err error) int {
 		return coded.code
 	}
 	// Nothing can be done about a standard error that cannot be written.
-	_, _ = fmt.Fprintln(w, "veneer: "+printable(err.Error()))
+	_, _ = fmt.Fprintln(w, "veneer: "+cutMiddle(printable(err.Error()), 4000))
 	var stopped signalError
 	switch {
 	case errors.As(err, &stopped):
