@@ -295,3 +295,35 @@ func compact(t *testing.T, data []byte) string {
 	}
 	return b.String()
 }
+
+// Whatever a base's documents hold, the result is refused or sound.
+func FuzzAssemble(f *testing.F) {
+	f.Add(`{"history":[{},{"empty_layer":true}],"rootfs":{"diff_ids":[]}}`, `{"layers":[{"x":1}],"annotations":{"a":"b"}}`, true)
+	f.Add(`{"HISTORY":[]}`, `{"layers":null,"subject":7}`, false)
+	f.Add(`{"rootfs":null,"history":null}`, `{}`, true)
+	f.Fuzz(func(t *testing.T, config, manifest string, withLayer bool) {
+		base := &content.Image{ConfigJSON: []byte(config), ManifestJSON: []byte(manifest)}
+		a := content.Assembly{Base: base, ConfigJSON: base.ConfigJSON, Created: created}
+		if withLayer {
+			layer, diffID := newLayer(t, ocispec.MediaTypeImageLayerGzip)
+			a.Layer, a.DiffID = &layer, diffID
+		}
+		out, err := content.Assemble(a)
+		if err != nil {
+			return
+		}
+		cfg := parseConfig(t, out)
+		if len(cfg.RootFS.DiffIDs) != len(out.DiffIDs) || !json.Valid(out.ManifestJSON) {
+			t.Errorf("config %s, manifest %s", out.ConfigJSON, out.ManifestJSON)
+		}
+		steps := 0
+		for _, h := range cfg.History {
+			if !h.EmptyLayer {
+				steps++
+			}
+		}
+		if steps > len(out.DiffIDs) {
+			t.Errorf("%d history entries for %d layers", steps, len(out.DiffIDs))
+		}
+	})
+}

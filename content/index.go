@@ -115,64 +115,66 @@ const tempAge = time.Hour
 
 const tempPrefix = ".tmp-"
 
-// shrink removes the entries not used for longest until limit is kept.
+// cacheFile is one file of the cache.
+type cacheFile struct {
+	path string
+	size int64
+	used time.Time
+	temp bool // half written
+}
+
+// shrink removes the entries not used for longest until limit is kept, and
+// what killed writers left.
 func (c *IndexCache) shrink(limit int64) (Pruned, error) {
-	type entry struct {
-		path string
-		size int64
-		used time.Time
+	files, err := c.files()
+	if err != nil {
+		return Pruned{}, fmt.Errorf("list index cache: %w", err)
 	}
-	var (
-		entries []entry
-		total   int64
-		pruned  Pruned
-	)
-	drop := func(path string, size int64) error {
-		if err := remove(path); err != nil {
-			return fmt.Errorf("shrink index cache: %w", err)
+	var total int64
+	for _, f := range files {
+		if !f.temp {
+			total += f.size
+		}
+	}
+	slices.SortFunc(files, func(a, b cacheFile) int { return a.used.Compare(b.used) })
+	var pruned Pruned
+	for _, f := range files {
+		if f.temp && time.Since(f.used) <= tempAge || !f.temp && total <= limit {
+			continue
+		}
+		if err := remove(f.path); err != nil {
+			return pruned, fmt.Errorf("shrink index cache: %w", err)
+		}
+		if !f.temp {
+			total -= f.size
 		}
 		pruned.Files++
-		pruned.Bytes += size
-		return nil
+		pruned.Bytes += f.size
 	}
+	return pruned, nil
+}
+
+// files lists the cache; what another process removes meanwhile is left out.
+func (c *IndexCache) files() ([]cacheFile, error) {
+	var files []cacheFile
 	err := filepath.WalkDir(c.Dir, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) || err == nil && !d.Type().IsRegular() {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("list index cache: %w", err)
+			return err
 		}
 		info, err := d.Info()
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("list index cache: %w", err)
+			return err
 		}
-		if strings.HasPrefix(d.Name(), tempPrefix) {
-			if time.Since(info.ModTime()) > tempAge {
-				return drop(path, info.Size())
-			}
-			return nil
-		}
-		entries = append(entries, entry{path, info.Size(), info.ModTime()})
-		total += info.Size()
+		files = append(files, cacheFile{path, info.Size(), info.ModTime(), strings.HasPrefix(d.Name(), tempPrefix)})
 		return nil
 	})
-	if err != nil {
-		return pruned, err
-	}
-	slices.SortFunc(entries, func(a, b entry) int { return a.used.Compare(b.used) })
-	for _, e := range entries {
-		if total <= limit {
-			break
-		}
-		if err := drop(e.path, e.size); err != nil {
-			return pruned, err
-		}
-		total -= e.size
-	}
-	return pruned, nil
+	return files, err
 }
 
 // writeEntry writes body and its SHA-256 to a temporary file and renames it.

@@ -29,7 +29,7 @@ type Swept struct {
 }
 
 // Sweep removes what killed builds left in ctx's namespace: their leases,
-// their active snapshots and views in the given snapshotter, and the blobs
+// their active snapshots and views in the given snapshotter ("": in none), and the blobs
 // that they were writing. It waits until the engine has collected what the
 // leases held. What a running build holds is left alone, and so is what is
 // held by a lease whose process cannot be judged from here (another PID
@@ -124,6 +124,9 @@ func ended(l leases.Lease, self process) bool {
 }
 
 func sweepSnapshots(ctx context.Context, c *client.Client, snapshotter string, held holdings) ([]string, error) {
+	if snapshotter == "" {
+		return nil, nil
+	}
 	sn := c.SnapshotService(snapshotter)
 	var orphans []string
 	err := sn.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
