@@ -50,11 +50,16 @@ type scanOptions struct {
 	// lax takes the types that only containerd refuses as the regular files
 	// that they are.
 	lax bool
+	// maxHoles is the constant of that name if it is 0.
+	maxHoles int64
 }
 
 // scan also reports whether the end-of-archive mark was there, which layers
 // can do without.
 func scan(ctx context.Context, r io.Reader, o scanOptions) (x *Index, ended bool, err error) {
+	if o.maxHoles == 0 {
+		o.maxHoles = maxHoles
+	}
 	s := &scanner{o: o, x: &Index{}, buf: make([]byte, 64<<10), sum: sha256.New()}
 	s.in = startPump(ctx, r, o.diffID)
 	defer s.in.stop()
@@ -190,8 +195,8 @@ func (s *scanner) content(h *tar.Header, r *Record) error {
 		n, err := s.tr.Read(s.buf)
 		s.sum.Write(s.buf[:n])
 		r.Size += int64(n)
-		if s.holes+r.Size-(s.in.pos-start) > maxHoles {
-			return fmt.Errorf("sparse files with more than %d bytes of holes: %w", int64(maxHoles), ErrLimit)
+		if s.holes+r.Size-(s.in.pos-start) > s.o.maxHoles {
+			return fmt.Errorf("sparse files with more than %d bytes of holes: %w", s.o.maxHoles, ErrLimit)
 		}
 		if errors.Is(err, io.EOF) {
 			break

@@ -1,0 +1,335 @@
+package tree
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/containerd/containerd/v2/pkg/archive/tartest"
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
+)
+
+func TestScanRecords(t *testing.T) {
+	big := make([]byte, 3<<20+17)
+	rand.Read(big) //nolint:errcheck // never fails
+	tc := tartest.TarContext{}.WithUIDGID(7, 8).WithModTime(testTime.Truncate(time.Second))
+	data := layerOf{
+		tc.Dir("./d/", 0o755|os.ModeSticky), tc.File("d/big", big, 0o640), tc.File("d/empty", nil, 0o600),
+		tc.Link("d/big", "d/link"), tc.Symlink("../x y", "d/sym"), tc.File("d/.wh.gone", nil, 0), tc.File("d/.wh..wh..opq", nil, 0),
+		header{Typeflag: tar.TypeReg, Name: strings.Repeat("p/", 200) + "f", Size: 5, PAXRecords: xattr("user.k", "v", "user.overlay.opaque", "y", "security.selinux", "s")},
+		header{Typeflag: tar.TypeBlock, Name: "b", Mode: 0o60, Devmajor: 8, Devminor: 300},
+	}.bytes(t)
+	data = append(data, "junk behind the end"...)
+	x, err := ScanLayer(context.Background(), iotest.HalfReader(bytes.NewReader(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x.DiffID != sha256.Sum256(data) {
+		t.Error("DiffID is not that of all bytes")
+	}
+	type want struct {
+		path string
+		mode uint32
+		kind RecordKind
+		link string
+	}
+	for i, w := range []want{
+		{"d", unix.S_IFDIR | 0o1755, KindFile, ""},
+		{"d/big", unix.S_IFREG | 0o640, KindFile, ""},
+		{"d/empty", unix.S_IFREG | 0o600, KindFile, ""},
+		{"d/link", 0o777, KindLink, "d/big"},
+		{"d/sym", unix.S_IFLNK | 0o777, KindFile, "../x y"},
+		{"d/.wh.gone", unix.S_IFREG, KindFile, ""},
+		{"d/.wh..wh..opq", unix.S_IFREG, KindFile, ""},
+		{strings.Repeat("p/", 200) + "f", unix.S_IFREG, KindFile, ""},
+		{"b", unix.S_IFBLK | 0o60, KindFile, ""},
+	} {
+		r := &x.Records[i]
+		if (want{r.Path, r.Mode, r.Kind, r.Link}) != w {
+			t.Errorf("record %d: %+v, want %+v", i, r, w)
+		}
+		if r.IsRegular() {
+			content := data[r.Offset : r.Offset+r.Size]
+			if r.Digest != sha256.Sum256(content) {
+				t.Errorf("%s: digest is not that of %d bytes at %d", r.Path, r.Size, r.Offset)
+			}
+		} else if r.Digest.Known() || r.Size != 0 {
+			t.Errorf("%s: has content", r.Path)
+		}
+	}
+	if r := &x.Records[1]; r.UID != 7 || r.GID != 8 || r.MTime != testTime.Unix() || !bytes.Equal(data[r.Offset:r.Offset+r.Size], big) {
+		t.Errorf("d/big: %+v", r)
+	}
+	if p, ok := x.Records[5].Whiteout(); !ok || p != "d/gone" || x.Records[5].Opaque() {
+		t.Errorf("whiteout of %q", p)
+	}
+	if _, ok := x.Records[6].Whiteout(); ok || !x.Records[6].Opaque() {
+		t.Error("opaque marker not recognised")
+	}
+	if r := &x.Records[7]; len(r.Xattrs) != 1 || r.Xattrs["user.k"] != "v" || r.MTimeNsec != int32(testTime.Nanosecond()) {
+		t.Errorf("PAX: %+v", r)
+	}
+	if r := &x.Records[8]; r.Rdev != unix.Mkdev(8, 300) {
+		t.Errorf("device %x", r.Rdev)
+	}
+}
+
+// TestScanErrors also sees that no goroutine outlives its scan.
+func TestScanErrors(t *testing.T) {
+	tc := tartest.TarContext{}
+	good := layerOf{tc.File("a", make([]byte, 5<<20), 0o644), tc.File("b", []byte("b"), 0o644)}.bytes(t)
+	broken := bytes.Clone(good)
+	broken[5<<20+512+100] ^= 1 // in the mode of b, so its checksum is wrong
+	cancelled, cancel := context.WithCancel(context.Background())
+	cancel()
+	before := runtime.NumGoroutine()
+	for name, c := range map[string]struct {
+		ctx  context.Context
+		r    io.Reader
+		want error
+	}{
+		"truncated content": {nil, bytes.NewReader(good[:4<<20]), io.ErrUnexpectedEOF},
+		"truncated header":  {nil, bytes.NewReader(good[:700]), io.ErrUnexpectedEOF},
+		"broken header":     {nil, bytes.NewReader(broken), tar.ErrHeader},
+		"no tar":            {nil, strings.NewReader(strings.Repeat("no tar", 1000)), tar.ErrHeader},
+		"read error":        {nil, io.MultiReader(bytes.NewReader(good[:3<<20]), iotest.ErrReader(unix.EIO)), unix.EIO},
+		"read error at end": {nil, io.MultiReader(bytes.NewReader(good), iotest.ErrReader(unix.EIO)), unix.EIO},
+		"cancelled":         {cancelled, bytes.NewReader(good), context.Canceled},
+		"long path":         {nil, bytes.NewReader(layerOf{tc.Dir(strings.Repeat("a/", 2100), 0)}.bytes(t)), ErrLimit},
+		"never ready":       {nil, iotest.TimeoutReader(iotest.OneByteReader(bytes.NewReader(good))), iotest.ErrTimeout},
+	} {
+		if c.ctx == nil {
+			c.ctx = context.Background()
+		}
+		if x, err := ScanLayer(c.ctx, c.r); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, %v; want %v", name, x, err, c.want)
+		}
+	}
+	if after := runtime.NumGoroutine(); after > before {
+		t.Errorf("%d goroutines before, %d after", before, after)
+	}
+}
+
+// gnuTar makes an archive of a directory with the tar command.
+func gnuTar(t *testing.T, dir string, args ...string) []byte {
+	t.Helper()
+	out, err := exec.Command("tar", append([]string{"-C", dir, "-cf", "-"}, args...)...).Output()
+	if err != nil {
+		t.Skip("no tar command: ", err)
+	}
+	return out
+}
+
+func sparseFile(t *testing.T, dir string, size int64) {
+	t.Helper()
+	f, err := os.Create(dir + "/sparse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt([]byte("in the middle"), size/2)
+	if err := errors.Join(err, f.Truncate(size), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestScanSparse(t *testing.T) {
+	dir := t.TempDir()
+	sparseFile(t, dir, 1<<20)
+	whole, err := os.ReadFile(dir + "/sparse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []string{"0.0", "0.1", "1.0"} {
+		data := gnuTar(t, dir, "--format=posix", "--sparse", "--sparse-version="+v, "sparse")
+		if len(data) > 1<<19 {
+			t.Fatal("the file system made no hole")
+		}
+		x, err := ScanLayer(context.Background(), bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := x.Records[0]
+		if r.Path != "sparse" || r.Size != 1<<20 || r.Digest != sha256.Sum256(whole) || !r.Sparse || r.Offset != 0 {
+			t.Errorf("version %s: %+v", v, r)
+		}
+	}
+	// Containerd does not know the old GNU type.
+	if _, err := ScanLayer(context.Background(), bytes.NewReader(gnuTar(t, dir, "--format=gnu", "--sparse", "sparse"))); err == nil {
+		t.Error("old GNU sparse file in a layer: no error")
+	}
+}
+
+// TestScanHoles is a tar of 2 KiB that claims to hold a pebibyte of zeros.
+func TestScanHoles(t *testing.T) {
+	bomb := sparseBomb(t, 1<<50)
+	_, _, err := scan(context.Background(), bytes.NewReader(bomb), scanOptions{maxHoles: 1 << 20})
+	if !errors.Is(err, ErrLimit) {
+		t.Error(err)
+	}
+	if _, _, err := scan(context.Background(), bytes.NewReader(sparseBomb(t, 1<<20)), scanOptions{maxHoles: 1 << 20}); err != nil {
+		t.Error(err)
+	}
+}
+
+// sparseBomb writes what archive/tar refuses to: a file that is one hole.
+func sparseBomb(t *testing.T, size int64) []byte {
+	t.Helper()
+	pax := ""
+	for _, kv := range []string{"GNU.sparse.major=0", "GNU.sparse.minor=1", fmt.Sprintf("GNU.sparse.size=%d", size), "GNU.sparse.numblocks=1",
+		fmt.Sprintf("GNU.sparse.map=%d,0", size)} {
+		n := len(kv) + 3
+		for len(fmt.Sprintf("%d %s\n", n, kv)) != n {
+			n++
+		}
+		pax += fmt.Sprintf("%d %s\n", n, kv)
+	}
+	var b bytes.Buffer
+	block := func(name string, flag byte, n int) {
+		var h [blockSize]byte
+		copy(h[:], name)
+		copy(h[100:], "0000644\x000000000\x000000000\x00")
+		copy(h[124:], fmt.Sprintf("%011o\x00%011o\x00        ", n, 0))
+		h[156] = flag
+		copy(h[257:], "ustar\x0000")
+		sum := 0
+		for _, c := range h {
+			sum += int(c)
+		}
+		copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+		b.Write(h[:])
+	}
+	block("x", tar.TypeXHeader, len(pax))
+	b.WriteString(pax)
+	b.Write(make([]byte, blockSize-len(pax)))
+	block("bomb", tar.TypeReg, 0)
+	b.Write(make([]byte, 2*blockSize))
+	return b.Bytes()
+}
+
+func TestDecompress(t *testing.T) {
+	text := bytes.Repeat([]byte("some text, and more of it; "), 100_000)
+	gz := func(b []byte) []byte {
+		var out bytes.Buffer
+		w := gzip.NewWriter(&out)
+		w.Write(b) //nolint:errcheck // bytes.Buffer
+		w.Close()  //nolint:errcheck // bytes.Buffer
+		return out.Bytes()
+	}
+	enc, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	zs := func(b []byte) []byte { return enc.EncodeAll(b, nil) }
+	half := len(text) / 2
+	skippable := []byte("\x50\x2a\x4d\x18\x04\x00\x00\x00skip")
+	for name, c := range map[string]struct {
+		data []byte
+		kind string
+	}{
+		"plain":             {text, "none"},
+		"gzip":              {gz(text), "gzip"},
+		"gzip, two members": {append(gz(text[:half]), gz(text[half:])...), "gzip"},
+		"zstd":              {zs(text), "zstd"},
+		"zstd, two frames":  {append(zs(text[:half]), zs(text[half:])...), "zstd"},
+		"zstd, skippable":   {append(skippable, zs(text)...), "zstd"},
+	} {
+		r, kind, err := Decompress(iotest.HalfReader(bytes.NewReader(c.data)))
+		if err != nil || kind != c.kind {
+			t.Errorf("%s: %s, %v", name, kind, err)
+			continue
+		}
+		got, err := io.ReadAll(r)
+		if err != nil || !bytes.Equal(got, text) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+		if err := r.Close(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if c.kind == "none" {
+			continue
+		}
+		r, _, err = Decompress(bytes.NewReader(c.data[:len(c.data)-3]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(r); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%s, cut short: %v", name, err)
+		}
+	}
+	for name, magic := range map[string]string{"bzip2": "BZh91AY&SY", "xz": "\xfd7zXZ\x00\x00\x04", "lz4": "\x04\x22\x4d\x18"} {
+		_, _, err := Decompress(strings.NewReader(magic + strings.Repeat("\x00", 1000)))
+		if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "zstd") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// A tar's first name may look like any magic.
+	named := layerOf{tartest.TarContext{}.File("BZh91", nil, 0o644)}.bytes(t)
+	if _, kind, err := Decompress(bytes.NewReader(named)); kind != "none" || err != nil {
+		t.Errorf("tar of BZh91: %s, %v", kind, err)
+	}
+	// A window of 1 GiB, as zstd --long=30 asks for.
+	long := []byte("\x28\xb5\x2f\xfd\x00\xa0\x01\x00\x00")
+	if r, _, err := Decompress(bytes.NewReader(long)); err == nil {
+		if _, err := io.ReadAll(r); !errors.Is(err, zstd.ErrWindowSizeExceeded) {
+			t.Errorf("huge window: %v", err)
+		}
+	}
+}
+
+func FuzzScanLayer(f *testing.F) {
+	for _, stack := range mergeCases() {
+		for _, l := range stack {
+			var b bytes.Buffer
+			tw := tar.NewWriter(&b)
+			if tartest.TarAll(l...).WriteTo(tw) == nil && tw.Close() == nil {
+				f.Add(b.Bytes())
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if bytes.Contains(data, []byte("GNU.sparse")) {
+			return // honest, but slow: holes are hashed
+		}
+		x, err := ScanLayer(context.Background(), bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		if x.DiffID != sha256.Sum256(data) {
+			t.Fatal("wrong DiffID")
+		}
+		for i := range x.Records {
+			r := &x.Records[i]
+			if r.IsRegular() && !r.Sparse && r.Digest != sha256.Sum256(data[r.Offset:r.Offset+r.Size]) {
+				t.Fatalf("wrong digest of %q", r.Path)
+			}
+		}
+		got, err := DecodeIndex(bytes.NewReader(encode(t, x)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m1, err1 := Merge([]*Index{x}, MergeOptions{})
+		m2, err2 := Merge([]*Index{got}, MergeOptions{})
+		if (err1 == nil) != (err2 == nil) {
+			t.Fatal(err1, err2)
+		}
+		if err1 == nil {
+			if d := flattenTree(t, m1, nil).diff(flattenTree(t, m2, nil)); d != "" {
+				t.Fatal(d)
+			}
+		}
+	})
+}
