@@ -60,7 +60,7 @@ func StartDaemon(ctx context.Context, kind DaemonKind) (_ *Daemon, err error) {
 	d := &Daemon{Kind: kind, dir: dir, programs: set}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("start %s: %w\n%s", kind, err, d.Log()), d.Stop())
+			err = errors.Join(fmt.Errorf("start %s: %w\n%s", kind, err, d.Log()), d.stop(context.WithoutCancel(ctx)))
 		}
 	}()
 	if err := os.Mkdir(d.path("tmp"), 0o700); err != nil {
@@ -73,7 +73,7 @@ func StartDaemon(ctx context.Context, kind DaemonKind) (_ *Daemon, err error) {
 }
 
 func (d *Daemon) start(ctx context.Context) error {
-	process, err := startProcess(processSpec{
+	process, err := startProcess(ctx, processSpec{
 		args: []string{d.programs.containerd, "--config", d.path("config.toml")},
 		env: []string{
 			"PATH=" + d.programs.bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -137,11 +137,13 @@ func (d *Daemon) Restart(ctx context.Context) error {
 
 // Stop kills the containers, ends the daemon, and removes every shim, mount and file that is left of it. An error says
 // what stayed. A second call does nothing.
-func (d *Daemon) Stop() error {
+func (d *Daemon) Stop() error { return d.stop(context.Background()) }
+
+func (d *Daemon) stop(ctx context.Context) error {
 	if d.dir == "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	var errs []error
 	if d.client != nil {

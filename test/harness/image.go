@@ -87,7 +87,7 @@ func (w archiveWriter) layer(path string) (_ ocispec.Descriptor, diffID digest.D
 	if err != nil {
 		return none, "", err
 	}
-	defer in.Close()
+	defer in.Close() // only read
 	temp, err := os.CreateTemp("", tempPrefix())
 	if err != nil {
 		return none, "", err

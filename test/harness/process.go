@@ -28,13 +28,13 @@ type processSpec struct {
 // startProcess starts a server that gets SIGKILL when this process dies, so that a test that panics or times out
 // leaves no daemon behind. The kernel ties that signal to the thread that forked, so one goroutine keeps its thread
 // from start to end.
-func startProcess(spec processSpec) (*process, error) {
+func startProcess(ctx context.Context, spec processSpec) (*process, error) {
 	log, err := os.OpenFile(spec.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	// The server outlives any one call, so no context ends it.
-	cmd := exec.CommandContext(context.Background(), spec.args[0], spec.args[1:]...)
+	// The server outlives the call, and ends by stop.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), spec.args[0], spec.args[1:]...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = spec.env, log, log
 	// A group of its own: ^C goes to the tests, which then stop the server in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}

@@ -78,7 +78,7 @@ func StartRegistry(ctx context.Context, options RegistryOptions) (_ *Registry, e
 	if err := r.writeFiles(); err != nil {
 		return nil, err
 	}
-	r.process, err = startProcess(processSpec{
+	r.process, err = startProcess(ctx, processSpec{
 		args: []string{filepath.Join(bin, "registry"), "serve", r.path("config.yml")},
 		env:  []string{"OTEL_TRACES_EXPORTER=none"},
 		log:  r.path("log"),

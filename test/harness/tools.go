@@ -59,7 +59,7 @@ func (s toolSet) version() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read version of %s: %w", s.name, err)
 	}
-	defer f.Close()
+	defer f.Close() // only read
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		words := strings.Fields(strings.TrimPrefix(lines.Text(), "require "))
 		if len(words) >= 2 && words[0] == s.module {

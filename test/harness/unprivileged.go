@@ -42,7 +42,7 @@ func Unprivileged(cmd *exec.Cmd) {
 func UnprivilegedDir(t testing.TB) string {
 	t.Helper()
 	RequireRoot(t)
-	dir, err := os.MkdirTemp("", tempPrefix())
+	dir, err := os.MkdirTemp("", tempPrefix()) //nolint:usetesting // t.TempDir lies in a directory that only root may pass
 	if err != nil {
 		t.Fatal(err)
 	}
