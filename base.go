@@ -25,9 +25,10 @@ import (
 // small ones, /etc/passwd and its like, are.
 const maxExtract = 64 << 20
 
-// IndexCache returns the place where an engine's indexes of layers are kept.
-func IndexCache(e *engine.Engine) *content.IndexCache {
-	return &content.IndexCache{Dir: filepath.Join(e.Root, "cache", "index")}
+// Cache returns the place where builds on an engine keep indexes of layers and
+// digests of source files.
+func Cache(e *engine.Engine) *content.Cache {
+	return &content.Cache{Dir: filepath.Join(e.Root, "cache")}
 }
 
 // openBase opens the base's root file system for reading; the caller closes it.
@@ -69,7 +70,7 @@ func (b *build) openBase(ctx context.Context) (tree.Tree, error) {
 // layerIndex returns the index of a layer: the one kept, or a new one.
 func (b *build) layerIndex(ctx context.Context, l ocispec.Descriptor, diffID digest.Digest) (*tree.Index, error) {
 	var x *tree.Index
-	cache := IndexCache(b.engine)
+	cache := Cache(b.engine)
 	if !b.NoCache {
 		found, err := cache.Get(ctx, l.Digest, func(r io.Reader) (err error) {
 			x, err = tree.DecodeIndex(r)
@@ -102,7 +103,7 @@ func (b *build) keepIndex(ctx context.Context, layer digest.Digest, x *tree.Inde
 	if b.NoCache {
 		return
 	}
-	if err := IndexCache(b.engine).Put(ctx, layer, x.Encode); err != nil {
+	if err := Cache(b.engine).Put(ctx, layer, x.Encode); err != nil {
 		b.log.Debug("cannot keep index of layer", "layer", layer, "error", err)
 	}
 }

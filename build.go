@@ -18,6 +18,7 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/layer"
+	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/snapshot"
 )
@@ -67,6 +68,8 @@ type build struct {
 
 	changes *differ.Changes
 	closers []func() error
+	// memories are the digests known of source files, by the cache's key.
+	memories map[digest.Digest]*tree.Memory
 
 	blob     *layer.Blob         // nil: nothing changed
 	desc     *ocispec.Descriptor // of the blob
@@ -160,7 +163,7 @@ func (b *build) compare(ctx context.Context) error {
 	}
 	o := &opener{
 		changes: b.changes, workdir: b.base.Config.Config.WorkingDir,
-		spool: b.spoolDir(), stdin: b.Stdin, force: b.ForceDelete,
+		spool: b.spoolDir(), stdin: b.Stdin, force: b.ForceDelete, memory: b.memory,
 	}
 	opts := differ.Options{Compare: b.Compare, Count: b.steps.count}
 	for _, spec := range b.Targets {
@@ -279,6 +282,7 @@ func (b *build) record(ctx context.Context) error {
 	if b.blob != nil {
 		b.keepIndex(ctx, b.desc.Digest, b.blob.Index)
 	}
+	b.keepMemories(ctx)
 	if err := b.closeSources(); err != nil {
 		return err
 	}

@@ -35,7 +35,8 @@ type PathChange struct {
 }
 
 // Diff tells what [Build] would change. No image, blob or snapshot is written;
-// indexes of layers are remembered, unless NoCache is set. The layer is made,
+// indexes of layers
+// and digests of source files are remembered, unless NoCache is set. The layer is made,
 // to know its size, and thrown away.
 func Diff(ctx context.Context, e *engine.Engine, req Request) (_ *DiffResult, err error) {
 	if err := req.check(); err != nil {
@@ -65,6 +66,7 @@ func Diff(ctx context.Context, e *engine.Engine, req Request) (_ *DiffResult, er
 	if b.changes != nil {
 		res.Summary = b.changes.Summary()
 	}
+	b.keepMemories(ctx)
 	b.steps.end()
 	return res, nil
 }

@@ -53,7 +53,8 @@ type Request struct {
 	Epoch *time.Time
 	// ForceDelete allows a sync of the root directory that deletes base files.
 	ForceDelete bool
-	// NoCache neither uses nor writes remembered indexes of layers.
+	// NoCache neither uses nor writes what is remembered between builds: indexes
+	// of layers and digests of source files.
 	NoCache bool
 	// Stdin is what the source "-" reads.
 	Stdin io.Reader

@@ -42,6 +42,8 @@ type opener struct {
 	spool string
 	stdin io.Reader
 	force bool
+	// memory returns the digests remembered of a source; nil: none.
+	memory func(context.Context, *tree.Local) *tree.Memory
 }
 
 // open opens the target's source; the caller closes the target's Source if
@@ -102,6 +104,7 @@ func (o *opener) source(ctx context.Context, s TargetSpec, t *differ.Target) err
 	}
 	t.Source = l
 	t.SourceBase = filepath.Base(s.Source)
+	t.Memory = o.memory(ctx, l)
 	return nil
 }
 

@@ -59,10 +59,15 @@ type Change struct {
 
 	src     tree.Dir
 	srcName string
+	memory  *tree.Memory
 }
 
 // Open opens the content of a regular file that is no link to an earlier one.
 func (c *Change) Open() (tree.File, error) { return c.src.Open(c.srcName) }
+
+// Learn tells what the content turned out to be, read while the file's stamp
+// was the entry's.
+func (c *Change) Learn(d tree.Digest) { c.memory.Add(&c.Entry, d) }
 
 // Bytes is the length of content that the layer stores for the change.
 func (c *Change) Bytes() int64 {
@@ -132,7 +137,7 @@ func (l *lister) below(n *node, up *parent, path string) error {
 
 // change describes the node's path as one entry of the change list.
 func (n *node) change(path string) *Change {
-	ch := &Change{Path: path, Reason: n.reason, Base: n.base, src: n.src, srcName: n.srcName}
+	ch := &Change{Path: path, Reason: n.reason, Base: n.base, src: n.src, srcName: n.srcName, memory: n.memory}
 	switch {
 	case n.state == gone:
 		ch.Kind = Deleted

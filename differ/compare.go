@@ -83,14 +83,9 @@ func (w *walker) content(ctx context.Context, v visit, p *pair) error {
 
 func (w *walker) sameContent(v visit, p *pair) (bool, error) {
 	if p.base.Digest.Known() {
-		if !p.src.Digest.Known() {
-			d, err := digestOf(v.src, p.src)
-			if err != nil {
-				return false, err
-			}
-			p.src.Digest, p.want.Digest = d, d
-		}
-		return p.src.Digest == p.base.Digest, nil
+		d, err := w.digest(v.src, p.src)
+		p.src.Digest, p.want.Digest = d, d
+		return d == p.base.Digest, err
 	}
 	src, err := openSame(v.src, p.src)
 	if err != nil {
@@ -107,6 +102,22 @@ func (w *walker) sameContent(v visit, p *pair) (bool, error) {
 		return false, err
 	}
 	return same, checkStamp(src, p.src)
+}
+
+// digest returns the digest of a source file: known, remembered, or read.
+func (w *walker) digest(dir tree.Dir, e *tree.Entry) (tree.Digest, error) {
+	if e.Digest.Known() {
+		return e.Digest, nil
+	}
+	memory := w.target.Memory
+	if d := memory.Lookup(e); d.Known() {
+		return d, nil
+	}
+	d, err := digestOf(dir, e)
+	if err == nil {
+		memory.Add(e, d)
+	}
+	return d, err
 }
 
 // digestOf reads a source file.

@@ -101,7 +101,7 @@ func (w *walker) rewrite(ctx context.Context, g []member) error {
 		if m.p.reason == "" {
 			m.p.reason = ReasonLink
 		}
-		n := m.p.node(m.v.src)
+		n := m.p.node(m.v.src, w.target.Memory)
 		n.group = shared
 		at.node.setKid(m.p.want.Name, n)
 	}

@@ -44,6 +44,7 @@ type node struct {
 	entry   tree.Entry
 	src     tree.Dir
 	srcName string
+	memory  *tree.Memory
 	group   *group
 	kids    map[string]*node
 }
@@ -131,7 +132,7 @@ func (p place) makeDir(ctx context.Context, name string, base *tree.Entry, entry
 	if cur == nil || !cur.IsDir() {
 		kid.kids = nil
 	}
-	kid.src, kid.srcName, kid.group = nil, "", nil
+	kid.src, kid.srcName, kid.memory, kid.group = nil, "", nil, nil
 	if why := reasonOf(&entry, base); why == "" {
 		kid.state, kid.entry = inherit, tree.Entry{}
 	} else {

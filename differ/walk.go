@@ -178,11 +178,11 @@ func (w *walker) put(v visit, p *pair) {
 		delete(v.at.node.kids, p.want.Name)
 		return
 	}
-	v.at.node.setKid(p.want.Name, p.node(v.src))
+	v.at.node.setKid(p.want.Name, p.node(v.src, w.target.Memory))
 }
 
-func (p *pair) node(src tree.Dir) *node {
-	return &node{state: set, reason: p.reason, base: p.base, entry: p.want, src: src, srcName: p.src.Name}
+func (p *pair) node(src tree.Dir, memory *tree.Memory) *node {
+	return &node{state: set, reason: p.reason, base: p.base, entry: p.want, src: src, srcName: p.src.Name, memory: memory}
 }
 
 // removeOthers deletes what the image shows in the place and the source lacks.

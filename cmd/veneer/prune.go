@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	cstore "github.com/containerd/containerd/v2/core/content"
+	ccontent "github.com/containerd/containerd/v2/core/content"
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
@@ -19,13 +19,13 @@ type pruned struct {
 	// Blobs are those that garbage collection removed, and BlobBytes their size.
 	Blobs     int64 `json:"blobs"`
 	BlobBytes int64 `json:"blob_bytes"`
-	// Indexes are remembered indexes of layers.
-	Indexes    int   `json:"indexes"`
-	IndexBytes int64 `json:"index_bytes"`
+	// Cached are indexes of layers and digests of source trees that were remembered.
+	Cached     int   `json:"cached"`
+	CacheBytes int64 `json:"cache_bytes"`
 }
 
 func (a *app) pruneCommand() *cobra.Command {
-	format, cache := newFormat("text"), false
+	format, cache := newFormat(), false
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove what killed builds left, and what nothing refers to",
@@ -46,7 +46,7 @@ Images that have a name stay; veneer rmi removes those.`,
 		},
 	}
 	bindFormat(cmd, &format)
-	cmd.Flags().BoolVar(&cache, "cache", false, "also forget the indexes of layers: later builds read the layers again")
+	cmd.Flags().BoolVar(&cache, "cache", false, "also forget indexes of layers and digests of source files, which later builds make anew")
 	return cmd
 }
 
@@ -60,6 +60,11 @@ func prune(ctx context.Context, e *engine.Engine, cache bool) (pruned, error) {
 	var errs []error
 	p.Swept, err = content.Sweep(ctx, e.Client, e.Snapshotter)
 	errs = append(errs, err, e.CollectGarbage(ctx))
+	for _, list := range []*[]string{&p.Leases, &p.Snapshots, &p.Ingests} {
+		if *list == nil {
+			*list = []string{} // so that JSON has a list and not null
+		}
+	}
 	after, afterBytes, err := countBlobs(ctx, e)
 	errs = append(errs, err)
 	if err == nil {
@@ -67,15 +72,15 @@ func prune(ctx context.Context, e *engine.Engine, cache bool) (pruned, error) {
 		p.Blobs, p.BlobBytes = max(0, before-after), max(0, beforeBytes-afterBytes)
 	}
 	if cache {
-		c, err := veneer.IndexCache(e).Prune()
+		c, err := veneer.Cache(e).Prune()
 		errs = append(errs, err)
-		p.Indexes, p.IndexBytes = c.Files, c.Bytes
+		p.Cached, p.CacheBytes = c.Files, c.Bytes
 	}
 	return p, errors.Join(errs...)
 }
 
 func countBlobs(ctx context.Context, e *engine.Engine) (count, bytes int64, err error) {
-	err = e.Client.ContentStore().Walk(ctx, func(info cstore.Info) error {
+	err = e.Client.ContentStore().Walk(ctx, func(info ccontent.Info) error {
 		count++
 		bytes += info.Size
 		return nil
@@ -98,8 +103,8 @@ func (a *app) printPruned(p pruned) error {
 		}
 	}
 	line := fmt.Sprintf("removed %s, %s", countText(p.Blobs, "blob", "blobs"), bytesText(p.BlobBytes))
-	if p.Indexes > 0 {
-		line += fmt.Sprintf("; %s, %s", countText(int64(p.Indexes), "index", "indexes"), bytesText(p.IndexBytes))
+	if p.Cached > 0 {
+		line += fmt.Sprintf("; %s, %s", countText(int64(p.Cached), "cache entry", "cache entries"), bytesText(p.CacheBytes))
 	}
 	return printLine(a.std.out, "%s", line)
 }

@@ -165,6 +165,7 @@ func (w *writer) content(ch *differ.Change) (tree.Digest, error) {
 	if known := ch.Entry.Digest; known.Known() && known != d {
 		return tree.Digest{}, differ.ErrSourceChanged
 	}
+	ch.Learn(d)
 	return d, nil
 }
 

@@ -289,3 +289,18 @@ func retry(call func() (int, error)) (int, error) {
 		}
 	}
 }
+
+// stable are the file systems whose inode numbers and change times tell
+// whether a file is what it was: those of local disks, and tmpfs.
+var stable = map[int64]bool{
+	unix.EXT4_SUPER_MAGIC: true, unix.XFS_SUPER_MAGIC: true, unix.BTRFS_SUPER_MAGIC: true,
+	unix.F2FS_SUPER_MAGIC: true, unix.TMPFS_MAGIC: true, 0x2fc12fc1 /* ZFS */ : true,
+}
+
+// Stable reports whether digests of the tree's files may be remembered under
+// their stamps. On network, FUSE and overlay file systems they may not.
+func (l *Local) Stable() bool {
+	var st unix.Statfs_t
+	_, err := retry(func() (int, error) { return 0, unix.Fstatfs(int(l.root.Fd()), &st) })
+	return err == nil && stable[int64(st.Type)]
+}

@@ -16,8 +16,8 @@ import (
 	"github.com/veneer-build/veneer/content"
 )
 
-func TestIndexCache(t *testing.T) {
-	c := &content.IndexCache{Dir: filepath.Join(t.TempDir(), "cache", "index")}
+func TestCache(t *testing.T) {
+	c := &content.Cache{Dir: filepath.Join(t.TempDir(), "cache", "index")}
 	d := digest.FromString("layer")
 	if got := cached(t, c, d); got != "" {
 		t.Errorf("empty cache has %q", got)
@@ -42,8 +42,8 @@ func TestIndexCache(t *testing.T) {
 	}
 }
 
-func TestIndexCacheFailedPut(t *testing.T) {
-	c := &content.IndexCache{Dir: t.TempDir()}
+func TestCacheFailedPut(t *testing.T) {
+	c := &content.Cache{Dir: t.TempDir()}
 	d := digest.FromString("layer")
 	put(t, c, d, "old")
 	failed := errors.New("cannot encode")
@@ -67,8 +67,8 @@ func TestIndexCacheFailedPut(t *testing.T) {
 	}
 }
 
-func TestIndexCacheDropsDamage(t *testing.T) {
-	c := &content.IndexCache{Dir: t.TempDir()}
+func TestCacheDropsDamage(t *testing.T) {
+	c := &content.Cache{Dir: t.TempDir()}
 	d := digest.FromString("layer")
 	file := filepath.Join(c.Dir, "sha256", d.Encoded())
 	put(t, c, d, strings.Repeat("index", 1000))
@@ -99,8 +99,8 @@ func TestIndexCacheDropsDamage(t *testing.T) {
 	}
 }
 
-func TestIndexCacheBound(t *testing.T) {
-	c := &content.IndexCache{Dir: t.TempDir(), MaxBytes: 3500}
+func TestCacheBound(t *testing.T) {
+	c := &content.Cache{Dir: t.TempDir(), MaxBytes: 3500}
 	old := time.Now().Add(-time.Hour)
 	for i := range 3 {
 		d := digest.FromString(fmt.Sprint(i))
@@ -127,19 +127,19 @@ func TestIndexCacheBound(t *testing.T) {
 	}
 }
 
-func TestIndexCacheDigests(t *testing.T) {
-	c := &content.IndexCache{Dir: t.TempDir()}
+func TestCacheDigests(t *testing.T) {
+	c := &content.Cache{Dir: t.TempDir()}
 	for _, d := range []digest.Digest{"", "sha256:../../x", "../x:abc"} {
 		if err := c.Put(t.Context(), d, func(io.Writer) error { return nil }); err == nil {
 			t.Errorf("digest %q was taken", d)
 		}
 	}
-	if p, err := (&content.IndexCache{Dir: filepath.Join(t.TempDir(), "none")}).Prune(); err != nil || p.Files != 0 {
+	if p, err := (&content.Cache{Dir: filepath.Join(t.TempDir(), "none")}).Prune(); err != nil || p.Files != 0 {
 		t.Errorf("prune of no cache: %+v, %v", p, err)
 	}
 }
 
-func put(t *testing.T, c *content.IndexCache, d digest.Digest, data string) {
+func put(t *testing.T, c *content.Cache, d digest.Digest, data string) {
 	t.Helper()
 	err := c.Put(t.Context(), d, func(w io.Writer) error {
 		_, err := io.WriteString(w, data)
@@ -150,7 +150,7 @@ func put(t *testing.T, c *content.IndexCache, d digest.Digest, data string) {
 	}
 }
 
-func cached(t *testing.T, c *content.IndexCache, d digest.Digest) string {
+func cached(t *testing.T, c *content.Cache, d digest.Digest) string {
 	t.Helper()
 	var data []byte
 	ok, err := c.Get(t.Context(), d, func(r io.Reader) (err error) {

@@ -19,14 +19,16 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// defaultCacheBytes holds the indexes of some hundreds of large layers.
+// defaultCacheBytes holds the indexes of some hundreds of large layers, and the
+// digests of some millions of files.
 const defaultCacheBytes = 1 << 30
 
-// IndexCache keeps what was learnt from a layer blob, as opaque bytes under
-// the blob's digest, in Dir/ALGORITHM/HEX. A blob never changes and so an
-// entry never goes stale; it can only be damaged, and then counts as absent.
-// Entries may be read, written and removed by several processes at once.
-type IndexCache struct {
+// Cache keeps what can be found out again at a price, as opaque bytes in
+// Dir/ALGORITHM/HEX: under a layer blob's digest what was learnt from the blob,
+// which never changes, and under a digest of its own whatever else says itself
+// what it holds for. An entry that is damaged counts as absent. Entries may be
+// read, written and removed by several processes at once.
+type Cache struct {
 	// Dir is made on the first Put, for its owner alone.
 	Dir string
 	// MaxBytes bounds the size of all entries; 0 is 1 GiB. Beyond it those
@@ -38,7 +40,7 @@ type IndexCache struct {
 // that read accepted. An entry that is damaged, or that read returns an error
 // for, is removed and reported as absent. The error is for ctx and for what
 // else keeps the cache from being read at all.
-func (c *IndexCache) Get(ctx context.Context, dgst digest.Digest, read func(io.Reader) error) (bool, error) {
+func (c *Cache) Get(ctx context.Context, dgst digest.Digest, read func(io.Reader) error) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
@@ -51,12 +53,12 @@ func (c *IndexCache) Get(ctx context.Context, dgst digest.Digest, read func(io.R
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("read index of layer %s: %w", dgst, err)
+		return false, fmt.Errorf("read cache entry %s: %w", dgst, err)
 	}
 	body, sum, ok := splitSum(data)
 	if !ok || sha256.Sum256(body) != sum || read(bytes.NewReader(body)) != nil {
 		if err := remove(name); err != nil {
-			return false, fmt.Errorf("remove damaged index of layer %s: %w", dgst, err)
+			return false, fmt.Errorf("remove damaged cache entry %s: %w", dgst, err)
 		}
 		return false, nil
 	}
@@ -68,7 +70,7 @@ func (c *IndexCache) Get(ctx context.Context, dgst digest.Digest, read func(io.R
 
 // Put stores what write writes as the entry of dgst, in place of an earlier
 // one. It is visible whole or not at all, also after a power cut.
-func (c *IndexCache) Put(ctx context.Context, dgst digest.Digest, write func(io.Writer) error) error {
+func (c *Cache) Put(ctx context.Context, dgst digest.Digest, write func(io.Writer) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -81,7 +83,7 @@ func (c *IndexCache) Put(ctx context.Context, dgst digest.Digest, write func(io.
 	}
 	size, err := writeEntry(name, write)
 	if err != nil {
-		return fmt.Errorf("write index of layer %s: %w", dgst, err)
+		return fmt.Errorf("write cache entry %s: %w", dgst, err)
 	}
 	limit := c.limit()
 	if size > limit {
@@ -98,13 +100,13 @@ type Pruned struct {
 }
 
 // Prune removes all entries, and what killed processes left half written.
-func (c *IndexCache) Prune() (Pruned, error) { return c.shrink(0) }
+func (c *Cache) Prune() (Pruned, error) { return c.shrink(0) }
 
-func (c *IndexCache) limit() int64 { return cmp.Or(c.MaxBytes, defaultCacheBytes) }
+func (c *Cache) limit() int64 { return cmp.Or(c.MaxBytes, defaultCacheBytes) }
 
-func (c *IndexCache) path(dgst digest.Digest) (string, error) {
+func (c *Cache) path(dgst digest.Digest) (string, error) {
 	if err := dgst.Validate(); err != nil {
-		return "", fmt.Errorf("index of layer %q: %w", dgst, err)
+		return "", fmt.Errorf("cache entry %q: %w", dgst, err)
 	}
 	return filepath.Join(c.Dir, dgst.Algorithm().String(), dgst.Encoded()), nil
 }
@@ -125,7 +127,7 @@ type cacheFile struct {
 
 // shrink removes the entries not used for longest until limit is kept, and
 // what killed writers left.
-func (c *IndexCache) shrink(limit int64) (Pruned, error) {
+func (c *Cache) shrink(limit int64) (Pruned, error) {
 	files, err := c.files()
 	if err != nil {
 		return Pruned{}, fmt.Errorf("list index cache: %w", err)
@@ -155,7 +157,7 @@ func (c *IndexCache) shrink(limit int64) (Pruned, error) {
 }
 
 // files lists the cache; what another process removes meanwhile is left out.
-func (c *IndexCache) files() ([]cacheFile, error) {
+func (c *Cache) files() ([]cacheFile, error) {
 	var files []cacheFile
 	err := filepath.WalkDir(c.Dir, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) || err == nil && !d.Type().IsRegular() {
