@@ -43,7 +43,7 @@ type buildOptions struct {
 func (a *app) buildCommand() *cobra.Command {
 	var base baseFlags
 	var image imageFlags
-	o := buildOptions{format: newFormat("text")}
+	o := buildOptions{format: newFormat()}
 	cmd := &cobra.Command{
 		Use:   "build --from IMAGE [flags]",
 		Short: "Build an image from a base and the files that differ",

@@ -18,7 +18,7 @@ var errDiffers = &exitCodeError{code: exitError}
 
 func (a *app) diffCommand() *cobra.Command {
 	var base baseFlags
-	format, exitCode := newFormat("text"), false
+	format, exitCode := newFormat(), false
 	cmd := &cobra.Command{
 		Use:   "diff --from IMAGE [flags]",
 		Short: "Show what a build would change, and what that costs",

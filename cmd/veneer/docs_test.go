@@ -10,7 +10,7 @@ import (
 // "make docs" brings them up to date.
 func TestDocsAreCurrent(t *testing.T) {
 	dir := t.TempDir()
-	if code, _, errOut := veneerRun(t.Context(), "", "gen-docs", dir); code != exitOK {
+	if code, _, errOut := veneerRun(t.Context(), "gen-docs", dir); code != exitOK {
 		t.Fatal(errOut)
 	}
 	for _, sub := range []string{"cli", "man"} {

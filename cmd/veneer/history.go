@@ -10,7 +10,7 @@ import (
 )
 
 func (a *app) historyCommand() *cobra.Command {
-	format, platform, full := newFormat("text"), "", false
+	format, platform, full := newFormat(), "", false
 	cmd := &cobra.Command{
 		Use:   "history IMAGE",
 		Short: "Show how an image was made",

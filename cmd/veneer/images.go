@@ -29,7 +29,7 @@ type imageRow struct {
 }
 
 func (a *app) imagesCommand() *cobra.Command {
-	format, quiet := newFormat("text"), false
+	format, quiet := newFormat(), false
 	cmd := &cobra.Command{
 		Use:     "images",
 		Aliases: []string{"ls"},

@@ -31,7 +31,7 @@ type streams struct {
 // code. It touches no state of the process but the environment, which it reads.
 func run(ctx context.Context, args []string, std streams) int {
 	a := newApp(std, os.LookupEnv)
-	root := a.rootCommand()
+	root := a.rootCommand() //nolint:contextcheck // the commands get theirs from ExecuteContextC
 	root.SetArgs(args)
 	root.SetIn(std.in)
 	root.SetOut(std.out)

@@ -14,10 +14,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// veneerRun runs the program in-process.
-func veneerRun(ctx context.Context, stdin string, args ...string) (code int, stdout, stderr string) {
+// veneerRun runs the program in-process, with nothing on standard input.
+func veneerRun(ctx context.Context, args ...string) (code int, stdout, stderr string) {
 	var out, errOut bytes.Buffer
-	code = run(ctx, args, streams{in: strings.NewReader(stdin), out: &out, err: &errOut})
+	code = run(ctx, args, streams{in: strings.NewReader(""), out: &out, err: &errOut})
 	return code, out.String(), errOut.String()
 }
 
@@ -85,14 +85,14 @@ func TestUsageErrors(t *testing.T) {
 		{"prune", "now"},
 		{"version", "x"},
 	} {
-		code, out, errOut := veneerRun(t.Context(), "", args...)
+		code, out, errOut := veneerRun(t.Context(), args...)
 		if code != exitUsage || out != "" {
 			t.Errorf("%q: exit code %d, output %q, error %q", args, code, out, errOut)
 		}
 		checkErrorLine(t, args, errOut)
 	}
 	t.Setenv("VENEER_ENGINE", "docker")
-	if code, _, errOut := veneerRun(t.Context(), "", "images"); code != exitUsage || !strings.Contains(errOut, "VENEER_ENGINE") {
+	if code, _, errOut := veneerRun(t.Context(), "images"); code != exitUsage || !strings.Contains(errOut, "VENEER_ENGINE") {
 		t.Errorf("bad VENEER_ENGINE: %d, %s", code, errOut)
 	}
 }
@@ -123,7 +123,7 @@ func TestFailures(t *testing.T) {
 		{"images", "--snapshotter", "absent"},
 		{"images", "--engine", "containerd", "--address", filepath.Join(t.TempDir(), "no.sock")},
 	} {
-		code, out, errOut := veneerRun(t.Context(), "", append(args, "--progress=quiet")...)
+		code, out, errOut := veneerRun(t.Context(), append(args, "--progress=quiet")...)
 		if code != exitError || out != "" {
 			t.Errorf("%q: exit code %d, output %q, error %q", args, code, out, errOut)
 		}
@@ -140,7 +140,7 @@ func TestSignalExitCodes(t *testing.T) {
 			{"build", "--from", "scratch", "-t", "x"},
 			{"diff", "--exit-code", "--from", "scratch", "--copy", ".:/x"},
 		} {
-			if code, _, errOut := veneerRun(ctx, "", args...); code != want || !strings.Contains(errOut, "stopped by signal") {
+			if code, _, errOut := veneerRun(ctx, args...); code != want || !strings.Contains(errOut, "stopped by signal") {
 				t.Errorf("%v %v: exit code %d, want %d; %s", sig, args, code, want, errOut)
 			}
 		}
@@ -177,7 +177,7 @@ func TestHelpHasExamples(t *testing.T) {
 	}
 	check(root)
 	for _, args := range [][]string{{}, {"--help"}, {"help", "build"}, {"build", "-h"}, {"completion", "bash"}, {"--version"}} {
-		if code, out, errOut := veneerRun(t.Context(), "", args...); code != exitOK || out == "" || errOut != "" {
+		if code, out, errOut := veneerRun(t.Context(), args...); code != exitOK || out == "" || errOut != "" {
 			t.Errorf("%q: exit code %d, output %q, error %q", args, code, out, errOut)
 		}
 	}

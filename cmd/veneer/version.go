@@ -38,7 +38,7 @@ func versionOf() buildInfo {
 }
 
 func (a *app) versionCommand() *cobra.Command {
-	format := newFormat("text")
+	format := newFormat()
 	cmd := &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version",
@@ -56,7 +56,7 @@ func (a *app) versionCommand() *cobra.Command {
 	return cmd
 }
 
-func newFormat(value string) enumValue { return newEnum(value, "text", "json") }
+func newFormat() enumValue { return newEnum("text", "text", "json") }
 
 func bindFormat(cmd *cobra.Command, format *enumValue) {
 	cmd.Flags().Var(format, "format", "of the output: text or json")
