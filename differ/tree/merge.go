@@ -54,8 +54,10 @@ type Merged struct {
 //
 // Where containerd leaves the time of unpacking, on the root, on implied
 // directories and on those that only lost or gained children, the tree has
-// zero or the time that an entry gave. Group and mode of the root are those of
-// a fresh snapshot. Inheritance of default POSIX ACLs is not modelled.
+// zero or the time that an entry gave. Owner and mode of the root are those of
+// a fresh snapshot. POSIX ACLs are as the entries have them: that Linux makes
+// new files inherit a directory's default ACL, and that chmod edits an ACL's
+// mask, is not modelled.
 func Merge(layers []*Index, o MergeOptions) (*Merged, error) {
 	a := newApplier(o)
 	for i, x := range layers {
