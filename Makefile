@@ -1,7 +1,7 @@
 # Veneer: build, prove, install. `make help` lists the targets.
 #
 # Needs Go and make alone for build, demo and test-unit. The end-to-end tests build the daemons they talk to from
-# their own modules (tools/), once, into .cache/tools; see CONTRIBUTING notes in test/harness/doc.go.
+# their own modules (tools/), once, into .cache/tools; test/harness/doc.go says more.
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
@@ -12,11 +12,9 @@ GO      ?= go
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X main.version=$(VERSION)
-
-# What ships, and what is built to test it: no path of this machine in any of them.
-export GOFLAGS ?= -trimpath
+# Outside a clone, as in a release's archive, the program asks the go command's record for its version.
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := -s -w$(if $(VERSION), -X main.version=$(VERSION))
 
 # The race detector needs a C compiler. Where there is none the tests run without it, and say so; under VENEER_REQUIRE
 # its absence is an error.
@@ -41,6 +39,7 @@ demo: build ## Show the whole path on real files: no daemon, no root where the k
 
 .PHONY: docs
 docs: ## Generate the command reference in docs/ from the code
+	rm -rf docs/cli docs/man
 	$(GO) run ./cmd/veneer gen-docs docs/
 
 ##@ Test
@@ -69,6 +68,7 @@ race-note:
 .PHONY: lint
 lint: $(LINTERS) ## golangci-lint, strict (.golangci.yml)
 	$(LINT) run ./...
+	cd test/oracle && $(LINT) run --config $(CURDIR)/.golangci.yml ./...
 
 .PHONY: fmt
 fmt: $(LINTERS) ## Format in place: gofumpt and import order
@@ -95,4 +95,4 @@ clean-all: clean ## clean, and .cache/
 
 .PHONY: help
 help: ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
