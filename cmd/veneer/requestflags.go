@@ -39,7 +39,7 @@ func (f *baseFlags) bind(cmd *cobra.Command) {
 	fs.Var(&f.compare, "compare", "when two files are the same: content, or metadata to trust equal size and time")
 	fs.Var(&f.reader, "reader", "how the base is read: auto, index (of its layers) or view (of its snapshot)")
 	fs.BoolVar(&f.forceDelete, "force-delete", false, "let --sync SRC:/ delete files of the base")
-	fs.BoolVar(&f.noCache, "no-cache", false, "neither use nor keep indexes of layers")
+	fs.BoolVar(&f.noCache, "no-cache", false, "neither use nor keep indexes of layers and digests of source files")
 	// The error is that there is no such flag.
 	if err := cmd.MarkFlagRequired("from"); err != nil {
 		panic(err)
