@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
 	"path/filepath"
 
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -32,17 +34,43 @@ func Cache(e *engine.Engine) *content.Cache {
 }
 
 // openBase opens the base's root file system for reading; the caller closes it.
-func (b *build) openBase(ctx context.Context) (tree.Tree, error) {
-	reader := b.Reader
-	if reader == ReadAuto {
-		reader = ReadIndex
-		if len(b.base.Missing) > 0 {
-			reader = ReadView
-		}
+//
+// The layers of a snapshot, where they are directories of this host, cost what
+// is read of them. An index costs the reading of whole blobs once, and needs
+// neither a snapshot nor root.
+func (b *build) openBase(ctx context.Context, reader ReaderKind) (tree.Tree, error) {
+	switch {
+	case b.base.IsScratch():
+		return tree.Merge(nil, tree.MergeOptions{})
+	case reader == ReadIndex:
+		return b.openIndex(ctx)
+	case reader == ReadAuto && b.prefersIndex():
+		return b.openIndex(ctx)
 	}
-	if reader == ReadView {
-		return b.openView(ctx)
+	if err := b.unpackBase(ctx); err != nil {
+		return nil, err
 	}
+	layers, err := b.openLayers(ctx)
+	switch {
+	case !errors.Is(err, snapshot.ErrNoLayers):
+		return layers, err
+	case reader == ReadAuto && len(b.base.Missing) == 0:
+		return b.openIndex(ctx)
+	}
+	return b.openView(ctx)
+}
+
+// prefersIndex reports whether a snapshot is out of the question.
+func (b *build) prefersIndex() bool {
+	return len(b.base.Missing) == 0 && (b.NoUnpack || os.Geteuid() != 0 || b.engine.Unpacks() != nil)
+}
+
+func (b *build) snapshotter() snapshots.Snapshotter {
+	return b.engine.Client.SnapshotService(b.engine.Snapshotter)
+}
+
+// openIndex opens the base as the merged indexes of its layers.
+func (b *build) openIndex(ctx context.Context) (tree.Tree, error) {
 	if len(b.base.Missing) > 0 {
 		return nil, fmt.Errorf("read base %s: the blob of layer %s is not stored; pull the image again", b.base.Name, b.base.Missing[0].Digest)
 	}
@@ -180,26 +208,36 @@ func (memoryFile) Close() error               { return nil }
 func (memoryFile) Stamp() (tree.Stamp, error) { return tree.Stamp{}, nil }
 func toDigest(d tree.Digest) digest.Digest    { return digest.NewDigestFromBytes(digest.SHA256, d[:]) }
 
-// openView opens the base through its snapshot, which is made if it is not there.
-func (b *build) openView(ctx context.Context) (tree.Tree, error) {
-	if err := b.unpackBase(ctx); err != nil {
-		return nil, err
+// openLayers opens the base's snapshot in place, layer by layer.
+func (b *build) openLayers(ctx context.Context) (tree.Tree, error) {
+	layers, err := snapshot.OpenLayers(ctx, b.snapshotter(), b.base.ChainID.String())
+	if err != nil {
+		return nil, fmt.Errorf("read base %s: %w", b.base.Name, err)
 	}
-	view, err := snapshot.OpenView(ctx, b.engine.Client.SnapshotService(b.engine.Snapshotter), b.base.ChainID.String())
+	stack, err := tree.OpenStack(layers.Dirs)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read base %s: %w", b.base.Name, err), layers.Close())
+	}
+	return held{stack, layers}, nil
+}
+
+// openView opens the base's snapshot through a mount.
+func (b *build) openView(ctx context.Context) (tree.Tree, error) {
+	view, err := snapshot.OpenView(ctx, b.snapshotter(), b.base.ChainID.String())
 	if err != nil {
 		return nil, fmt.Errorf("read base %s: %w", b.base.Name, err)
 	}
 	l, err := tree.OpenLocal(view.Dir())
 	if err != nil {
-		return nil, errors.Join(err, view.Close())
+		return nil, errors.Join(fmt.Errorf("read base %s: %w", b.base.Name, err), view.Close())
 	}
-	return viewTree{l, view}, nil
+	return held{l, view}, nil
 }
 
-// viewTree unmounts its view when it is closed.
-type viewTree struct {
-	*tree.Local
-	view *snapshot.View
+// held is a tree that lets go of a snapshot when it is closed.
+type held struct {
+	tree.Tree
+	snapshot io.Closer
 }
 
-func (v viewTree) Close() error { return errors.Join(v.Local.Close(), v.view.Close()) }
+func (h held) Close() error { return errors.Join(h.Tree.Close(), h.snapshot.Close()) }

@@ -153,7 +153,16 @@ func (b *build) compare(ctx context.Context) error {
 	if len(b.Targets) == 0 {
 		return nil
 	}
-	base, err := b.openBase(ctx)
+	err := b.compareThrough(ctx, b.Reader)
+	if b.Reader == ReadAuto && errors.Is(err, tree.ErrOverlayFeature) {
+		b.log.Debug("the base is read through the index of its layers", "reason", err)
+		err = errors.Join(b.closeSources(), b.compareThrough(ctx, ReadIndex))
+	}
+	return err
+}
+
+func (b *build) compareThrough(ctx context.Context, reader ReaderKind) error {
+	base, err := b.openBase(ctx, reader)
 	if err != nil {
 		return err
 	}
@@ -163,9 +172,9 @@ func (b *build) compare(ctx context.Context) error {
 	}
 	o := &opener{
 		changes: b.changes, workdir: b.base.Config.Config.WorkingDir,
-		spool: b.spoolDir(), stdin: b.Stdin, force: b.ForceDelete, memory: b.memory,
+		spool: b.spoolDir(), stdin: b.Stdin, force: b.ForceDelete, memory: b.sourceMemory,
 	}
-	opts := differ.Options{Compare: b.Compare, Count: b.steps.count}
+	opts := differ.Options{Compare: b.Compare, Count: b.steps.count, BaseMemory: b.baseMemory(ctx)}
 	for _, spec := range b.Targets {
 		t, err := o.open(ctx, spec)
 		if err != nil {

@@ -10,23 +10,35 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// memory returns what is remembered of a source tree's files, by the tree's
-// root: an empty memory where there is nothing yet, and none where it is not
-// wanted or the file system's stat cannot be relied on.
-func (b *build) memory(ctx context.Context, l *tree.Local) *tree.Memory {
-	if b.NoCache || !l.Stable() {
+// sourceMemory returns what is remembered of a source tree's files: none where
+// that is not wanted, or where the file system's stat cannot be relied on.
+func (b *build) sourceMemory(ctx context.Context, l *tree.Local) *tree.Memory {
+	if !l.Stable() {
 		return nil
 	}
 	root, _, err := l.Root(ctx)
 	if err != nil {
 		return nil
 	}
-	key := digest.FromString(fmt.Sprintf("veneer digests of source %d:%d", root.Stamp.Dev, root.Stamp.Ino))
+	return b.memory(ctx, fmt.Sprintf("source %d:%d", root.Stamp.Dev, root.Stamp.Ino))
+}
+
+// baseMemory returns what is remembered of the files in the base's snapshot.
+func (b *build) baseMemory(ctx context.Context) *tree.Memory {
+	return b.memory(ctx, fmt.Sprintf("snapshot %s %s %s", b.engine, b.engine.Snapshotter, b.base.ChainID))
+}
+
+// memory returns the digests that are kept for what is named, at first none.
+func (b *build) memory(ctx context.Context, of string) *tree.Memory {
+	if b.NoCache {
+		return nil
+	}
+	key := digest.FromString("veneer digests of " + of)
 	if m := b.memories[key]; m != nil {
 		return m
 	}
 	m := tree.NewMemory()
-	_, err = Cache(b.engine).Get(ctx, key, func(r io.Reader) error {
+	_, err := Cache(b.engine).Get(ctx, key, func(r io.Reader) error {
 		loaded, err := tree.LoadMemory(r)
 		if err == nil {
 			m = loaded

@@ -17,6 +17,8 @@ type Options struct {
 	// Workers is how many directories or batches of files are looked at side by
 	// side; 0 is twice the number of processors.
 	Workers int
+	// BaseMemory holds digests of the base's files, if it is on this host; nil: none.
+	BaseMemory *tree.Memory
 	// Count is told of source entries looked at and of bytes compared, from
 	// several goroutines; nil: nobody is.
 	Count func(files, bytes int64)

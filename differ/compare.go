@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"sync"
 
@@ -82,6 +83,9 @@ func (w *walker) content(ctx context.Context, v visit, p *pair) error {
 }
 
 func (w *walker) sameContent(v visit, p *pair) (bool, error) {
+	if !p.base.Digest.Known() {
+		p.base.Digest = w.BaseMemory.Lookup(p.base)
+	}
 	if p.base.Digest.Known() {
 		d, err := w.digest(v.src, p.src)
 		p.src.Digest, p.want.Digest = d, d
@@ -97,11 +101,22 @@ func (w *walker) sameContent(v visit, p *pair) (bool, error) {
 		return false, fmt.Errorf("the base's file: %w", err)
 	}
 	defer base.Close()
-	same, err := sameBytes(src, base, p.src.Size)
-	if err != nil {
-		return false, err
+	// Both files' digest falls out of the comparison if they are equal.
+	var sum hash.Hash
+	if w.BaseMemory != nil {
+		sum = sha256.New()
 	}
-	return same, checkStamp(src, p.src)
+	same, err := sameBytes(src, base, p.src.Size, sum)
+	if err == nil {
+		err = checkStamp(src, p.src)
+	}
+	if err == nil && same && sum != nil {
+		d := tree.Digest(sum.Sum(nil))
+		p.src.Digest, p.want.Digest = d, d
+		w.target.Memory.Add(p.src, d)
+		w.BaseMemory.Add(p.base, d)
+	}
+	return same, err
 }
 
 // digest returns the digest of a source file: known, remembered, or read.
@@ -168,8 +183,9 @@ func checkStamp(f tree.File, e *tree.Entry) error {
 	return nil
 }
 
-// sameBytes compares two files of a size, up to the first difference.
-func sameBytes(a, b io.Reader, size int64) (bool, error) {
+// sameBytes compares two files of a size, up to the first difference, and
+// hashes what is equal if sum is not nil.
+func sameBytes(a, b io.Reader, size int64, sum hash.Hash) (bool, error) {
 	bufA, bufB := buffers.Get().(*[]byte), buffers.Get().(*[]byte)
 	defer buffers.Put(bufA)
 	defer buffers.Put(bufB)
@@ -183,6 +199,9 @@ func sameBytes(a, b io.Reader, size int64) (bool, error) {
 		}
 		if !bytes.Equal((*bufA)[:n], (*bufB)[:n]) {
 			return false, nil
+		}
+		if sum != nil {
+			sum.Write((*bufA)[:n])
 		}
 		size -= n
 	}

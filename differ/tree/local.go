@@ -29,6 +29,9 @@ type Local struct {
 	name string
 	root *os.File
 	file bool
+	// overlay: this is a layer of an overlay file system, whose own attributes
+	// mean something.
+	overlay bool
 }
 
 var _ Tree = (*Local)(nil)
@@ -66,7 +69,7 @@ func (l *Local) Root(context.Context) (Entry, Dir, error) {
 	}
 	e := entryOf("", &st)
 	var err error
-	if e.Xattrs, err = readXattrs(fdPath(l.root, "")); err != nil {
+	if e.Xattrs, err = readXattrs(fdPath(l.root, ""), ""); err != nil {
 		return Entry{}, nil, &os.PathError{Op: "read extended attributes", Path: l.name, Err: err}
 	}
 	if l.file {
@@ -194,7 +197,11 @@ func (d *localDir) stat(f *os.File, name string) (Entry, error) {
 		}
 		return e, nil // Of the attributes kept, none can be set on a link.
 	}
-	if e.Xattrs, err = readXattrs(fdPath(f, name)); err != nil {
+	refuse := ""
+	if d.tree.overlay {
+		refuse = overlayPrefix
+	}
+	if e.Xattrs, err = readXattrs(fdPath(f, name), refuse); err != nil {
 		return Entry{}, &os.PathError{Op: "read extended attributes", Path: d.path(name), Err: err}
 	}
 	return e, nil

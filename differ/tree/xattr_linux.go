@@ -2,6 +2,7 @@ package tree
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -20,9 +21,17 @@ func fdPath(f *os.File, name string) string {
 	return p
 }
 
+// overlayPrefix begins the names of overlayfs's own attributes.
+const overlayPrefix = "trusted.overlay."
+
+// harmless are those of overlayfs's attributes that do not change what a
+// directory tree shows, and the one that [localDir.probe] reads.
+var harmless = map[string]bool{"opaque": true, "origin": true, "impure": true, "uuid": true, "nlink": true, "upper": true, "protattr": true}
+
 // readXattrs returns the attributes of the path that a layer carries. A file
-// system without extended attributes has none.
-func readXattrs(path string) (map[string]string, error) {
+// system without extended attributes has none. If refuse is set, a name that
+// begins so and is not harmless is an error that wraps [ErrOverlayFeature].
+func readXattrs(path, refuse string) (map[string]string, error) {
 	list, get := unix.Llistxattr, unix.Lgetxattr
 	if !strings.Contains(strings.TrimPrefix(path, "/proc/self/fd/"), "/") {
 		list, get = unix.Listxattr, unix.Getxattr
@@ -36,6 +45,9 @@ func readXattrs(path string) (map[string]string, error) {
 	}
 	var kept map[string]string
 	for _, name := range strings.Split(strings.TrimSuffix(names, "\x00"), "\x00") {
+		if own, ok := strings.CutPrefix(name, refuse); ok && refuse != "" && !harmless[own] {
+			return nil, fmt.Errorf("%w (%s)", ErrOverlayFeature, name)
+		}
 		if name == "" || !KeepXattr(name) {
 			continue
 		}

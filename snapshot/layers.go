@@ -1,0 +1,90 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+)
+
+// ErrNoLayers means that a chain's layers are not plain directories that this
+// process can read: the snapshotter works otherwise, or they belong to root.
+var ErrNoLayers = errors.New("the snapshot's layers cannot be read in place")
+
+// Layers is a chain's layers as the directories that a mount would combine.
+// They stay as they are until Close.
+type Layers struct {
+	// Dirs are absolute, the uppermost layer first.
+	Dirs   []string
+	remove func() error
+}
+
+// OpenLayers finds the directories of a chain's layers without mounting them.
+// The error wraps [ErrNoLayers] where there are none to be had; [OpenView]
+// works then. The caller closes it, in whatever state ctx is by then.
+func OpenLayers(ctx context.Context, sn snapshots.Snapshotter, chainID string) (_ *Layers, err error) {
+	a, err := view(ctx, sn, "layers", chainID)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.remove(ctx))
+		}
+	}()
+	dirs, err := lowerDirs(a.mounts)
+	if err != nil {
+		return nil, fmt.Errorf("read layers of snapshot %s: %w", chainID, err)
+	}
+	for _, dir := range dirs {
+		f, err := os.Open(dir)
+		if err != nil {
+			return nil, fmt.Errorf("read layers of snapshot %s: %w: %w", chainID, ErrNoLayers, err)
+		}
+		_ = f.Close() // Nothing was written to it.
+	}
+	return &Layers{Dirs: dirs, remove: func() error { return a.remove(ctx) }}, nil
+}
+
+// Close lets go of the chain.
+func (l *Layers) Close() error { return l.remove() }
+
+// lowerDirs returns the directories behind a read-only mount: overlayfs's
+// lower ones, or the one that is bound.
+func lowerDirs(mounts []mount.Mount) ([]string, error) {
+	if len(mounts) != 1 {
+		return nil, fmt.Errorf("%w: %d mounts", ErrNoLayers, len(mounts))
+	}
+	var dirs []string
+	switch m := mounts[0]; m.Type {
+	case "bind":
+		dirs = []string{m.Source}
+	case "overlay":
+		for _, o := range m.Options {
+			key, value, _ := strings.Cut(o, "=")
+			switch key {
+			case "lowerdir":
+				dirs = strings.Split(value, ":")
+			case "upperdir", "lowerdir+", "datadir+", "userxattr", "uidmap", "gidmap":
+				return nil, fmt.Errorf("%w: mount option %q", ErrNoLayers, o)
+			}
+		}
+	default:
+		return nil, fmt.Errorf("%w: a mount of type %s", ErrNoLayers, m.Type)
+	}
+	for _, dir := range dirs {
+		// A backslash escapes a colon in a directory's name.
+		if !filepath.IsAbs(dir) || strings.Contains(dir, `\`) {
+			return nil, fmt.Errorf("%w: directory %q", ErrNoLayers, dir)
+		}
+	}
+	if len(dirs) == 0 {
+		return nil, fmt.Errorf("%w: a mount without directories", ErrNoLayers)
+	}
+	return dirs, nil
+}
