@@ -36,7 +36,7 @@ func header(ch *differ.Change, epoch *time.Time) *tar.Header {
 		Mode:    int64(e.Mode &^ unix.S_IFMT),
 		Uid:     int(e.UID),
 		Gid:     int(e.GID),
-		ModTime: modTime(ch, epoch),
+		ModTime: modTime(e, epoch),
 	}
 	setType(hdr, e)
 	if ch.Link != "" {
@@ -72,21 +72,22 @@ func setType(hdr *tar.Header, e *tree.Entry) {
 	}
 }
 
-// latest is the last time that containerd's applier keeps; others, and those
+// latest is the last second that containerd's applier keeps; others, and those
 // before 1970, it turns into 1970 (pkg/archive/time.go).
-var latest = time.Unix(0, 1<<63-1)
+const latest = (1<<63 - 1) / 1_000_000_000
 
 // modTime is the time to store. A directory that is there for the sake of what
-// is below it keeps the base's.
-func modTime(ch *differ.Change, epoch *time.Time) time.Time {
-	t := time.Unix(ch.Entry.MTime, 0)
-	if t.Before(time.Unix(0, 0)) || t.After(latest) {
-		t = time.Unix(0, 0)
+// is below it has the base's. Where that depends on when the base was unpacked,
+// the epoch is earlier, and makes it the same everywhere.
+func modTime(e *tree.Entry, epoch *time.Time) time.Time {
+	sec := e.MTime
+	if epoch != nil && sec > epoch.Unix() {
+		sec = epoch.Unix()
 	}
-	if epoch != nil && !ch.Parent && t.After(*epoch) {
-		t = epoch.Truncate(time.Second)
+	if sec < 0 || sec > latest {
+		sec = 0
 	}
-	return t
+	return time.Unix(sec, 0)
 }
 
 // storedXattrs returns the attributes of a tar entry. In a directory with a

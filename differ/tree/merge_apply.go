@@ -30,6 +30,9 @@ type applier struct {
 	// The directory found last, by the path asked for.
 	lastPath string
 	lastDir  *node
+
+	// touched is the directory, and all above it, that was marked last.
+	touched string
 }
 
 func newApplier(o MergeOptions) *applier {
@@ -40,7 +43,7 @@ func newApplier(o MergeOptions) *applier {
 
 // layer applies one layer; the error names the entry.
 func (a *applier) layer(i int, x *Index) error {
-	a.at, a.unpacked, a.opaque = int32(i), nil, nil
+	a.at, a.unpacked, a.opaque, a.touched = int32(i), nil, nil, ""
 	for i := range x.Records {
 		if strings.HasSuffix(x.Records[i].Path, opaqueMarker) {
 			a.unpacked, a.opaque = map[string]struct{}{}, map[string]struct{}{}
@@ -90,6 +93,7 @@ func (a *applier) entry(r *Record) error {
 			return fmt.Errorf("make parent: %w", err)
 		}
 	}
+	a.touch(dirPath)
 	if strings.HasPrefix(base, whiteoutPrefix) {
 		return a.whiteout(dirPath, dir, base)
 	}
@@ -257,7 +261,27 @@ func (a *applier) dirTime(r *Record) error {
 		return unix.ENOENT
 	}
 	n.setTime(r)
+	if n.dir != nil {
+		n.dir.touched = false
+	}
 	return nil
+}
+
+// touch marks the directories on the way to an entry: unpacking gives them the
+// time of day, unless the layer has an entry for each that says otherwise. The
+// overlay applier copies all of them up, however deep the entry is.
+func (a *applier) touch(dirPath string) {
+	if dirPath == a.touched {
+		return
+	}
+	a.touched = dirPath
+	dir := a.root
+	for name := range strings.SplitSeq(dirPath, "/") {
+		if dir = dir.dir.find(name); dir == nil || dir.dir == nil {
+			return
+		}
+		dir.dir.touched = true
+	}
 }
 
 // finish sorts the directories and numbers the groups of hard links.
@@ -266,6 +290,9 @@ func (a *applier) finish() {
 	var seal func(*node)
 	seal = func(dir *node) {
 		dir.dir.seal()
+		if dir.dir.touched {
+			dir.mtime, dir.nsec = UnknownTime, 0
+		}
 		for _, c := range dir.dir.list {
 			if c.node.dir != nil {
 				seal(c.node)

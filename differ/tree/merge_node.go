@@ -68,6 +68,7 @@ func (n *node) apply(r *Record) {
 }
 
 func (n *node) setXattrs(set map[string]string) {
+	set = effective(set)
 	if len(set) > 0 && len(n.xattrs) == 0 && !slices.ContainsFunc(slices.Collect(maps.Keys(set)), n.refuses) {
 		n.xattrs = set // shared with the record; written only after a clone
 		return
@@ -122,6 +123,8 @@ type children struct {
 	index map[string]int32 // positions in list, of large directories
 	// sorted is set when nothing will change any more.
 	sorted bool
+	// touched is set where the directory has the time of its unpacking.
+	touched bool
 }
 
 type child struct {

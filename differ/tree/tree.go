@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"io"
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,6 +41,10 @@ type Meta struct {
 	// Xattrs holds the extended attributes that [KeepXattr] allows; nil if none.
 	Xattrs map[string]string
 }
+
+// UnknownTime is the MTime of a directory whose time depends on when it was
+// unpacked: nothing in the layers says it.
+const UnknownTime = math.MaxInt64
 
 // Type returns the file type bits, one of unix.S_IFREG, S_IFDIR, ….
 func (m *Meta) Type() uint32 { return m.Mode & unix.S_IFMT }
