@@ -63,6 +63,23 @@ test-e2e: build tools oracles race-note ## End to end, against private daemons a
 race-note:
 	@[ -n '$(RACE)' ] || { echo 'NOTE: no C compiler: running without the race detector' >&2; [ -z "$$VENEER_REQUIRE" ]; }
 
+##@ Measure
+
+.PHONY: bench-tools
+bench-tools: tools $(BUILDKIT) ## Build what bench compares with (BuildKit; buildah, umoci and rsync are Debian packages)
+
+.PHONY: bench
+bench: build bench-tools ## Measure against other tools and the machine; write docs/benchmarks.md (root; doc.go in test/bench)
+	$(GO) run ./test/bench
+
+.PHONY: bench-go
+bench-go: ## Go benchmarks of the parts, with allocations (BENCH=regexp chooses)
+	$(GO) test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem $$($(UNIT))
+
+.PHONY: profile
+profile: ## CPU and memory profiles of builds, into .cache/profile; prints the top of each (root)
+	$(GO) run ./test/bench profile
+
 ##@ Check
 
 .PHONY: lint

@@ -14,6 +14,7 @@ CONTAINERD2_DIR  := $(TOOLS)/containerd-$(call tool_version,containerd-2,github.
 CONTAINERD1_DIR  := $(TOOLS)/containerd-$(call tool_version,containerd-1.7,github.com/containerd/containerd)/bin
 REGISTRY_DIR     := $(TOOLS)/registry-$(call tool_version,registry,github.com/distribution/distribution/v3)/bin
 CRANE_DIR        := $(TOOLS)/crane-$(call tool_version,crane,github.com/google/go-containerregistry)/bin
+BUILDKIT_DIR     := $(TOOLS)/buildkit-$(call tool_version,buildkit,github.com/moby/buildkit)/bin
 LINT_DIR         := $(TOOLS)/golangci-lint-$(call tool_version,lint,github.com/golangci/golangci-lint/v2)/bin
 ORACLES_DIR      := $(TOOLS)/oracles/bin
 LINT             := $(LINT_DIR)/golangci-lint
@@ -22,6 +23,7 @@ CONTAINERD2 := $(CONTAINERD2_DIR)/.built
 CONTAINERD1 := $(CONTAINERD1_DIR)/.built
 REGISTRY    := $(REGISTRY_DIR)/.built
 CRANE       := $(CRANE_DIR)/.built
+BUILDKIT    := $(BUILDKIT_DIR)/.built
 LINTERS     := $(LINT_DIR)/.built
 
 # build_tools(module folder): all its tool lines, static, into the folder of the target. The mark comes last, so an
@@ -44,6 +46,10 @@ $(REGISTRY): tools/registry/go.mod tools/registry/go.sum
 
 $(CRANE): tools/crane/go.mod tools/crane/go.sum
 	$(call build_tools,crane)
+
+# What `make bench` compares with.
+$(BUILDKIT): tools/buildkit/go.mod tools/buildkit/go.sum
+	$(call build_tools,buildkit)
 
 $(LINTERS): tools/lint/go.mod tools/lint/go.sum
 	$(call build_tools,lint)

@@ -1,0 +1,17 @@
+// Command bench measures Veneer against the tools that do the same work, on real trees and in turn, and against what
+// the machine itself takes for the reads, hashes and writes that cannot be avoided. `make bench` runs it; it prints
+// tables and writes docs/benchmarks.md with its plots.
+//
+// It needs root, a checkout with its tools built, and some 20 GB of disk. A tool that this machine lacks is skipped with a line.
+// It is set by the environment:
+//
+//	BENCH_V1, BENCH_V2  two states of a directory; default: the Go tree and modules of the module cache, and a
+//	                    second state made of it
+//	BENCH_ROUNDS        how often each tool runs (3)
+//	BENCH_FILES         files of the default tree (70000)
+//	BENCH_TOOLS         tools to run, separated by commas (all): veneer,buildkit,buildah,umoci,crane,commit
+//	BENCH_PARTS         parts to run (all): rounds,cold,prepare,base,changes
+//	BENCH_MILLION=1     also build from a tree of a million files
+//	BENCH_DIR           where the trees and daemons go ($TMPDIR); on a file system that overlayfs takes
+//	BENCH_OUT           where benchmarks.md goes (docs/)
+package main

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/test/harness"
+)
+
+// The rows of Veneer.
+const (
+	rowLater    = "**veneer**, a later build"
+	rowFirst    = "**veneer**, base never seen"
+	rowMetadata = "**veneer** `--compare=metadata`, a later build"
+	rowZstd     = "**veneer** `--compression=zstd`, a later build"
+	rowVeneer   = "**veneer**"
+)
+
+// veneerBuild is one run of the program.
+type veneerBuild struct {
+	root   string // its memory of digests and indexes: a name below the temporary directory
+	from   string
+	source string
+	dest   string // /app if empty
+	tag    string
+	args   []string
+}
+
+// build measures a build.
+func (w *world) build(ctx context.Context, b veneerBuild) (sample, error) {
+	if b.dest == "" {
+		b.dest = "/app"
+	}
+	meta := w.path("metadata.json")
+	args := append([]string{
+		w.veneer, "build", "--engine", "containerd", "--address", w.daemon.Address(), "--namespace", namespace,
+		"--snapshotter", snapshotter, "--root", w.path(b.root), "--progress", "quiet", "--metadata-file", meta,
+		"--from", b.from, "--sync", b.source + ":" + b.dest, "--tag", b.tag,
+	}, b.args...)
+	settle()
+	s, err := measure(ctx, command{args: args, daemons: []int{w.pid}})
+	if err != nil {
+		return s, err
+	}
+	data, err := os.ReadFile(meta)
+	if err != nil {
+		return s, err
+	}
+	var result struct{ Veneer *veneer.Result }
+	if err := json.Unmarshal(data, &result); err != nil {
+		return s, fmt.Errorf("read %s: %w", meta, err)
+	}
+	s.steps = make(map[string]float64)
+	for _, step := range result.Veneer.Steps {
+		s.steps[step.Name] += step.Seconds
+	}
+	if result.Veneer.Layer != nil {
+		s.layer = result.Veneer.Layer.Size
+	}
+	return s, nil
+}
+
+// measured builds, records the sample, and removes the image, with what was its alone.
+func (w *world) measured(ctx context.Context, title, tool string, b veneerBuild) error {
+	s, err := w.build(ctx, b)
+	if err != nil {
+		return err
+	}
+	w.add(title, tool, s)
+	return w.forget(ctx, b.tag)
+}
+
+// ensureBase makes base1, with a memory of its own that no measured build uses.
+func (w *world) ensureBase(ctx context.Context) error {
+	if _, err := w.client.ImageService().Get(ctx, base1); !errdefs.IsNotFound(err) {
+		return err
+	}
+	_, err := w.build(ctx, veneerBuild{root: "root-base", from: harness.DebianName, source: w.trees.v1, tag: base1})
+	return err
+}
+
+const (
+	tagNew  = "docker.io/library/app:new"
+	tag2    = "docker.io/library/app:2"
+	tagSame = "docker.io/library/app:same"
+	// warmRoot is the memory that later builds find.
+	warmRoot = "root-warm"
+)
+
+type veneerTool struct{}
+
+func (t *veneerTool) name() string { return "veneer" }
+
+func (t *veneerTool) start(ctx context.Context, w *world) error {
+	out, err := quiet(ctx, w.veneer, "version")
+	if err != nil {
+		return err
+	}
+	version, _, _ := strings.Cut(out, "\n")
+	w.versions = append(w.versions, strings.TrimSpace(version))
+	if err := w.ensureBase(ctx); err != nil {
+		return err
+	}
+	// The memory that later builds find: each tree was built from before.
+	for _, source := range []string{w.trees.v1, w.trees.touched, w.trees.v2} {
+		if _, err := w.build(ctx, veneerBuild{root: warmRoot, from: base1, source: source, tag: tagSame}); err != nil {
+			return err
+		}
+	}
+	return w.forget(ctx, tagSame)
+}
+
+func (t *veneerTool) round(ctx context.Context, w *world) error {
+	cold := "root-cold"
+	for _, b := range []struct {
+		title, row string
+		fresh      bool // the changed files' bytes are new
+		touch      bool
+		build      veneerBuild
+	}{
+		{scenarioNew, rowVeneer, true, false, veneerBuild{root: cold, from: harness.DebianName, source: w.trees.v2, tag: tagNew}},
+		{scenarioRebuild, rowFirst, true, false, veneerBuild{root: cold, from: base1, source: w.trees.v2, tag: tag2}},
+		{scenarioRebuild, rowLater, true, false, veneerBuild{root: warmRoot, from: base1, source: w.trees.v2, tag: tag2}},
+		{scenarioRebuild, rowMetadata, true, false, veneerBuild{
+			root: warmRoot, from: base1, source: w.trees.v2, tag: tag2, args: []string{"--compare", "metadata"},
+		}},
+		{scenarioRebuild, rowZstd, true, false, veneerBuild{
+			root: warmRoot, from: base1, source: w.trees.v2, tag: tag2, args: []string{"--compression", "zstd"},
+		}},
+		{scenarioSame, rowVeneer, false, false, veneerBuild{root: warmRoot, from: base1, source: w.trees.v1, tag: tagSame}},
+		{scenarioTimes, rowVeneer, false, true, veneerBuild{root: warmRoot, from: base1, source: w.trees.touched, tag: tagSame}},
+	} {
+		if b.build.root == cold {
+			if err := os.RemoveAll(w.path(cold)); err != nil {
+				return err
+			}
+		}
+		if b.fresh {
+			if err := w.trees.refresh(); err != nil {
+				return err
+			}
+		}
+		if b.touch {
+			if err := w.trees.touch(); err != nil {
+				return err
+			}
+		}
+		if err := w.measured(ctx, b.title, b.row, b.build); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *veneerTool) stop(*world) error { return nil }
