@@ -207,7 +207,7 @@ func (b *build) spoolDir() string {
 func (b *build) empty() bool { return b.changes == nil || b.changes.Empty() }
 
 // writeLayer writes the changes into the content store.
-func (b *build) writeLayer(ctx context.Context) error {
+func (b *build) writeLayer(ctx context.Context) (err error) {
 	if b.empty() {
 		return nil
 	}
@@ -222,7 +222,7 @@ func (b *build) writeLayer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer w.Close()
+	defer func() { err = errors.Join(err, w.Close()) }()
 	b.blob, err = layer.Write(ctx, w, b.changes, layer.Options{
 		Compression: b.Compression, Level: b.CompressionLevel, Epoch: b.Epoch, Count: b.steps.count,
 	})
@@ -255,11 +255,7 @@ func (b *build) unpackBase(ctx context.Context) error {
 // unpack makes the new image's snapshot: containerd applies the layer to an
 // active snapshot on the base's, which is committed under the new chain ID.
 func (b *build) unpack(ctx context.Context) error {
-	if b.NoUnpack || b.unpacked {
-		return nil
-	}
-	if err := b.engine.Unpacks(); err != nil {
-		b.result.Warnings = append(b.result.Warnings, "the image is not unpacked: "+err.Error())
+	if b.unpacked || !b.mayUnpack() {
 		return nil
 	}
 	if err := b.unpackBase(ctx); err != nil {
@@ -272,6 +268,19 @@ func (b *build) unpack(ctx context.Context) error {
 	return snapshot.Apply(ctx, b.engine.Client, b.engine.Snapshotter, snapshot.Layer{
 		Parent: b.base.ChainID, DiffID: b.diffID, Blob: *b.desc,
 	})
+}
+
+// mayUnpack says whether there is to be a snapshot; that there cannot be one is
+// a warning, since the image is whole without it.
+func (b *build) mayUnpack() bool {
+	if b.NoUnpack {
+		return false
+	}
+	why := b.engine.Unpacks()
+	if why != nil {
+		b.result.Warnings = append(b.result.Warnings, "the image is not unpacked: "+why.Error())
+	}
+	return why == nil
 }
 
 // record stores config and manifest, and then names them.

@@ -139,7 +139,7 @@ func excludes(s TargetSpec) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read ignore file: %w", err)
 	}
-	defer f.Close()
+	defer f.Close() // only read
 	patterns, err := ignorefile.ReadAll(f)
 	if err != nil {
 		return nil, fmt.Errorf("read ignore file %s: %w", name, err)

@@ -96,8 +96,10 @@ func TestAssembleKeepsWhatItDoesNotKnow(t *testing.T) {
 	if err := json.Unmarshal(out.ManifestJSON, &manifest); err != nil {
 		t.Fatal(err)
 	}
-	wantAnnotations := map[string]string{"keep": "<me>", "mine": "yes",
-		ocispec.AnnotationBaseImageName: "docker.io/library/base:1", ocispec.AnnotationBaseImageDigest: base.Manifest.Digest.String()}
+	wantAnnotations := map[string]string{
+		"keep": "<me>", "mine": "yes",
+		ocispec.AnnotationBaseImageName: "docker.io/library/base:1", ocispec.AnnotationBaseImageDigest: base.Manifest.Digest.String(),
+	}
 	if !reflect.DeepEqual(manifest.Annotations, wantAnnotations) {
 		t.Errorf("annotations %v", manifest.Annotations)
 	}
@@ -153,8 +155,10 @@ func TestAssembleHistoryFitsLayers(t *testing.T) {
 	} {
 		base := resolved(t, storetest.Spec{Files: []string{"a", "b"}, Config: cfg + history + "}"})
 		layer, diffID := newLayer(t, ocispec.MediaTypeImageLayerGzip)
-		out, err := content.Assemble(content.Assembly{Base: base, ConfigJSON: base.ConfigJSON, Layer: &layer, DiffID: diffID,
-			Created: created, History: ocispec.History{CreatedBy: "new"}})
+		out, err := content.Assemble(content.Assembly{
+			Base: base, ConfigJSON: base.ConfigJSON, Layer: &layer, DiffID: diffID,
+			Created: created, History: ocispec.History{CreatedBy: "new"},
+		})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -180,8 +184,10 @@ func TestAssembleKeepsTheFamily(t *testing.T) {
 		t.Fatal("base is not Docker's")
 	}
 	layer, diffID := newLayer(t, images.MediaTypeDockerSchema2LayerGzip)
-	ok := content.Assembly{Base: base, ConfigJSON: base.ConfigJSON, Layer: &layer, DiffID: diffID, Created: created,
-		BaseName: "docker.io/library/base:1", BaseDigest: base.Manifest.Digest}
+	ok := content.Assembly{
+		Base: base, ConfigJSON: base.ConfigJSON, Layer: &layer, DiffID: diffID, Created: created,
+		BaseName: "docker.io/library/base:1", BaseDigest: base.Manifest.Digest,
+	}
 	out, err := content.Assemble(ok)
 	if err != nil {
 		t.Fatal(err)

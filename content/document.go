@@ -47,35 +47,35 @@ func (o *object) has(name string) bool {
 
 // checkDocument makes sure that data is what its descriptor's media type
 // says, and nothing else at the same time (CVE-2021-41190).
-func checkDocument(data []byte, desc ocispec.Descriptor) (*object, error) {
+func checkDocument(data []byte, desc ocispec.Descriptor) error {
 	obj, err := parseKnown(data, manifestFields)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var mediaType string
 	if err := obj.get("mediaType", &mediaType); err != nil {
-		return nil, err
+		return err
 	}
 	isManifest, isIndex := images.IsManifestType(desc.MediaType), images.IsIndexType(desc.MediaType)
 	switch {
 	case obj.has("fsLayers"), desc.MediaType == images.MediaTypeDockerSchema1Manifest:
-		return nil, errSchema1
+		return errSchema1
 	case mediaType != "" && mediaType != desc.MediaType:
-		return nil, fmt.Errorf("it calls itself %q, its descriptor %q: %w", mediaType, desc.MediaType, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("it calls itself %q, its descriptor %q: %w", mediaType, desc.MediaType, errdefs.ErrInvalidArgument)
 	case obj.has("manifests") && (obj.has("layers") || obj.has("config")):
-		return nil, fmt.Errorf("it is an index and a manifest at once: %w", errdefs.ErrInvalidArgument)
+		return fmt.Errorf("it is an index and a manifest at once: %w", errdefs.ErrInvalidArgument)
 	case isManifest && obj.has("manifests"), isIndex && (obj.has("layers") || obj.has("config")):
-		return nil, fmt.Errorf("it is not the %q that its descriptor promises: %w", desc.MediaType, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("it is not the %q that its descriptor promises: %w", desc.MediaType, errdefs.ErrInvalidArgument)
 	case isManifest && !obj.has("config"), isIndex && !obj.has("manifests"):
-		return nil, fmt.Errorf("it lacks what makes a %q: %w", desc.MediaType, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("it lacks what makes a %q: %w", desc.MediaType, errdefs.ErrInvalidArgument)
 	}
-	return obj, nil
+	return nil
 }
 
 // parseManifest decodes and checks an image manifest
 // (OCI image-spec manifest.md, Docker image manifest v2 schema 2).
 func parseManifest(data []byte, desc ocispec.Descriptor) (*ocispec.Manifest, error) {
-	if _, err := checkDocument(data, desc); err != nil {
+	if err := checkDocument(data, desc); err != nil {
 		return nil, err
 	}
 	var m ocispec.Manifest
@@ -101,7 +101,7 @@ func parseManifest(data []byte, desc ocispec.Descriptor) (*ocispec.Manifest, err
 
 // parseIndex decodes and checks an image index or Docker manifest list.
 func parseIndex(data []byte, desc ocispec.Descriptor) (*ocispec.Index, error) {
-	if _, err := checkDocument(data, desc); err != nil {
+	if err := checkDocument(data, desc); err != nil {
 		return nil, err
 	}
 	var idx ocispec.Index

@@ -35,8 +35,10 @@ func ReadBlob(ctx context.Context, store cstore.Provider, desc ocispec.Descripto
 		err := fmt.Errorf("open blob %s: %d bytes, %d expected: %w", desc.Digest, ra.Size(), desc.Size, ErrCorrupt)
 		return nil, errors.Join(err, ra.Close())
 	}
-	return &blobReader{alive: ctx.Err, ra: ra, desc: desc, verifier: desc.Digest.Verifier(),
-		buf: make([]byte, min(desc.Size, chunkSize))}, nil
+	return &blobReader{
+		alive: ctx.Err, ra: ra, desc: desc, verifier: desc.Digest.Verifier(),
+		buf: make([]byte, min(desc.Size, chunkSize)),
+	}, nil
 }
 
 type blobReader struct {

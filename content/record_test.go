@@ -88,8 +88,10 @@ func TestRecordKeepsForeignLabels(t *testing.T) {
 	ctx, s := storetest.Open(t)
 	one := storetest.NewImage(storetest.Spec{Files: []string{"a"}}).Manifest.Descriptor
 	two := storetest.NewImage(storetest.Spec{Files: []string{"b"}}).Manifest.Descriptor
-	was, err := s.ImageService().Create(ctx, images.Image{Name: "n", Target: one,
-		Labels: map[string]string{"io.cri-containerd.pinned": "pinned", "user": "x", "veneer.build/base": "old"}})
+	was, err := s.ImageService().Create(ctx, images.Image{
+		Name: "n", Target: one,
+		Labels: map[string]string{"io.cri-containerd.pinned": "pinned", "user": "x", "veneer.build/base": "old"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,11 @@ const (
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, bufSize); return &b }}
 
+func getBuffer() *[]byte {
+	b, _ := buffers.Get().(*[]byte) // It holds nothing else.
+	return b
+}
+
 // compare finds, for files of one directory, the reason why each is a change
 // against the base; it stays empty where it is none.
 func (w *walker) compare(ctx context.Context, v visit, files []*pair) error {
@@ -143,7 +148,7 @@ func digestOf(dir tree.Dir, e *tree.Entry) (tree.Digest, error) {
 	}
 	defer f.Close()
 	h := sha256.New()
-	buf := buffers.Get().(*[]byte)
+	buf := getBuffer()
 	defer buffers.Put(buf)
 	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(f, e.Size+1)}, *buf)
 	if err != nil {
@@ -186,7 +191,7 @@ func checkStamp(f tree.File, e *tree.Entry) error {
 // sameBytes compares two files of a size, up to the first difference, and
 // hashes what is equal if sum is not nil.
 func sameBytes(a, b io.Reader, size int64, sum hash.Hash) (bool, error) {
-	bufA, bufB := buffers.Get().(*[]byte), buffers.Get().(*[]byte)
+	bufA, bufB := getBuffer(), getBuffer()
 	defer buffers.Put(bufA)
 	defer buffers.Put(bufB)
 	for size > 0 {

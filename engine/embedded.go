@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/core/content"
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/diff"
 	"github.com/containerd/containerd/v2/core/diff/apply"
 	"github.com/containerd/containerd/v2/core/metadata"
@@ -208,7 +208,7 @@ type diffService struct {
 	diff.Applier
 }
 
-func newDiffService(blobs content.Store) diffService {
+func newDiffService(blobs cstore.Store) diffService {
 	return diffService{walking.NewWalkingDiff(blobs), apply.NewFileSystemApplier(blobs)}
 }
 

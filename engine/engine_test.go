@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
-	"github.com/containerd/containerd/v2/core/content"
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
@@ -45,7 +45,7 @@ func (n *notes) String() string {
 func writeBlob(ctx context.Context, t *testing.T, e *engine.Engine, data string) ocispec.Descriptor {
 	t.Helper()
 	desc := ocispec.Descriptor{MediaType: "text/plain", Digest: digest.FromString(data), Size: int64(len(data))}
-	if err := content.WriteBlob(ctx, e.Client.ContentStore(), "test-"+desc.Digest.String(), strings.NewReader(data), desc); err != nil {
+	if err := cstore.WriteBlob(ctx, e.Client.ContentStore(), "test-"+desc.Digest.String(), strings.NewReader(data), desc); err != nil {
 		t.Fatal(err)
 	}
 	return desc
@@ -75,7 +75,7 @@ func TestEmbeddedKeepsWhatImagesNameAcrossReopen(t *testing.T) {
 	if err := e.CollectGarbage(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := content.ReadBlob(ctx, e.Client.ContentStore(), kept); err != nil || string(b) != "kept" {
+	if b, err := cstore.ReadBlob(ctx, e.Client.ContentStore(), kept); err != nil || string(b) != "kept" {
 		t.Errorf("blob of the image: %q, %v", b, err)
 	}
 	if _, err := e.Client.ContentStore().Info(ctx, lost.Digest); !errdefs.IsNotFound(err) {

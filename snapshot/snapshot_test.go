@@ -16,7 +16,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/containerd/containerd/v2/core/content"
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/archive/tartest"
@@ -99,7 +99,7 @@ func (w *world) checkNothingLeft() {
 func (w *world) blob(mediaType string, data []byte) ocispec.Descriptor {
 	w.t.Helper()
 	desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
-	if err := content.WriteBlob(w.ctx, w.e.Client.ContentStore(), "test-"+desc.Digest.String(), bytes.NewReader(data), desc); err != nil {
+	if err := cstore.WriteBlob(w.ctx, w.e.Client.ContentStore(), "test-"+desc.Digest.String(), bytes.NewReader(data), desc); err != nil {
 		w.t.Fatal(err)
 	}
 	return desc

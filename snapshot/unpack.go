@@ -7,7 +7,7 @@ import (
 	"fmt"
 
 	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/core/content"
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -110,7 +110,7 @@ func label(ctx context.Context, c *client.Client, blob digest.Digest, key, value
 	if info.Labels[key] == value {
 		return nil
 	}
-	update := content.Info{Digest: blob, Labels: map[string]string{key: value}}
+	update := cstore.Info{Digest: blob, Labels: map[string]string{key: value}}
 	if _, err := cs.Update(ctx, update, "labels."+key); err != nil {
 		return fmt.Errorf("label blob %s: %w", blob, err)
 	}
@@ -118,7 +118,7 @@ func label(ctx context.Context, c *client.Client, blob digest.Digest, key, value
 }
 
 // readLayers reads the layers of a manifest, bottom first, and its config's descriptor.
-func readLayers(ctx context.Context, cs content.Provider, desc ocispec.Descriptor) ([]Layer, ocispec.Descriptor, error) {
+func readLayers(ctx context.Context, cs cstore.Provider, desc ocispec.Descriptor) ([]Layer, ocispec.Descriptor, error) {
 	var m ocispec.Manifest
 	if err := readJSON(ctx, cs, desc, &m); err != nil {
 		return nil, ocispec.Descriptor{}, fmt.Errorf("read manifest: %w", err)
@@ -152,11 +152,11 @@ func readLayers(ctx context.Context, cs content.Provider, desc ocispec.Descripto
 	return layers, m.Config, nil
 }
 
-func readJSON(ctx context.Context, cs content.Provider, desc ocispec.Descriptor, v any) error {
+func readJSON(ctx context.Context, cs cstore.Provider, desc ocispec.Descriptor, v any) error {
 	if desc.Size > maxJSON {
 		return fmt.Errorf("%s is %d bytes, more than %d", desc.Digest, desc.Size, maxJSON)
 	}
-	b, err := content.ReadBlob(ctx, cs, desc)
+	b, err := cstore.ReadBlob(ctx, cs, desc)
 	if err != nil {
 		return err
 	}

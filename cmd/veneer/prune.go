@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	ccontent "github.com/containerd/containerd/v2/core/content"
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
@@ -80,7 +80,7 @@ func prune(ctx context.Context, e *engine.Engine, cache bool) (pruned, error) {
 }
 
 func countBlobs(ctx context.Context, e *engine.Engine) (count, bytes int64, err error) {
-	err = e.Client.ContentStore().Walk(ctx, func(info ccontent.Info) error {
+	err = e.Client.ContentStore().Walk(ctx, func(info cstore.Info) error {
 		count++
 		bytes += info.Size
 		return nil

@@ -130,8 +130,11 @@ func TestImportRefuses(t *testing.T) {
 		"missing layer":    {layout(img.Blobs()[:3], named), archive.Options{}, "has 1 of its 2 layers"},
 		"missing config":   {layout([]storetest.Blob{img.Manifest, img.Layers[0], img.Layers[1]}, named), archive.Options{}, "read config"},
 		"missing manifest": {layout(img.Blobs()[1:], named), archive.Options{}, "read manifest"},
-		"layer of other bytes": {layout([]storetest.Blob{img.Manifest, img.Config, img.Layers[0], {Descriptor: img.Layers[1].Descriptor, Bytes: flipped}}, named),
-			archive.Options{}, "has 1 of its 2 layers"},
+		"layer of other bytes": {
+			layout([]storetest.Blob{img.Manifest, img.Config, img.Layers[0], {Descriptor: img.Layers[1].Descriptor, Bytes: flipped}}, named),
+			archive.Options{},
+			"has 1 of its 2 layers",
+		},
 		"layers of another image": {dockerArchive(swapped, "app:1"), archive.Options{}, "the config wants"},
 		"other platform":          {oci, archive.Options{Platform: "linux/arm64"}, "for linux/amd64 only"},
 		"cut plain":               {oci[:len(oci)/2], archive.Options{}, ""},

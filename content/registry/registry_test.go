@@ -132,8 +132,10 @@ func TestPullKeepsForeignLabels(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, to := storetest.Open(t)
-	if _, err := to.ImageService().Create(ctx, images.Image{Name: name, Labels: map[string]string{"io.cri-containerd.pinned": "pinned"},
-		Target: storetest.JSON(ocispec.MediaTypeImageManifest, "{}").Descriptor}); err != nil {
+	if _, err := to.ImageService().Create(ctx, images.Image{
+		Name: name, Labels: map[string]string{"io.cri-containerd.pinned": "pinned"},
+		Target: storetest.JSON(ocispec.MediaTypeImageManifest, "{}").Descriptor,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := registry.Pull(ctx, to.Client, name, options(t))

@@ -41,7 +41,7 @@ func exactly(t *testing.T, src string) differ.Target {
 }
 
 // writeLayer applies the targets to the base directory and returns the tar.
-func writeLayer(t *testing.T, base string, o differ.Options, targets ...differ.Target) ([]byte, *layer.Blob) {
+func writeLayer(t *testing.T, base string, targets ...differ.Target) []byte {
 	t.Helper()
 	b, err := tree.OpenLocal(base)
 	if err != nil {
@@ -53,16 +53,16 @@ func writeLayer(t *testing.T, base string, o differ.Options, targets ...differ.T
 		t.Fatal(err)
 	}
 	for _, target := range targets {
-		if err := c.Apply(t.Context(), target, o); err != nil {
+		if err := c.Apply(t.Context(), target, differ.Options{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var buf bytes.Buffer
-	blob, err := layer.Write(t.Context(), &buf, c, layer.Options{Compression: layer.None})
+	_, err = layer.Write(t.Context(), &buf, c, layer.Options{Compression: layer.None})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return buf.Bytes(), blob
+	return buf.Bytes()
 }
 
 func clone(t *testing.T, dir string) string {
@@ -107,7 +107,7 @@ func TestSyncIsExact(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(seed), 1))
 			base, want := randomTree(t, r), randomTree(t, r)
-			blob, _ := writeLayer(t, base, differ.Options{}, exactly(t, want))
+			blob := writeLayer(t, base, exactly(t, want))
 			got := clone(t, base)
 			if _, err := archive.Apply(context.Background(), got, bytes.NewReader(blob)); err != nil {
 				t.Fatalf("seed %d: apply: %v", seed, err)
@@ -130,7 +130,7 @@ func TestSyncIsExact(t *testing.T) {
 			if d := trees.Diff(expect, actual); len(d) > 0 {
 				t.Errorf("seed %d: base plus layer is not the source:\n%s", seed, strings.Join(d, "\n"))
 			}
-			again, _ := writeLayer(t, got, differ.Options{}, exactly(t, want))
+			again := writeLayer(t, got, exactly(t, want))
 			if len(again) != 1024 && len(describe(t, got)) == len(expect) {
 				t.Errorf("seed %d: a second sync still finds changes (%d bytes)", seed, len(again))
 			}
@@ -139,9 +139,9 @@ func TestSyncIsExact(t *testing.T) {
 }
 
 // checkApplied makes a layer of src on nothing and unpacks it with containerd.
-func checkApplied(t *testing.T, src string) string {
+func checkApplied(t *testing.T, src string) {
 	t.Helper()
-	raw, _ := writeLayer(t, t.TempDir(), differ.Options{}, exactly(t, src))
+	raw := writeLayer(t, t.TempDir(), exactly(t, src))
 	got := t.TempDir()
 	if _, err := archive.Apply(context.Background(), got, bytes.NewReader(raw)); err != nil {
 		t.Fatalf("apply: %v", err)
@@ -149,7 +149,6 @@ func checkApplied(t *testing.T, src string) string {
 	if d := trees.Diff(describe(t, src), describe(t, got)); len(d) > 0 {
 		t.Errorf("the layer is not the source:\n%s", strings.Join(d, "\n"))
 	}
-	return got
 }
 
 // TestDefaultACL: what is unpacked into a directory with a default ACL does not

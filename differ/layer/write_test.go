@@ -146,7 +146,7 @@ func TestParentsKeepTheBase(t *testing.T) {
 	target.Source = mustOpen(t, src)
 	target.Op = differ.Sync
 	must(t, os.Chmod(src, 0o755))
-	raw, _ := writeLayer(t, base, differ.Options{}, target)
+	raw := writeLayer(t, base, target)
 	got := entries(t, raw)
 	for name, mode := range map[string]int64{"a/": 0o1777, "a/b/": 0o2750, "a/b/c/": 0o755} {
 		h := got[name]

@@ -159,7 +159,7 @@ func (d *localDir) Entries(ctx context.Context) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer f.Close() // only read
 	names, err := f.Readdirnames(-1)
 	if err != nil {
 		return nil, &os.PathError{Op: "list", Path: d.path(""), Err: err}

@@ -42,8 +42,10 @@ func genHeader(t *rapid.T) header {
 	h.Uid = rapid.SampledFrom([]int{0, 1000, 1<<32 - 1}).Draw(t, "uid")
 	h.Gid = rapid.SampledFrom([]int{0, 1000, 1<<32 - 1}).Draw(t, "gid")
 	h.ModTime = testTime.Add(time.Duration(rapid.Int64Range(0, 1<<40).Draw(t, "time")))
-	h.PAXRecords = rapid.SampledFrom([]map[string]string{nil, nil, nil,
-		xattr("user.a", "1"), xattr("user.a", "2", "user.b", "1"), xattr("user.overlay.opaque", "y")}).Draw(t, "xattrs")
+	h.PAXRecords = rapid.SampledFrom([]map[string]string{
+		nil, nil, nil,
+		xattr("user.a", "1"), xattr("user.a", "2", "user.b", "1"), xattr("user.overlay.opaque", "y"),
+	}).Draw(t, "xattrs")
 	switch rapid.IntRange(0, 13).Draw(t, "type") {
 	case 0, 1, 2:
 		h.Typeflag, h.Size = tar.TypeReg, int64(rapid.IntRange(0, 3).Draw(t, "size"))
@@ -116,11 +118,11 @@ func TestMergeRandom(t *testing.T) {
 			}
 		}
 		// Deep, so that links with ".." meet nothing of this host.
-		outer, err := os.MkdirTemp(tmp, "")
+		outer, err := os.MkdirTemp(tmp, "") //nolint:usetesting // one for each of many rounds, removed at once
 		if err != nil {
 			rt.Fatal(err)
 		}
-		defer os.RemoveAll(outer) //nolint:errcheck // in t.TempDir
+		defer os.RemoveAll(outer)
 		dir := filepath.Join(outer, "1/2/3/4/5/6/root")
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			rt.Fatal(err)

@@ -25,7 +25,7 @@ import (
 
 func TestScanRecords(t *testing.T) {
 	big := make([]byte, 3<<20+17)
-	rand.Read(big) //nolint:errcheck // never fails
+	rand.Read(big)
 	tc := tartest.TarContext{}.WithUIDGID(7, 8).WithModTime(testTime.Truncate(time.Second))
 	data := layerOf{
 		tc.Dir("./d/", 0o755|os.ModeSticky), tc.File("d/big", big, 0o640), tc.File("d/empty", nil, 0o600),
@@ -98,7 +98,7 @@ func TestScanErrors(t *testing.T) {
 	cancel()
 	before := runtime.NumGoroutine()
 	for name, c := range map[string]struct {
-		ctx  context.Context
+		ctx  context.Context //nolint:containedctx // a row of a table
 		r    io.Reader
 		want error
 	}{
@@ -189,8 +189,10 @@ func TestScanHoles(t *testing.T) {
 func sparseBomb(t *testing.T, size int64) []byte {
 	t.Helper()
 	pax := ""
-	for _, kv := range []string{"GNU.sparse.major=0", "GNU.sparse.minor=1", fmt.Sprintf("GNU.sparse.size=%d", size), "GNU.sparse.numblocks=1",
-		fmt.Sprintf("GNU.sparse.map=%d,0", size)} {
+	for _, kv := range []string{
+		"GNU.sparse.major=0", "GNU.sparse.minor=1", fmt.Sprintf("GNU.sparse.size=%d", size), "GNU.sparse.numblocks=1",
+		fmt.Sprintf("GNU.sparse.map=%d,0", size),
+	} {
 		n := len(kv) + 3
 		for len(fmt.Sprintf("%d %s\n", n, kv)) != n {
 			n++
@@ -225,8 +227,8 @@ func TestDecompress(t *testing.T) {
 	gz := func(b []byte) []byte {
 		var out bytes.Buffer
 		w := gzip.NewWriter(&out)
-		w.Write(b) //nolint:errcheck // bytes.Buffer
-		w.Close()  //nolint:errcheck // bytes.Buffer
+		w.Write(b)
+		w.Close()
 		return out.Bytes()
 	}
 	enc, err := zstd.NewWriter(nil)

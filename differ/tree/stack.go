@@ -129,7 +129,7 @@ func (d *localDir) probe(name string) (found, goOn bool, err error) {
 	case err != nil:
 		return false, false, err
 	}
-	defer f.Close()
+	defer f.Close() // only read
 	opaque, err := xattrValue(func(buf []byte) (int, error) {
 		return unix.Fgetxattr(int(f.Fd()), overlayPrefix+"opaque", buf)
 	})

@@ -60,7 +60,7 @@ func OpenTarStream(ctx context.Context, r io.Reader, name, spoolDir string) (_ T
 	if err != nil {
 		return nil, fmt.Errorf("read archive %s: %w", name, err)
 	}
-	defer zr.Close() //nolint:errcheck // only read
+	defer zr.Close() // only read
 	if spoolDir == "" {
 		spoolDir = os.TempDir()
 	}

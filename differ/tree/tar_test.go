@@ -209,7 +209,7 @@ func TestOpenTarRefuses(t *testing.T) {
 		tr, err := OpenTar(context.Background(), p, spool)
 		if err == nil {
 			t.Errorf("%s: no error", name)
-			tr.Close() //nolint:errcheck // failed already
+			tr.Close()
 			continue
 		}
 		for _, w := range append(c.want, p) {
@@ -242,7 +242,7 @@ func TestOpenTarNoticesChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tr.Close() //nolint:errcheck // only read
+	defer tr.Close()
 	_, dir, err := tr.Root(context.Background())
 	if err != nil {
 		t.Fatal(err)
@@ -264,7 +264,7 @@ func TestOpenTarSpoolIsPrivate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // a test file
+	defer f.Close()
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Nlink != 0 || st.Mode&0o777 != 0o600 {
 		t.Errorf("links %d, mode %o, %v", st.Nlink, st.Mode, err)

@@ -26,7 +26,7 @@ func Describe(dir string, times bool) (map[string]string, error) {
 	lines := make(map[string]string)
 	names := make(map[[2]uint64][]string)
 	inodes := make(map[string][2]uint64)
-	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(p string, _ fs.DirEntry, err error) error {
 		if err != nil || p == dir {
 			return err
 		}
