@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,13 +22,17 @@ var ErrMountPoint = errors.New("is a mount point")
 // kernel's PATH_MAX are walked in several steps.
 const pathChunk = unix.PathMax - 256
 
+// xattrScratch holds the names of a file's extended attributes, but for those
+// of the few that have many.
+const xattrScratch = 1024
+
 // Local is a directory, or a single regular file, of this host. It is read
 // through descriptors relative to its root: symbolic links below the root are
 // never followed, and mount points are not crossed, whatever changes in the
 // tree meanwhile. It keeps one descriptor open.
 type Local struct {
 	name string
-	root *os.File
+	root int
 	file bool
 	// overlay: this is a layer of an overlay file system, whose own attributes
 	// mean something.
@@ -45,31 +50,30 @@ func OpenLocal(name string) (*Local, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
-	root := os.NewFile(uintptr(fd), name)
+	l := &Local{name: name, root: fd}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		_ = root.Close()
-		return nil, &os.PathError{Op: "stat", Path: name, Err: err}
+		return nil, errors.Join(&os.PathError{Op: "stat", Path: name, Err: err}, l.Close())
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
-		return &Local{name: name, root: root}, nil
+		return l, nil
 	case unix.S_IFREG:
-		return &Local{name: name, root: root, file: true}, nil
+		l.file = true
+		return l, nil
 	}
-	_ = root.Close()
-	return nil, fmt.Errorf("open %s: neither a directory nor a regular file", name)
+	return nil, errors.Join(fmt.Errorf("open %s: neither a directory nor a regular file", name), l.Close())
 }
 
 // Root implements [Tree].
 func (l *Local) Root(context.Context) (Entry, Dir, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(int(l.root.Fd()), &st); err != nil {
+	if err := unix.Fstat(l.root, &st); err != nil {
 		return Entry{}, nil, &os.PathError{Op: "stat", Path: l.name, Err: err}
 	}
 	e := entryOf("", &st)
 	var err error
-	if e.Xattrs, err = readXattrs(fdPath(l.root, ""), ""); err != nil {
+	if e.Xattrs, err = readXattrs(l.root, "", "", make([]byte, xattrScratch)); err != nil {
 		return Entry{}, nil, &os.PathError{Op: "read extended attributes", Path: l.name, Err: err}
 	}
 	if l.file {
@@ -81,46 +85,49 @@ func (l *Local) Root(context.Context) (Entry, Dir, error) {
 // Open implements [Tree].
 func (l *Local) Open() (File, error) {
 	// A new open file description, since offsets are shared otherwise.
-	f, err := os.Open(fdPath(l.root, ""))
+	fd, err := retry(func() (int, error) {
+		return unix.Open(fdPath(l.root, ""), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	})
 	if err != nil {
-		return nil, err
+		return nil, &os.PathError{Op: "open", Path: l.name, Err: err}
 	}
-	return &localFile{f}, nil
+	return &localFile{fd: fd, name: l.name}, nil
 }
 
 // Close implements [Tree].
-func (l *Local) Close() error { return l.root.Close() }
+func (l *Local) Close() error {
+	if l.root < 0 {
+		return nil
+	}
+	fd := l.root
+	l.root = -1
+	return unix.Close(fd)
+}
 
-// openBeneath opens a path below the root without following links.
-func (l *Local) openBeneath(rel string, flags int) (*os.File, error) {
-	at := int(l.root.Fd())
-	var via *os.File
-	defer func() {
-		if via != nil {
-			_ = via.Close()
-		}
-	}()
+// openBeneath opens a path below the root without following links, and returns
+// the descriptor. The flags are open(2)'s.
+func (l *Local) openBeneath(rel string, flags int) (int, error) {
+	at := l.root
 	for rest := rel; ; {
 		head, tail := splitPath(rest)
 		how := unix.OpenHow{
-			Flags:   uint64(flags) | unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_NONBLOCK,
+			Flags:   uint64(flags) | unix.O_CLOEXEC | unix.O_NOFOLLOW,
 			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
 		}
 		if tail != "" {
 			how.Flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
 		}
 		fd, err := retry(func() (int, error) { return unix.Openat2(at, head, &how) })
+		if at != l.root {
+			_ = unix.Close(at) // It was only passed through.
+		}
 		if err != nil {
-			return nil, l.openError(rel, err)
+			return -1, l.openError(rel, err)
 		}
-		f := os.NewFile(uintptr(fd), head)
 		if tail == "" {
-			return f, nil
+			return fd, nil
 		}
-		if via != nil {
-			_ = via.Close()
-		}
-		via, at, rest = f, fd, tail
+		at, rest = fd, tail
 	}
 }
 
@@ -155,22 +162,23 @@ type localDir struct {
 
 // Entries implements [Dir].
 func (d *localDir) Entries(ctx context.Context) ([]Entry, error) {
-	f, err := d.tree.openBeneath(d.rel, unix.O_RDONLY|unix.O_DIRECTORY)
+	fd, err := d.tree.openBeneath(d.rel, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() // only read
-	names, err := f.Readdirnames(-1)
+	defer unix.Close(fd) //nolint:errcheck // only read
+	names, err := listNames(fd)
 	if err != nil {
 		return nil, &os.PathError{Op: "list", Path: d.path(""), Err: err}
 	}
 	slices.Sort(names)
 	entries := make([]Entry, 0, len(names))
+	scratch := make([]byte, xattrScratch)
 	for i, name := range names {
 		if i%1024 == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		e, err := d.stat(f, name)
+		e, err := d.stat(fd, name, scratch)
 		if errors.Is(err, unix.ENOENT) {
 			return nil, fmt.Errorf("read %s: it vanished while its directory was read", d.path(name))
 		}
@@ -182,17 +190,39 @@ func (d *localDir) Entries(ctx context.Context) ([]Entry, error) {
 	return entries, nil
 }
 
-func (d *localDir) stat(f *os.File, name string) (Entry, error) {
+// listNames reads a directory.
+func listNames(fd int) ([]string, error) {
+	var names []string
+	buf := getDirents()
+	defer dirents.Put(buf)
+	for {
+		n, err := retry(func() (int, error) { return unix.ReadDirent(fd, *buf) })
+		if err != nil || n == 0 {
+			return names, err
+		}
+		_, _, names = unix.ParseDirent((*buf)[:n], -1, names)
+	}
+}
+
+// dirents are buffers for what getdents(2) returns.
+var dirents = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+
+func getDirents() *[]byte {
+	b, _ := dirents.Get().(*[]byte) // It holds nothing else.
+	return b
+}
+
+func (d *localDir) stat(fd int, name string, scratch []byte) (Entry, error) {
 	var st unix.Stat_t
 	_, err := retry(func() (int, error) {
-		return 0, unix.Fstatat(int(f.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		return 0, unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	})
 	if err != nil {
 		return Entry{}, &os.PathError{Op: "stat", Path: d.path(name), Err: err}
 	}
 	e := entryOf(name, &st)
 	if e.IsSymlink() {
-		if e.Link, err = readlinkat(f, name); err != nil {
+		if e.Link, err = readlinkat(fd, name); err != nil {
 			return Entry{}, &os.PathError{Op: "read link", Path: d.path(name), Err: err}
 		}
 		return e, nil // Of the attributes kept, none can be set on a link.
@@ -201,7 +231,7 @@ func (d *localDir) stat(f *os.File, name string) (Entry, error) {
 	if d.tree.overlay {
 		refuse = overlayPrefix
 	}
-	if e.Xattrs, err = readXattrs(fdPath(f, name), refuse); err != nil {
+	if e.Xattrs, err = readXattrs(fd, name, refuse, scratch); err != nil {
 		return Entry{}, &os.PathError{Op: "read extended attributes", Path: d.path(name), Err: err}
 	}
 	return e, nil
@@ -214,20 +244,19 @@ func (d *localDir) Sub(name string) (Dir, error) {
 
 // Open implements [Dir].
 func (d *localDir) Open(name string) (File, error) {
-	f, err := d.tree.openBeneath(path.Join(d.rel, name), unix.O_RDONLY)
+	fd, err := d.tree.openBeneath(path.Join(d.rel, name), unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return nil, err
 	}
+	f := &localFile{fd: fd, name: d.path(name)}
 	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		_ = f.Close()
-		return nil, &os.PathError{Op: "stat", Path: d.path(name), Err: err}
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, errors.Join(&os.PathError{Op: "stat", Path: f.name, Err: err}, f.Close())
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		_ = f.Close()
-		return nil, fmt.Errorf("read %s: it is no regular file any more", d.path(name))
+		return nil, errors.Join(fmt.Errorf("read %s: it is no regular file any more", f.name), f.Close())
 	}
-	return &localFile{f}, nil
+	return f, nil
 }
 
 // Close implements [Dir].
@@ -235,19 +264,40 @@ func (d *localDir) Close() error { return nil }
 
 func (d *localDir) path(name string) string { return path.Join(d.tree.name, d.rel, name) }
 
-// localFile is an open regular file of this host.
-type localFile struct{ *os.File }
+// localFile is an open regular file of this host. It is a bare descriptor,
+// since the runtime's poller has nothing to do for regular files.
+type localFile struct {
+	fd   int
+	name string
+}
 
-// WriteTo hides os.File's, which would read in small pieces.
-func (f *localFile) WriteTo(w io.Writer) (int64, error) {
-	return io.CopyBuffer(w, struct{ io.Reader }{f.File}, make([]byte, 1<<20))
+// Read implements io.Reader.
+func (f *localFile) Read(p []byte) (int, error) {
+	n, err := retry(func() (int, error) { return unix.Read(f.fd, p) })
+	if err != nil {
+		return 0, &os.PathError{Op: "read", Path: f.name, Err: err}
+	}
+	if n == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// Close implements io.Closer.
+func (f *localFile) Close() error {
+	if f.fd < 0 {
+		return nil
+	}
+	fd := f.fd
+	f.fd = -1
+	return unix.Close(fd)
 }
 
 // Stamp implements [File].
 func (f *localFile) Stamp() (Stamp, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return Stamp{}, &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return Stamp{}, &os.PathError{Op: "stat", Path: f.name, Err: err}
 	}
 	return stampOf(&st), nil
 }
@@ -277,10 +327,10 @@ func stampOf(st *unix.Stat_t) Stamp {
 	return Stamp{Dev: st.Dev, Ino: st.Ino, CTime: st.Ctim.Nano(), MTime: st.Mtim.Nano()}
 }
 
-func readlinkat(dir *os.File, name string) (string, error) {
+func readlinkat(dir int, name string) (string, error) {
 	for size := 256; ; size *= 2 {
 		buf := make([]byte, size)
-		n, err := retry(func() (int, error) { return unix.Readlinkat(int(dir.Fd()), name, buf) })
+		n, err := retry(func() (int, error) { return unix.Readlinkat(dir, name, buf) })
 		if err != nil || n < size {
 			return string(buf[:max(n, 0)]), err
 		}
@@ -308,6 +358,6 @@ var stable = map[int64]bool{
 // their stamps. On network, FUSE and overlay file systems they may not.
 func (l *Local) Stable() bool {
 	var st unix.Statfs_t
-	_, err := retry(func() (int, error) { return 0, unix.Fstatfs(int(l.root.Fd()), &st) })
+	_, err := retry(func() (int, error) { return 0, unix.Fstatfs(l.root, &st) })
 	return err == nil && stable[int64(st.Type)]
 }

@@ -120,7 +120,7 @@ func (d *stackDir) Sub(name string) (Dir, error) {
 // probe looks for a child directory in one layer: whether it is there, and
 // whether layers below count too.
 func (d *localDir) probe(name string) (found, goOn bool, err error) {
-	f, err := d.tree.openBeneath(path.Join(d.rel, name), unix.O_RDONLY|unix.O_DIRECTORY)
+	fd, err := d.tree.openBeneath(path.Join(d.rel, name), unix.O_RDONLY|unix.O_DIRECTORY)
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return false, true, nil
@@ -129,9 +129,9 @@ func (d *localDir) probe(name string) (found, goOn bool, err error) {
 	case err != nil:
 		return false, false, err
 	}
-	defer f.Close() // only read
-	opaque, err := xattrValue(func(buf []byte) (int, error) {
-		return unix.Fgetxattr(int(f.Fd()), overlayPrefix+"opaque", buf)
+	defer unix.Close(fd) //nolint:errcheck // only read
+	opaque, err := xattrValue(make([]byte, 16), func(buf []byte) (int, error) {
+		return unix.Fgetxattr(fd, overlayPrefix+"opaque", buf)
 	})
 	switch {
 	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):

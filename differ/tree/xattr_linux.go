@@ -3,9 +3,10 @@ package tree
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,12 +14,54 @@ import (
 // fdPath names an open directory, or an entry in it, for calls that take paths
 // only. The last component is not followed by the calls used with it, unless
 // name is empty, when the descriptor itself is meant.
-func fdPath(f *os.File, name string) string {
-	p := "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
+func fdPath(fd int, name string) string {
+	p := "/proc/self/fd/" + strconv.Itoa(fd)
 	if name != "" {
 		p += "/" + name
 	}
 	return p
+}
+
+// sysListxattrat is listxattrat(2), of Linux 6.13, on every architecture.
+const sysListxattrat = 465
+
+// noListxattrat is set once the kernel said that it lacks the call.
+var noListxattrat atomic.Bool
+
+// listXattrs lists the attributes of an entry in a directory, or of the
+// descriptor itself if name is empty.
+func listXattrs(fd int, name string, buf []byte) (int, error) {
+	if name == "" {
+		return unix.Flistxattr(fd, buf)
+	}
+	if !noListxattrat.Load() {
+		n, err := listxattrat(fd, name, buf)
+		if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM) {
+			return n, err
+		}
+		noListxattrat.Store(true) // EPERM: a seccomp filter that does not know it.
+	}
+	return unix.Llistxattr(fdPath(fd, name), buf)
+}
+
+func listxattrat(fd int, name string, buf []byte) (int, error) {
+	path, err := unix.BytePtrFromString(name)
+	if err != nil {
+		return 0, err
+	}
+	n, _, errno := unix.Syscall6(sysListxattrat, uintptr(fd), uintptr(unsafe.Pointer(path)), unix.AT_SYMLINK_NOFOLLOW,
+		uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(len(buf)), 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+func getXattr(fd int, name, attr string, buf []byte) (int, error) {
+	if name == "" {
+		return unix.Fgetxattr(fd, attr, buf)
+	}
+	return unix.Lgetxattr(fdPath(fd, name), attr, buf)
 }
 
 // overlayPrefix begins the names of overlayfs's own attributes.
@@ -28,30 +71,28 @@ const overlayPrefix = "trusted.overlay."
 // directory tree shows, and the one that [localDir.probe] reads.
 var harmless = map[string]bool{"opaque": true, "origin": true, "impure": true, "uuid": true, "nlink": true, "upper": true, "protattr": true}
 
-// readXattrs returns the attributes of the path that a layer carries. A file
-// system without extended attributes has none. If refuse is set, a name that
-// begins so and is not harmless is an error that wraps [ErrOverlayFeature].
-func readXattrs(path, refuse string) (map[string]string, error) {
-	list, get := unix.Llistxattr, unix.Lgetxattr
-	if !strings.Contains(strings.TrimPrefix(path, "/proc/self/fd/"), "/") {
-		list, get = unix.Listxattr, unix.Getxattr
-	}
-	names, err := xattrValue(func(buf []byte) (int, error) { return list(path, buf) })
+// readXattrs returns the attributes that a layer carries, of an entry in a
+// directory or of the descriptor itself if name is empty. A file system without
+// extended attributes has none. If refuse is set, an attribute whose name begins
+// so and is not harmless is an error that wraps [ErrOverlayFeature]. What is in
+// scratch is overwritten.
+func readXattrs(fd int, name, refuse string, scratch []byte) (map[string]string, error) {
+	names, err := xattrValue(scratch, func(buf []byte) (int, error) { return listXattrs(fd, name, buf) })
 	if errors.Is(err, unix.ENOTSUP) {
 		return nil, nil
 	}
-	if err != nil {
+	if err != nil || names == "" {
 		return nil, err
 	}
 	var kept map[string]string
-	for _, name := range strings.Split(strings.TrimSuffix(names, "\x00"), "\x00") {
-		if own, ok := strings.CutPrefix(name, refuse); ok && refuse != "" && !harmless[own] {
-			return nil, fmt.Errorf("%w (%s)", ErrOverlayFeature, name)
+	for attr := range strings.SplitSeq(strings.TrimSuffix(names, "\x00"), "\x00") {
+		if own, ok := strings.CutPrefix(attr, refuse); ok && refuse != "" && !harmless[own] {
+			return nil, fmt.Errorf("%w (%s)", ErrOverlayFeature, attr)
 		}
-		if name == "" || !KeepXattr(name) {
+		if attr == "" || !KeepXattr(attr) {
 			continue
 		}
-		value, err := xattrValue(func(buf []byte) (int, error) { return get(path, name, buf) })
+		value, err := xattrValue(scratch, func(buf []byte) (int, error) { return getXattr(fd, name, attr, buf) })
 		if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
 			continue
 		}
@@ -61,15 +102,13 @@ func readXattrs(path, refuse string) (map[string]string, error) {
 		if kept == nil {
 			kept = make(map[string]string)
 		}
-		kept[name] = value
+		kept[attr] = value
 	}
 	return kept, nil
 }
 
 // xattrValue calls fn with a buffer, and a larger one as long as that is too small.
-func xattrValue(fn func([]byte) (int, error)) (string, error) {
-	var small [512]byte
-	buf := small[:]
+func xattrValue(buf []byte, fn func([]byte) (int, error)) (string, error) {
 	for {
 		n, err := retry(func() (int, error) { return fn(buf) })
 		if errors.Is(err, unix.ERANGE) {
