@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ"
@@ -174,7 +175,7 @@ func (b *build) compareThrough(ctx context.Context, reader ReaderKind) error {
 		changes: b.changes, workdir: b.base.Config.Config.WorkingDir,
 		spool: b.spoolDir(), stdin: b.Stdin, force: b.ForceDelete, memory: b.sourceMemory,
 	}
-	opts := differ.Options{Compare: b.Compare, Count: b.steps.count, BaseMemory: b.baseMemory(ctx)}
+	opts := differ.Options{Compare: b.Compare, Count: b.steps.count, BaseMemory: b.baseMemory(ctx), Own: b.ownDirs()}
 	for _, spec := range b.Targets {
 		t, err := o.open(ctx, spec)
 		if err != nil {
@@ -201,6 +202,16 @@ func (b *build) spoolDir() string {
 		}
 	}
 	return os.TempDir()
+}
+
+// ownDirs is the engine's directory, which grows while a source that contains
+// it is read.
+func (b *build) ownDirs() []tree.Inode {
+	var st unix.Stat_t
+	if unix.Stat(b.engine.Root, &st) != nil {
+		return nil
+	}
+	return []tree.Inode{{Dev: st.Dev, Ino: st.Ino}}
 }
 
 // empty reports whether the image's files are the base's.
@@ -366,6 +377,9 @@ func (b *build) finish() *Result {
 	r.Pushable = len(b.base.Missing) == 0
 	if !r.Pushable {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("the image cannot be pushed or saved: %d layer blobs of the base are not stored; pull %s again to get them", len(b.base.Missing), b.base.Name))
+	}
+	if len(b.Tags) == 0 {
+		r.Warnings = append(r.Warnings, "the image has no name and goes with the next garbage collection; use -t NAME to keep it")
 	}
 	if b.desc != nil {
 		r.Layer = &LayerResult{Digest: b.desc.Digest, DiffID: b.diffID, MediaType: b.desc.MediaType, Size: b.desc.Size}

@@ -19,6 +19,9 @@ type Options struct {
 	Workers int
 	// BaseMemory holds digests of the base's files, if it is on this host; nil: none.
 	BaseMemory *tree.Memory
+	// Own are directories that no image may hold, such as the engine's: a
+	// source that contains one is read without it.
+	Own []tree.Inode
 	// Count is told of source entries looked at and of bytes compared, from
 	// several goroutines; nil: nobody is.
 	Count func(files, bytes int64)

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -344,5 +345,19 @@ func TestDeleteNothing(t *testing.T) {
 	}
 	if _, err := apply(t, files{}.make(t), differ.Options{}, remove("/")); err == nil {
 		t.Error("deleting the root is no error")
+	}
+}
+
+// TestOwnDirectory: what is stored while the source is read is not in it.
+func TestOwnDirectory(t *testing.T) {
+	src := files{"a": "a", "store/blob": "b"}.make(t)
+	st, err := os.Stat(filepath.Join(src, "store"))
+	must(t, err)
+	sys, _ := st.Sys().(*syscall.Stat_t)
+	own := tree.Inode{Dev: sys.Dev, Ino: sys.Ino}
+	changes, err := apply(t, files{"store/kept": ""}.make(t), differ.Options{Own: []tree.Inode{own}}, target(t, differ.Copy, src, "/"))
+	must(t, err)
+	if got := list(t, changes); !slices.Equal(got, []string{"A a new"}) || len(changes.Warnings()) != 1 {
+		t.Errorf("changes %q, warnings %q", got, changes.Warnings())
 	}
 }

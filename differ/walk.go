@@ -311,6 +311,10 @@ func (w *walker) descend(ctx context.Context, v visit, p *pair, sub visit) (visi
 	if err != nil {
 		return sub, false, err
 	}
+	if slices.Contains(w.Own, tree.Inode{Dev: p.src.Stamp.Dev, Ino: p.src.Stamp.Ino}) {
+		w.warn("%s: left out, since it is where images are stored", quote(sub.rel))
+		return sub, false, nil
+	}
 	cur := v.at.current(name, p.base)
 	if cur != nil && cur.IsSymlink() {
 		w.mu.Lock()
