@@ -24,6 +24,7 @@ type Daemon struct {
 	Kind DaemonKind
 
 	dir      string
+	sockets  string // of its own in /run: TMPDIR may be longer than the 104 bytes that a socket's path may have
 	programs programs
 	process  *process
 	client   *client.Client // the harness's own, for clean-up
@@ -63,6 +64,9 @@ func StartDaemon(ctx context.Context, kind DaemonKind) (_ *Daemon, err error) {
 			err = errors.Join(fmt.Errorf("start %s: %w\n%s", kind, err, d.Log()), d.stop(context.WithoutCancel(ctx)))
 		}
 	}()
+	if d.sockets, err = os.MkdirTemp("/run", tempPrefix()); err != nil {
+		return nil, err
+	}
 	if err := os.Mkdir(d.path("tmp"), 0o700); err != nil {
 		return nil, err
 	}
@@ -95,13 +99,13 @@ func (d *Daemon) start(ctx context.Context) error {
 }
 
 // Address returns the absolute path of the socket.
-func (d *Daemon) Address() string { return d.path("containerd.sock") }
+func (d *Daemon) Address() string { return filepath.Join(d.sockets, "containerd.sock") }
 
 // Root returns the daemon's root directory, with its content store and snapshots.
 func (d *Daemon) Root() string { return d.path("root") }
 
-// Log returns the end of what the daemon has logged.
-func (d *Daemon) Log() string { return tail(d.path("log"), 100) }
+// Log returns the end of what the daemon has logged, without what every start says.
+func (d *Daemon) Log() string { return tail(d.path("log"), 100, "loading plugin") }
 
 func (d *Daemon) path(name string) string { return filepath.Join(d.dir, name) }
 
@@ -152,10 +156,10 @@ func (d *Daemon) stop(ctx context.Context) error {
 	if d.process != nil {
 		errs = append(errs, d.process.stop(stopTimeout))
 	}
-	errs = append(errs, killShims(d.dir), unmountBelow(d.dir))
+	errs = append(errs, killShims(d.Address()), unmountBelow(d.dir))
 	// What is still mounted must not be emptied by removing through it.
 	if errors.Join(errs...) == nil {
-		errs = append(errs, os.RemoveAll(d.dir))
+		errs = append(errs, os.RemoveAll(d.dir), os.RemoveAll(d.sockets))
 		d.dir = ""
 	}
 	if err := errors.Join(errs...); err != nil {

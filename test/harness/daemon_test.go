@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -67,6 +68,7 @@ func TestStopCleansUp(t *testing.T) {
 			if out, err := d.Ctr("tasks", "ls", "-q"); err != nil || strings.TrimSpace(out) != "sleeper" {
 				t.Fatalf("after the restart the tasks are %q, %v", out, err)
 			}
+			address := d.Address()
 			if err := d.Stop(); err != nil {
 				t.Fatal(err)
 			}
@@ -75,6 +77,7 @@ func TestStopCleansUp(t *testing.T) {
 				t.Errorf("left in TMPDIR: %v, %v", left, err)
 			}
 			assertNoneMention(t, os.TempDir())
+			assertNoneMention(t, filepath.Dir(address))
 		})
 	}
 }

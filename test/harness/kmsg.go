@@ -30,8 +30,12 @@ func KernelLogClean(t testing.TB) {
 		if err := errors.Join(err, os.NewSyscallError("close", unix.Close(fd))); err != nil {
 			t.Errorf("read the kernel's log: %v", err)
 		}
+		count := map[string]int{}
 		for _, line := range lines {
-			t.Errorf("the kernel warns: %s", line)
+			count[line]++
+		}
+		for line, n := range count {
+			t.Errorf("the kernel warned %d times while this test ran (and so perhaps for another process): %s", n, line)
 		}
 	})
 }

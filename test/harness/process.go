@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -97,12 +98,15 @@ func (p *process) kill() error {
 	return nil
 }
 
-// tail returns the last lines of a log, or why it cannot.
-func tail(path string, lines int) string {
+// tail returns the last lines of a log, without those that hold one of the texts, or why it cannot.
+func tail(path string, lines int, without ...string) string {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
 	all := strings.Split(strings.TrimRight(string(data), "\n"), "\n")
+	all = slices.DeleteFunc(all, func(line string) bool {
+		return slices.ContainsFunc(without, func(text string) bool { return strings.Contains(line, text) })
+	})
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }

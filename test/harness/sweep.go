@@ -56,8 +56,8 @@ func removeContainer(ctx context.Context, c client.Container) error {
 	return nil
 }
 
-// killShims ends the shims that name a path below dir on their command line, as each does with its daemon's address.
-func killShims(dir string) error {
+// killShims ends the shims that name their daemon's address on the command line, as each does.
+func killShims(address string) error {
 	var errs []error
 	entries, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	errs = append(errs, err)
@@ -67,7 +67,7 @@ func killShims(dir string) error {
 			continue // it has ended
 		}
 		args := bytes.Split(line, []byte{0})
-		if !strings.HasPrefix(filepath.Base(string(args[0])), "containerd-shim") || !bytes.Contains(line, []byte(dir+"/")) {
+		if !strings.HasPrefix(filepath.Base(string(args[0])), "containerd-shim") || !slices.ContainsFunc(args, func(arg []byte) bool { return string(arg) == address }) {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
