@@ -69,7 +69,7 @@ type build struct {
 
 	changes *differ.Changes
 	closers []func() error
-	// memories are the digests known of source files, by the cache's key.
+	// memories are what is known of source files, by the cache's key.
 	memories map[digest.Digest]*tree.Memory
 
 	blob     *layer.Blob         // nil: nothing changed
@@ -173,9 +173,9 @@ func (b *build) compareThrough(ctx context.Context, reader ReaderKind) error {
 	}
 	o := &opener{
 		changes: b.changes, workdir: b.base.Config.Config.WorkingDir,
-		spool: b.spoolDir(), stdin: b.Stdin, force: b.ForceDelete, memory: b.sourceMemory,
+		spool: b.spoolDir(), stdin: b.Stdin, force: b.ForceDelete, memory: b.memory,
 	}
-	opts := differ.Options{Compare: b.Compare, Count: b.steps.count, BaseMemory: b.baseMemory(ctx), Own: b.ownDirs()}
+	opts := differ.Options{Compare: b.Compare, Count: b.steps.count, Own: b.ownDirs()}
 	for _, spec := range b.Targets {
 		t, err := o.open(ctx, spec)
 		if err != nil {

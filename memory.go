@@ -10,35 +10,23 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// sourceMemory returns what is remembered of a source tree's files: none where
-// that is not wanted, or where the file system's stat cannot be relied on.
-func (b *build) sourceMemory(ctx context.Context, l *tree.Local) *tree.Memory {
-	if !l.Stable() {
+// memory returns what is remembered of a source tree's files, by the tree's
+// root: none where that is not wanted, or where the file system's stat cannot
+// be relied on.
+func (b *build) memory(ctx context.Context, l *tree.Local) *tree.Memory {
+	if b.NoCache || !l.Stable() {
 		return nil
 	}
 	root, _, err := l.Root(ctx)
 	if err != nil {
 		return nil
 	}
-	return b.memory(ctx, fmt.Sprintf("source %d:%d", root.Stamp.Dev, root.Stamp.Ino))
-}
-
-// baseMemory returns what is remembered of the files in the base's snapshot.
-func (b *build) baseMemory(ctx context.Context) *tree.Memory {
-	return b.memory(ctx, fmt.Sprintf("snapshot %s %s %s", b.engine, b.engine.Snapshotter, b.base.ChainID))
-}
-
-// memory returns the digests that are kept for what is named, at first none.
-func (b *build) memory(ctx context.Context, of string) *tree.Memory {
-	if b.NoCache {
-		return nil
-	}
-	key := digest.FromString("veneer digests of " + of)
+	key := digest.FromString(fmt.Sprintf("veneer memory of source %d:%d", root.Stamp.Dev, root.Stamp.Ino))
 	if m := b.memories[key]; m != nil {
 		return m
 	}
 	m := tree.NewMemory()
-	_, err := Cache(b.engine).Get(ctx, key, func(r io.Reader) error {
+	_, err = Cache(b.engine).Get(ctx, key, func(r io.Reader) error {
 		loaded, err := tree.LoadMemory(r)
 		if err == nil {
 			m = loaded
@@ -46,7 +34,7 @@ func (b *build) memory(ctx context.Context, of string) *tree.Memory {
 		return err
 	})
 	if err != nil {
-		b.log.Debug("cannot read remembered digests", "error", err)
+		b.log.Debug("cannot read what is remembered of a source", "error", err)
 	}
 	if b.memories == nil {
 		b.memories = make(map[digest.Digest]*tree.Memory)
@@ -63,7 +51,7 @@ func (b *build) keepMemories(ctx context.Context) {
 			continue
 		}
 		if err := Cache(b.engine).Put(ctx, key, m.Save); err != nil {
-			b.log.Debug("cannot keep digests of source files", "error", err)
+			b.log.Debug("cannot keep what was learnt of a source", "error", err)
 		}
 	}
 }

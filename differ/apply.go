@@ -17,8 +17,6 @@ type Options struct {
 	// Workers is how many directories or batches of files are looked at side by
 	// side; 0 is twice the number of processors.
 	Workers int
-	// BaseMemory holds digests of the base's files, if it is on this host; nil: none.
-	BaseMemory *tree.Memory
 	// Own are directories that no image may hold, such as the engine's: a
 	// source that contains one is read without it.
 	Own []tree.Inode

@@ -67,7 +67,7 @@ func (c *Change) Open() (tree.File, error) { return c.src.Open(c.srcName) }
 
 // Learn tells what the content turned out to be, read while the file's stamp
 // was the entry's.
-func (c *Change) Learn(d tree.Digest) { c.memory.Add(&c.Entry, d) }
+func (c *Change) Learn(d tree.Digest) { c.memory.AddDigest(&c.Entry, d) }
 
 // Bytes is the length of content that the layer stores for the change.
 func (c *Change) Bytes() int64 {

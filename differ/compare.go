@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"sync"
 
@@ -88,13 +87,13 @@ func (w *walker) content(ctx context.Context, v visit, p *pair) error {
 }
 
 func (w *walker) sameContent(v visit, p *pair) (bool, error) {
-	if !p.base.Digest.Known() {
-		p.base.Digest = w.BaseMemory.Lookup(p.base)
-	}
 	if p.base.Digest.Known() {
 		d, err := w.digest(v.src, p.src)
 		p.src.Digest, p.want.Digest = d, d
 		return d == p.base.Digest, err
+	}
+	if w.target.Memory.Equal(p.src, p.base) {
+		return true, nil
 	}
 	src, err := openSame(v.src, p.src)
 	if err != nil {
@@ -106,20 +105,12 @@ func (w *walker) sameContent(v visit, p *pair) (bool, error) {
 		return false, fmt.Errorf("the base's file: %w", err)
 	}
 	defer base.Close()
-	// Both files' digest falls out of the comparison if they are equal.
-	var sum hash.Hash
-	if w.BaseMemory != nil {
-		sum = sha256.New()
-	}
-	same, err := sameBytes(src, base, p.src.Size, sum)
+	same, err := sameBytes(src, base, p.src.Size)
 	if err == nil {
 		err = checkStamp(src, p.src)
 	}
-	if err == nil && same && sum != nil {
-		d := tree.Digest(sum.Sum(nil))
-		p.src.Digest, p.want.Digest = d, d
-		w.target.Memory.Add(p.src, d)
-		w.BaseMemory.Add(p.base, d)
+	if err == nil && same {
+		w.target.Memory.AddEqual(p.src, p.base)
 	}
 	return same, err
 }
@@ -130,12 +121,12 @@ func (w *walker) digest(dir tree.Dir, e *tree.Entry) (tree.Digest, error) {
 		return e.Digest, nil
 	}
 	memory := w.target.Memory
-	if d := memory.Lookup(e); d.Known() {
+	if d := memory.Digest(e); d.Known() {
 		return d, nil
 	}
 	d, err := digestOf(dir, e)
 	if err == nil {
-		memory.Add(e, d)
+		memory.AddDigest(e, d)
 	}
 	return d, err
 }
@@ -188,9 +179,8 @@ func checkStamp(f tree.File, e *tree.Entry) error {
 	return nil
 }
 
-// sameBytes compares two files of a size, up to the first difference, and
-// hashes what is equal if sum is not nil.
-func sameBytes(a, b io.Reader, size int64, sum hash.Hash) (bool, error) {
+// sameBytes compares two files of a size, up to the first difference.
+func sameBytes(a, b io.Reader, size int64) (bool, error) {
 	bufA, bufB := getBuffer(), getBuffer()
 	defer buffers.Put(bufA)
 	defer buffers.Put(bufB)
@@ -204,9 +194,6 @@ func sameBytes(a, b io.Reader, size int64, sum hash.Hash) (bool, error) {
 		}
 		if !bytes.Equal((*bufA)[:n], (*bufB)[:n]) {
 			return false, nil
-		}
-		if sum != nil {
-			sum.Write((*bufA)[:n])
 		}
 		size -= n
 	}

@@ -65,7 +65,7 @@ type Target struct {
 	Exclude []string
 	// DirLinks is FollowDirLinks for Copy and RefuseDirLinks for Sync if empty.
 	DirLinks DirLinks
-	// Memory holds digests of the source's files, if it is on this host; nil: none.
+	// Memory is what is known of the source's files, if it is on this host; nil: nothing.
 	Memory *tree.Memory
 	// ForceDelete allows a Sync of "/" to delete files.
 	ForceDelete bool
