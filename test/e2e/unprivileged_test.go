@@ -1,0 +1,72 @@
+package e2e
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/test/harness"
+)
+
+// TestUnprivileged: an ordinary user without capabilities builds on an embedded engine of its own and gets the digest that
+// root gets through each daemon; the result says that the image is not unpacked, and why.
+func TestUnprivileged(t *testing.T) {
+	harness.RequireRoot(t)
+	dir := harness.UnprivilegedDir(t)
+	program, err := buildProgram()
+	must(t, err)
+	copied := filepath.Join(dir, "veneer")
+	command(t, "cp", program, copied)
+	src := filepath.Join(dir, "src")
+	write(t, filepath.Join(src, "bin/app"), "#!/bin/sh\necho app\n")
+	write(t, filepath.Join(src, "data/1"), strings.Repeat("data\n", 10_000))
+	must(t, os.Chmod(filepath.Join(src, "bin/app"), 0o755), os.Link(filepath.Join(src, "data/1"), filepath.Join(src, "data/2")),
+		os.Symlink("app", filepath.Join(src, "bin/link")))
+	command(t, "chown", "-hR", "65534:65534", src)
+
+	as := func(args ...string) *exec.Cmd {
+		cmd := cli(t, append([]string{"--engine", "embedded", "--root", filepath.Join(dir, "root"), "--progress", "plain"}, args...)...)
+		cmd.Path, cmd.Args[0], cmd.Dir = copied, copied, dir
+		cmd.Env = append(cmd.Env, "HOME=/nonexistent", "TMPDIR="+dir)
+		harness.Unprivileged(cmd)
+		return cmd
+	}
+	archive, err := os.Open(harness.DebianImage(t))
+	must(t, err)
+	defer archive.Close()
+	load := as("load", "-")
+	load.Stdin = io.Reader(archive)
+	output(t, load)
+	res := result(t, as("build", "--from", "debian:12", "--sync", "type=dir,src=src,dest=/srv/app,chown=games", "--copy", "src/data/:/lib/data/",
+		"--delete", "/usr/bin/perl", "-c", `CMD ["/srv/app/bin/app"]`, "-t", "app:1", "--format", "json"))
+	if res.Unpacked || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "not unpacked") || !strings.Contains(res.Warnings[0], "root") {
+		t.Errorf("unpacked %v, warnings %q", res.Unpacked, res.Warnings)
+	}
+	if again := result(t, as("build", "--from", "app:1", "--sync", "src/data:/lib/data", "-t", "app:2", "--format", "json")); !again.Unchanged {
+		t.Errorf("the image does not have the files that it was built of: %+v", again)
+	}
+
+	for _, kind := range harness.Daemons(t) {
+		t.Run(string(kind), func(t *testing.T) {
+			p := newPlace(t, harness.Start(t, kind), "overlayfs")
+			p.loadDebian(t)
+			req := veneer.Request{Base: "debian:12", Tags: []string{"app:1"}, Targets: []veneer.TargetSpec{
+				{Op: differ.Sync, Source: src, Dest: "/srv/app", Chown: "games"},
+				{Op: differ.Copy, Source: filepath.Join(src, "data"), Dest: "/lib/data/"},
+				{Op: differ.Delete, Dest: "/usr/bin/perl"},
+			}}
+			req.Config.Changes = []string{`CMD ["/srv/app/bin/app"]`}
+			if root := p.build(t, req); root.Digest != res.Digest {
+				t.Errorf("root gets %s, the user %s", root.Digest, res.Digest)
+			}
+			if out := p.daemon.Run(t, "docker.io/library/app:1", "overlayfs"); out != "app\n" {
+				t.Errorf("it prints %q", out)
+			}
+		})
+	}
+}
