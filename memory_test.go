@@ -57,7 +57,7 @@ func TestMemoryIsNeverBelievedWrongly(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for i := 0; i < len(good); i += 1 + len(good)/40 {
+				for i := 0; i < len(good); i += 1 + len(good)/12 {
 					bad := append([]byte(nil), good...)
 					bad[i] ^= 0x40
 					if err := os.WriteFile(cache, bad, 0o600); err != nil {
