@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -31,6 +32,7 @@ const (
 type world struct {
 	config
 	temp   string // everything is below it
+	load1  string // the machine's load average when it all began
 	began  time.Time
 	veneer string // the program
 	daemon *harness.Daemon
@@ -39,10 +41,11 @@ type world struct {
 	debian string // an OCI archive
 	trees  *workload
 
-	tables   []*table
-	plots    []plot
-	notes    []string
-	versions []string
+	tables    []*table
+	plots     []plot
+	notes     []string
+	latencies []latency
+	versions  []string
 }
 
 func newWorld(ctx context.Context, c config) (_ *world, err error) {
@@ -54,6 +57,11 @@ func newWorld(ctx context.Context, c config) (_ *world, err error) {
 	if _, err := os.Stat(w.veneer); err != nil {
 		return nil, fmt.Errorf("find veneer: %w (run `make build`)", err)
 	}
+	average, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return nil, err
+	}
+	w.load1, _, _ = strings.Cut(string(average), " ")
 	if w.temp, err = os.MkdirTemp(c.dir, "vnr-bench-"); err != nil {
 		return nil, err
 	}

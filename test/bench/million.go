@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/veneer-build/veneer/test/harness"
+)
+
+const scenarioMillion = "A million files"
+
+// millionFiles builds from a tree of a thousand directories of a thousand small files.
+func millionFiles(ctx context.Context, w *world) error {
+	const thousand = 1000
+	dir := w.path("million")
+	changed := make([]file, 0, thousand)
+	for i := range thousand {
+		sub := fmt.Sprintf("d%03d", i)
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return err
+		}
+		for j := range thousand {
+			name := filepath.Join(sub, fmt.Sprintf("f%03d", j))
+			if err := os.WriteFile(filepath.Join(dir, name), []byte("this is file "+name+"\n"), 0o644); err != nil {
+				return err
+			}
+		}
+		changed = append(changed, file{filepath.Join(sub, "f500"), 24})
+	}
+	const million = "docker.io/library/million:1"
+	s, err := w.build(ctx, veneerBuild{root: "root-million", from: harness.DebianName, source: dir, tag: million})
+	if err != nil {
+		return err
+	}
+	w.add(scenarioMillion, "**veneer**, everything is new", s)
+	for range w.rounds {
+		if err := refresh(dir, changed); err != nil {
+			return err
+		}
+		stat, err := timed(func() error { _, err := statTree(dir); return err })
+		if err != nil {
+			return err
+		}
+		w.add(scenarioMillion, "stat of the tree", sample{seconds: stat})
+		for _, b := range []struct {
+			row  string
+			args []string
+		}{{"**veneer**, base never seen, 1000 changed", []string{"--no-cache"}}, {"**veneer**, a later build, 1000 changed", nil}} {
+			err := w.measured(ctx, scenarioMillion, b.row, veneerBuild{root: "root-million", from: million, source: dir, tag: tag2, args: b.args})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return w.forget(ctx, million)
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"html"
+	"math"
+	"os"
+	"slices"
+	"strings"
+)
+
+// plot is a line for each series over named points; the scale of seconds is logarithmic, since the tools are decades
+// apart.
+type plot struct {
+	file, title string
+	series      []series
+}
+
+type series struct {
+	name   string
+	points []point
+}
+
+type point struct {
+	name           string
+	low, mid, high float64
+}
+
+// add adds a row's median and spread, if there is such a row.
+func (s *series) add(name string, r *row) {
+	if r == nil {
+		return
+	}
+	all := r.seconds()
+	s.points = append(s.points, point{name, all[0], median(all), all[len(all)-1]})
+}
+
+const (
+	plotWidth, plotHeight = 760, 420
+	plotLeft, plotTop     = 70, 50
+	plotRight, plotBottom = 160, 50
+)
+
+// colours are told apart by people who cannot tell red from green.
+var colours = []string{"#d55e00", "#0072b2", "#777777", "#009e73"}
+
+func (p plot) write(path string) error {
+	names, low, high := p.bounds()
+	if len(names) == 0 {
+		return nil
+	}
+	bottom, top := math.Floor(math.Log10(low)), math.Ceil(math.Log10(high))
+	x := func(name string) float64 {
+		i := slices.Index(names, name)
+		return plotLeft + (float64(i)+0.5)*float64(plotWidth-plotLeft-plotRight)/float64(len(names))
+	}
+	y := func(seconds float64) float64 {
+		part := (math.Log10(seconds) - bottom) / max(1, top-bottom)
+		return plotHeight - plotBottom - part*(plotHeight-plotTop-plotBottom)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" font-family="sans-serif" font-size="13">`+"\n", plotWidth, plotHeight)
+	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" fill="white"/>`+"\n"+`<text x="%d" y="26" font-size="15">%s</text>`+"\n", plotLeft, html.EscapeString(p.title))
+	for d := bottom; d <= top; d++ {
+		at := y(math.Pow(10, d))
+		fmt.Fprintf(&b, `<path d="M%d %.1fH%d" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end">%g s</text>`+"\n",
+			plotLeft, at, plotWidth-plotRight, plotLeft-8, at+4, math.Pow(10, d))
+	}
+	for _, name := range names {
+		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", x(name), plotHeight-plotBottom+22, html.EscapeString(name))
+	}
+	for i, s := range p.series {
+		s.draw(&b, colours[i%len(colours)], x, y)
+	}
+	b.WriteString("</svg>\n")
+	return os.WriteFile(path, []byte(b.String()), 0o644)
+}
+
+func (s series) draw(b *strings.Builder, colour string, x func(string) float64, y func(float64) float64) {
+	if len(s.points) == 0 {
+		return
+	}
+	var line []string
+	for _, pt := range s.points {
+		line = append(line, fmt.Sprintf("%.1f,%.1f", x(pt.name), y(pt.mid)))
+		fmt.Fprintf(b, `<path d="M%.1f %.1fV%.1f" stroke="%s"/>`, x(pt.name), y(pt.low), y(pt.high), colour)
+		fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s"/>`+"\n", x(pt.name), y(pt.mid), colour)
+	}
+	last := s.points[len(s.points)-1]
+	fmt.Fprintf(b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`, strings.Join(line, " "), colour)
+	fmt.Fprintf(b, `<text x="%.1f" y="%.1f" fill="%s">%s, %.2g s</text>`+"\n", x(last.name)+12, y(last.mid)+4, colour, html.EscapeString(s.name), last.mid)
+}
+
+// bounds returns the points' names in order, and the shortest and longest time.
+func (p plot) bounds() (names []string, low, high float64) {
+	low, high = math.Inf(1), 0
+	for _, s := range p.series {
+		for _, pt := range s.points {
+			if !slices.Contains(names, pt.name) {
+				names = append(names, pt.name)
+			}
+			low, high = min(low, pt.low), max(high, pt.high)
+		}
+	}
+	return names, low, high
+}
