@@ -18,10 +18,10 @@ import (
 )
 
 // overlay mounts lower directories, the uppermost first, and an upper one if
-// that is not empty.
-func overlay(t *testing.T, lowers []string, upper string) string {
+// that is not empty. A directory must not be an upper and a lower one at once.
+func overlay(t *testing.T, lowers []string, upper string) (dir string, unmount func()) {
 	t.Helper()
-	dir := t.TempDir()
+	dir = t.TempDir()
 	opts := "lowerdir=" + strings.Join(lowers, ":")
 	if upper != "" {
 		opts += ",upperdir=" + upper + ",workdir=" + t.TempDir()
@@ -29,8 +29,12 @@ func overlay(t *testing.T, lowers []string, upper string) string {
 	if err := unix.Mount("overlay", dir, "overlay", 0, opts); err != nil {
 		t.Skipf("needs root and overlayfs: %v", err)
 	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
-	return dir
+	return dir, func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+			_ = unix.Unmount(dir, unix.MNT_DETACH)
+		}
+	}
 }
 
 // flatten lists a tree through its Dirs: what a walk over it would find.
@@ -121,14 +125,17 @@ func TestStackIsWhatTheKernelShows(t *testing.T) {
 		}
 		for range 1 + r.IntN(3) {
 			upper := t.TempDir()
-			disturb(t, overlay(t, lowers, upper), r)
+			dir, unmount := overlay(t, lowers, upper)
+			disturb(t, dir, r)
+			unmount()
 			lowers = append([]string{upper}, lowers...)
 		}
 		stack, err := OpenStack(lowers)
 		if err != nil {
 			t.Fatal(err)
 		}
-		mounted, err := OpenLocal(overlay(t, lowers, ""))
+		dir, unmount := overlay(t, lowers, "")
+		mounted, err := OpenLocal(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,6 +153,7 @@ func TestStackIsWhatTheKernelShows(t *testing.T) {
 		if err := errors.Join(stack.Close(), mounted.Close()); err != nil {
 			t.Error(err)
 		}
+		unmount()
 	}
 }
 
