@@ -3,10 +3,12 @@
 package archive
 
 import (
+	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/containerd/containerd/v2/client"
 	cstore "github.com/containerd/containerd/v2/core/content"
@@ -105,9 +107,18 @@ func ingest(ctx context.Context, store cstore.Store, r io.Reader) (_ storedIndex
 	return readIndex(ctx, store, desc)
 }
 
+// errNoImage is what is wrong with a tar archive of anything else.
+var errNoImage = fmt.Errorf("read archive: it holds no image, neither oci-layout nor manifest.json is in it, or it was cut off; "+
+	"files alone become an image with veneer build --from scratch --copy type=tar,src=FILE,dest=/: %w", errdefs.ErrInvalidArgument)
+
 func readError(err error) error {
-	if errors.Is(err, io.ErrUnexpectedEOF) {
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("read archive: it ends early, so it was cut off or not copied whole: %w", err)
+	case errors.Is(err, tar.ErrHeader):
+		return fmt.Errorf("read archive: it is broken: %w", err)
+	case strings.Contains(err.Error(), "unrecognized image format"): // the importer has no error value for it
+		return errNoImage
 	}
 	return fmt.Errorf("read archive: %w", err)
 }

@@ -126,7 +126,7 @@ func TestImportRefuses(t *testing.T) {
 		"xz":               {[]byte("\xfd7zXZ\x00\x00"), archive.Options{}, "xz file"},
 		"bzip2":            {[]byte("BZh91AY"), archive.Options{}, "bzip2 file"},
 		"zip":              {[]byte("PK\x03\x04...."), archive.Options{}, "zip file"},
-		"tar of no image":  {storetest.Tar(map[string]string{"etc/passwd": "x"}), archive.Options{Names: []string{"x"}}, "unrecognized image format"},
+		"tar of no image":  {storetest.Tar(map[string]string{"etc/passwd": "x"}), archive.Options{Names: []string{"x"}}, "holds no image"},
 		"missing layer":    {layout(img.Blobs()[:3], named), archive.Options{}, "has 1 of its 2 layers"},
 		"missing config":   {layout([]storetest.Blob{img.Manifest, img.Layers[0], img.Layers[1]}, named), archive.Options{}, "read config"},
 		"missing manifest": {layout(img.Blobs()[1:], named), archive.Options{}, "read manifest"},
