@@ -47,6 +47,9 @@ func OpenLocal(name string) (*Local, error) {
 	fd, err := retry(func() (int, error) {
 		return unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	})
+	if errors.Is(err, unix.ENXIO) { // a socket cannot be opened at all
+		return nil, errFileType(name)
+	}
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
@@ -62,7 +65,11 @@ func OpenLocal(name string) (*Local, error) {
 		l.file = true
 		return l, nil
 	}
-	return nil, errors.Join(fmt.Errorf("open %s: neither a directory nor a regular file", name), l.Close())
+	return nil, errors.Join(errFileType(name), l.Close())
+}
+
+func errFileType(name string) error {
+	return fmt.Errorf("open %s: neither a directory nor a regular file", name)
 }
 
 // Root implements [Tree].
