@@ -96,7 +96,12 @@ func (a *app) buildRequest(base *baseFlags, image *imageFlags) (veneer.Request, 
 func (a *app) build(ctx context.Context, req veneer.Request, o buildOptions) error {
 	var res *veneer.Result
 	req.Stdin = a.stdin(ctx)
-	err := a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
+	files, err := openResultFiles(o)
+	if err != nil {
+		return err
+	}
+	defer files.discard()
+	err = a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
 		d := a.newDisplay()
 		defer d.Close()
 		req.Progress = d
@@ -106,7 +111,7 @@ func (a *app) build(ctx context.Context, req veneer.Request, o buildOptions) err
 	if err != nil {
 		return err
 	}
-	if err := writeResultFiles(res, o); err != nil {
+	if err := files.write(res); err != nil {
 		return err
 	}
 	for _, w := range res.Warnings {
@@ -121,22 +126,43 @@ func (a *app) build(ctx context.Context, req veneer.Request, o buildOptions) err
 	return printLine(a.std.out, "%s", res.Digest)
 }
 
-// writeResultFiles comes before the result is printed: who reads that finds
-// the files.
-func writeResultFiles(res *veneer.Result, o buildOptions) error {
+// resultFiles are --iidfile and --metadata-file; nil is one that is not wanted.
+type resultFiles struct{ iid, metadata *pendingFile }
+
+func openResultFiles(o buildOptions) (files resultFiles, err error) {
 	if o.iidFile != "" {
-		if err := writeFile(o.iidFile, []byte(res.Digest)); err != nil {
+		if files.iid, err = openPending(o.iidFile); err != nil {
+			return files, err
+		}
+	}
+	if o.metadataFile != "" {
+		if files.metadata, err = openPending(o.metadataFile); err != nil {
+			files.discard()
+		}
+	}
+	return files, err
+}
+
+// write comes before the result is printed: who reads that finds the files.
+func (r resultFiles) write(res *veneer.Result) error {
+	if r.iid != nil {
+		if err := r.iid.commit([]byte(res.Digest)); err != nil {
 			return err
 		}
 	}
-	if o.metadataFile == "" {
+	if r.metadata == nil {
 		return nil
 	}
 	data, err := json.MarshalIndent(metadataOf(res), "", "  ")
 	if err != nil {
 		return errors.Join(errors.New("encode metadata"), err)
 	}
-	return writeFile(o.metadataFile, append(data, '\n'))
+	return r.metadata.commit(append(data, '\n'))
+}
+
+func (r resultFiles) discard() {
+	r.iid.discard()
+	r.metadata.discard()
 }
 
 // metadata has buildx's keys for what buildx's readers look for, and all else

@@ -101,32 +101,62 @@ func printLine(w io.Writer, format string, args ...any) error {
 	return nil
 }
 
-// writeFile replaces a file as a whole: whoever reads it sees the old content
-// or the new one.
-func writeFile(name string, data []byte) (err error) {
-	dir := filepath.Dir(name)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(name)+".*")
+// pendingFile replaces a file as a whole: whoever reads it sees the old content
+// or the new one. It is opened before the work whose result it is for, so that
+// a name that cannot be written is known before anything is done.
+type pendingFile struct {
+	name string
+	f    *os.File // nil once it is committed
+}
+
+// openPending makes the temporary file beside the named one.
+func openPending(name string) (*pendingFile, error) {
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return nil, fmt.Errorf("write %s: is a directory", name)
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
+		return nil, fmt.Errorf("write %s: %w", name, err)
 	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("write %s: %w", name, errors.Join(err, os.Remove(f.Name())))
-		}
-	}()
+	return &pendingFile{name: name, f: f}, nil
+}
+
+// commit puts the file in place with the data.
+func (p *pendingFile) commit(data []byte) error {
 	// CreateTemp's 0600 is right for secrets; a digest is none.
-	werr := f.Chmod(0o644)
-	if werr == nil {
-		_, werr = f.Write(data)
+	err := p.f.Chmod(0o644)
+	if err == nil {
+		_, err = p.f.Write(data)
 	}
-	if werr == nil {
-		werr = f.Sync()
+	if err == nil {
+		err = p.f.Sync()
 	}
-	if cerr := f.Close(); werr == nil {
-		werr = cerr
+	if cerr := p.f.Close(); err == nil {
+		err = cerr
 	}
-	if werr != nil {
-		return werr
+	if err == nil {
+		err = os.Rename(p.f.Name(), p.name)
 	}
-	return os.Rename(f.Name(), name)
+	if err != nil {
+		err = errors.Join(err, os.Remove(p.f.Name()))
+		return fmt.Errorf("write %s: %w", p.name, err)
+	}
+	p.f = nil
+	return nil
+}
+
+// discard removes the temporary file unless it was committed, or failed to be.
+func (p *pendingFile) discard() {
+	if p != nil && p.f != nil && p.f.Close() == nil {
+		_ = os.Remove(p.f.Name())
+	}
+}
+
+// writeFile replaces a file with data that is at hand.
+func writeFile(name string, data []byte) error {
+	p, err := openPending(name)
+	if err != nil {
+		return err
+	}
+	return p.commit(data)
 }
