@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/test/harness"
 )
 
@@ -39,6 +40,10 @@ func withProgram(m *testing.M) int {
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build veneer: %v\n%s", err, out)
+		return 1
+	}
+	if err := engine.QuietContainerd("fatal"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return harness.Main(m)
