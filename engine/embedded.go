@@ -108,6 +108,7 @@ func (s *stores) open(ctx context.Context, root string) error {
 		if err := makePrivate(dir); err != nil {
 			return err
 		}
+		removeProbes(dir)
 		sn, err := open(dir)
 		if err != nil {
 			s.broken[name] = err
@@ -142,6 +143,21 @@ func (s *stores) open(ctx context.Context, root string) error {
 		return syncDir(root)
 	}
 	return nil
+}
+
+// removeProbes removes the empty directories in which a process that was killed
+// meanwhile had tried out what overlayfs can do here (containerd's overlayutils).
+// One that is still mounted somewhere stays, and harms nobody.
+func removeProbes(dir string) {
+	for _, pattern := range []string{"multiple-lowerdir-check*", "userxattr-check*"} {
+		probes, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			continue // the directory's name is no pattern: nothing is found
+		}
+		for _, probe := range probes {
+			_ = os.RemoveAll(probe)
+		}
+	}
 }
 
 // ensureNamespace creates the namespace if it is not there.
