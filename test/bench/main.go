@@ -21,6 +21,8 @@ func main() {
 		switch os.Args[1] {
 		case measureCommand:
 			exit(runMeasured(ctx, os.Args[2:]))
+		case profileCommand:
+			exit(runProfile(ctx))
 		case commitCommand:
 			exit(runCommit(ctx, os.Args[2:]))
 		}

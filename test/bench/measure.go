@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +25,15 @@ type sample struct {
 	layer int64
 	// steps are the seconds of each step, where the tool tells them.
 	steps map[string]float64
+}
+
+// stepText is the seconds of each step, for a line of the log.
+func (s sample) stepText() string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(s.steps)) {
+		fmt.Fprintf(&b, " %s %.3f", name, s.steps[name])
+	}
+	return b.String()
 }
 
 // row is what one tool did in one scenario, over all rounds.

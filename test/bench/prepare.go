@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/opencontainers/image-spec/identity"
 
 	"github.com/veneer-build/veneer/test/harness"
@@ -118,6 +119,7 @@ func ignoreCanceled(err error) error {
 // prepares prepares and removes snapshots, and times those calls of Prepare that begin while count is set.
 func (w *world) prepares(ctx context.Context, parent string, count *atomic.Bool) ([]time.Duration, error) {
 	sn := w.client.SnapshotService(snapshotter)
+	keep := snapshots.WithLabels(map[string]string{"containerd.io/gc.root": "bench"})
 	var samples []time.Duration
 	for i, began := 0, time.Now(); len(samples) < prepareSamples && time.Since(began) < prepareLimit; i++ {
 		if err := ctx.Err(); err != nil {
@@ -126,7 +128,7 @@ func (w *world) prepares(ctx context.Context, parent string, count *atomic.Bool)
 		counts := count.Load()
 		key := fmt.Sprintf("bench-prepare-%d", i)
 		start := time.Now()
-		if _, err := sn.Prepare(ctx, key, parent); err != nil {
+		if _, err := sn.Prepare(ctx, key, parent, keep); err != nil {
 			return nil, err
 		}
 		if counts {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/containerd/errdefs"
 
@@ -98,12 +97,6 @@ type veneerTool struct{}
 func (t *veneerTool) name() string { return "veneer" }
 
 func (t *veneerTool) start(ctx context.Context, w *world) error {
-	out, err := quiet(ctx, w.veneer, "version")
-	if err != nil {
-		return err
-	}
-	version, _, _ := strings.Cut(out, "\n")
-	w.versions = append(w.versions, strings.TrimSpace(version))
 	if err := w.ensureBase(ctx); err != nil {
 		return err
 	}

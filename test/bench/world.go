@@ -96,6 +96,12 @@ func (w *world) startDaemon(ctx context.Context) (err error) {
 		return err
 	}
 	w.versions = append(w.versions, "containerd "+version.Version)
+	out, err := quiet(ctx, w.veneer, "version")
+	if err != nil {
+		return err
+	}
+	ours, _, _ := strings.Cut(out, "\n")
+	w.versions = append([]string{strings.TrimSpace(ours)}, w.versions...)
 	return w.load(namespace, w.debian)
 }
 
@@ -175,7 +181,7 @@ func (w *world) table(title string) *table {
 
 // add records a sample and shows it.
 func (w *world) add(title, tool string, s sample) {
-	w.say("%-28s %-44s %7.3f s  %6.1f MB  layer %6.1f MB", title, tool, s.seconds, mb(s.rss), mb(s.layer))
+	w.say("%-28s %-44s %7.3f s  %6.1f MB  layer %6.1f MB  %s", title, tool, s.seconds, mb(s.rss), mb(s.layer), s.stepText())
 	w.table(title).add(tool, s)
 }
 
