@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/containerd/containerd/v2/pkg/archive"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/layer"
 	"github.com/veneer-build/veneer/snapshot"
 )
@@ -20,6 +23,9 @@ import (
 // containerd's applier: its paths hold no symbolic link, so a hostile base has
 // nothing to redirect, and directories get their times last.
 func (b *build) serviceLayer(ctx context.Context) error {
+	if err := b.changes.Each(expressible); err != nil {
+		return err
+	}
 	if err := b.unpackBase(ctx); err != nil {
 		return err
 	}
@@ -43,6 +49,25 @@ func (b *build) serviceLayer(ctx context.Context) error {
 	res.Blob.MediaType = mediaType
 	b.desc, b.diffID, b.unpacked = &ocispec.Descriptor{MediaType: mediaType, Digest: res.Blob.Digest, Size: res.Blob.Size}, res.DiffID, true
 	return content.SetLabels(ctx, b.engine.Client.ContentStore(), res.Blob.Digest, content.LayerLabels(res.DiffID))
+}
+
+// expressible returns an error for a change that the diff service would store
+// without its attributes: the snapshot would show them and the image would not,
+// and another build could get that snapshot for its own.
+func expressible(ch *differ.Change) error {
+	if ch.Kind == differ.Deleted || ch.Parent || ch.Link != "" {
+		return nil
+	}
+	if ch.DefaultACL && !ch.Entry.IsSymlink() {
+		return fmt.Errorf("/%s: its directory has a default ACL, and containerd's diff service stores no ACLs; leave out --differ=service", ch.Path)
+	}
+	for _, name := range slices.Sorted(maps.Keys(ch.Entry.Xattrs)) {
+		kept := ch.Entry.IsDir() && ch.Base != nil && ch.Base.IsDir() && ch.Base.Xattrs[name] == ch.Entry.Xattrs[name]
+		if name != "security.capability" && !kept {
+			return fmt.Errorf("/%s: it has the attribute %s, and containerd's diff service stores none but security.capability; leave out --differ=service", ch.Path, name)
+		}
+	}
+	return nil
 }
 
 // serviceMediaType is what the diff service is asked for: OCI's types, since
