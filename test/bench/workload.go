@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -79,7 +78,12 @@ func makeWorkload(ctx context.Context, w *world) (*workload, error) {
 
 // collectTree copies the Go tree and modules of this repository and its tools, in order, up to a number of files.
 func collectTree(ctx context.Context, dest string, files int) error {
-	if err := copyTree(ctx, runtime.GOROOT(), filepath.Join(dest, "go")); err != nil {
+	// A program built with -trimpath does not know it.
+	goroot, err := quiet(ctx, "go", "env", "GOROOT")
+	if err != nil {
+		return err
+	}
+	if err := copyTree(ctx, strings.TrimSpace(goroot), filepath.Join(dest, "go")); err != nil {
 		return err
 	}
 	have, err := listFiles(dest)

@@ -1,0 +1,78 @@
+package differ_test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+// goSource is a real directory of thousands of files: the Go tree's src.
+func goSource(b *testing.B) string {
+	b.Helper()
+	root, err := exec.CommandContext(b.Context(), "go", "env", "GOROOT").Output()
+	if err != nil {
+		b.Skip("no go command to ask for GOROOT")
+	}
+	return filepath.Join(strings.TrimSpace(string(root)), "src")
+}
+
+// BenchmarkCompare compares a tree with one that is as it is: every path is
+// looked at, and what the mode wants read is read on both sides.
+func BenchmarkCompare(b *testing.B) {
+	src := goSource(b)
+	twin := filepath.Join(b.TempDir(), "src")
+	if out, err := exec.CommandContext(b.Context(), "cp", "-a", src, twin).CombinedOutput(); err != nil {
+		b.Fatalf("cp: %v: %s", err, out)
+	}
+	memory := tree.NewMemory()
+	for _, c := range []struct {
+		name   string
+		mode   differ.CompareMode
+		memory *tree.Memory
+	}{
+		{"content", differ.CompareContent, nil},
+		{"metadata", differ.CompareMetadata, nil},
+		{"remembered", differ.CompareContent, memory},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			var looked int64
+			for b.Loop() {
+				looked = compareOnce(b, twin, src, c.mode, c.memory)
+			}
+			b.ReportMetric(float64(looked), "files")
+		})
+	}
+}
+
+func compareOnce(b *testing.B, base, src string, mode differ.CompareMode, memory *tree.Memory) int64 {
+	b.Helper()
+	old, err := tree.OpenLocal(base)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer old.Close()
+	source, err := tree.OpenLocal(src)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer source.Close()
+	changes, err := differ.NewChanges(b.Context(), old)
+	if err != nil {
+		b.Fatal(err)
+	}
+	err = changes.Apply(b.Context(), differ.Target{
+		Op: differ.Sync, Name: "sync", Source: source, Dest: "/", Owner: differ.OwnerSource, ForceDelete: true, Memory: memory,
+	}, differ.Options{Compare: mode})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if !changes.Empty() {
+		b.Fatalf("a copy differs: %+v", changes.Summary())
+	}
+	return int64(changes.Summary().Looked.Count)
+}
