@@ -99,7 +99,7 @@ func randomTree(t *testing.T, r *rand.Rand) string {
 // applied by containerd, is the source.
 func TestSyncIsExact(t *testing.T) {
 	requireRoot(t)
-	rounds := 150
+	rounds := 60
 	if testing.Short() {
 		rounds = 30
 	}
