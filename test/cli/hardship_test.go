@@ -55,7 +55,7 @@ func TestSignals(t *testing.T) {
 				})
 			}
 		}
-		b.isAbsent("new")
+		b.hasNoNew()
 		b.ok(build...)
 		if out := b.ok("diff", "--from", "new", "--sync", "big/:/big"); !strings.HasPrefix(out, "nothing differs") {
 			t.Errorf("the next build is not whole:\n%s", out)
@@ -108,7 +108,7 @@ func (w *watched) Write(p []byte) (int, error) {
 // A killed build cannot clean up; the next build works all the same, and prune
 // takes away what it left.
 func TestKilledBuild(t *testing.T) {
-	eachUser(t, func(t *testing.T, b *bench) {
+	eachUser(t, func(_ *testing.T, b *bench) {
 		b.big("big", 50, 2<<20)
 		b.leavesNothing(func() {
 			for _, after := range []string{"resolve:", "compare:", "layer:"} {
@@ -127,7 +127,7 @@ func TestKilledBuild(t *testing.T) {
 
 // A file that grows while it is read is an error that names it.
 func TestSourceThatChanges(t *testing.T) {
-	eachUser(t, func(t *testing.T, b *bench) {
+	eachUser(t, func(_ *testing.T, b *bench) {
 		b.big("src", 8, 4<<20)
 		stop := b.append("src/004")
 		defer stop()
@@ -135,7 +135,7 @@ func TestSourceThatChanges(t *testing.T) {
 			b.fails(1, []string{"004", "changed while it was read"}, quiet("build", "--from", "base", "--sync", "src/:/src", "-t", "new")...)
 		})
 		stop()
-		b.isAbsent("new")
+		b.hasNoNew()
 		b.ok(quiet("build", "--from", "base", "--sync", "src/:/src", "-t", "new")...)
 	})
 }
@@ -184,7 +184,7 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("%s: %d bytes were used before, %d after", source, used, now)
 		}
 	}
-	b.isAbsent("new")
+	b.hasNoNew()
 	b.write("file", "small")
 	b.ok("build", "--from", "base", "--copy", "file:/file", "-t", "small")
 	b.ok("build", "--no-unpack", "--from", "base", "--copy", "snapshot/:/big", "-t", "fits")
