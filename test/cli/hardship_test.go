@@ -39,7 +39,7 @@ func TestSignals(t *testing.T) {
 		build := []string{"--progress", "plain", "build", "--no-cache", "--from", "base", "--copy", "big/:/big", "-t", "new"}
 		// A step's line on standard error says that the next one has begun.
 		steps := map[string]string{"compare": "resolve:", "layer": "compare:", "snapshot": "layer:"}
-		if b.user {
+		if b.ordinary() {
 			delete(steps, "snapshot") // there is none
 		}
 		for step, before := range steps {
@@ -112,7 +112,7 @@ func TestKilledBuild(t *testing.T) {
 		b.big("big", 50, 2<<20)
 		b.leavesNothing(func() {
 			for _, after := range []string{"resolve:", "compare:", "layer:"} {
-				if b.user && after == "layer:" {
+				if b.ordinary() && after == "layer:" {
 					continue // the build is over then
 				}
 				b.signalAfter(after, syscall.SIGKILL, []string{"--progress", "plain", "build", "--no-cache", "--from", "base", "--copy", "big/:/big", "-t", "new"})

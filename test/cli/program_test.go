@@ -74,6 +74,9 @@ func newUserBench(t *testing.T) *bench {
 	return (&bench{t: t, dir: dir + "/work", root: dir + "/root", user: true}).make()
 }
 
+// ordinary reports whether the commands run without root's rights.
+func (b *bench) ordinary() bool { return b.user || os.Geteuid() != 0 }
+
 func (b *bench) make() *bench {
 	b.t.Helper()
 	if err := os.Mkdir(b.dir, 0o755); err != nil { //nolint:gosec // an ordinary user works in it
