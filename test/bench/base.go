@@ -10,7 +10,7 @@ import (
 	"os"
 	"path"
 
-	ccontent "github.com/containerd/containerd/v2/core/content"
+	cstore "github.com/containerd/containerd/v2/core/content"
 
 	"github.com/veneer-build/veneer/test/harness"
 )
@@ -85,7 +85,7 @@ func (w *world) debianTar(ctx context.Context, dest string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, blob.Close()) }()
-	z, err := gzip.NewReader(ccontent.NewReader(blob))
+	z, err := gzip.NewReader(cstore.NewReader(blob))
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,7 @@ func (c *counts) point(ctx context.Context, name string, changed []file) error {
 	if err := refresh(c.dir, changed); err != nil {
 		return err
 	}
-	stat, err := timed(func() error { _, err := statTree(c.dir); return err })
+	stat, err := timed(func() error { return statTree(c.dir) })
 	if err != nil {
 		return err
 	}

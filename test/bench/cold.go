@@ -68,7 +68,7 @@ func coldCache(ctx context.Context, w *world) error {
 
 // mustRead looks at every path of the source, and reads files of it and blobs of the daemon.
 func (w *world) mustRead(ctx context.Context, source, blobs []file) error {
-	if _, err := statTree(w.trees.v2); err != nil {
+	if err := statTree(w.trees.v2); err != nil {
 		return err
 	}
 	if err := readAll(ctx, w.trees.v2, source, false); err != nil {

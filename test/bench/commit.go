@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
-	ccontent "github.com/containerd/containerd/v2/core/content"
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -189,5 +189,5 @@ func writeJSON(ctx context.Context, c *client.Client, mediaType string, value an
 		return ocispec.Descriptor{}, err
 	}
 	desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
-	return desc, ccontent.WriteBlob(ctx, c.ContentStore(), desc.Digest.String(), bytes.NewReader(data), desc, ccontent.WithLabels(labels))
+	return desc, cstore.WriteBlob(ctx, c.ContentStore(), desc.Digest.String(), bytes.NewReader(data), desc, cstore.WithLabels(labels))
 }

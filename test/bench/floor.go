@@ -30,7 +30,7 @@ func parallel() int { return 2 * runtime.GOMAXPROCS(0) }
 // the bytes that nobody has seen; compressing what is new; writing it to disk.
 func (w *world) floors(ctx context.Context) error {
 	t := w.trees
-	stat, err := timed(func() error { _, err := statTree(t.v2); return err })
+	stat, err := timed(func() error { return statTree(t.v2) })
 	if err != nil {
 		return err
 	}
@@ -87,16 +87,14 @@ func timed(do func() error) (float64, error) {
 	return time.Since(start).Seconds(), err
 }
 
-// statTree looks at every path below a directory, several directories at a time, and returns how many there are.
-func statTree(root string) (int64, error) {
-	var paths atomic.Int64
+// statTree looks at every path below a directory, several directories at a time.
+func statTree(root string) error {
 	var g sync.WaitGroup
 	var failed atomic.Pointer[error]
 	tokens := make(chan struct{}, parallel())
 	var visit func(dir string)
 	visit = func(dir string) {
-		n, subs, err := statDir(dir)
-		paths.Add(n)
+		subs, err := statDir(dir)
 		if err != nil {
 			failed.Store(&err)
 			return
@@ -116,31 +114,31 @@ func statTree(root string) (int64, error) {
 	visit(root)
 	g.Wait()
 	if err := failed.Load(); err != nil {
-		return 0, fmt.Errorf("stat %s: %w", root, *err)
+		return fmt.Errorf("stat %s: %w", root, *err)
 	}
-	return paths.Load(), nil
+	return nil
 }
 
-func statDir(dir string) (n int64, subs []string, err error) {
+func statDir(dir string) (subs []string, err error) {
 	d, err := os.Open(dir)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	names, err := d.Readdirnames(-1)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	var st unix.Stat_t
 	for _, name := range names {
 		if err := unix.Fstatat(int(d.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return 0, nil, err
+			return nil, err
 		}
 		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 			subs = append(subs, name)
 		}
 	}
-	return int64(len(names)), subs, nil
+	return subs, nil
 }
 
 // each calls do for every file, several at a time, with a buffer of its own.

@@ -39,7 +39,7 @@ func millionFiles(ctx context.Context, w *world) error {
 		if err := refresh(dir, changed); err != nil {
 			return err
 		}
-		stat, err := timed(func() error { _, err := statTree(dir); return err })
+		stat, err := timed(func() error { return statTree(dir) })
 		if err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func (s *series) add(name string, r *row) {
 const (
 	plotWidth, plotHeight = 760, 420
 	plotLeft, plotTop     = 70, 50
-	plotRight, plotBottom = 160, 50
+	plotRight, plotBottom = 190, 50
 )
 
 // colours are told apart by people who cannot tell red from green.
@@ -69,8 +69,10 @@ func (p plot) write(path string) error {
 	for _, name := range names {
 		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", x(name), plotHeight-plotBottom+22, html.EscapeString(name))
 	}
+	labels := make(map[int]bool) // lines of text that are taken
 	for i, s := range p.series {
 		s.draw(&b, colours[i%len(colours)], x, y)
+		s.label(&b, colours[i%len(colours)], y, labels)
 	}
 	b.WriteString("</svg>\n")
 	return os.WriteFile(path, []byte(b.String()), 0o644)
@@ -86,9 +88,23 @@ func (s series) draw(b *strings.Builder, colour string, x func(string) float64, 
 		fmt.Fprintf(b, `<path d="M%.1f %.1fV%.1f" stroke="%s"/>`, x(pt.name), y(pt.low), y(pt.high), colour)
 		fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s"/>`+"\n", x(pt.name), y(pt.mid), colour)
 	}
+	fmt.Fprintf(b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n", strings.Join(line, " "), colour)
+}
+
+// label names the line at its end, on a line of text that no other label has.
+func (s series) label(b *strings.Builder, colour string, y func(float64) float64, taken map[int]bool) {
+	if len(s.points) == 0 {
+		return
+	}
+	const lineHeight = 16
 	last := s.points[len(s.points)-1]
-	fmt.Fprintf(b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`, strings.Join(line, " "), colour)
-	fmt.Fprintf(b, `<text x="%.1f" y="%.1f" fill="%s">%s, %.2g s</text>`+"\n", x(last.name)+12, y(last.mid)+4, colour, html.EscapeString(s.name), last.mid)
+	row := int(y(last.mid)) / lineHeight
+	for taken[row] {
+		row++
+	}
+	taken[row] = true
+	fmt.Fprintf(b, `<text x="%d" y="%d" fill="%s">%s, %.2g s</text>`+"\n",
+		plotWidth-plotRight+8, row*lineHeight+lineHeight/2+4, colour, html.EscapeString(s.name), last.mid)
 }
 
 // bounds returns the points' names in order, and the shortest and longest time.

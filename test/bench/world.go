@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
-	ccontent "github.com/containerd/containerd/v2/core/content"
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -156,7 +156,7 @@ func (w *world) manifest(ctx context.Context, name string) (*ocispec.Manifest, e
 }
 
 func (w *world) imageConfig(ctx context.Context, m *ocispec.Manifest) (*ocispec.Image, error) {
-	data, err := ccontent.ReadBlob(ctx, w.client.ContentStore(), m.Config)
+	data, err := cstore.ReadBlob(ctx, w.client.ContentStore(), m.Config)
 	if err != nil {
 		return nil, err
 	}
