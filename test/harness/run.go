@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -32,8 +33,7 @@ func (d *Daemon) Ctr(args ...string) (out string, err error) {
 	return stdout.String(), nil
 }
 
-// Run runs a command in a container of the image, with runc, on the named snapshotter, and returns its standard
-// output. The container has no network and is removed afterwards. An exit code other than 0 fails the test.
+// Run runs a command in a container of the image, with runc, on the named snapshotter, and returns its output. The container has no network and is removed afterwards. An exit code other than 0 fails the test.
 func (d *Daemon) Run(t testing.TB, image, snapshotter string, command ...string) string {
 	t.Helper()
 	out, err := d.TryRun(image, snapshotter, command...)
@@ -46,7 +46,14 @@ func (d *Daemon) Run(t testing.TB, image, snapshotter string, command ...string)
 // TryRun is Run for commands that may fail: the error is then an *exec.ExitError with the command's exit code.
 func (d *Daemon) TryRun(image, snapshotter string, command ...string) (string, error) {
 	id := fmt.Sprintf("run-%d-%d", os.Getpid(), containerSerial.Add(1))
-	return d.Ctr(append([]string{"run", "--rm", "--snapshotter", snapshotter, image, id}, command...)...)
+	log := filepath.Join(d.path("tmp"), id)
+	// The shim writes to a file: ctr can miss what a short command says, since it stops listening as soon as that ends.
+	_, err := d.Ctr(append([]string{"run", "--rm", "--log-uri", "file://" + log, "--snapshotter", snapshotter, image, id}, command...)...)
+	out, rerr := os.ReadFile(log)
+	if err == nil {
+		err = rerr
+	}
+	return string(out), err
 }
 
 // Import imports an OCI or Docker archive and unpacks it in each of the snapshotters.
