@@ -214,6 +214,12 @@ func (b *build) openLayers(ctx context.Context) (tree.Tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read base %s: %w", b.base.Name, err)
 	}
+	for _, dir := range layers.Dirs {
+		if err := b.engine.Sees(ctx, dir); err != nil {
+			err = fmt.Errorf("read base %s: %w: %w", b.base.Name, snapshot.ErrNoLayers, err)
+			return nil, errors.Join(err, layers.Close())
+		}
+	}
 	stack, err := tree.OpenStack(layers.Dirs)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read base %s: %w", b.base.Name, err), layers.Close())

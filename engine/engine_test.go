@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -362,6 +363,26 @@ func TestSocketPermission(t *testing.T) {
 	})
 }
 
+// inOtherMounts calls fn where dir is another file system than everywhere else.
+func inOtherMounts(dir string, fn func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // And never unlocked: the thread ends with its mounts.
+		err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
+		if err == nil {
+			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+		}
+		if err == nil {
+			err = unix.Mount("tmpfs", dir, "tmpfs", 0, "")
+		}
+		if err == nil {
+			err = fn()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
 func TestDaemon(t *testing.T) {
 	socket := enginetest.Daemon(t)
 	var n notes
@@ -371,6 +392,13 @@ func TestDaemon(t *testing.T) {
 	}
 	if err := e.Unpacks(); err != nil {
 		t.Error(err)
+	}
+	if err := e.Sees(ctx, filepath.Dir(socket)); err != nil {
+		t.Error(err)
+	}
+	hidden := t.TempDir()
+	if err := inOtherMounts(hidden, func() error { return e.Sees(ctx, hidden) }); err == nil || !strings.Contains(err.Error(), "another directory to containerd") {
+		t.Errorf("a directory that the daemon sees otherwise: %v", err)
 	}
 	lease, err := e.Client.LeasesService().Create(ctx, leases.WithRandomID())
 	if err != nil {
