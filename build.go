@@ -3,15 +3,11 @@ package veneer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/containerd/containerd/v2/core/leases"
-	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
@@ -21,7 +17,6 @@ import (
 	"github.com/veneer-build/veneer/differ/layer"
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/engine"
-	"github.com/veneer-build/veneer/snapshot"
 )
 
 // Build makes an image of a base and what differs from it, and names it. On
@@ -243,153 +238,4 @@ func (b *build) writeLayer(ctx context.Context) (err error) {
 	b.diffID = toDigest(b.blob.DiffID)
 	b.desc = &ocispec.Descriptor{MediaType: mediaType, Digest: toDigest(b.blob.Digest), Size: b.blob.Size}
 	return w.Commit(ctx, b.desc.Size, b.desc.Digest, content.LayerLabels(b.diffID))
-}
-
-// unpackBase makes the base's snapshot if it is not there.
-func (b *build) unpackBase(ctx context.Context) error {
-	if b.base.IsScratch() {
-		return nil
-	}
-	if err := b.engine.Unpacks(); err != nil {
-		return err
-	}
-	did, err := snapshot.Unpack(ctx, b.engine.Client, b.base.Manifest, b.engine.Snapshotter)
-	if err != nil {
-		return fmt.Errorf("unpack base %s: %w", b.base.Name, err)
-	}
-	if !did {
-		return nil
-	}
-	return content.KeepSnapshot(ctx, b.engine.Client, b.base, b.engine.Snapshotter)
-}
-
-// unpack makes the new image's snapshot: containerd applies the layer to an
-// active snapshot on the base's, which is committed under the new chain ID.
-func (b *build) unpack(ctx context.Context) error {
-	if b.unpacked || !b.mayUnpack() {
-		return nil
-	}
-	if err := b.unpackBase(ctx); err != nil {
-		return err
-	}
-	b.unpacked = true
-	if b.desc == nil {
-		return nil
-	}
-	return snapshot.Apply(ctx, b.engine.Client, b.engine.Snapshotter, snapshot.Layer{
-		Parent: b.base.ChainID, DiffID: b.diffID, Blob: *b.desc,
-	})
-}
-
-// mayUnpack says whether there is to be a snapshot; that there cannot be one is
-// a warning, since the image is whole without it.
-func (b *build) mayUnpack() bool {
-	if b.NoUnpack {
-		return false
-	}
-	why := b.engine.Unpacks()
-	if why != nil {
-		b.result.Warnings = append(b.result.Warnings, "the image is not unpacked: "+why.Error())
-	}
-	return why == nil
-}
-
-// record stores config and manifest, and then names them.
-func (b *build) record(ctx context.Context) error {
-	target := b.base.Manifest
-	if b.unchanged() {
-		b.result.Unchanged = true
-		b.image.ChainID = b.base.ChainID
-	} else {
-		if err := b.assemble(ctx); err != nil {
-			return err
-		}
-		target = b.image.Manifest
-	}
-	// The record's descriptor stands alone: what an index said of it stays there.
-	b.result.Target = ocispec.Descriptor{MediaType: target.MediaType, Digest: target.Digest, Size: target.Size}
-	if b.blob != nil {
-		b.keepIndex(ctx, b.desc.Digest, b.blob.Index)
-	}
-	b.keepMemories(ctx)
-	if err := b.closeSources(); err != nil {
-		return err
-	}
-	for _, name := range b.Tags {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if _, err := content.Record(ctx, b.engine.Client, name, b.result.Target, nil); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// unchanged reports whether the new image is the base itself.
-func (b *build) unchanged() bool {
-	return b.desc == nil && b.Config.IsZero() && len(b.Annotations) == 0 && !b.base.IsScratch()
-}
-
-func (b *build) assemble(ctx context.Context) error {
-	created := time.Now().UTC()
-	if b.Epoch != nil {
-		created = b.Epoch.UTC()
-	}
-	a := content.Assembly{
-		Base: b.base, ConfigJSON: b.configJSON, Layer: b.desc, DiffID: b.diffID,
-		History:     ocispec.History{CreatedBy: b.describe(), Comment: b.Config.Message, Author: b.Config.Author},
-		Created:     created,
-		Annotations: b.Annotations,
-	}
-	if !b.base.IsScratch() {
-		a.BaseName, a.BaseDigest = b.base.Name, b.base.Manifest.Digest
-	}
-	var err error
-	if b.image, err = content.Assemble(a); err != nil {
-		return err
-	}
-	snapshotter := ""
-	if b.unpacked {
-		snapshotter = b.engine.Snapshotter
-	}
-	return content.Store(ctx, b.engine.Client, b.image, snapshotter)
-}
-
-// describe is the history entry's created_by. It names destinations only:
-// paths of this host are nobody else's business, and would make the same
-// files another image.
-func (b *build) describe() string {
-	parts := []string{"veneer"}
-	for _, t := range b.Targets {
-		parts = append(parts, fmt.Sprintf("%s %s", strings.ToUpper(t.Op.String()), t.Dest))
-	}
-	return strings.Join(append(parts, b.createdBy...), "; ")
-}
-
-// finish fills the result from what the steps left.
-func (b *build) finish() *Result {
-	r := &b.result
-	r.Digest, r.Names = r.Target.Digest, b.Tags
-	r.Base, r.BaseDigest = b.base.Name, b.base.Manifest.Digest
-	r.Platform = platforms.FormatAll(b.base.Platform)
-	r.ChainID, r.Unpacked = b.image.ChainID, b.unpacked
-	r.Pushable = len(b.base.Missing) == 0
-	if !r.Pushable {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("the image cannot be pushed or saved: %d layer blobs of the base are not stored; pull %s again to get them", len(b.base.Missing), b.base.Name))
-	}
-	if len(b.Tags) == 0 {
-		r.Warnings = append(r.Warnings, "the image has no name and goes with the next garbage collection; use -t NAME to keep it")
-	}
-	if b.desc != nil {
-		r.Layer = &LayerResult{Digest: b.desc.Digest, DiffID: b.diffID, MediaType: b.desc.MediaType, Size: b.desc.Size}
-		if b.blob != nil {
-			r.Layer.UncompressedSize = b.blob.UncompressedSize
-		}
-	}
-	if b.changes != nil {
-		r.Changes = b.changes.Summary()
-	}
-	r.Steps, r.Seconds = b.steps.end()
-	return r
 }

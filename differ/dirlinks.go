@@ -1,0 +1,80 @@
+package differ
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// overLink is a directory of the source where the image shows a symbolic link.
+type overLink struct {
+	v   visit
+	p   *pair
+	sub visit
+}
+
+// overLinks handles those directories once the walk is over, since a link may
+// lead anywhere in the image.
+func (w *walker) overLinks(ctx context.Context) error {
+	for len(w.links) > 0 {
+		slices.SortFunc(w.links, func(a, b overLink) int { return strings.Compare(a.sub.path, b.sub.path) })
+		links := w.links
+		w.links = nil
+		for _, l := range links {
+			if err := w.overLink(ctx, l); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *walker) overLink(ctx context.Context, l overLink) error {
+	if w.target.dirLinks() == ReplaceDirLinks {
+		return w.replaceLink(ctx, l)
+	}
+	real, err := w.linkedDir(ctx, "/"+l.sub.path)
+	if err != nil {
+		return err
+	}
+	if real == nil {
+		return w.replaceLink(ctx, l)
+	}
+	to := strings.Join(real, "/")
+	if w.target.dirLinks() == RefuseDirLinks {
+		return fmt.Errorf("/%s is a symbolic link to a directory in the image (/%s) and a directory in the source; "+
+			"dirlinks=follow keeps the link, dirlinks=replace puts the directory in its place", l.sub.path, to)
+	}
+	l.sub.path = to
+	if l.sub.at, err = w.changes.open(ctx, real, l.p.want.Meta); err != nil {
+		return err
+	}
+	return w.dir(ctx, l.sub)
+}
+
+// linkedDir returns where a link leads if that is a directory, else nil: in
+// the base, since this target may have removed the directory by now, or in
+// the image as it is.
+func (w *walker) linkedDir(ctx context.Context, link string) ([]string, error) {
+	c := w.changes
+	base := &Changes{root: place{node: &node{base: c.root.node.base}, base: c.root.base}}
+	for _, in := range []*Changes{base, c} {
+		real, err := in.resolve(ctx, link, true)
+		if err != nil {
+			return nil, err
+		}
+		if cur, err := in.show(ctx, real); err != nil || cur != nil && cur.IsDir() {
+			return real, err
+		}
+	}
+	return nil, nil
+}
+
+func (w *walker) replaceLink(ctx context.Context, l overLink) error {
+	var err error
+	if l.sub.at, err = l.v.at.makeDir(ctx, l.p.want.Name, l.p.base, l.p.want); err != nil {
+		return err
+	}
+	return w.dir(ctx, l.sub)
+}
