@@ -60,7 +60,7 @@ func (w *world) markdown() string {
 	for _, plot := range w.plots {
 		p("\n![%s](%s)", plot.title, plot.file)
 	}
-	p("\n## Commands\n\n```")
+	p("\n## Commands\n\n```text")
 	p("%s", strings.TrimSpace(commands))
 	p("```")
 	return b.String()
