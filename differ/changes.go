@@ -16,7 +16,6 @@ import (
 // read again when the layer is written.
 type Changes struct {
 	root     place
-	baseTree tree.Tree
 	looked   Tally
 	warnings []string
 }
@@ -31,7 +30,7 @@ func NewChanges(ctx context.Context, base tree.Tree) (*Changes, error) {
 	if dir == nil {
 		return nil, fmt.Errorf("read the base's root directory: it is a file")
 	}
-	return &Changes{root: place{node: &node{base: &entry}, base: dir}, baseTree: base}, nil
+	return &Changes{root: place{node: &node{base: &entry}, base: dir}}, nil
 }
 
 // Warnings returns what was left out, and why, in the order of the targets.

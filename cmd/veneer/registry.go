@@ -27,6 +27,27 @@ func (f *registryFlags) bind(cmd *cobra.Command) {
 	fs.StringArrayVar(&f.HostsDirs, "hosts-dir", nil, "`directory` of hosts.toml files, in place of the usual ones (repeatable)")
 }
 
+// transfer runs a pull or a push, shows its progress and prints the digest of
+// what was transferred.
+func (a *app) transfer(ctx context.Context, step string, f *registryFlags, do func(context.Context, *engine.Engine) (digest.Digest, error)) error {
+	if err := checkPlatform(f.Platform); err != nil {
+		return err
+	}
+	return a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) error {
+		d := a.newDisplay()
+		defer d.Close()
+		d.Step(step)
+		f.Progress = blobProgress(d)
+		dgst, err := do(ctx, e)
+		if err != nil {
+			return err
+		}
+		d.Done()
+		d.Close()
+		return printLine(a.std.out, "%s", dgst)
+	})
+}
+
 func (a *app) pullCommand() *cobra.Command {
 	var f registryFlags
 	cmd := &cobra.Command{
@@ -41,21 +62,9 @@ image is unpacked when a build needs it to be.
   veneer pull --plain-http registry.lan:5000/app`,
 		Args: nameArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkPlatform(f.Platform); err != nil {
-				return err
-			}
-			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
-				d := a.newDisplay()
-				defer d.Close()
-				d.Step("pull " + args[0])
-				f.Progress = blobProgress(d)
+			return a.transfer(cmd.Context(), "pull "+args[0], &f, func(ctx context.Context, e *engine.Engine) (digest.Digest, error) {
 				img, err := registry.Pull(ctx, e.Client, args[0], f.Options)
-				if err != nil {
-					return err
-				}
-				d.Done()
-				d.Close()
-				return printLine(a.std.out, "%s", img.Target.Digest)
+				return img.Target.Digest, err
 			})
 		},
 	}
@@ -79,21 +88,9 @@ sent again, so that an image on a known base costs its one layer.
   veneer push registry.example.org/team/app:2`,
 		Args: nameArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkPlatform(f.Platform); err != nil {
-				return err
-			}
-			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
-				d := a.newDisplay()
-				defer d.Close()
-				d.Step("push " + args[0])
-				f.Progress = blobProgress(d)
+			return a.transfer(cmd.Context(), "push "+args[0], &f, func(ctx context.Context, e *engine.Engine) (digest.Digest, error) {
 				desc, err := registry.Push(ctx, e.Client, args[0], f.Options)
-				if err != nil {
-					return err
-				}
-				d.Done()
-				d.Close()
-				return printLine(a.std.out, "%s", desc.Digest)
+				return desc.Digest, err
 			})
 		},
 	}
