@@ -1,35 +1,57 @@
 package veneer
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
-// steps times the steps of a build, one after the other, and tells a Progress
-// of them.
+// steps times the steps of a build, and tells a Progress of them. Each begins
+// where the one before it ended, so that their times add up to the whole.
 type steps struct {
 	progress Progress
 	began    time.Time
-	started  time.Time
-	name     string
+	mark     time.Time // up to here, time is some step's
+	name     string    // of the running step
 	done     []StepDuration
 }
 
 func newSteps(p Progress) *steps {
-	return &steps{progress: p, began: time.Now()}
+	now := time.Now()
+	return &steps{progress: p, began: now, mark: now}
 }
 
-// start ends the running step and begins another.
+// start ends the running step and begins another. What was before the first
+// step is the first's.
 func (s *steps) start(name string) {
 	s.stop()
-	s.name, s.started = name, time.Now()
+	s.name = name
 	if s.progress != nil {
 		s.progress.Step(name)
 	}
 }
 
+// within begins a step that interrupts the running one, which goes on when the
+// function is called that it returns.
+func (s *steps) within(name string) (back func()) {
+	outer := s.name
+	s.start(name)
+	return func() { s.start(outer) }
+}
+
+// stop ends the running step. One that went on after another counts once.
 func (s *steps) stop() {
-	if s.name != "" {
-		s.done = append(s.done, StepDuration{Name: s.name, Seconds: time.Since(s.started).Seconds()})
-		s.name = ""
+	if s.name == "" {
+		return
 	}
+	now := time.Now()
+	seconds := now.Sub(s.mark).Seconds()
+	s.mark = now
+	i := slices.IndexFunc(s.done, func(d StepDuration) bool { return d.Name == s.name })
+	if i < 0 {
+		i, s.done = len(s.done), append(s.done, StepDuration{Name: s.name})
+	}
+	s.done[i].Seconds += seconds
+	s.name = ""
 }
 
 // count tells of work done in the running step, from any goroutine.
@@ -45,5 +67,5 @@ func (s *steps) end() ([]StepDuration, float64) {
 	if s.progress != nil {
 		s.progress.Done()
 	}
-	return s.done, time.Since(s.began).Seconds()
+	return s.done, s.mark.Sub(s.began).Seconds()
 }
