@@ -1,0 +1,169 @@
+package veneer
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/engine"
+)
+
+// maxExtract bounds a base file that is read out of its layer's blob: only
+// small ones, /etc/passwd and its like, are.
+const maxExtract = 64 << 20
+
+// Cache returns the place where builds on an engine keep indexes of layers and
+// digests of source files.
+func Cache(e *engine.Engine) *content.Cache {
+	return &content.Cache{Dir: filepath.Join(e.Root, "cache")}
+}
+
+// openIndex opens the base as the merged indexes of its layers.
+func (r *rootfs) openIndex(ctx context.Context) (tree.Tree, error) {
+	if len(r.image.Missing) > 0 {
+		return nil, fmt.Errorf("read %s: the blob of layer %s is not stored; pull the image again", r, r.image.Missing[0].Digest)
+	}
+	layers := make([]*tree.Index, len(r.image.Layers))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(2) // each has a goroutine to decompress and one to hash
+	for i, l := range r.image.Layers {
+		g.Go(func() (err error) {
+			layers[i], err = r.layerIndex(gctx, l, r.image.DiffIDs[i])
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", r, err)
+	}
+	merged, err := tree.Merge(layers, tree.MergeOptions{Open: func(i int, rec *tree.Record) (tree.File, error) {
+		return r.extract(ctx, r.image.Layers[i], rec)
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", r, err)
+	}
+	return merged, nil
+}
+
+// layerIndex returns the index of a layer: the one kept, or a new one.
+func (r *rootfs) layerIndex(ctx context.Context, l ocispec.Descriptor, diffID digest.Digest) (*tree.Index, error) {
+	var x *tree.Index
+	cache := Cache(r.engine)
+	if !r.noCache {
+		found, err := cache.Get(ctx, l.Digest, func(r io.Reader) (err error) {
+			x, err = tree.DecodeIndex(r)
+			if err == nil && toDigest(x.DiffID) != diffID {
+				err = errors.New("index of another layer")
+			}
+			return err
+		})
+		if err != nil {
+			r.log.Debug("cannot read index of layer", "layer", l.Digest, "error", err)
+		}
+		if found {
+			return x, nil
+		}
+	}
+	x, err := r.scan(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	if got := toDigest(x.DiffID); diffID.Algorithm() == digest.SHA256 && got != diffID {
+		return nil, fmt.Errorf("layer %s: its content is %s, but the config says %s; pull the image again", l.Digest, got, diffID)
+	}
+	r.keepIndex(ctx, l.Digest, x)
+	return x, nil
+}
+
+// keepIndex remembers an index. That it cannot be is no reason to fail: the
+// cache may belong to another user.
+func (r *rootfs) keepIndex(ctx context.Context, layer digest.Digest, x *tree.Index) {
+	if r.noCache {
+		return
+	}
+	if err := Cache(r.engine).Put(ctx, layer, x.Encode); err != nil {
+		r.log.Debug("cannot keep index of layer", "layer", layer, "error", err)
+	}
+}
+
+func (r *rootfs) scan(ctx context.Context, l ocispec.Descriptor) (x *tree.Index, err error) {
+	err = r.readLayer(ctx, l, func(r io.Reader) error {
+		x, err = tree.ScanLayer(ctx, r)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("layer %s: %w", l.Digest, err)
+	}
+	return x, nil
+}
+
+// readLayer calls fn with a layer's tar, and checks the blob's digest if fn
+// reads to the end.
+func (r *rootfs) readLayer(ctx context.Context, l ocispec.Descriptor, fn func(io.Reader) error) error {
+	blob, err := content.ReadBlob(ctx, r.engine.Client.ContentStore(), l)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	tr, _, err := tree.Decompress(blob)
+	if err != nil {
+		return err
+	}
+	defer tr.Close()
+	if err := fn(tr); err != nil {
+		return err
+	}
+	// What follows the compressed stream belongs to the blob as well.
+	_, err = io.Copy(io.Discard, blob)
+	return err
+}
+
+// errFound ends the reading of a layer before its end.
+var errFound = errors.New("found")
+
+// extract reads one file out of a layer.
+func (r *rootfs) extract(ctx context.Context, l ocispec.Descriptor, rec *tree.Record) (tree.File, error) {
+	if rec.Size > maxExtract {
+		return nil, fmt.Errorf("read %s of layer %s: larger than %d bytes", rec.Path, l.Digest, int64(maxExtract))
+	}
+	var data []byte
+	err := r.readLayer(ctx, l, func(r io.Reader) error {
+		tr := tar.NewReader(r)
+		for {
+			hdr, err := tr.Next()
+			if err != nil {
+				return err
+			}
+			if path.Clean(hdr.Name) != rec.Path || hdr.Size != rec.Size {
+				continue
+			}
+			if data, err = io.ReadAll(tr); err != nil {
+				return err
+			}
+			if tree.Digest(sha256.Sum256(data)) == rec.Digest {
+				return errFound
+			}
+		}
+	})
+	if !errors.Is(err, errFound) {
+		return nil, fmt.Errorf("read %s of layer %s: not in it: %w", rec.Path, l.Digest, err)
+	}
+	return memoryFile{bytes.NewReader(data)}, nil
+}
+
+// memoryFile is a file that was read whole.
+type memoryFile struct{ *bytes.Reader }
+
+func (memoryFile) Close() error               { return nil }
+func (memoryFile) Stamp() (tree.Stamp, error) { return tree.Stamp{}, nil }

@@ -1,0 +1,141 @@
+package veneer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/snapshot"
+)
+
+// rootfs is the root file system of one image and the ways of reading it: the
+// base's, or that of an image that files are taken from. Its fields are set
+// once, by whoever makes it; it may be opened any number of times.
+type rootfs struct {
+	engine *engine.Engine
+	image  *content.Image
+	// role says in errors what the image is for, as in "base".
+	role string
+	// noUnpack: no snapshot is made for reading's sake. noCache: indexes of
+	// layers are neither looked up nor kept.
+	noUnpack, noCache bool
+	// spool is a directory for what is read out of layers' blobs.
+	spool string
+	log   *slog.Logger
+}
+
+// rootfs returns the root file system of an image, as the build reads it.
+func (b *build) rootfs(img *content.Image, role string) *rootfs {
+	return &rootfs{
+		engine: b.engine, image: img, role: role, log: b.log, spool: b.spoolDir(),
+		noUnpack: b.NoUnpack, noCache: b.NoCache,
+	}
+}
+
+// open opens the files for reading; the caller closes the tree.
+//
+// The layers of a snapshot, where they are directories of this host, cost what
+// is read of them. An index costs the reading of whole blobs once, and needs
+// neither a snapshot nor root.
+func (r *rootfs) open(ctx context.Context, reader ReaderKind) (tree.Tree, error) {
+	switch {
+	case r.image.IsScratch():
+		return tree.Merge(nil, tree.MergeOptions{})
+	case reader == ReadIndex:
+		return r.openIndex(ctx)
+	case reader == ReadAuto && r.prefersIndex():
+		return r.openIndex(ctx)
+	}
+	if err := r.unpack(ctx); err != nil {
+		return nil, err
+	}
+	layers, err := r.openLayers(ctx)
+	switch {
+	case !errors.Is(err, snapshot.ErrNoLayers):
+		return layers, err
+	case reader == ReadAuto && len(r.image.Missing) == 0:
+		return r.openIndex(ctx)
+	}
+	return r.openView(ctx)
+}
+
+// prefersIndex reports whether a snapshot is out of the question.
+func (r *rootfs) prefersIndex() bool {
+	return len(r.image.Missing) == 0 && (r.noUnpack || os.Geteuid() != 0 || r.engine.Unpacks() != nil)
+}
+
+func (r *rootfs) snapshotter() snapshots.Snapshotter {
+	return r.engine.Client.SnapshotService(r.engine.Snapshotter)
+}
+
+// unpack makes the image's snapshot if it is not there.
+func (r *rootfs) unpack(ctx context.Context) error {
+	if r.image.IsScratch() {
+		return nil
+	}
+	if err := r.engine.Unpacks(); err != nil {
+		return err
+	}
+	did, err := snapshot.Unpack(ctx, r.engine.Client, r.image.Manifest, r.engine.Snapshotter)
+	if err != nil {
+		return fmt.Errorf("unpack %s: %w", r, err)
+	}
+	if !did {
+		return nil
+	}
+	return content.KeepSnapshot(ctx, r.engine.Client, r.image, r.engine.Snapshotter)
+}
+
+// openLayers opens the snapshot in place, layer by layer.
+func (r *rootfs) openLayers(ctx context.Context) (tree.Tree, error) {
+	layers, err := snapshot.OpenLayers(ctx, r.snapshotter(), r.image.ChainID.String())
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", r, err)
+	}
+	for _, dir := range layers.Dirs {
+		if err := r.engine.Sees(ctx, dir); err != nil {
+			err = fmt.Errorf("read %s: %w: %w", r, snapshot.ErrNoLayers, err)
+			return nil, errors.Join(err, layers.Close())
+		}
+	}
+	stack, err := tree.OpenStack(layers.Dirs)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read %s: %w", r, err), layers.Close())
+	}
+	return held{stack, layers}, nil
+}
+
+// openView opens the snapshot through a mount.
+func (r *rootfs) openView(ctx context.Context) (tree.Tree, error) {
+	view, err := snapshot.OpenView(ctx, r.snapshotter(), r.image.ChainID.String())
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", r, err)
+	}
+	l, err := tree.OpenLocal(view.Dir())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read %s: %w", r, err), view.Close())
+	}
+	return held{l, view}, nil
+}
+
+// String names the image in errors, as in "base debian:12".
+func (r *rootfs) String() string { return r.role + " " + r.image.Name }
+
+// held is a tree that lets go of something else when it is closed.
+type held struct {
+	tree.Tree
+	also io.Closer
+}
+
+func (h held) Close() error { return errors.Join(h.Tree.Close(), h.also.Close()) }
+
+func toDigest(d tree.Digest) digest.Digest { return digest.NewDigestFromBytes(digest.SHA256, d[:]) }
