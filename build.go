@@ -158,7 +158,7 @@ func (b *build) compare(ctx context.Context) error {
 }
 
 func (b *build) compareThrough(ctx context.Context, reader ReaderKind) error {
-	base, err := b.openBase(ctx, reader)
+	base, err := b.rootfs(b.base, "base").open(ctx, reader)
 	if err != nil {
 		return err
 	}

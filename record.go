@@ -27,7 +27,7 @@ func (b *build) record(ctx context.Context) error {
 	// The record's descriptor stands alone: what an index said of it stays there.
 	b.result.Target = ocispec.Descriptor{MediaType: target.MediaType, Digest: target.Digest, Size: target.Size}
 	if b.blob != nil {
-		b.keepIndex(ctx, b.desc.Digest, b.blob.Index)
+		b.rootfs(b.base, "base").keepIndex(ctx, b.desc.Digest, b.blob.Index)
 	}
 	b.keepMemories(ctx)
 	if err := b.closeSources(); err != nil {
