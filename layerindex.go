@@ -1,14 +1,10 @@
 package veneer
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
@@ -19,10 +15,6 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/engine"
 )
-
-// maxExtract bounds a base file that is read out of its layer's blob: only
-// small ones, /etc/passwd and its like, are.
-const maxExtract = 64 << 20
 
 // Cache returns the place where builds on an engine keep indexes of layers and
 // digests of source files.
@@ -47,13 +39,14 @@ func (r *rootfs) openIndex(ctx context.Context) (tree.Tree, error) {
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("read %s: %w", r, err)
 	}
-	merged, err := tree.Merge(layers, tree.MergeOptions{Open: func(i int, rec *tree.Record) (tree.File, error) {
-		return r.extract(ctx, r.image.Layers[i], rec)
-	}})
+	spool := tree.NewSpool(r.spool, len(layers), func(i int) (io.ReadCloser, error) {
+		return r.openTar(ctx, r.image.Layers[i])
+	})
+	merged, err := tree.Merge(layers, tree.MergeOptions{Open: spool.Open, Expect: spool.Expect})
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", r, err)
 	}
-	return merged, nil
+	return held{merged, spool}, nil
 }
 
 // layerIndex returns the index of a layer: the one kept, or a new one.
@@ -111,59 +104,36 @@ func (r *rootfs) scan(ctx context.Context, l ocispec.Descriptor) (x *tree.Index,
 // readLayer calls fn with a layer's tar, and checks the blob's digest if fn
 // reads to the end.
 func (r *rootfs) readLayer(ctx context.Context, l ocispec.Descriptor, fn func(io.Reader) error) error {
-	blob, err := content.ReadBlob(ctx, r.engine.Client.ContentStore(), l)
+	t, err := r.openTar(ctx, l)
 	if err != nil {
 		return err
 	}
-	defer blob.Close()
-	tr, _, err := tree.Decompress(blob)
-	if err != nil {
-		return err
-	}
-	defer tr.Close()
-	if err := fn(tr); err != nil {
+	defer t.Close()
+	if err := fn(t); err != nil {
 		return err
 	}
 	// What follows the compressed stream belongs to the blob as well.
-	_, err = io.Copy(io.Discard, blob)
+	_, err = io.Copy(io.Discard, t.blob)
 	return err
 }
 
-// errFound ends the reading of a layer before its end.
-var errFound = errors.New("found")
-
-// extract reads one file out of a layer.
-func (r *rootfs) extract(ctx context.Context, l ocispec.Descriptor, rec *tree.Record) (tree.File, error) {
-	if rec.Size > maxExtract {
-		return nil, fmt.Errorf("read %s of layer %s: larger than %d bytes", rec.Path, l.Digest, int64(maxExtract))
+// openTar opens a layer's tar.
+func (r *rootfs) openTar(ctx context.Context, l ocispec.Descriptor) (*layerTar, error) {
+	blob, err := content.ReadBlob(ctx, r.engine.Client.ContentStore(), l)
+	if err != nil {
+		return nil, err
 	}
-	var data []byte
-	err := r.readLayer(ctx, l, func(r io.Reader) error {
-		tr := tar.NewReader(r)
-		for {
-			hdr, err := tr.Next()
-			if err != nil {
-				return err
-			}
-			if path.Clean(hdr.Name) != rec.Path || hdr.Size != rec.Size {
-				continue
-			}
-			if data, err = io.ReadAll(tr); err != nil {
-				return err
-			}
-			if tree.Digest(sha256.Sum256(data)) == rec.Digest {
-				return errFound
-			}
-		}
-	})
-	if !errors.Is(err, errFound) {
-		return nil, fmt.Errorf("read %s of layer %s: not in it: %w", rec.Path, l.Digest, err)
+	plain, _, err := tree.Decompress(blob)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("layer %s: %w", l.Digest, err), blob.Close())
 	}
-	return memoryFile{bytes.NewReader(data)}, nil
+	return &layerTar{plain, blob}, nil
 }
 
-// memoryFile is a file that was read whole.
-type memoryFile struct{ *bytes.Reader }
+// layerTar is a layer's uncompressed tar.
+type layerTar struct {
+	io.ReadCloser
+	blob io.ReadCloser
+}
 
-func (memoryFile) Close() error               { return nil }
-func (memoryFile) Stamp() (tree.Stamp, error) { return tree.Stamp{}, nil }
+func (t *layerTar) Close() error { return errors.Join(t.ReadCloser.Close(), t.blob.Close()) }

@@ -19,17 +19,25 @@ type MergeOptions struct {
 	// Open opens the content of a regular file, given the layer's position in
 	// the list and its record. Nil: every Open fails with [ErrNoContent].
 	Open func(layer int, rec *Record) (File, error)
+	// Expect is told which records Open will be called for, as far as anybody
+	// knows beforehand; nil: nobody is told. See [Expecter].
+	Expect func(layer int, rec *Record)
 	// RootMeta lets an entry for the root directory itself set its metadata.
 	// Containerd ignores such entries.
 	RootMeta bool
+	// Overlay applies directory entries as containerd does into the upper
+	// directory of an overlay mount: one that lower layers have is made
+	// afresh, so that attributes that the entry does not mention are lost.
+	Overlay bool
 }
 
 // Merged is the file tree that a list of layers makes. It is immutable, holds
 // no descriptors, and keeps the records of its indexes alive; the Xattrs maps
 // of its entries are shared and must not be written.
 type Merged struct {
-	root *node
-	open func(int, *Record) (File, error)
+	root   *node
+	open   func(int, *Record) (File, error)
+	expect func(int, *Record)
 }
 
 // Merge applies layers from bottom to top as containerd does when it unpacks
@@ -42,7 +50,7 @@ type Merged struct {
 //   - an entry replaces what has its name, but a directory on a directory sets
 //     its metadata and adds its xattrs: attributes that it does not mention
 //     stay. Containerd's applier for overlays makes such a directory afresh,
-//     so that they are lost there;
+//     so that they are lost there: see MergeOptions.Overlay;
 //   - parents that are missing are made, 0755 and root's;
 //   - symbolic links in the parent's path are followed inside the root;
 //   - a hard link entry's own mode, owner, time and xattrs are applied to the
@@ -66,7 +74,7 @@ func Merge(layers []*Index, o MergeOptions) (*Merged, error) {
 		}
 	}
 	a.finish()
-	return &Merged{root: a.root, open: o.Open}, nil
+	return &Merged{root: a.root, open: o.Open, expect: o.Expect}, nil
 }
 
 // Root implements [Tree].
@@ -136,6 +144,13 @@ func (d *mergedDir) Open(name string) (File, error) {
 		return nil, d.fail(name, err)
 	}
 	return f, nil
+}
+
+// Expect implements [Expecter].
+func (d *mergedDir) Expect(name string) {
+	if c := d.node.dir.find(name); c != nil && c.mode&unix.S_IFMT == unix.S_IFREG && d.tree.expect != nil {
+		d.tree.expect(int(c.layer), c.rec)
+	}
 }
 
 // Close implements [Dir]; there is nothing to release.

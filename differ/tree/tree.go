@@ -103,6 +103,13 @@ type Dir interface {
 	Close() error
 }
 
+// Expecter is implemented by a [Dir] to which reading its files costs less if
+// it knows beforehand which ones.
+type Expecter interface {
+	// Expect says that the child regular file of that name will be opened.
+	Expect(name string)
+}
+
 // File is the content of a regular file.
 type File interface {
 	io.ReadCloser
