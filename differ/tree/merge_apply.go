@@ -17,6 +17,7 @@ const maxNodes = 16 << 20
 type applier struct {
 	root     *node
 	rootMeta bool
+	overlay  bool
 	slab     []node
 	nodes    int
 	lookups  int
@@ -36,7 +37,7 @@ type applier struct {
 }
 
 func newApplier(o MergeOptions) *applier {
-	a := &applier{rootMeta: o.RootMeta}
+	a := &applier{rootMeta: o.RootMeta, overlay: o.Overlay}
 	a.root = &node{mode: unix.S_IFDIR | 0o755, dir: &children{}}
 	return a
 }
@@ -134,6 +135,10 @@ func (a *applier) create(r *Record, dir, old *node) error {
 		dir.dir.add(base, target)
 		return nil
 	case old != nil:
+		if a.overlay && old.dir.upper <= a.at {
+			old.xattrs = nil
+		}
+		old.dir.upper = a.at + 1
 		old.apply(r)
 		return nil
 	case r.IsSymlink() && r.Link == "":
@@ -144,6 +149,9 @@ func (a *applier) create(r *Record, dir, old *node) error {
 		return err
 	}
 	n.rec, n.layer = r, a.at
+	if n.dir != nil {
+		n.dir.upper = a.at + 1
+	}
 	if r.IsSymlink() {
 		n.mode |= 0o777
 	}
@@ -280,7 +288,7 @@ func (a *applier) touch(dirPath string) {
 		if dir = dir.dir.find(name); dir == nil || dir.dir == nil {
 			return
 		}
-		dir.dir.touched = true
+		dir.dir.touched, dir.dir.upper = true, a.at+1
 	}
 }
 

@@ -125,6 +125,9 @@ type children struct {
 	sorted bool
 	// touched is set where the directory has the time of its unpacking.
 	touched bool
+	// upper is one more than the number of the layer that last had an entry
+	// for the directory, or for something below it.
+	upper int32
 }
 
 type child struct {

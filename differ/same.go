@@ -1,0 +1,215 @@
+package differ
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+// Aspect is what of a path is not the same in two trees.
+type Aspect string
+
+// The aspects. A path that only one tree has is missing or extra, whatever is
+// below it; one of another type has no further aspects.
+const (
+	AspectMissing    Aspect = "missing"
+	AspectExtra      Aspect = "extra"
+	AspectUnreadable Aspect = "unreadable"
+	AspectType       Aspect = "type"
+	AspectMode       Aspect = "mode"
+	AspectOwner      Aspect = "owner"
+	AspectSize       Aspect = "size"
+	AspectContent    Aspect = "content"
+	AspectLink       Aspect = "link target"
+	AspectDevice     Aspect = "device"
+	AspectXattr      Aspect = "xattr"
+	AspectHardLink   Aspect = "hard link"
+	AspectTime       Aspect = "mtime"
+)
+
+// Difference is one aspect in which a path of two trees differs.
+type Difference struct {
+	// Path has no leading slash; the root's is empty.
+	Path   string
+	Aspect Aspect
+	// Type is the path's in both trees, one of unix.S_IFREG, S_IFDIR, …; zero
+	// where only one has it, or the types differ.
+	Type uint32
+	// Want and Got are what either tree has, for people to read; empty where
+	// the aspect says it all.
+	Want, Got string
+}
+
+func (d Difference) String() string {
+	s := string(d.Aspect)
+	if d.Got != "" {
+		s += ": " + d.Got
+	}
+	if d.Want != "" {
+		s += fmt.Sprintf(" (should be %s)", d.Want)
+	}
+	return s
+}
+
+// SameOptions say what counts as a difference. The zero value compares all but times.
+type SameOptions struct {
+	// Times compares modification times too, whole seconds where one of the
+	// trees has no more. Times that are not known, and the root's, do not count.
+	Times bool
+	// NoContent leaves out the content of regular files.
+	NoContent bool
+	// Count is told of files, and of bytes read.
+	Count func(files, bytes int64)
+	// Report is told of each difference, in no order, but of one at a time; an
+	// error of it ends the comparison and is returned. It is required.
+	Report func(Difference) error
+}
+
+// Same compares two trees, path by path: types, modes, owners, sizes, contents,
+// link targets, devices, the attributes that [tree.KeepXattr] allows, and which
+// names are hard links of one file. What cannot be read of got is a difference;
+// what cannot be read of want is an error. Both stay the caller's to close.
+func Same(ctx context.Context, want, got tree.Tree, o SameOptions) error {
+	if o.Count == nil {
+		o.Count = func(int64, int64) {}
+	}
+	w, wdir, err := want.Root(ctx)
+	if err != nil {
+		return fmt.Errorf("read root directory: %w", err)
+	}
+	g, gdir, err := got.Root(ctx)
+	if err != nil {
+		return fmt.Errorf("read root directory: %w", err)
+	}
+	if wdir == nil || gdir == nil {
+		return errors.New("compare file trees: the root of one is a file")
+	}
+	w.MTime = tree.UnknownTime
+	s := &same{SameOptions: o}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(max(2, runtime.GOMAXPROCS(0)) + 1)
+	s.spawn = group.Go
+	err = s.entry(sameDirs{want: wdir, got: gdir}, &w, &g)
+	if err == nil {
+		err = s.dir(gctx, sameDirs{want: wdir, got: gdir, acl: hasDefaultACL(&w)})
+	}
+	// What a worker returned is why the walk was told to stop.
+	if werr := group.Wait(); werr != nil {
+		return werr
+	}
+	if err != nil {
+		return err
+	}
+	return s.hardLinks()
+}
+
+// same is one run of Same.
+type same struct {
+	SameOptions
+	spawn func(func() error)
+
+	mu      sync.Mutex // of Report
+	members []linkMember
+}
+
+// sameDirs is a directory in both trees.
+type sameDirs struct {
+	want, got tree.Dir
+	path      string
+	// acl: files made in it inherit a default ACL.
+	acl bool
+}
+
+// linkMember is a path that has other names in one of the trees.
+type linkMember struct {
+	path      string
+	typ       uint32
+	want, got tree.Inode
+}
+
+func (s *same) report(d Difference) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Report(d)
+}
+
+func (s *same) dir(ctx context.Context, at sameDirs) error {
+	want, err := at.want.Entries(ctx)
+	if err != nil {
+		return fmt.Errorf("read directory /%s: %w", at.path, err)
+	}
+	got, err := at.got.Entries(ctx)
+	if err != nil {
+		return s.unreadable(ctx, at.path, err)
+	}
+	s.Count(int64(len(got)), 0)
+	for len(want)+len(got) > 0 {
+		var err error
+		switch {
+		case len(got) == 0 || len(want) > 0 && want[0].Name < got[0].Name:
+			err = s.report(Difference{Path: joinPath(at.path, want[0].Name), Aspect: AspectMissing})
+			want = want[1:]
+		case len(want) == 0 || got[0].Name < want[0].Name:
+			err = s.report(Difference{Path: joinPath(at.path, got[0].Name), Aspect: AspectExtra})
+			got = got[1:]
+		default:
+			err = s.pair(ctx, at, &want[0], &got[0])
+			want, got = want[1:], got[1:]
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// unreadable reports what is wrong with the second tree, unless the reading as
+// a whole is.
+func (s *same) unreadable(ctx context.Context, path string, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if errors.Is(err, tree.ErrOverlayFeature) {
+		return err
+	}
+	return s.report(Difference{Path: path, Aspect: AspectUnreadable, Got: err.Error()})
+}
+
+// pair compares what two directories have under one name.
+func (s *same) pair(ctx context.Context, at sameDirs, w, g *tree.Entry) error {
+	path := joinPath(at.path, w.Name)
+	if w.Type() != g.Type() {
+		return s.report(Difference{Path: path, Aspect: AspectType, Want: typeName(w.Type()), Got: typeName(g.Type())})
+	}
+	if err := s.entry(at, w, g); err != nil {
+		return err
+	}
+	if !w.IsDir() && (w.Inode != (tree.Inode{}) || g.Inode != (tree.Inode{})) {
+		s.members = append(s.members, linkMember{path, w.Type(), w.Inode, g.Inode})
+	}
+	switch {
+	case w.IsDir():
+		return s.sub(ctx, at, w)
+	case w.IsRegular() && w.Size == g.Size && w.Size > 0 && !s.NoContent:
+		w, g := *w, *g
+		s.spawn(func() error { return s.content(ctx, at, &w, &g) })
+	}
+	return nil
+}
+
+func (s *same) sub(ctx context.Context, at sameDirs, w *tree.Entry) (err error) {
+	sub := sameDirs{path: joinPath(at.path, w.Name), acl: hasDefaultACL(w)}
+	if sub.want, err = at.want.Sub(w.Name); err != nil {
+		return fmt.Errorf("read directory /%s: %w", sub.path, err)
+	}
+	if sub.got, err = at.got.Sub(w.Name); err != nil {
+		return s.unreadable(ctx, sub.path, err)
+	}
+	return s.dir(ctx, sub)
+}
