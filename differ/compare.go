@@ -63,7 +63,7 @@ func (w *walker) mustRead(p *pair) bool {
 		p.reason = ReasonContent
 		return false
 	}
-	if p.src.Size == 0 || w.Compare == CompareMetadata && p.src.MTime == p.base.MTime {
+	if p.src.Size == 0 || sameFile(p.src, p.base) || w.Compare == CompareMetadata && p.src.MTime == p.base.MTime {
 		return false
 	}
 	return true

@@ -221,6 +221,9 @@ func (w *walker) descend(ctx context.Context, v visit, p *pair, sub visit) (visi
 	if sub.src, err = v.src.Sub(name); err != nil {
 		return sub, false, err
 	}
+	if same, err := w.untouched(v, p, sub.src); err != nil || same {
+		return sub, false, err
+	}
 	sub.entries, err = sub.src.Entries(ctx)
 	if errors.Is(err, tree.ErrMountPoint) {
 		w.warn("%s: left out, since it is a mount point; give it a target of its own", quote(sub.rel))
