@@ -169,6 +169,7 @@ func (b *build) compareThrough(ctx context.Context, reader ReaderKind) error {
 	o := &opener{
 		changes: b.changes, workdir: b.base.Config.Config.WorkingDir,
 		spool: b.spoolDir(), stdin: b.Stdin, force: b.ForceDelete, memory: b.memory,
+		image: func(ctx context.Context, ref string) (tree.Tree, error) { return b.sourceImage(ctx, ref, reader) },
 	}
 	opts := differ.Options{Compare: b.Compare, Count: b.steps.count, Own: b.ownDirs()}
 	for _, spec := range b.Targets {
@@ -183,6 +184,7 @@ func (b *build) compareThrough(ctx context.Context, reader ReaderKind) error {
 			return err
 		}
 	}
+	b.changes.Expect()
 	b.result.Warnings = append(b.result.Warnings, b.changes.Warnings()...)
 	return nil
 }

@@ -83,13 +83,26 @@ const (
 	ReadView  ReaderKind = "view"
 )
 
+// The sources of targets.
+const (
+	// SourceDir is any path on this host, also a single file.
+	SourceDir = "dir"
+	// SourceTar is an archive, compressed or not.
+	SourceTar = "tar"
+	// SourceImage is a path in an image of the engine, for the base's platform.
+	SourceImage = "image"
+)
+
 // TargetSpec is one --copy, --sync or --delete, not yet opened.
 type TargetSpec struct {
 	Op differ.Op
-	// Type is "dir" (any path on this host, also a single file; default) or "tar".
+	// Type says what the source is; empty: [SourceDir].
 	Type string
-	// Source is a path on this host, or "-" for standard input (Type "tar").
+	// Source is a path on this host, or "-" for standard input (Type "tar"), or
+	// a path in the root file system that Ref names.
 	Source string
+	// Ref is the image that files are taken from (Type "image").
+	Ref string
 	// Dest is the path in the image, as typed: a trailing slash is kept, since
 	// it says that the destination is a directory.
 	Dest string
@@ -98,7 +111,7 @@ type TargetSpec struct {
 	Chown string
 	// Chmod is octal or symbolic, as chmod(1) takes it.
 	Chmod string
-	// Owner is "base", "source" or "root"; empty: base for directories, source for archives.
+	// Owner is "base", "source" or "root"; empty: base for directories, source for all else.
 	Owner string
 	// Exclude are .dockerignore patterns; IgnoreFile is a file of them,
 	// relative to the source directory if it is not absolute.

@@ -30,7 +30,11 @@ func (s TargetSpec) String() string {
 	if s.Op == differ.Delete {
 		return fmt.Sprintf("delete %s", s.Dest)
 	}
-	return fmt.Sprintf("%s %s:%s", s.Op, s.Source, s.Dest)
+	from := s.Source
+	if s.Ref != "" {
+		from = s.Ref + " " + s.Source
+	}
+	return fmt.Sprintf("%s %s:%s", s.Op, from, s.Dest)
 }
 
 // opener makes targets of their specifications.
@@ -44,6 +48,8 @@ type opener struct {
 	force bool
 	// memory returns the digests remembered of a source; nil: none.
 	memory func(context.Context, *tree.Local) *tree.Memory
+	// image opens the files of an image by its reference; the caller closes them.
+	image func(context.Context, string) (tree.Tree, error)
 }
 
 // open opens the target's source; the caller closes the target's Source if
@@ -79,22 +85,48 @@ func (o *opener) absolute(dest string) string {
 	return abs
 }
 
+// source opens what the target's files come from, and decides whose owners
+// they get if the specification does not.
 func (o *opener) source(ctx context.Context, s TargetSpec, t *differ.Target) error {
-	if s.Type == "tar" {
-		if t.Owner == "" {
-			t.Owner = differ.OwnerSource
-		}
-		var err error
-		if s.Source == "-" {
-			t.Source, err = tree.OpenTarStream(ctx, o.stdin, "standard input", o.spool)
-		} else {
-			t.Source, err = tree.OpenTar(ctx, s.Source, o.spool)
-		}
-		return err
+	owner := differ.OwnerSource
+	var err error
+	switch s.Type {
+	case SourceTar:
+		t.Source, err = o.tarSource(ctx, s)
+	case SourceImage:
+		t.Source, err = o.treeSource(ctx, s, o.image)
+		t.SourceBase = path.Base(path.Join("/", s.Source))
+	default:
+		owner = differ.OwnerBase
+		err = o.localSource(ctx, s, t)
 	}
 	if t.Owner == "" {
-		t.Owner = differ.OwnerBase
+		t.Owner = owner
 	}
+	return err
+}
+
+func (o *opener) tarSource(ctx context.Context, s TargetSpec) (tree.Tree, error) {
+	if s.Source == "-" {
+		return tree.OpenTarStream(ctx, o.stdin, "standard input", o.spool)
+	}
+	return tree.OpenTar(ctx, s.Source, o.spool)
+}
+
+// treeSource opens a path in the root file system that s.Ref names.
+func (o *opener) treeSource(ctx context.Context, s TargetSpec, open func(context.Context, string) (tree.Tree, error)) (tree.Tree, error) {
+	whole, err := open(ctx, s.Ref)
+	if err != nil {
+		return nil, err
+	}
+	part, err := differ.Subtree(ctx, whole, s.Source)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("source in %s: %w", s.Ref, err), whole.Close())
+	}
+	return part, nil
+}
+
+func (o *opener) localSource(ctx context.Context, s TargetSpec, t *differ.Target) error {
 	l, err := tree.OpenLocal(s.Source)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("the source %s does not exist", s.Source)
@@ -132,7 +164,7 @@ func excludes(s TargetSpec) ([]string, error) {
 		return s.Exclude, nil
 	}
 	name := s.IgnoreFile
-	if !filepath.IsAbs(name) && s.Type != "tar" {
+	if !filepath.IsAbs(name) && (s.Type == "" || s.Type == SourceDir) {
 		name = filepath.Join(s.Source, name)
 	}
 	f, err := os.Open(name)

@@ -18,14 +18,16 @@ directory; DEST means what it means for a Dockerfile's COPY, and a relative one
 is below the image's working directory. SRC:DEST is split at the last colon with
 a slash after it. The long form is a comma-separated list:
 
-  type=dir|tar          tar: SRC is an archive, compressed or not, "-" is
-                        standard input
+  type=dir|tar|image    tar: SRC is an archive, compressed or not, "-" is
+                        standard input; image: SRC is a path in an image
+  ref=IMAGE             the image of type=image, for the base's platform
   src=SRC               also source
   dest=DEST             also dst, destination, target
   chown=USER[:GROUP]    names are those of the base's /etc/passwd and /etc/group
   chmod=MODE            as chmod(1) takes it
   owner=base|source|root
-                        whose owners: base keeps those of existing paths
+                        whose owners: base keeps those of existing paths, and
+                        is the default for directories; source is for the rest
   exclude=PATTERN       as in .dockerignore, repeatable; what is excluded is
                         neither added nor deleted
   ignorefile=FILE       with such patterns, relative to SRC

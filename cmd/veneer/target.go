@@ -11,6 +11,7 @@ import (
 	"github.com/moby/patternmatcher"
 
 	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ"
 )
 
@@ -27,7 +28,7 @@ func (v *targetValue) Set(text string) error {
 	if err != nil {
 		return err
 	}
-	if spec.Source == "-" && slices.ContainsFunc(*v.list, func(t veneer.TargetSpec) bool { return t.Source == "-" }) {
+	if spec.Type == veneer.SourceTar && spec.Source == "-" && slices.ContainsFunc(*v.list, func(t veneer.TargetSpec) bool { return t.Type == veneer.SourceTar && t.Source == "-" }) {
 		return errors.New("standard input can be read only once, and another target has it already")
 	}
 	*v.list = append(*v.list, spec)
@@ -48,6 +49,7 @@ func (v *targetValue) Type() string {
 func targetKeys() [][]string {
 	return [][]string{
 		{"type"},
+		{"ref", "image"},
 		{"src", "source"},
 		{"dest", "dst", "destination", "target"},
 		{"chown"},
@@ -84,7 +86,7 @@ func parseTarget(op differ.Op, text string) (veneer.TargetSpec, error) {
 	default:
 		src, dest, ok := cutShort(text)
 		if !ok {
-			return spec, errors.New("want SRC:DEST, or type=dir|tar,src=SRC,dest=DEST")
+			return spec, errors.New("want SRC:DEST, or type=dir|tar|image,src=SRC,dest=DEST")
 		}
 		spec.Source, spec.Dest = src, dest
 	}
@@ -163,7 +165,9 @@ func knownKeys() string {
 func setTargetKey(spec *veneer.TargetSpec, name, value string) error {
 	switch name {
 	case "type":
-		return setWord(&spec.Type, name, value, "dir", "tar")
+		return setWord(&spec.Type, name, value, veneer.SourceDir, veneer.SourceTar, veneer.SourceImage)
+	case "ref":
+		spec.Ref = value
 	case "src":
 		spec.Source = value
 	case "dest":
@@ -196,17 +200,36 @@ func setWord(to *string, name, value string, allowed ...string) error {
 }
 
 func checkTarget(spec *veneer.TargetSpec) error {
+	if err := checkSource(spec); err != nil {
+		return err
+	}
 	switch {
-	case spec.Source == "":
-		return errors.New("the source is empty")
 	case spec.Dest == "":
 		return errors.New("the destination is empty")
-	case spec.Source == "-" && spec.Type != "tar":
-		return errors.New("only an archive can come from standard input: type=tar,src=-,dest=DEST (a file of that name is ./-)")
 	case spec.Chmod != "" && !regexp.MustCompile(`^([0-7]{1,4}|[ugoa]*([-+=][rwxXst]*|[-+=][ugo])+(,[ugoa]*([-+=][rwxXst]*|[-+=][ugo])+)*)$`).MatchString(spec.Chmod):
 		return fmt.Errorf("chmod=%s: want a mode as chmod(1) takes it, as in 0755 or u=rwX,go=rX", spec.Chmod)
 	case spec.Chown != "" && !regexp.MustCompile(`^[^:\s]+(:[^:\s]+)?$`).MatchString(spec.Chown):
 		return fmt.Errorf("chown=%s: want USER[:GROUP]", spec.Chown)
+	}
+	return nil
+}
+
+// checkSource checks what says where the files come from.
+func checkSource(spec *veneer.TargetSpec) error {
+	ofImage := spec.Type == veneer.SourceImage
+	switch {
+	case ofImage && spec.Ref == "":
+		return errors.New("type=image needs ref=IMAGE, the image that files are taken from")
+	case !ofImage && spec.Ref != "":
+		return errors.New("ref goes with type=image only")
+	case spec.Source == "":
+		return errors.New("the source is empty")
+	case spec.Source == "-" && spec.Type != veneer.SourceTar && !ofImage:
+		return errors.New("only an archive can come from standard input: type=tar,src=-,dest=DEST (a file of that name is ./-)")
+	}
+	if ofImage {
+		_, err := content.ParseRef(spec.Ref)
+		return err
 	}
 	return nil
 }
