@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
+	"strings"
+	"sync"
+	"sync/atomic"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -37,6 +42,7 @@ func (p Progress) tell(e Event) {
 type fetcher struct {
 	remotes.Fetcher
 	progress Progress
+	got      *atomic.Int64 // bytes that arrived, in all attempts
 }
 
 func (f fetcher) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
@@ -44,7 +50,7 @@ func (f fetcher) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadClo
 	if err != nil {
 		return nil, err
 	}
-	return &countingReader{ReadCloser: rc, event: Event{Blob: desc}, progress: f.progress}, nil
+	return &countingReader{ReadCloser: rc, event: Event{Blob: desc}, progress: f.progress, got: f.got}, nil
 }
 
 // countingReader counts what is read. It can seek if what it reads can: that
@@ -53,10 +59,12 @@ type countingReader struct {
 	io.ReadCloser
 	event    Event
 	progress Progress
+	got      *atomic.Int64
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
+	c.got.Add(int64(n))
 	c.event.Done += int64(n)
 	c.progress.tell(c.event)
 	return n, err
@@ -79,6 +87,7 @@ func (c *countingReader) Seek(offset int64, whence int) (int64, error) {
 type pusher struct {
 	remotes.Pusher
 	progress Progress
+	there    *tally
 }
 
 func (p pusher) Push(ctx context.Context, desc ocispec.Descriptor) (cstore.Writer, error) {
@@ -100,23 +109,70 @@ func (p pusher) Writer(ctx context.Context, opts ...cstore.WriterOpt) (cstore.Wr
 		return p.Push(ctx, o.Desc)
 	}
 	w, err := in.Writer(ctx, opts...)
+	if plain, mounts := withoutSources(o.Desc); mounts && unmountable(err) {
+		w, err = in.Writer(ctx, cstore.WithRef(o.Ref), cstore.WithDescriptor(plain))
+	}
 	return p.count(w, o.Desc, err)
+}
+
+// tally is the set of blobs that are where they are to be.
+type tally struct {
+	mu   sync.Mutex
+	seen map[digest.Digest]bool
+}
+
+func (t *tally) add(d digest.Digest) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.seen == nil {
+		t.seen = map[digest.Digest]bool{}
+	}
+	t.seen[d] = true
+}
+
+func (t *tally) count() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return int64(len(t.seen))
+}
+
+// withoutSources returns a descriptor that no mount is tried for, and whether
+// one is for desc.
+func withoutSources(desc ocispec.Descriptor) (plain ocispec.Descriptor, mounts bool) {
+	plain = desc
+	plain.Annotations = maps.Clone(desc.Annotations)
+	maps.DeleteFunc(plain.Annotations, func(key, _ string) bool {
+		return strings.HasPrefix(key, labels.LabelDistributionSource+".")
+	})
+	return plain, len(plain.Annotations) < len(desc.Annotations)
+}
+
+// unmountable reports whether a blob may be refused for the repository that it
+// was to be mounted from: that can be gone, or closed to whom ours is open.
+func unmountable(err error) bool {
+	if err == nil || errdefs.IsAlreadyExists(err) || errdefs.IsUnavailable(err) {
+		return false
+	}
+	status := statusOf(err)
+	return denied(err) || status >= 400 && status < 500 && !passes(status)
 }
 
 func (p pusher) count(w cstore.Writer, desc ocispec.Descriptor, err error) (cstore.Writer, error) {
 	if errdefs.IsAlreadyExists(err) {
+		p.there.add(desc.Digest)
 		p.progress.tell(Event{Blob: desc, Finished: true})
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &countingWriter{Writer: w, event: Event{Blob: desc}, progress: p.progress}, nil
+	return &countingWriter{Writer: w, event: Event{Blob: desc}, progress: p.progress, there: p.there}, nil
 }
 
 type countingWriter struct {
 	cstore.Writer
 	event    Event
 	progress Progress
+	there    *tally
 }
 
 func (c *countingWriter) Write(p []byte) (int, error) {
@@ -132,6 +188,7 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 func (c *countingWriter) Commit(ctx context.Context, size int64, expected digest.Digest, opts ...cstore.Opt) error {
 	err := c.Writer.Commit(ctx, size, expected, opts...)
 	if err == nil || errdefs.IsAlreadyExists(err) {
+		c.there.add(c.event.Blob.Digest)
 		c.event.Finished = true
 		c.progress.tell(c.event)
 	}

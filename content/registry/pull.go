@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/containerd/containerd/v2/client"
 	cstore "github.com/containerd/containerd/v2/core/content"
@@ -14,15 +15,17 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/veneer-build/veneer/content"
 )
 
 // Pull fetches an image into the engine's store and records it under its
-// normalised name; it does not unpack it. What the engine has already is not
-// fetched again, and an interrupted layer is continued. Passing failures are
-// retried, see [Options].Backoff. The name is recorded last, when all is
-// stored and checked; after an error nothing new stays.
+// normalised name; it does not unpack it, see [Options].Ready. What the engine
+// has already is not fetched again, and a layer that a broken connection or a
+// killed pull left half is continued. Passing failures are retried, see
+// [Options].Backoff. The name is recorded last, when all is stored and checked;
+// after an error nothing new stays.
 //
 // It fetches by the parts of containerd's client rather than by its Pull,
 // which needs a daemon and replaces the labels of an existing record.
@@ -55,8 +58,17 @@ func Pull(ctx context.Context, c *client.Client, ref string, opts Options) (_ im
 	if err != nil {
 		return images.Image{}, explain("pull", name, err)
 	}
-	if err := p.check(ctx, c, target); err != nil {
+	pulled, err := p.check(ctx, c, target)
+	if err != nil {
 		return images.Image{}, fmt.Errorf("pull %s: %w", name, err)
+	}
+	for _, img := range pulled {
+		if opts.Ready == nil {
+			break
+		}
+		if err := opts.Ready(ctx, img); err != nil {
+			return images.Image{}, fmt.Errorf("pull %s: %w", name, err)
+		}
 	}
 	return content.Record(ctx, c, name, target, nil)
 }
@@ -84,10 +96,13 @@ type pull struct {
 	opts  Options
 }
 
+// maxDownloads is how many blobs are fetched at once, as containerd does it.
+const maxDownloads = 3
+
 // fetch resolves the name and fetches all that is wanted of it.
 func (p *pull) fetch(ctx context.Context, resolver remotes.Resolver) (ocispec.Descriptor, error) {
 	var target ocispec.Descriptor
-	err := retry(ctx, p.opts.Backoff, func() (err error) {
+	err := p.opts.retrier().do(ctx, func(ctx context.Context) (err error) {
 		_, target, err = resolver.Resolve(ctx, p.name)
 		return err
 	})
@@ -102,7 +117,7 @@ func (p *pull) fetch(ctx context.Context, resolver remotes.Resolver) (ocispec.De
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	return target, images.Dispatch(ctx, handler, nil, target)
+	return target, images.Dispatch(ctx, handler, semaphore.NewWeighted(maxDownloads), target)
 }
 
 // handler fetches one blob, labels it, and returns those below it that are wanted.
@@ -117,21 +132,69 @@ func (p *pull) handler(from remotes.Fetcher) (images.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	one := remotes.FetchHandler(p.store, fetcher{from, p.opts.Progress})
-	fetchOne := images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-		if err := d.Digest.Validate(); err != nil {
-			return nil, fmt.Errorf("descriptor with digest %q: %w", d.Digest, err)
+	one := images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+		if err := p.fetchBlob(ctx, from, d); err != nil {
+			return nil, err
 		}
-		err := retry(ctx, p.opts.Backoff, func() error {
-			_, err := one.Handle(ctx, d)
-			return p.restart(ctx, d, err)
-		})
-		if err == nil {
-			p.opts.Progress.tell(Event{Blob: d, Finished: true})
-		}
-		return nil, err
+		p.opts.Progress.tell(Event{Blob: d, Finished: true})
+		return nil, nil
 	})
-	return images.Handlers(fetchOne, below, source), nil
+	return images.Handlers(one, images.HandlerFunc(p.checkDocument), below, source), nil
+}
+
+// checkDocument reads a manifest or an index before what it names is fetched.
+func (p *pull) checkDocument(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	if images.IsIndexType(d.MediaType) {
+		_, err := content.Manifests(ctx, p.store, d)
+		return nil, err
+	}
+	return nil, nil
+}
+
+// fetchBlob fetches what the store has not, and goes on where an earlier
+// attempt, also another process's, came to.
+func (p *pull) fetchBlob(ctx context.Context, from remotes.Fetcher, d ocispec.Descriptor) error {
+	switch {
+	case d.Digest.Validate() != nil:
+		return fmt.Errorf("descriptor with digest %q: %w", d.Digest, errdefs.ErrInvalidArgument)
+	case isDocument(d.MediaType) && d.Size > maxDocument:
+		return fmt.Errorf("%s (%s): %d bytes are more than the %d that a manifest or config may have: %w",
+			d.Digest, d.MediaType, d.Size, maxDocument, errdefs.ErrInvalidArgument)
+	}
+	if !images.IsNonDistributable(d.MediaType) {
+		d.URLs = nil // nobody but the registry is asked
+	}
+	var got atomic.Int64
+	one := fetcher{Fetcher: from, progress: p.opts.Progress, got: &got}
+	r := p.opts.retrier()
+	r.progress, r.step = got.Load, stallBytes
+	return r.do(ctx, func(ctx context.Context) error {
+		resumed := p.begun(ctx, d)
+		err := p.restart(ctx, d, p.fetchOnce(ctx, one, d))
+		if resumed && errdefs.IsFailedPrecondition(err) {
+			// What was there was not the beginning of it.
+			err = p.restart(ctx, d, p.fetchOnce(ctx, one, d))
+		}
+		return err
+	})
+}
+
+// isDocument reports whether a blob of the type is read whole.
+func isDocument(mediaType string) bool {
+	return images.IsIndexType(mediaType) || images.IsManifestType(mediaType) || images.IsKnownConfig(mediaType)
+}
+
+func (p *pull) fetchOnce(ctx context.Context, from remotes.Fetcher, d ocispec.Descriptor) error {
+	if err := remotes.Fetch(ctx, p.store, from, d); !errdefs.IsAlreadyExists(err) {
+		return err
+	}
+	return nil
+}
+
+// begun reports whether part of a blob is there.
+func (p *pull) begun(ctx context.Context, d ocispec.Descriptor) bool {
+	status, err := p.store.Status(ctx, remotes.MakeRefKey(ctx, d))
+	return err == nil && status.Offset > 0
 }
 
 // restart removes a half-fetched blob that turned out to have the wrong bytes.
@@ -146,26 +209,28 @@ func (p *pull) restart(ctx context.Context, d ocispec.Descriptor, err error) err
 	return err
 }
 
-// check reads what was fetched as a build will.
-func (p *pull) check(ctx context.Context, c *client.Client, target ocispec.Descriptor) error {
+// check reads what was fetched as a build will, and returns it.
+func (p *pull) check(ctx context.Context, c *client.Client, target ocispec.Descriptor) ([]*content.Image, error) {
 	check := []ocispec.Descriptor{target}
 	if p.opts.AllPlatforms && images.IsIndexType(target.MediaType) {
 		var err error
 		if check, err = content.Manifests(ctx, p.store, target); err != nil {
-			return err
+			return nil, err
 		}
 	}
+	var all []*content.Image
 	for _, d := range check {
 		img, err := content.ResolveTarget(ctx, p.store, d, p.opts.Platform)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if len(img.Missing) > 0 {
-			return fmt.Errorf("%d layers were not fetched: %w", len(img.Missing), errdefs.ErrNotFound)
+			return nil, fmt.Errorf("%d layers were not fetched: %w", len(img.Missing), errdefs.ErrNotFound)
 		}
 		if err := content.Hold(ctx, c, img); err != nil {
-			return err
+			return nil, err
 		}
+		all = append(all, img)
 	}
-	return nil
+	return all, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -43,14 +44,44 @@ func Push(ctx context.Context, c *client.Client, name string, opts Options) (_ o
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	err = retry(ctx, opts.Backoff, func() error { return pushOnce(ctx, c, ref, target, opts) })
+	var there tally
+	r := opts.retrier()
+	r.progress, r.step = there.count, 1
+	err = r.do(ctx, func(ctx context.Context) error { return pushOnce(ctx, c, ref, target, opts, &there) })
 	switch {
-	case errdefs.IsNotFound(err):
-		return ocispec.Descriptor{}, fmt.Errorf("push %s: the registry lacks content that this engine does not have either (veneer pull the base image first; of a multi-platform image, push one with --platform): %w", ref, err)
+	case errdefs.IsNotFound(err) && statusOf(err) == 0:
+		return ocispec.Descriptor{}, fmt.Errorf("push %s: the registry lacks content that this engine does not have either (veneer pull the base image first; of a multi-platform image, push one with --platform): %w", ref, redact(err))
 	case err != nil:
 		return ocispec.Descriptor{}, explain("push", ref, err)
 	}
-	return target, nil
+	return target, remember(ctx, c, ref, target)
+}
+
+// remember labels what was pushed as being there, as a pull does, so that a
+// push to another repository of the registry mounts it. What is not stored
+// here, or is gone already, has no labels.
+func remember(ctx context.Context, c *client.Client, ref string, target ocispec.Descriptor) error {
+	store := c.ContentStore()
+	source, err := docker.AppendDistributionSourceLabel(store, ref)
+	if err != nil {
+		return fmt.Errorf("pushed %s, but cannot label it: %w", ref, err)
+	}
+	below := images.ChildrenHandler(store)
+	err = images.Walk(ctx, images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+		_, err := source(ctx, d)
+		if err != nil && !errdefs.IsNotFound(err) {
+			return nil, err
+		}
+		children, err := below(ctx, d)
+		if errdefs.IsNotFound(err) {
+			return nil, nil
+		}
+		return children, err
+	}), target)
+	if err != nil {
+		return fmt.Errorf("pushed %s, but cannot label it as being there: %w", ref, err)
+	}
+	return nil
 }
 
 // pushTarget is what to push: the record's target, or a platform's manifest.
@@ -82,7 +113,7 @@ func pushTarget(ctx context.Context, c *client.Client, name, platform string) (o
 
 // pushOnce sends what the registry lacks. Its memory of what was sent is its
 // own, so that a retry asks the registry again.
-func pushOnce(ctx context.Context, c *client.Client, ref string, target ocispec.Descriptor, opts Options) error {
+func pushOnce(ctx context.Context, c *client.Client, ref string, target ocispec.Descriptor, opts Options, there *tally) error {
 	resolver, err := Resolver(ctx, opts)
 	if err != nil {
 		return err
@@ -96,5 +127,5 @@ func pushOnce(ctx context.Context, c *client.Client, ref string, target ocispec.
 	if err != nil {
 		return err
 	}
-	return remotes.PushContent(ctx, pusher{to, opts.Progress}, target, c.ContentStore(), semaphore.NewWeighted(maxUploads), platforms.All, nil)
+	return remotes.PushContent(ctx, pusher{to, opts.Progress, there}, target, c.ContentStore(), semaphore.NewWeighted(maxUploads), platforms.All, nil)
 }

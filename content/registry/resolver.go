@@ -4,20 +4,14 @@ package registry
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	hosts "github.com/containerd/containerd/v2/core/remotes/docker/config"
-	"github.com/containerd/errdefs"
-	dockerconfig "github.com/docker/cli/cli/config"
-	"github.com/docker/cli/cli/config/configfile"
-	"github.com/docker/cli/cli/config/credentials"
+
+	"github.com/veneer-build/veneer/content"
 )
 
 // Options for talking to registries. The zero value of every field is its
@@ -42,88 +36,56 @@ type Options struct {
 	Platform string
 	// AllPlatforms pulls every platform.
 	AllPlatforms bool
+	// Ready, if set, is called by a pull with each image that it fetched, when
+	// all of it is there and before it is named. Its error is the pull's.
+	Ready func(context.Context, *content.Image) error
 	// Progress is told of each blob; nil: nobody is.
 	Progress Progress
+	// Notify is told, in one line each, of waits that the registry asked for;
+	// nil: nobody is.
+	Notify func(string)
 	// Backoff is the wait before the first retry, doubled for each further
-	// one; 0 is half a second.
+	// one; 0 is half a second. A wait that the registry asks for (Retry-After)
+	// is kept to, up to two minutes.
 	Backoff time.Duration
+	// Stall is how long a registry may send or take nothing to speak of; 0 is
+	// a minute.
+	Stall time.Duration
 }
 
+func (o Options) retrier() retrier { return retrier{backoff: o.Backoff, notify: o.Notify} }
+
 // Resolver returns containerd's resolver for image names, set up as Options
-// say: hosts.toml, Docker's credentials and helpers.
+// say: hosts.toml, Docker's credentials and helpers. It does not repeat what
+// fails, as [Pull] and [Push] do.
 func Resolver(ctx context.Context, opts Options) (remotes.Resolver, error) {
 	creds, err := loadCredentials(opts.DockerConfig)
 	if err != nil {
 		return nil, err
 	}
-	options := hosts.HostOptions{HostDir: hostDir(opts.HostsDirs), Credentials: creds}
+	dirs := opts.HostsDirs
+	if dirs == nil {
+		dirs = defaultHostsDirs()
+	}
+	options := hosts.HostOptions{HostDir: hostDir(dirs), Credentials: creds, UpdateClient: opts.patience}
 	if opts.PlainHTTP {
 		options.DefaultScheme = "http"
 	}
 	return docker.NewResolver(docker.ResolverOptions{
-		Hosts:   hosts.ConfigureHosts(ctx, options),
+		Hosts:   guarded(dirs, hosts.ConfigureHosts(ctx, options)),
 		Headers: http.Header{"User-Agent": {"veneer"}},
 	}), nil
 }
 
-// hostDir looks for the host in one directory after the other.
-func hostDir(dirs []string) func(string) (string, error) {
-	if dirs == nil {
-		dirs = defaultHostsDirs()
+// patience makes a client's transport a patient one, once.
+func (o Options) patience(c *http.Client) error {
+	if _, ok := c.Transport.(*patient); ok {
+		return nil
 	}
-	return func(host string) (string, error) {
-		for _, dir := range dirs {
-			found, err := hosts.HostDirFromRoot(dir)(host)
-			if err == nil || !errdefs.IsNotFound(err) {
-				return found, err
-			}
-		}
-		return "", fmt.Errorf("settings of registry %s: %w", host, errdefs.ErrNotFound)
+	stall := o.Stall
+	if stall == 0 {
+		stall = defaultStall
 	}
-}
-
-func defaultHostsDirs() []string {
-	dirs := []string{"/etc/containerd/certs.d", "/etc/docker/certs.d"}
-	if home, err := os.UserConfigDir(); err == nil {
-		dirs = append([]string{filepath.Join(home, "containerd", "certs.d")}, dirs...)
-	}
-	return dirs
-}
-
-// Docker Hub's credentials are filed under the address of its first API.
-const (
-	hubHost = "registry-1.docker.io"
-	hubKey  = "https://index.docker.io/v1/"
-)
-
-func loadCredentials(dir string) (func(host string) (user, secret string, err error), error) {
-	cfg, err := dockerconfig.Load(dir)
-	if err != nil {
-		return nil, fmt.Errorf("read Docker's registry credentials: %w", err)
-	}
-	if !cfg.ContainsAuth() {
-		cfg.CredentialsStore = credentials.DetectDefaultStore(cfg.CredentialsStore)
-	}
-	return func(host string) (string, string, error) { return lookUp(cfg, host) }, nil
-}
-
-// lookUp returns no error and no secret where there are no credentials. The
-// host is the one that is talked to, so a mirror does not get the
-// credentials of the registry that it mirrors.
-func lookUp(cfg *configfile.ConfigFile, host string) (user, secret string, err error) {
-	key := host
-	if host == hubHost {
-		key = hubKey
-	}
-	auth, err := cfg.GetAuthConfig(key)
-	if err != nil {
-		return "", "", fmt.Errorf("look up credentials of registry %s: %w", host, err)
-	}
-	switch {
-	case auth.IdentityToken != "":
-		return "", auth.IdentityToken, nil
-	case auth.RegistryToken != "":
-		return "", "", errors.New("credentials of registry " + host + ": a registrytoken is not supported; use docker login")
-	}
-	return auth.Username, auth.Password, nil
+	c.Transport = &patient{base: c.Transport, stall: stall}
+	return nil
 }

@@ -4,48 +4,132 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
-	"strings"
-	"syscall"
+	"sync"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/remotes/docker"
-	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
-	"github.com/distribution/reference"
+	"github.com/containerd/errdefs"
 )
 
 const (
-	// attempts is how often a request is made in all. With the default
-	// backoff they are spread over about 8 seconds.
-	attempts       = 5
+	// attempts is how often in a row something may fail without getting on.
+	// With the default backoff they are spread over about 15 seconds.
+	attempts       = 6
 	defaultBackoff = 500 * time.Millisecond
+	// maxRetryAfter is the longest wait that a registry can ask for and get.
+	// It bounds how long a command can be kept waiting for nothing.
+	maxRetryAfter = 2 * time.Minute
 )
 
-// retry repeats what failed for a reason that can pass by itself. Containerd's
-// resolver repeats too, but at once, which a registry that limits the rate of
-// requests does not take well.
-func retry(ctx context.Context, backoff time.Duration, f func() error) error {
-	if backoff == 0 {
-		backoff = defaultBackoff
+// retrier repeats what failed for a reason that can pass by itself.
+// Containerd's resolver repeats too, but at once, which a registry that limits
+// the rate of requests does not take well.
+type retrier struct {
+	// backoff is the wait before the first retry; 0 is the default.
+	backoff time.Duration
+	// progress grows with what was achieved; nil: nothing is until the end.
+	// What gets on, by step at least, is repeated for as long as it does.
+	progress func() int64
+	step     int64
+	// notify is told of waits that the registry asked for; nil: nobody is.
+	notify func(string)
+}
+
+// do calls f until it succeeds, fails for good, or has failed often enough.
+func (r retrier) do(ctx context.Context, f func(context.Context) error) error {
+	first := r.backoff
+	if first == 0 {
+		first = defaultBackoff
 	}
+	backoff := first
+	var before int64
 	for n := 1; ; n++ {
-		err := f()
-		if err == nil || n == attempts || !transient(err) || ctx.Err() != nil {
+		try := &attempt{}
+		err := f(context.WithValue(ctx, attemptKey{}, try))
+		if err == nil || ctx.Err() != nil {
 			return err
+		}
+		after, passing := try.result()
+		if final(err) || !passing && !transient(err) {
+			return err
+		}
+		if r.progress != nil {
+			if now := r.progress(); now-before >= r.step {
+				before, n, backoff = now, 1, first
+			}
+		}
+		switch {
+		case after > maxRetryAfter:
+			return fmt.Errorf("the registry asks to come back in %s: %w", after.Round(time.Second), err)
+		case n == attempts:
+			return err
+		}
+		if after > 0 && r.notify != nil {
+			r.notify(fmt.Sprintf("the registry asks to wait %s", after.Round(time.Second)))
 		}
 		// Half of it at random, so that clients that failed together do not
 		// come back together.
-		wait := backoff/2 + rand.N(backoff/2+1)
-		backoff *= 2
-		select {
-		case <-ctx.Done():
+		if !sleep(ctx, max(after, backoff/2)+rand.N(backoff/2+1)) {
 			return err
-		case <-time.After(wait):
 		}
+		backoff *= 2
 	}
+}
+
+// final reports whether err is about what arrived, which comes the same again.
+func final(err error) bool {
+	return errdefs.IsFailedPrecondition(err) || errdefs.IsInvalidArgument(err)
+}
+
+// sleep reports whether it came to its end.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// attemptKey is the key in a context of the *attempt that its requests belong to.
+type attemptKey struct{}
+
+// attempt is what the transport saw of one attempt. The error that comes out
+// of it at the top can be another one: with mirrors it is the first host's.
+type attempt struct {
+	mu      sync.Mutex
+	passing bool
+	after   time.Duration
+}
+
+// attemptOf returns the context's attempt, or one that nobody looks at.
+func attemptOf(ctx context.Context) *attempt {
+	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
+		return a
+	}
+	return &attempt{}
+}
+
+func (a *attempt) result() (after time.Duration, passing bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.after, a.passing
+}
+
+// refused notes a response that [passes].
+func (a *attempt) refused(resp *http.Response) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.passing = true
+	a.after = max(a.after, retryAfter(resp.Header))
+}
+
+// failed notes an error of the transport.
+func (a *attempt) failed(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.passing = a.passing || transient(err)
 }
 
 // transient reports whether a later try may succeed.
@@ -54,46 +138,7 @@ func transient(err error) bool {
 		return false
 	}
 	if status := statusOf(err); status != 0 {
-		switch status {
-		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-			return true
-		}
-		return false
+		return passes(status)
 	}
-	var netErr net.Error
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.As(err, &netErr) && netErr.Timeout()
-}
-
-// statusOf is the HTTP status of a refusal; 0 if err is none.
-func statusOf(err error) int {
-	var status remoteerrors.ErrUnexpectedStatus
-	if errors.As(err, &status) {
-		return status.StatusCode
-	}
-	var pointer *remoteerrors.ErrUnexpectedStatus
-	if errors.As(err, &pointer) {
-		return pointer.StatusCode
-	}
-	return 0
-}
-
-// explain adds what a user can do about it.
-func explain(verb, name string, err error) error {
-	host := "HOST"
-	if named, parseErr := reference.ParseNormalizedNamed(name); parseErr == nil {
-		host = reference.Domain(named)
-	}
-	status := statusOf(err)
-	switch {
-	case errors.Is(err, docker.ErrInvalidAuthorization), status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return fmt.Errorf("%s %s: access denied, or there is no such repository (docker login %s): %w", verb, name, host, err)
-	case status == http.StatusTooManyRequests:
-		return fmt.Errorf("%s %s: the registry limits the rate of requests (docker login %s raises the limit on some): %w", verb, name, host, err)
-	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return fmt.Errorf("%s %s: the registry speaks plain HTTP (allow it with --plain-http): %w", verb, name, err)
-	}
-	return fmt.Errorf("%s %s: %w", verb, name, err)
+	return brokenOff(err)
 }

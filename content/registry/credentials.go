@@ -1,0 +1,48 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+
+	dockerconfig "github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/configfile"
+	"github.com/docker/cli/cli/config/credentials"
+)
+
+// Docker Hub's credentials are filed under the address of its first API.
+const (
+	hubHost = "registry-1.docker.io"
+	hubKey  = "https://index.docker.io/v1/"
+)
+
+func loadCredentials(dir string) (func(host string) (user, secret string, err error), error) {
+	cfg, err := dockerconfig.Load(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read Docker's registry credentials: %w", err)
+	}
+	if !cfg.ContainsAuth() {
+		cfg.CredentialsStore = credentials.DetectDefaultStore(cfg.CredentialsStore)
+	}
+	return func(host string) (string, string, error) { return lookUp(cfg, host) }, nil
+}
+
+// lookUp returns no error and no secret where there are no credentials. The
+// host is the one that is talked to, so a mirror does not get the
+// credentials of the registry that it mirrors.
+func lookUp(cfg *configfile.ConfigFile, host string) (user, secret string, err error) {
+	key := host
+	if host == hubHost {
+		key = hubKey
+	}
+	auth, err := cfg.GetAuthConfig(key)
+	if err != nil {
+		return "", "", fmt.Errorf("look up credentials of registry %s: %w", host, err)
+	}
+	switch {
+	case auth.IdentityToken != "":
+		return "", auth.IdentityToken, nil
+	case auth.RegistryToken != "":
+		return "", "", errors.New("credentials of registry " + host + ": a registrytoken is not supported; use docker login")
+	}
+	return auth.Username, auth.Password, nil
+}

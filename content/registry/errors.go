@@ -1,0 +1,112 @@
+package registry
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
+	"github.com/containerd/log"
+	"github.com/distribution/reference"
+)
+
+// statusOf is the HTTP status of a refusal; 0 if err is none.
+func statusOf(err error) int {
+	var status remoteerrors.ErrUnexpectedStatus
+	if errors.As(err, &status) {
+		return status.StatusCode
+	}
+	var pointer *remoteerrors.ErrUnexpectedStatus
+	if errors.As(err, &pointer) {
+		return pointer.StatusCode
+	}
+	return 0
+}
+
+// denied reports whether err is about who we are and what we may.
+func denied(err error) bool {
+	status := statusOf(err)
+	return errors.Is(err, docker.ErrInvalidAuthorization) || status == http.StatusUnauthorized || status == http.StatusForbidden
+}
+
+// explain adds what a user can do about an error, and takes out of it what is
+// nobody's business.
+func explain(verb, name string, err error) error {
+	host := "HOST"
+	if named, parseErr := reference.ParseNormalizedNamed(name); parseErr == nil {
+		host = reference.Domain(named)
+	}
+	err = redact(err)
+	switch {
+	case denied(err):
+		return fmt.Errorf("%s %s: access denied, or there is no such repository (docker login %s): %w", verb, name, host, err)
+	case statusOf(err) == http.StatusTooManyRequests:
+		return fmt.Errorf("%s %s: the registry limits the rate of requests (docker login %s raises the limit on some): %w", verb, name, host, err)
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return fmt.Errorf("%s %s: the registry's certificate is of an authority that is not known here (put the authority's into /etc/containerd/certs.d/%s/ca.crt): %w", verb, name, host, err)
+	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return fmt.Errorf("%s %s: the registry speaks plain HTTP (allow it with --plain-http): %w", verb, name, err)
+	}
+	return fmt.Errorf("%s %s: %w", verb, name, err)
+}
+
+// redacted is an error without secrets in its text.
+type redacted struct {
+	text string
+	err  error
+}
+
+func (r *redacted) Error() string { return r.text }
+func (r *redacted) Unwrap() error { return r.err }
+
+// redact takes the queries and passwords out of the addresses in an error's
+// text: an address that was signed is as good as a password.
+func redact(err error) error {
+	text := err.Error()
+	if clean := redactText(text); clean != text {
+		return &redacted{text: clean, err: err}
+	}
+	return err
+}
+
+var (
+	addressQuery    = regexp.MustCompile(`(https?://[^\s"'?]+)\?[^\s"']+`)
+	addressPassword = regexp.MustCompile(`(https?://)[^\s"'/@]+@`)
+)
+
+func redactText(s string) string {
+	return addressPassword.ReplaceAllString(addressQuery.ReplaceAllString(s, "$1"), "$1")
+}
+
+// RedactLogs takes out of what containerd's libraries log from now on what
+// [redact] takes out of errors. It holds for the whole process, which calls it once.
+func RedactLogs() { log.L.Logger.AddHook(logRedacter{}) }
+
+type logRedacter struct{}
+
+// Levels implements logrus.Hook.
+func (logRedacter) Levels() []log.Level {
+	return []log.Level{log.PanicLevel, log.FatalLevel, log.ErrorLevel, log.WarnLevel, log.InfoLevel, log.DebugLevel, log.TraceLevel}
+}
+
+// Fire implements logrus.Hook. The entry is the hook's own copy.
+func (logRedacter) Fire(e *log.Entry) error {
+	e.Message = redactText(e.Message)
+	for key, value := range e.Data {
+		switch v := value.(type) {
+		case string:
+			e.Data[key] = redactText(v)
+		case error:
+			e.Data[key] = redact(v)
+		}
+		// Where an upload goes to is as good as the right to it.
+		if key == "response.header.location" || key == "body" {
+			e.Data[key] = "REDACTED"
+		}
+	}
+	return nil
+}

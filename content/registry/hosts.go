@@ -1,0 +1,93 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	hosts "github.com/containerd/containerd/v2/core/remotes/docker/config"
+	"github.com/containerd/errdefs"
+	"github.com/pelletier/go-toml/v2"
+)
+
+// hostDir looks for the host in one directory after the other.
+func hostDir(dirs []string) func(string) (string, error) {
+	return func(host string) (string, error) {
+		for _, dir := range dirs {
+			found, err := hosts.HostDirFromRoot(dir)(host)
+			if err == nil || !errdefs.IsNotFound(err) {
+				return found, err
+			}
+		}
+		return "", fmt.Errorf("settings of registry %s: %w", host, errdefs.ErrNotFound)
+	}
+}
+
+func defaultHostsDirs() []string {
+	dirs := []string{"/etc/containerd/certs.d", "/etc/docker/certs.d"}
+	if home, err := os.UserConfigDir(); err == nil {
+		dirs = append([]string{filepath.Join(home, "containerd", "certs.d")}, dirs...)
+	}
+	return dirs
+}
+
+// guarded puts a guard before the transport of each host, and refuses settings
+// that containerd did not understand.
+func guarded(dirs []string, configured docker.RegistryHosts) docker.RegistryHosts {
+	return func(name string) ([]docker.RegistryHost, error) {
+		list, err := configured(name)
+		if err != nil {
+			return nil, fmt.Errorf("read settings of registry %s: %w", name, err)
+		}
+		if err := checkSettings(dirs, name, list); err != nil {
+			return nil, err
+		}
+		for i, h := range list {
+			// The client is also the authorizer's, and may be other hosts'.
+			c := *h.Client
+			c.Transport = newGuard(c.Transport, h)
+			list[i].Client, list[i].Header = &c, nil
+		}
+		return list, nil
+	}
+}
+
+// checkSettings returns an error if a host has a hosts.toml that had no part
+// in the list: containerd logs what is wrong with one and goes on without it,
+// to a registry that the file may be there to avoid.
+func checkSettings(dirs []string, name string, list []docker.RegistryHost) error {
+	dir, err := hostDir(dirs)(name)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read settings of registry %s: %w", name, err)
+	}
+	file := filepath.Join(dir, "hosts.toml")
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read settings of registry %s: %w", name, err)
+	}
+	var settings struct {
+		Server string         `toml:"server"`
+		Host   map[string]any `toml:"host"`
+	}
+	if err := toml.Unmarshal(data, &settings); err != nil {
+		return fmt.Errorf("read settings of registry %s: %s: %w", name, file, err)
+	}
+	understood := len(list) > len(settings.Host)
+	if server, err := url.Parse(settings.Server); understood && err == nil && server.Host != "" {
+		understood = list[len(list)-1].Host == server.Host
+	}
+	if !understood {
+		return fmt.Errorf("read settings of registry %s: %s: a value is not as containerd wants it (containerd docs/hosts.md): %w", name, file, errdefs.ErrInvalidArgument)
+	}
+	return nil
+}

@@ -1,0 +1,188 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
+)
+
+// guard is the transport to one registry host. It sees to it that what the
+// host is trusted with, credentials and the headers of its hosts.toml, goes
+// nowhere else: Go's client sends both along with a redirect to another port
+// or scheme of the same name, or to a name below it, and containerd's sends the
+// headers to wherever the host wants an upload.
+type guard struct {
+	base   http.RoundTripper
+	origin url.URL // scheme and host
+	header http.Header
+	// plain: the host was found to speak HTTP although HTTPS was tried first.
+	plain atomic.Bool
+}
+
+func newGuard(base http.RoundTripper, host docker.RegistryHost) *guard {
+	return &guard{base: base, origin: url.URL{Scheme: host.Scheme, Host: host.Host}, header: host.Header}
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	if first := firstRequest(req); !sameOrigin(first.URL, req.URL) {
+		// An Authorization that differs from the first one is not its copy:
+		// it was made for the host that the redirect leads to.
+		if req.Header.Get("Authorization") == first.Header.Get("Authorization") {
+			req.Header.Del("Authorization")
+		}
+		req.Header.Del("Referer")
+	}
+	if g.trusts(req.URL) {
+		for key, values := range g.header {
+			req.Header[key] = append(req.Header[key], values...)
+		}
+	}
+	resp, err := g.base.RoundTrip(req)
+	if err == nil && resp.Request != nil && req.URL.Scheme == "https" && resp.Request.URL.Scheme == "http" {
+		g.plain.Store(true)
+	}
+	return resp, err
+}
+
+// trusts reports whether an address is the host's own.
+func (g *guard) trusts(u *url.URL) bool {
+	if sameOrigin(&g.origin, u) {
+		return true
+	}
+	plain := url.URL{Scheme: "http", Host: g.origin.Host}
+	return g.plain.Load() && sameOrigin(&plain, u)
+}
+
+// firstRequest is the one that redirects have led on from; req itself if none did.
+func firstRequest(req *http.Request) *http.Request {
+	for req.Response != nil && req.Response.Request != nil {
+		req = req.Response.Request
+	}
+	return req
+}
+
+func sameOrigin(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+}
+
+func port(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	if u.Scheme == "http" {
+		return "80"
+	}
+	return "443"
+}
+
+// maxDocument bounds what is read of anything but a blob: manifests, tokens,
+// errors. Registries allow manifests of 4 MiB.
+const maxDocument = 8 << 20
+
+// patient is the transport of registries and of those who give out their
+// tokens. It turns refusals that can pass into errors, so that they are
+// repeated here, after a pause, and not by containerd at once; it ends
+// transfers that do not get on, and answers that do not end.
+type patient struct {
+	base  http.RoundTripper
+	stall time.Duration
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
+	try := attemptOf(req.Context())
+	first := firstRequest(req)
+	ctx, cancel := context.WithCancelCause(req.Context())
+	req = req.WithContext(ctx)
+	watch := &watch{limit: p.stall, end: func() { cancel(errStalled) }}
+	if req.Body != nil && req.Body != http.NoBody {
+		req.Body = &watchedUpload{ReadCloser: req.Body, watch: watch}
+	}
+	resp, err := p.base.RoundTrip(req)
+	if err != nil {
+		watch.stop()
+		if errors.Is(context.Cause(ctx), errStalled) {
+			err = errStalled
+		}
+		cancel(nil)
+		try.failed(err)
+		return nil, err
+	}
+	if err := refusal(resp); err != nil {
+		try.refused(resp)
+		cancel(nil)
+		return nil, err
+	}
+	// Nothing of ours needs a cookie, and containerd writes headers to its log.
+	resp.Header.Del("Set-Cookie")
+	body := &watchedBody{ReadCloser: resp.Body, watch: watch, cancel: cancel, ctx: ctx, try: try, left: maxDocument}
+	body.blob = strings.Contains(first.URL.Path, "/blobs/")
+	resp.Body = body
+	return resp, nil
+}
+
+// refusal returns the error that a response stands for if it can pass by
+// itself, and closes the response then.
+func refusal(resp *http.Response) error {
+	if !passes(resp.StatusCode) {
+		return nil
+	}
+	err := remoteerrors.NewUnexpectedStatusErr(resp)
+	if closeErr := resp.Body.Close(); closeErr != nil {
+		return errors.Join(err, closeErr)
+	}
+	var status remoteerrors.ErrUnexpectedStatus
+	var said docker.Errors
+	if errors.As(err, &status) && json.Unmarshal(status.Body, &said) == nil && said.Len() > 0 {
+		return fmt.Errorf("%w: %w", err, said)
+	}
+	return err
+}
+
+// passes reports whether what a status says can pass by itself.
+func passes(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// retryAfter is the wait that a response asks for (RFC 9110, section 10.2.3);
+// 0 where it asks for none.
+func retryAfter(h http.Header) time.Duration {
+	text := strings.TrimSpace(h.Get("Retry-After"))
+	if seconds, err := strconv.ParseInt(text, 10, 32); err == nil {
+		return max(0, time.Duration(seconds)*time.Second)
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
+}
+
+// brokenOff reports whether err is a connection's end before its time.
+func brokenOff(err error) bool {
+	var netErr net.Error
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.As(err, &netErr) && netErr.Timeout() ||
+		// net/http does not export these.
+		strings.Contains(err.Error(), "http2: ") || strings.Contains(err.Error(), "server closed idle connection")
+}
