@@ -1,5 +1,7 @@
-// Package archive reads image archives: OCI image layouts in a tar file
-// (OCI image-spec image-layout.md) and what docker save writes.
+// Package archive writes and reads image archives: OCI image layouts in a tar
+// file (OCI image-spec image-layout.md), which docker load reads as well, and
+// deltas, which lack what their reader has. It also reads what docker save
+// writes.
 package archive
 
 import (
