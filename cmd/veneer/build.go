@@ -40,6 +40,7 @@ type buildOptions struct {
 	quiet        bool
 	iidFile      string
 	metadataFile string
+	push         pushFlags
 }
 
 func (a *app) buildCommand() *cobra.Command {
@@ -53,16 +54,23 @@ func (a *app) buildCommand() *cobra.Command {
 
 ` + targetHelp + `
 
-The image's digest is printed on standard output, all else on standard error.`,
+The image's digest is printed on standard output, all else on standard error. With
+--push it is also sent to its registry, where just the layer has to go if the base
+is there. If that fails the exit code is 1, and the image is stored and named all
+the same; veneer push says which flags and files registries go by.`,
 		Example: `  veneer build --from debian:12 --sync ./app:/app -c 'CMD ["/app/run"]' -t app:2
   veneer build --from app:1 --copy ./conf/:/etc/app/ --delete /etc/app/old.conf -t app:2
   veneer build --from app:1 --sync type=dir,src=.,dest=/app,chown=1000:1000,exclude=*.log -t app:2
-  tar -c . | veneer build --from scratch --copy type=tar,src=-,dest=/ -t files:1`,
+  tar -c . | veneer build --from scratch --copy type=tar,src=-,dest=/ -t files:1
+  veneer build --from app:1 --sync ./app:/app -t registry.example.org/team/app:2 --push`,
 		Args:        cobra.NoArgs,
 		Annotations: map[string]string{annotationMounts: "yes"},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			req, err := a.buildRequest(&base, &image)
 			if err != nil {
+				return err
+			}
+			if err := o.push.check(req.Tags); err != nil {
 				return err
 			}
 			if o.quiet {
@@ -73,6 +81,7 @@ The image's digest is printed on standard output, all else on standard error.`,
 	}
 	base.bind(cmd)
 	image.bind(cmd)
+	o.push.bind(cmd)
 	bindFormat(cmd, &o.format)
 	fs := cmd.Flags()
 	fs.BoolVarP(&o.quiet, "quiet", "q", false, "print the digest, and on standard error only errors")
@@ -107,8 +116,11 @@ func (a *app) build(ctx context.Context, req veneer.Request, o buildOptions) err
 		d := a.newDisplay()
 		defer d.Close()
 		req.Progress = d
-		res, err = veneer.Build(ctx, e, req)
-		return err
+		if res, err = veneer.Build(ctx, e, req); err != nil {
+			return err
+		}
+		d.Close()
+		return o.push.send(ctx, a, e, res.Names)
 	})
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/veneer-build/veneer/content/registry"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
@@ -19,6 +20,7 @@ func realMain() int {
 			return report(os.Stderr, err)
 		}
 	}
+	registry.RedactLogs()
 	ctx, stop := withSignals(context.Background())
 	defer stop()
 	return run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/registry"
 	"github.com/veneer-build/veneer/engine"
@@ -16,7 +17,12 @@ import (
 const registryHelp = `Credentials are those of docker login, credential helpers included. Mirrors,
 certificates and plain HTTP are taken from the hosts.toml files and certificates
 in ~/.config/containerd/certs.d, /etc/containerd/certs.d and /etc/docker/certs.d.
-On localhost plain HTTP is tried where HTTPS does not answer.`
+On localhost plain HTTP is tried where HTTPS does not answer.
+
+What fails for a reason that can pass (a broken connection, a busy registry) is
+tried again, for about 15 seconds, or for as long as it gets on. A registry that
+says how long to wait is given up to two minutes. When it fails for good, or is
+interrupted, no name has changed and nothing is left.`
 
 // registryFlags are those that pull and push share.
 type registryFlags struct{ registry.Options }
@@ -37,7 +43,8 @@ func (a *app) transfer(ctx context.Context, step string, f *registryFlags, do fu
 		d := a.newDisplay()
 		defer d.Close()
 		d.Step(step)
-		f.Progress = blobProgress(d)
+		f.Progress, f.Notify = blobProgress(d), a.notify
+		f.Ready = func(context.Context, *content.Image) error { d.Step("unpack"); return nil }
 		dgst, err := do(ctx, e)
 		if err != nil {
 			return err
@@ -50,11 +57,13 @@ func (a *app) transfer(ctx context.Context, step string, f *registryFlags, do fu
 
 func (a *app) pullCommand() *cobra.Command {
 	var f registryFlags
+	noUnpack := false
 	cmd := &cobra.Command{
 		Use:   "pull IMAGE",
 		Short: "Fetch an image from a registry",
-		Long: `Fetch an image from a registry. What is here already is not fetched again. The
-image is unpacked when a build needs it to be.
+		Long: `Fetch an image from a registry and unpack it. What is here already is neither
+fetched nor unpacked again, so that an image on a known base costs its one layer;
+a layer that a killed pull has fetched half of is continued.
 
 ` + registryHelp,
 		Example: `  veneer pull debian:12
@@ -63,14 +72,20 @@ image is unpacked when a build needs it to be.
 		Args: nameArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.transfer(cmd.Context(), "pull "+args[0], &f, func(ctx context.Context, e *engine.Engine) (digest.Digest, error) {
-				img, err := registry.Pull(ctx, e.Client, args[0], f.Options)
+				if noUnpack {
+					f.Ready = nil
+					img, err := registry.Pull(ctx, e.Client, args[0], f.Options)
+					return img.Target.Digest, err
+				}
+				img, err := veneer.Pull(ctx, e, args[0], f.Options)
 				return img.Target.Digest, err
 			})
 		},
 	}
 	f.bind(cmd)
 	bindPlatform(cmd, &f.Platform)
-	cmd.Flags().BoolVar(&f.AllPlatforms, "all-platforms", false, "fetch all platforms of the image")
+	cmd.Flags().BoolVar(&f.AllPlatforms, "all-platforms", false, "fetch all platforms of the image; unpack the host's")
+	cmd.Flags().BoolVar(&noUnpack, "no-unpack", false, "fetch the image, but make no snapshot of it")
 	cmd.MarkFlagsMutuallyExclusive("platform", "all-platforms")
 	return cmd
 }
@@ -81,7 +96,8 @@ func (a *app) pushCommand() *cobra.Command {
 		Use:   "push IMAGE",
 		Short: "Send an image to its registry",
 		Long: `Send an image to the registry that its name says. What is there already is not
-sent again, so that an image on a known base costs its one layer.
+sent again, and what is in another repository there is mounted from it, so that
+an image on a known base costs its one layer.
 
 ` + registryHelp,
 		Example: `  veneer tag app:2 registry.example.org/team/app:2
@@ -97,6 +113,45 @@ sent again, so that an image on a known base costs its one layer.
 	f.bind(cmd)
 	cmd.Flags().StringVar(&f.Platform, "platform", "", "send just this platform of a multi-platform image (default all)")
 	return cmd
+}
+
+// pushFlags are those of commands that can push what they make.
+type pushFlags struct {
+	push bool
+	registryFlags
+}
+
+func (f *pushFlags) bind(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.push, "push", false, "push the image under each of its names, as veneer push does")
+	f.registryFlags.bind(cmd)
+}
+
+// check wants a name for what is to be pushed.
+func (f *pushFlags) check(names []string) error {
+	if f.push && len(names) == 0 {
+		return usagef("--push needs a name that says where to: use --tag REGISTRY/NAME")
+	}
+	return nil
+}
+
+// send pushes an image under each of its names, if that was asked for. The
+// image is stored and named before; an error says so.
+func (f *pushFlags) send(ctx context.Context, a *app, e *engine.Engine, names []string) error {
+	if !f.push {
+		return nil
+	}
+	d := a.newDisplay()
+	defer d.Close()
+	for _, name := range names {
+		d.Step("push " + name)
+		o := f.Options
+		o.Progress, o.Notify = blobProgress(d), a.notify
+		if _, err := registry.Push(ctx, e.Client, name, o); err != nil {
+			return fmt.Errorf("%s is built and stored, but not pushed (veneer push %[1]s tries again): %w", name, err)
+		}
+	}
+	d.Done()
+	return nil
 }
 
 // nameArg is a cobra.PositionalArgs for one image name: a registry knows none

@@ -1,0 +1,35 @@
+package veneer
+
+import (
+	"context"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/platforms"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/registry"
+	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/snapshot"
+)
+
+// Pull fetches an image, makes the snapshots of those of its layers that have
+// none, and names it: [registry.Pull] with an image that can be run. Of all
+// platforms the host's is unpacked. Where the engine cannot unpack (see
+// [engine.Engine.Unpacks]) the image is just fetched. opts.Ready is called
+// before an image is unpacked.
+func Pull(ctx context.Context, e *engine.Engine, ref string, opts registry.Options) (images.Image, error) {
+	ready := opts.Ready
+	opts.Ready = func(ctx context.Context, img *content.Image) error {
+		if ready != nil {
+			if err := ready(ctx, img); err != nil {
+				return err
+			}
+		}
+		if e.Unpacks() != nil || opts.AllPlatforms && !platforms.Default().Match(img.Platform) {
+			return nil
+		}
+		_, err := snapshot.Unpack(ctx, e.Client, img.Manifest, e.Snapshotter)
+		return err
+	}
+	return registry.Pull(e.Context(ctx), e.Client, ref, opts)
+}
