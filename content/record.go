@@ -21,6 +21,7 @@ const LabelPrefix = "veneer.build/"
 // The labels by which containerd's garbage collector follows references
 // (containerd docs/garbage-collection.md).
 const (
+	gcContent  = "containerd.io/gc.ref.content"
 	gcConfig   = "containerd.io/gc.ref.content.config"
 	gcLayer    = "containerd.io/gc.ref.content.l."
 	gcSnapshot = "containerd.io/gc.ref.snapshot."

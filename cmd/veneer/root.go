@@ -39,7 +39,7 @@ func (a *app) rootCommand() *cobra.Command {
 		a.buildCommand(), a.diffCommand(),
 		a.pullCommand(), a.pushCommand(), a.loadCommand(),
 		a.imagesCommand(), a.historyCommand(), a.inspectCommand(),
-		a.tagCommand(), a.rmiCommand(), a.pruneCommand(),
+		a.verifyCommand(), a.tagCommand(), a.rmiCommand(), a.pruneCommand(),
 		a.versionCommand(), a.genDocsCommand(),
 	)
 	a.startBefore(root)

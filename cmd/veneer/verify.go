@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/engine"
+)
+
+// errWrong ends veneer verify: something is wrong, and printed.
+var errWrong = &exitCodeError{code: exitError}
+
+// verifyOptions are the flags of veneer verify.
+type verifyOptions struct {
+	format   enumValue
+	platform string
+	repair   bool
+	same     bool
+	times    bool
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	o := verifyOptions{format: newFormat()}
+	cmd := &cobra.Command{
+		Use:   "verify IMAGE | verify --same-rootfs IMAGE IMAGE",
+		Short: "Derive everything about an image again, and repair it",
+		Long: `Derive everything again that is derived of an image, and say what does not fit:
+the digest and the size of each blob, media types, diff IDs, chain IDs, the
+history, the labels by which containerd keeps blobs and snapshots, and each file
+of the snapshot (type, mode, owner, size, content, link target, hard links,
+extended attributes, times) against what the layers make. Of a multi-platform
+image all platforms that are here are verified.
+
+A line is printed for each finding: error for something wrong, warning for
+something odd that harms nothing by itself, note for what could not be checked
+and why. The exit code is 1 if there is an error that was not repaired.
+
+--repair sets labels that are missing, unpacks a snapshot again that is not what
+its layers make, and removes damaged layer blobs, so that veneer pull brings
+them again. A snapshot that a container or another image's snapshot lies on is
+not replaced.
+
+--same-rootfs compares the files of two images with each other, whatever their
+layers are, and prints each difference: what the first has, what the second has.
+Times do not count unless --times is given.`,
+		Example: `  veneer verify app:2
+  veneer verify --repair app:2
+  veneer verify --format json --platform linux/arm64 app:2
+  veneer verify --same-rootfs app:2 app:2-full`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if o.same {
+				return refArgs(2)(cmd, args)
+			}
+			return refArgs(1)(cmd, args)
+		},
+		Annotations: map[string]string{annotationMounts: "yes"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkPlatform(o.platform); err != nil {
+				return err
+			}
+			if o.times && !o.same {
+				return usagef("--times goes with --same-rootfs: without it, times are always compared")
+			}
+			if o.same {
+				return a.sameRootfs(cmd.Context(), args, o)
+			}
+			return a.verify(cmd.Context(), args[0], o)
+		},
+	}
+	bindFormat(cmd, &o.format)
+	fs := cmd.Flags()
+	fs.StringVar(&o.platform, "platform", "", "verify just this `platform` of a multi-platform image (default all that are here; with --same-rootfs the host's)")
+	fs.BoolVar(&o.repair, "repair", false, "mend labels and the snapshot, and remove damaged layer blobs")
+	fs.BoolVar(&o.same, "same-rootfs", false, "compare the files of two images")
+	fs.BoolVar(&o.times, "times", false, "with --same-rootfs: modification times count, too")
+	cmd.MarkFlagsMutuallyExclusive("repair", "same-rootfs")
+	return cmd
+}
+
+func (a *app) verify(ctx context.Context, image string, o verifyOptions) error {
+	var res *veneer.VerifyResult
+	err := a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
+		d := a.newDisplay()
+		defer d.Close()
+		res, err = veneer.Verify(ctx, e, veneer.VerifyRequest{
+			Image: image, Platform: o.platform, Repair: o.repair, Progress: d, Log: a.log,
+		})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if o.format.value == "json" {
+		err = printJSON(a.std.out, res)
+	} else {
+		err = printVerified(a.std.out, res)
+	}
+	if err == nil && res.Errors > 0 {
+		return errWrong
+	}
+	return err
+}
+
+// printVerified writes a line for each finding, then the summary.
+func printVerified(w io.Writer, res *veneer.VerifyResult) error {
+	for _, f := range res.Findings {
+		if err := printLine(w, "%s", findingText(f)); err != nil {
+			return err
+		}
+	}
+	var files int64
+	compared := 0
+	for _, p := range res.Platforms {
+		files += p.Files
+		if p.Compared {
+			compared++
+		}
+	}
+	text := fmt.Sprintf("%s: %s, %s, %s read", printable(res.Image), countText(int64(len(res.Platforms)), "platform", "platforms"),
+		countText(res.Blobs, "blob", "blobs"), bytesText(res.Bytes))
+	if compared > 0 {
+		text += fmt.Sprintf("; %s of %s compared", countText(files, "file", "files"), countText(int64(compared), "snapshot", "snapshots"))
+	}
+	text += fmt.Sprintf("; %s, %s", countText(int64(res.Errors), "error", "errors"), countText(int64(res.Warnings), "warning", "warnings"))
+	if res.Repaired > 0 {
+		text += fmt.Sprintf(", %d repaired", res.Repaired)
+	}
+	return printLine(w, "%s", text)
+}
+
+func findingText(f veneer.Finding) string {
+	text := string(f.Severity)
+	if f.Repaired {
+		text = "repaired"
+	}
+	text += ": " + string(f.Check)
+	if f.Platform != "" {
+		text += " " + printable(f.Platform)
+	}
+	if f.Path != "" {
+		return text + " " + quotePath(f.Path) + ": " + printable(f.Message)
+	}
+	if f.Object != "" {
+		text += " " + printable(f.Object.String())
+	}
+	return text + ": " + printable(f.Message)
+}
+
+func (a *app) sameRootfs(ctx context.Context, images []string, o verifyOptions) error {
+	var res *veneer.SameResult
+	err := a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
+		d := a.newDisplay()
+		defer d.Close()
+		res, err = veneer.SameRootfs(ctx, e, veneer.SameRequest{
+			A: images[0], B: images[1], Platform: o.platform, Times: o.times, Progress: d, Log: a.log,
+		})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if o.format.value == "json" {
+		err = printJSON(a.std.out, res)
+	} else {
+		err = printSame(a.std.out, res)
+	}
+	if err == nil && !res.Same {
+		return errWrong
+	}
+	return err
+}
+
+// printSame writes a line for each difference, then the verdict.
+func printSame(w io.Writer, res *veneer.SameResult) error {
+	for _, d := range res.Differences {
+		line := quotePath(d.Path) + "  " + string(d.Aspect)
+		switch {
+		case d.A != "":
+			line += fmt.Sprintf("  %s  %s", printable(d.A), printable(d.B))
+		case d.B != "":
+			line += "  " + printable(d.B)
+		}
+		if err := printLine(w, "%s", line); err != nil {
+			return err
+		}
+	}
+	if res.Same {
+		return printLine(w, "%s and %s show the same %s", printable(res.A), printable(res.B), countText(res.Files, "file", "files"))
+	}
+	if more := res.Total - len(res.Differences); more > 0 {
+		if err := printLine(w, "and %d more", more); err != nil {
+			return err
+		}
+	}
+	return printLine(w, "%s and %s differ in %s", printable(res.A), printable(res.B), countText(int64(res.Total), "way", "ways"))
+}

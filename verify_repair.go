@@ -1,0 +1,149 @@
+package veneer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/snapshot"
+)
+
+// setLabel records a finding about a label and, if asked to, sets the label.
+func (v *verifier) setLabel(ctx context.Context, f Finding, blob digest.Digest, label, value string) error {
+	i := v.add(f)
+	if !v.Repair {
+		return nil
+	}
+	if err := content.SetLabels(ctx, v.engine.Client.ContentStore(), blob, map[string]string{label: value}); err != nil {
+		return err
+	}
+	v.repaired(i)
+	return nil
+}
+
+// discard removes a damaged layer blob, if asked to: a pull takes a blob that
+// is there for a good one. It is read again before, so that it was no mishap.
+func (v *verifier) discard(ctx context.Context, desc ocispec.Descriptor, cause error) error {
+	if !v.Repair || !errors.Is(cause, content.ErrCorrupt) {
+		return ctx.Err()
+	}
+	if err := v.blob(ctx, desc); !errors.Is(err, content.ErrCorrupt) {
+		return ctx.Err()
+	}
+	if err := v.engine.Client.ContentStore().Delete(ctx, desc.Digest); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove damaged blob %s: %w", desc.Digest, err)
+	}
+	v.mu.Lock()
+	v.removed = true
+	v.mu.Unlock()
+	v.add(Finding{
+		Severity: SeverityWarning, Check: CheckRepair, Object: desc.Digest,
+		Message: fmt.Sprintf("the damaged blob was removed; get it again with veneer pull %s, or load the image again", v.res.Image),
+	})
+	return nil
+}
+
+// repair replaces the snapshots from the lowest wrong one up, and marks the
+// findings as repaired if the files are right then.
+func (s *snapshotCheck) repair(ctx context.Context, findings []int) error {
+	refuse := func(format string, args ...any) error {
+		s.add(Finding{
+			Severity: SeverityError, Check: CheckRepair, Platform: s.platform, Object: s.img.ChainID,
+			Message: "the snapshot is not replaced: " + fmt.Sprintf(format, args...),
+		})
+		return nil
+	}
+	if s.indexes == nil {
+		return refuse("its layers are not all here, or damaged; veneer pull %s, and repair then", s.img.Name)
+	}
+	if err := s.engine.Unpacks(); err != nil {
+		return refuse("%v", err)
+	}
+	from, err := s.lowestWrong(ctx)
+	if err != nil {
+		return err
+	}
+	wrong := s.chain[from:]
+	users, err := snapshot.Users(ctx, s.snapshots(), wrong)
+	if err != nil {
+		return err
+	}
+	if len(users) > 0 {
+		return refuse("%s; remove that first, and repair then", s.usersText(ctx, users))
+	}
+	s.steps.start("repair " + s.platform)
+	if err := snapshot.RemoveChain(ctx, s.snapshots(), wrong); err != nil {
+		return err
+	}
+	if _, err := snapshot.Unpack(ctx, s.engine.Client, s.img.Manifest, s.engine.Snapshotter); err != nil {
+		return fmt.Errorf("unpack again: %w", err)
+	}
+	left, err := s.compare(ctx, len(s.chain)-1, firstOnly)
+	if err != nil {
+		return err
+	}
+	if left.total > 0 {
+		return refuse("it was, and the files differ again: %s", left.list[0].Path)
+	}
+	for _, i := range findings {
+		s.repaired(i)
+	}
+	return nil
+}
+
+// lowestWrong returns the position in the chain of the lowest snapshot that is
+// not what its layers make; what is above it is wrong as well.
+func (s *snapshotCheck) lowestWrong(ctx context.Context) (int, error) {
+	for i := len(s.chain) - 1; i > 0; i-- {
+		ok, err := snapshot.Exists(ctx, s.snapshots(), s.chain[i-1].String())
+		if err != nil {
+			return 0, err
+		}
+		if !ok {
+			continue
+		}
+		below, err := s.compare(ctx, i-1, firstOnly)
+		if errors.Is(err, tree.ErrOverlayFeature) || err == nil && below.total > 0 {
+			continue
+		}
+		return i, err
+	}
+	return 0, nil
+}
+
+// usersText names what lies upon snapshots, for people.
+func (s *snapshotCheck) usersText(ctx context.Context, users []snapshot.User) string {
+	containers := map[string]string{}
+	// The embedded engine has none; elsewhere the snapshot's name must do.
+	if list, err := s.engine.Client.ContainerService().List(ctx); err == nil {
+		for _, c := range list {
+			if c.Snapshotter == s.engine.Snapshotter {
+				containers[c.SnapshotKey] = c.ID
+			}
+		}
+	}
+	const most = 5
+	var parts []string
+	for i, u := range users {
+		if i == most {
+			parts = append(parts, fmt.Sprintf("%d more", len(users)-most))
+			break
+		}
+		switch id, ok := containers[u.Name]; {
+		case ok:
+			parts = append(parts, fmt.Sprintf("container %s uses it", id))
+		case u.Committed:
+			parts = append(parts, fmt.Sprintf("snapshot %s of another image lies on it", u.Name))
+		default:
+			parts = append(parts, fmt.Sprintf("snapshot %s is in use on it", u.Name))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
