@@ -5,13 +5,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 const rowBuildah = "buildah `bud --layers`, overlay storage"
 
 // buildahTool is Debian's buildah on a storage of its own.
-type buildahTool struct{ dir string }
+type buildahTool struct {
+	dir  string
+	base string // the base's ID
+}
 
 func (t *buildahTool) name() string { return "buildah" }
 
@@ -40,7 +44,8 @@ func (t *buildahTool) start(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	_, err = quiet(ctx, t.cmd("tag", strings.TrimSpace(id), "localhost/debian:12")...)
+	t.base = strings.TrimPrefix(strings.TrimSpace(id), "sha256:")
+	_, err = quiet(ctx, t.cmd("tag", t.base, "localhost/debian:12")...)
 	return err
 }
 
@@ -98,44 +103,19 @@ func (t *buildahTool) layer(ctx context.Context, w *world) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	blobs, err := listFiles(dir)
-	if err != nil {
-		return 0, err
-	}
-	base, err := os.Stat(w.debian)
-	if err != nil {
-		return 0, err
-	}
-	// The new layer is the largest blob that is not Debian's; push compresses that again, so its size is near, not equal.
-	var largest, second int64
-	for _, b := range blobs {
-		if b.size > largest {
-			largest, second = b.size, largest
-		} else if b.size > second {
-			second = b.size
-		}
-	}
-	if abs(second-base.Size()) < abs(largest-base.Size()) {
-		return largest, nil
-	}
-	return second, nil
+	return layoutTopLayer(dir, "2")
 }
 
-func abs(n int64) int64 { return max(n, -n) }
-
-// clean removes all images but the base.
+// clean removes all images but the base. That is known by its ID: it is listed under each of its names, and removing
+// an ID removes all of them.
 func (t *buildahTool) clean(ctx context.Context) error {
-	out, err := quiet(ctx, t.cmd("images", "--all", "--format", "{{.ID}} {{.Name}}")...)
+	out, err := quiet(ctx, t.cmd("images", "--all", "--no-trunc", "--quiet")...)
 	if err != nil {
 		return err
 	}
-	var ids []string
-	for line := range strings.Lines(out) {
-		words := strings.Fields(line)
-		if len(words) > 0 && (len(words) < 2 || words[1] != "localhost/debian") {
-			ids = append(ids, words[0])
-		}
-	}
+	ids := unique(slices.DeleteFunc(strings.Fields(out), func(id string) bool {
+		return strings.TrimPrefix(id, "sha256:") == t.base
+	}))
 	if len(ids) == 0 {
 		return nil
 	}

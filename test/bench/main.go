@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,6 +47,7 @@ type config struct {
 	tools   []string
 	parts   []string
 	million bool
+	program string
 	dir     string
 	out     string
 }
@@ -59,10 +61,14 @@ func readConfig() (config, error) {
 		v1: os.Getenv("BENCH_V1"), v2: os.Getenv("BENCH_V2"),
 		tools: words("BENCH_TOOLS"), parts: words("BENCH_PARTS"),
 		million: os.Getenv("BENCH_MILLION") == "1",
+		program: os.Getenv("BENCH_PROGRAM"),
 		dir:     os.Getenv("BENCH_DIR"), out: os.Getenv("BENCH_OUT"),
 	}
 	if (c.v1 == "") != (c.v2 == "") {
 		return c, errors.New("BENCH_V1 and BENCH_V2 go together: set both or neither")
+	}
+	if c.program == "" {
+		c.program = filepath.Join(root, "bin", "veneer")
 	}
 	if c.out == "" {
 		c.out = root + "/docs"

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -69,7 +68,7 @@ func (t *umociTool) round(ctx context.Context, w *world) error {
 		all.rss = max(all.rss, s.rss)
 	}
 	var err error
-	if all.layer, err = t.newestBlob(); err != nil {
+	if all.layer, err = layoutTopLayer(t.layout, "2"); err != nil {
 		return err
 	}
 	w.add(scenarioRebuild, rowUmoci, all)
@@ -78,29 +77,6 @@ func (t *umociTool) round(ctx context.Context, w *world) error {
 	}
 	_, err = quiet(ctx, "umoci", "gc", "--layout", t.layout)
 	return err
-}
-
-// newestBlob returns the size of the layer that was written last: next to its manifest and config, it is the largest.
-func (t *umociTool) newestBlob() (int64, error) {
-	dir := filepath.Join(t.layout, "blobs", "sha256")
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return 0, err
-	}
-	infos := make([]os.FileInfo, 0, len(entries))
-	for _, entry := range entries {
-		info, err := entry.Info()
-		if err != nil {
-			return 0, err
-		}
-		infos = append(infos, info)
-	}
-	slices.SortFunc(infos, func(a, b os.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
-	var size int64
-	for _, info := range infos[:min(3, len(infos))] {
-		size = max(size, info.Size())
-	}
-	return size, nil
 }
 
 func (t *umociTool) stop(*world) error { return nil }

@@ -38,7 +38,7 @@ func (w *world) build(ctx context.Context, b veneerBuild) (sample, error) {
 	}
 	meta := w.path("metadata.json")
 	args := append([]string{
-		w.veneer, "build", "--engine", "containerd", "--address", w.daemon.Address(), "--namespace", namespace,
+		w.program, "build", "--engine", "containerd", "--address", w.daemon.Address(), "--namespace", namespace,
 		"--snapshotter", snapshotter, "--root", w.path(b.root), "--progress", "quiet", "--metadata-file", meta,
 		"--from", b.from, "--sync", b.source + ":" + b.dest, "--tag", b.tag,
 	}, b.args...)

@@ -76,38 +76,68 @@ func makeWorkload(ctx context.Context, w *world) (*workload, error) {
 	return t, nil
 }
 
-// collectTree copies the Go tree and modules of this repository and its tools, in order, up to a number of files.
+// collectTree copies the Go tree and modules of this repository and its tools, in order, up to a number of files: of a
+// Go tree that has more than those, as many of its packages as fit.
 func collectTree(ctx context.Context, dest string, files int) error {
 	// A program built with -trimpath does not know it.
 	goroot, err := quiet(ctx, "go", "env", "GOROOT")
 	if err != nil {
 		return err
 	}
-	if err := copyTree(ctx, strings.TrimSpace(goroot), filepath.Join(dest, "go")); err != nil {
-		return err
-	}
-	have, err := listFiles(dest)
+	goroot = strings.TrimSpace(goroot)
+	inside, err := listFiles(goroot)
 	if err != nil {
 		return err
 	}
-	left := files - len(have)
+	parts := []part{{goroot, "go"}}
+	if len(inside) > files {
+		if parts, err = packages(filepath.Join(goroot, "src")); err != nil {
+			return err
+		}
+	}
 	modules, err := modules(ctx)
 	if err != nil {
 		return err
 	}
 	for _, dir := range modules {
-		inside, err := listFiles(dir)
+		parts = append(parts, part{dir, dir[strings.Index(dir, "/pkg/mod/")+1:]})
+	}
+	return copyParts(ctx, parts, dest, files)
+}
+
+// part is a directory that goes into the tree, and where.
+type part struct{ dir, at string }
+
+// packages are the directories of the Go tree's sources.
+func packages(src string) ([]part, error) {
+	entries, err := os.ReadDir(src)
+	if err != nil {
+		return nil, err
+	}
+	var parts []part
+	for _, entry := range entries {
+		if entry.IsDir() {
+			parts = append(parts, part{filepath.Join(src, entry.Name()), filepath.Join("go", "src", entry.Name())})
+		}
+	}
+	return parts, nil
+}
+
+// copyParts copies the directories that fit, one after another, until there are files enough.
+func copyParts(ctx context.Context, parts []part, dest string, files int) error {
+	left := files
+	for _, p := range parts {
+		inside, err := listFiles(p.dir)
 		if err != nil {
 			return err
 		}
-		if total(inside) > moduleLimit || len(inside) > left {
+		if p.at != "go" && total(inside) > moduleLimit || len(inside) > left {
 			continue
 		}
-		at := strings.Index(dir, "/pkg/mod/")
-		if err := copyTree(ctx, dir, filepath.Join(dest, dir[at+1:])); err != nil {
+		if err := copyTree(ctx, p.dir, filepath.Join(dest, p.at)); err != nil {
 			return err
 		}
-		if left -= len(inside); left < 100 {
+		if left -= len(inside); left < files/1000 {
 			break
 		}
 	}

@@ -34,7 +34,6 @@ type world struct {
 	temp   string // everything is below it
 	load1  string // the machine's load average when it all began
 	began  time.Time
-	veneer string // the program
 	daemon *harness.Daemon
 	pid    int // the daemon's
 	client *client.Client
@@ -49,12 +48,8 @@ type world struct {
 }
 
 func newWorld(ctx context.Context, c config) (_ *world, err error) {
-	root, err := harness.RepoRoot()
-	if err != nil {
-		return nil, err
-	}
-	w := &world{config: c, veneer: filepath.Join(root, "bin", "veneer"), began: time.Now()}
-	if _, err := os.Stat(w.veneer); err != nil {
+	w := &world{config: c, began: time.Now()}
+	if _, err := os.Stat(w.program); err != nil {
 		return nil, fmt.Errorf("find veneer: %w (run `make build`)", err)
 	}
 	average, err := os.ReadFile("/proc/loadavg")
@@ -96,7 +91,7 @@ func (w *world) startDaemon(ctx context.Context) (err error) {
 		return err
 	}
 	w.versions = append(w.versions, "containerd "+version.Version)
-	out, err := quiet(ctx, w.veneer, "version")
+	out, err := quiet(ctx, w.program, "version")
 	if err != nil {
 		return err
 	}
