@@ -3,7 +3,9 @@ package content
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -20,11 +22,15 @@ var errSchema1 = fmt.Errorf("it has a Docker schema 1 manifest, which is too old
 var (
 	manifestFields = []string{"schemaVersion", "mediaType", "artifactType", "config", "layers", "subject", "annotations", "manifests", "fsLayers"}
 	configFields   = []string{"created", "author", "architecture", "os", "os.version", "os.features", "variant", "config", "rootfs", "history"}
+	entryFields    = []string{"mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType"}
 )
 
 // parseKnown reads an object and refuses one that two readers could take for
 // different things: with a member twice, or a known one in another case.
 func parseKnown(data []byte, known []string) (*object, error) {
+	if err := CheckJSON(data); err != nil {
+		return nil, err
+	}
 	obj, err := parseObject(data, true)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
@@ -69,6 +75,26 @@ func checkDocument(data []byte, desc ocispec.Descriptor) error {
 	case isManifest && !obj.has("config"), isIndex && !obj.has("manifests"):
 		return fmt.Errorf("it lacks what makes a %q: %w", desc.MediaType, errdefs.ErrInvalidArgument)
 	}
+	return checkEntries(obj)
+}
+
+// checkEntries does for the descriptors in a manifest or index what
+// [parseKnown] does for the document.
+func checkEntries(obj *object) error {
+	var config json.RawMessage
+	var layers, manifests []json.RawMessage
+	if err := errors.Join(obj.get("config", &config), obj.get("layers", &layers), obj.get("manifests", &manifests)); err != nil {
+		return fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
+	}
+	entries := slices.Concat(layers, manifests)
+	if config != nil {
+		entries = append(entries, config)
+	}
+	for _, raw := range entries {
+		if _, err := parseKnown(raw, entryFields); err != nil {
+			return fmt.Errorf("descriptor: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -99,8 +125,9 @@ func parseManifest(data []byte, desc ocispec.Descriptor) (*ocispec.Manifest, err
 	return &m, nil
 }
 
-// parseIndex decodes and checks an image index or Docker manifest list.
-func parseIndex(data []byte, desc ocispec.Descriptor) (*ocispec.Index, error) {
+// ParseIndex decodes and checks an image index or Docker manifest list, whose
+// digest the caller has checked.
+func ParseIndex(data []byte, desc ocispec.Descriptor) (*ocispec.Index, error) {
 	if err := checkDocument(data, desc); err != nil {
 		return nil, err
 	}

@@ -90,7 +90,7 @@ func ReadIndex(ctx context.Context, store cstore.Provider, desc ocispec.Descript
 	if err != nil {
 		return nil, fmt.Errorf("read index: %w", err)
 	}
-	idx, err := parseIndex(data, desc)
+	idx, err := ParseIndex(data, desc)
 	if err != nil {
 		return nil, fmt.Errorf("index %s: %w", desc.Digest, err)
 	}

@@ -1,0 +1,35 @@
+package content_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/veneer-build/veneer/content"
+)
+
+func TestCheckJSON(t *testing.T) {
+	for text, fine := range map[string]bool{
+		`{}`:                             true,
+		`[]`:                             true,
+		`{"a":1,"b":[{"a":1},{"a":2}]}`:  true,
+		`{"a":{"a":{"a":"a"}},"A":"a"}`:  true,
+		`{"a":"b","b":"a"}`:              true,
+		`["a","a",["a","a"]]`:            true,
+		`{"a":1,"a":1}`:                  false,
+		`{"a":[],"b":{},"a":1}`:          false,
+		`{"x":[1,{"a":1,"\u0061":2}]}`:   false,
+		`{"x":{"a":{}, "b":[], "b":{}}}`: false,
+		`{"a":1`:                         false,
+		`{"a"}`:                          false,
+		`{]`:                             false,
+		strings.Repeat("[", 100) + strings.Repeat("]", 100): true,
+		strings.Repeat("[", 101) + strings.Repeat("]", 101): false,
+		strings.Repeat(`{"a":`, 5_000_000):                  false,
+	} {
+		if err := content.CheckJSON([]byte(text)); err == nil != fine || err != nil && !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%.60s: %v", text, err)
+		}
+	}
+}
