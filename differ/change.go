@@ -56,6 +56,7 @@ const (
 	ReasonOwner   Reason = "owner"
 	ReasonXattr   Reason = "xattr"
 	ReasonLink    Reason = "link" // hard-link group
+	ReasonTime    Reason = "mtime"
 	ReasonNew     Reason = "new"
 	ReasonAbsent  Reason = "absent"  // from the source of a sync
 	ReasonRemoved Reason = "removed" // by --delete
@@ -64,7 +65,7 @@ const (
 // Metadata reports whether the file's content was the same, so that its bytes
 // are in the layer for its metadata's sake only.
 func (r Reason) Metadata() bool {
-	return r == ReasonMode || r == ReasonOwner || r == ReasonXattr || r == ReasonLink
+	return r == ReasonMode || r == ReasonOwner || r == ReasonXattr || r == ReasonLink || r == ReasonTime
 }
 
 // Tally counts changes of one kind.

@@ -38,7 +38,7 @@ func (c *Changes) Warnings() []string { return c.warnings }
 
 // Change is one path of the image that differs from the base.
 type Change struct {
-	// Path has no leading slash, and no "." or ".." in it.
+	// Path has no leading slash, and no "." or ".." in it; the root's is empty.
 	Path   string
 	Kind   Kind
 	Reason Reason
@@ -52,6 +52,9 @@ type Change struct {
 	// Link is the path of an earlier change that is another name of the same
 	// file; empty for others.
 	Link string
+	// Fresh: the directory takes the place of one of the base's, of which nothing
+	// may show through.
+	Fresh bool
 	// DefaultACL: the directory of the path has a default POSIX ACL, which files
 	// made in it inherit unless they say otherwise.
 	DefaultACL bool
@@ -81,6 +84,11 @@ func (c *Change) Bytes() int64 {
 // The Change is fn's only until it returns. Each may be called again, but not
 // beside [Changes.Apply].
 func (c *Changes) Each(fn func(*Change) error) error {
+	if c.root.node.state == set {
+		if err := fn(c.root.node.change("")); err != nil {
+			return err
+		}
+	}
 	return (&lister{fn: fn, first: make(map[*group]string)}).below(c.root.node, nil, "")
 }
 
@@ -149,7 +157,7 @@ func (n *node) change(path string) *Change {
 	default:
 		ch.Kind = Modified
 	}
-	ch.Entry = n.entry
+	ch.Entry, ch.Fresh = n.entry, n.fresh
 	return ch
 }
 
@@ -181,7 +189,7 @@ func (t *Tally) add(bytes int64) {
 }
 
 // Empty reports whether nothing differs.
-func (c *Changes) Empty() bool { return empty(c.root.node) }
+func (c *Changes) Empty() bool { return c.root.node.state == inherit && empty(c.root.node) }
 
 func empty(n *node) bool {
 	for _, kid := range n.kids {

@@ -47,6 +47,8 @@ type node struct {
 	memory  *tree.Memory
 	group   *group
 	kids    map[string]*node
+	// fresh: a directory that shows nothing of the base's at its path.
+	fresh bool
 }
 
 // group is a set of changed paths that are names of one file.
@@ -115,7 +117,7 @@ func (p place) remove(name string, base *tree.Entry, why Reason) {
 
 // enter returns the child directory as a place; kid must show a directory.
 func (p place) enter(name string, kid *node) (place, error) {
-	if p.base == nil || kid.base == nil || !kid.base.IsDir() {
+	if p.base == nil || kid.base == nil || !kid.base.IsDir() || kid.fresh {
 		return place{node: kid}, nil
 	}
 	sub, err := p.base.Sub(name)
@@ -133,10 +135,13 @@ func (p place) makeDir(ctx context.Context, name string, base *tree.Entry, entry
 		kid.kids = nil
 	}
 	kid.src, kid.srcName, kid.memory, kid.group = nil, "", nil, nil
-	if why := reasonOf(&entry, base); why == "" {
-		kid.state, kid.entry = inherit, tree.Entry{}
-	} else {
+	switch why := reasonOf(&entry, base); {
+	case why != "":
 		kid.state, kid.entry, kid.reason = set, entry, why
+	case kid.fresh:
+		kid.state, kid.entry = set, entry // It goes on hiding the base's.
+	default:
+		kid.state, kid.entry = inherit, tree.Entry{}
 	}
 	at, err := p.enter(name, kid)
 	if err != nil || !hidden {

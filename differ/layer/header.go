@@ -2,6 +2,7 @@ package layer
 
 import (
 	"archive/tar"
+	"cmp"
 	"encoding/binary"
 	"maps"
 	"path"
@@ -16,6 +17,8 @@ import (
 
 const (
 	whiteoutPrefix = ".wh." // image-spec, layer.md, "Whiteouts"
+	opaqueMarker   = ".wh..wh..opq"
+	rootName       = "." // of the root directory's own entry
 	paxXattr       = "SCHILY.xattr."
 	accessACL      = "system.posix_acl_access"
 	defaultACL     = "system.posix_acl_default"
@@ -26,13 +29,12 @@ const (
 // seconds, which containerd's differ writes in the same way.
 func header(ch *differ.Change, epoch *time.Time) *tar.Header {
 	if ch.Kind == differ.Deleted {
-		dir, base := path.Split(ch.Path)
-		return &tar.Header{Typeflag: tar.TypeReg, Name: dir + whiteoutPrefix + base, ModTime: time.Unix(0, 0)}
+		return &tar.Header{Typeflag: tar.TypeReg, Name: whiteout(ch.Path), ModTime: time.Unix(0, 0)}
 	}
 	e := &ch.Entry
 	hdr := &tar.Header{
 		Format:  tar.FormatPAX,
-		Name:    ch.Path,
+		Name:    cmp.Or(ch.Path, rootName),
 		Mode:    int64(e.Mode &^ unix.S_IFMT),
 		Uid:     int(e.UID),
 		Gid:     int(e.GID),
@@ -50,6 +52,12 @@ func header(ch *differ.Change, epoch *time.Time) *tar.Header {
 		hdr.PAXRecords[paxXattr+name] = xattrs[name]
 	}
 	return hdr
+}
+
+// whiteout is the name of the entry that deletes a path.
+func whiteout(p string) string {
+	dir, base := path.Split(p)
+	return dir + whiteoutPrefix + base
 }
 
 func setType(hdr *tar.Header, e *tree.Entry) {

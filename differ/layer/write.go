@@ -91,6 +91,33 @@ func (w *writer) change(ch *differ.Change) error {
 	if len(ch.Path) > tree.MaxPath-len(whiteoutPrefix) {
 		return fmt.Errorf("%.64q…: the path is longer than %d bytes, which no system can unpack; exclude it", ch.Path, tree.MaxPath)
 	}
+	if !ch.Fresh {
+		return w.entry(ch)
+	}
+	// Some unpackers take the whiteout of a directory that follows for nothing,
+	// some go on showing what an opaque marker's directory itself was: both.
+	if err := w.marker(whiteout(ch.Path)); err != nil {
+		return err
+	}
+	if err := w.entry(ch); err != nil {
+		return err
+	}
+	return w.marker(ch.Path + "/" + opaqueMarker)
+}
+
+// marker writes an entry that only its name gives a meaning.
+func (w *writer) marker(name string) error {
+	hdr := &tar.Header{Typeflag: tar.TypeReg, Name: name, ModTime: time.Unix(0, 0)}
+	if err := w.tar.WriteHeader(hdr); err != nil {
+		return fmt.Errorf("%q: %w", name, err)
+	}
+	rec := tree.Record{Path: name, Meta: tree.Meta{Mode: unix.S_IFREG}, Digest: sha256.Sum256(nil), Offset: w.offset()}
+	w.blob.Index.Records = append(w.blob.Index.Records, rec)
+	return nil
+}
+
+// entry writes the change's own entry.
+func (w *writer) entry(ch *differ.Change) error {
 	hdr := header(ch, w.Epoch)
 	if err := w.tar.WriteHeader(hdr); err != nil {
 		return fmt.Errorf("%q: %w", ch.Path, err)
@@ -124,6 +151,8 @@ func record(ch *differ.Change, hdr *tar.Header) tree.Record {
 	rec.MTime, rec.MTimeNsec = hdr.ModTime.Unix(), 0
 	rec.Xattrs = storedXattrs(ch)
 	switch {
+	case ch.Path == "":
+		rec.Path = rootName
 	case ch.Kind == differ.Deleted:
 		rec.Path, rec.Mode = hdr.Name, unix.S_IFREG
 	case ch.Link != "":

@@ -1,0 +1,200 @@
+package differ
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+// ExactOptions say what [Changes.Exactly] takes for a difference.
+type ExactOptions struct {
+	Options
+	// Name names the tree in errors and warnings.
+	Name string
+	// Times makes modification times count, in whole seconds, as layers have
+	// them. A time that the tree does not know is none.
+	Times bool
+	// RootMeta lets the root directory's own metadata count too. Unpackers
+	// that make a new root, containerd's among them, pass it over.
+	RootMeta bool
+}
+
+// Exactly makes the image show the files of a tree and nothing else: types,
+// contents, modes, owners, attributes, link targets and devices, and as hard
+// links of one file what are that there. The tree takes part until the layer
+// is written; the caller closes it.
+//
+// Unlike a sync of the root directory it takes the tree at its word: links to
+// directories are replaced, and a directory that has an attribute less than the
+// base's is stored with all that is in it, since a layer cannot take one away.
+func (c *Changes) Exactly(ctx context.Context, src tree.Tree, o ExactOptions) error {
+	root, dir, err := src.Root(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: read the root directory: %w", o.Name, err)
+	}
+	if dir == nil {
+		return fmt.Errorf("%s: the root is a file", o.Name)
+	}
+	t := &Target{Op: Sync, Name: o.Name, Source: src, Dest: "/", Owner: OwnerSource}
+	opts := o.Options.defaults()
+	x := &exact{ExactOptions: o, walker: &walker{
+		changes: c, target: t, ignore: &ignore{}, Options: opts, tokens: make(chan struct{}, opts.Workers-1),
+	}}
+	entries, err := dir.Entries(ctx)
+	if err == nil {
+		err = x.dir(ctx, visit{src: dir, entries: entries, at: c.root})
+	}
+	if err == nil {
+		err = x.walker.settle(ctx)
+	}
+	if err != nil {
+		return t.errorf("%w", err)
+	}
+	if o.RootMeta {
+		x.root(root)
+	}
+	c.looked.Count += x.files.Load()
+	c.looked.Bytes += x.bytes.Load()
+	c.warnings = append(c.warnings, x.sortedWarnings()...)
+	return nil
+}
+
+// exact is one run of Exactly: a walker that leaves nothing to rules.
+type exact struct {
+	ExactOptions
+	*walker
+}
+
+// dir makes a directory, and all below it, show what the tree has there.
+func (x *exact) dir(ctx context.Context, v visit) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	base, err := v.at.baseEntries(ctx)
+	if err != nil {
+		return fmt.Errorf("read /%s in the base: %w", v.path, err)
+	}
+	var files, dirs []*pair
+	for i := range v.entries {
+		src := &v.entries[i]
+		skip, _, err := x.admit(v, src)
+		if err != nil {
+			return err
+		}
+		if skip {
+			continue
+		}
+		p := &pair{src: src, base: find(base, src.Name), want: *src}
+		if src.IsDir() {
+			dirs = append(dirs, p)
+		} else {
+			files = append(files, p)
+		}
+	}
+	x.walker.Count(int64(len(v.entries)), 0)
+	x.files.Add(int64(len(v.entries)))
+	if err := x.compare(ctx, v, files); err != nil {
+		return err
+	}
+	for _, p := range files {
+		if p.reason == "" && x.timeDiffers(p.src, p.base) {
+			p.reason = ReasonTime
+		}
+		x.put(v, p)
+	}
+	if err := x.removeOthers(ctx, v, base); err != nil {
+		return err
+	}
+	return x.subdirs(ctx, v, dirs)
+}
+
+func (x *exact) subdirs(ctx context.Context, v visit, dirs []*pair) error {
+	var g gather
+	for _, p := range dirs {
+		sub, same, err := x.descend(ctx, v, p)
+		if err != nil {
+			g.set(err)
+			break
+		}
+		if !same {
+			x.spawn(&g, func() error { return x.dir(ctx, sub) })
+		}
+	}
+	if err := g.wait(); err != nil {
+		return err
+	}
+	for _, p := range dirs {
+		if kid := v.at.node.kids[p.want.Name]; kid != nil && kid.state == inherit && len(kid.kids) == 0 {
+			delete(v.at.node.kids, p.want.Name)
+		}
+	}
+	return nil
+}
+
+// descend makes the place show a directory of the tree, and says how to visit
+// it; same: it is the base's own, and so is all below.
+func (x *exact) descend(ctx context.Context, v visit, p *pair) (sub visit, same bool, err error) {
+	sub.path = joinPath(v.path, p.src.Name)
+	if sub.src, err = v.src.Sub(p.src.Name); err != nil {
+		return sub, false, err
+	}
+	if same, err := x.untouched(v, p, sub.src); err != nil || same {
+		return sub, same, err
+	}
+	if sub.entries, err = sub.src.Entries(ctx); err != nil {
+		return sub, false, err
+	}
+	if lacksXattr(p.src, p.base) {
+		sub.at = v.at.replaceDir(p.want, p.base)
+		return sub, false, nil
+	}
+	if sub.at, err = v.at.makeDir(ctx, p.want.Name, p.base, p.want); err != nil {
+		return sub, false, err
+	}
+	if n := sub.at.node; n.state == inherit && x.timeDiffers(p.src, p.base) {
+		n.state, n.entry, n.reason = set, p.want, ReasonTime
+	}
+	return sub, false, nil
+}
+
+// root compares the root directory's own metadata. That its time alone differs
+// is not worth a layer: layers without an entry for it do not say one.
+func (x *exact) root(src tree.Entry) {
+	n := x.changes.root.node
+	why := metaReason(&src, n.base)
+	if why == "" && src.MTime != 0 && x.timeDiffers(&src, n.base) && !x.changes.Empty() {
+		why = ReasonTime
+	}
+	if why != "" {
+		n.state, n.entry, n.reason = set, src, why
+	}
+}
+
+// timeDiffers reports whether a layer would have to say the time of src.
+func (x *exact) timeDiffers(src, base *tree.Entry) bool {
+	return x.Times && base != nil && src.MTime != tree.UnknownTime && src.MTime != base.MTime
+}
+
+// lacksXattr reports whether both are directories, and the base's has an
+// attribute that the other has not.
+func lacksXattr(src, base *tree.Entry) bool {
+	if base == nil || base.Type() != unix.S_IFDIR {
+		return false
+	}
+	for name := range base.Xattrs {
+		if _, ok := src.Xattrs[name]; !ok {
+			return true
+		}
+	}
+	return false
+}
+
+// replaceDir makes the name show a directory that has nothing of the base's.
+func (p place) replaceDir(entry tree.Entry, base *tree.Entry) place {
+	kid := &node{state: set, base: base, entry: entry, reason: ReasonXattr, fresh: true}
+	p.node.setKid(entry.Name, kid)
+	return place{node: kid}
+}
