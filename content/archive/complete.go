@@ -5,31 +5,42 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/containerd/containerd/v2/client"
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
 )
 
-// complete makes sure that an image is in the store as a whole, and labels
-// its documents so that the garbage collector keeps what is below them. Of an
+// loader is one import.
+type loader struct {
+	client *client.Client
+	store  cstore.Store
+	opts   Options
+	// begun: the archive's index was seen; delta is nil for a complete archive.
+	begun bool
+	delta *delta
+}
+
+// complete makes sure that an image is here as a whole, labels its documents so
+// that the garbage collector keeps what is below them, and unpacks it. Of an
 // index, platforms that are not whole are passed over, except the wanted one.
-func complete(ctx context.Context, c *client.Client, target ocispec.Descriptor, platform string) error {
-	store := c.ContentStore()
+func (l *loader) complete(ctx context.Context, f named) error {
 	whole := map[digest.Digest]bool{}
-	if images.IsIndexType(target.MediaType) {
-		manifests, err := content.Manifests(ctx, store, target)
+	isIndex := images.IsIndexType(f.target.MediaType)
+	if isIndex {
+		manifests, err := content.Manifests(ctx, l.store, f.target)
 		if err != nil {
 			return err
 		}
 		var errs []error
 		for _, m := range manifests {
-			if err := hold(ctx, c, m, ""); err != nil {
+			if err := l.hold(ctx, m, ""); err != nil {
 				errs = append(errs, err)
 				continue
 			}
@@ -39,13 +50,13 @@ func complete(ctx context.Context, c *client.Client, target ocispec.Descriptor, 
 			return errors.Join(append([]error{fmt.Errorf("no platform of it is whole: %w", errdefs.ErrNotFound)}, errs...)...)
 		}
 	}
-	if platform != "" || !images.IsIndexType(target.MediaType) {
-		if err := hold(ctx, c, target, platform); err != nil {
+	if l.opts.Platform != "" || !isIndex {
+		if err := l.hold(ctx, f.target, l.opts.Platform); err != nil {
 			return err
 		}
 	}
 	children := images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-		below, err := images.Children(ctx, store, d)
+		below, err := images.Children(ctx, l.store, d)
 		if err != nil || !images.IsIndexType(d.MediaType) {
 			return below, err
 		}
@@ -53,14 +64,14 @@ func complete(ctx context.Context, c *client.Client, target ocispec.Descriptor, 
 			if images.IsManifestType(m.MediaType) && !content.IsAttestation(m) {
 				return !whole[m.Digest]
 			}
-			_, err := store.Info(ctx, m.Digest) // an attestation or an index of another platform
+			_, err := l.store.Info(ctx, m.Digest) // an attestation or an index of another platform
 			return err != nil
 		}), nil
 	})
-	if err := images.Walk(ctx, images.SetChildrenLabels(store, skipAbsent(children)), target); err != nil {
+	if err := images.Walk(ctx, images.SetChildrenLabels(l.store, skipAbsent(children)), f.target); err != nil {
 		return fmt.Errorf("label blobs: %w", err)
 	}
-	return nil
+	return l.unpack(ctx, f)
 }
 
 // skipAbsent takes what is not stored below an attestation for absent; images
@@ -77,23 +88,51 @@ func skipAbsent(h images.HandlerFunc) images.HandlerFunc {
 
 // hold checks one platform's image, all layers included, and takes it under
 // the lease: parts of it may have been in the store before, without a name.
-func hold(ctx context.Context, c *client.Client, target ocispec.Descriptor, platform string) error {
-	img, err := content.ResolveTarget(ctx, c.ContentStore(), target, platform)
+func (l *loader) hold(ctx context.Context, target ocispec.Descriptor, platform string) error {
+	img, err := content.ResolveTarget(ctx, l.store, target, platform)
 	if err != nil {
 		return err
 	}
-	if len(img.Missing) > 0 {
-		var lacks []string
-		for _, m := range img.Missing {
-			lacks = append(lacks, m.Digest.String())
-		}
-		return fmt.Errorf("neither the archive nor this engine has %d of its %d layers (%s); get the image that they come from first: %w",
-			len(lacks), len(img.Layers), strings.Join(lacks, ", "), errdefs.ErrNotFound)
+	if err := content.Hold(ctx, l.client, img); err != nil {
+		return err
+	}
+	// Once more: what was there before it was held may have gone.
+	if img, err = content.ResolveTarget(ctx, l.store, target, platform); err != nil {
+		return err
 	}
 	if err := checkPlainLayers(img); err != nil {
 		return err
 	}
-	return content.Hold(ctx, c, img)
+	if len(img.Missing) == 0 {
+		return nil
+	}
+	layers := make([]neededLayer, len(img.Layers))
+	for i, d := range img.Layers {
+		layers[i] = neededLayer{d.Digest, d.Size, identity.ChainID(img.DiffIDs[:i+1])}
+	}
+	lacks, chain, err := l.lacking(ctx, layers)
+	if err != nil {
+		return err
+	}
+	if len(lacks) > 0 {
+		return l.lackError(ctx, img, lacks)
+	}
+	return l.opts.Snapshots.Keep(ctx, img, chain)
+}
+
+// unpack makes the snapshot of the platform that a run would choose.
+func (l *loader) unpack(ctx context.Context, f named) error {
+	if l.opts.Snapshots == nil {
+		return nil
+	}
+	img, err := content.ResolveTarget(ctx, l.store, f.target, l.opts.Platform)
+	if errdefs.IsNotFound(err) {
+		return nil // it has other platforms only
+	}
+	if err != nil {
+		return err
+	}
+	return l.opts.Snapshots.Unpack(ctx, f.names[0], img)
 }
 
 // checkPlainLayers compares the diff IDs of layers that are not compressed

@@ -20,6 +20,14 @@ const readSize = 1 << 20
 // --long=27 needs 128 MiB.
 const maxWindow = 128 << 20
 
+// A compressed archive may be so much larger than what was read of it. Files of
+// images shrink to a half or a tenth; without a bound a small file could fill
+// the disk. What is truly that sparse can be loaded without compression.
+const (
+	maxRatio   = 200
+	ratioSlack = 64 << 20
+)
+
 // format is a file format by its first bytes.
 type format struct {
 	name   string
@@ -55,21 +63,22 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read archive: %w", err)
 	}
+	packed := &counter{r: br}
 	switch {
 	case len(head) == 0:
 		return nil, fmt.Errorf("read archive: it is empty: %w", errdefs.ErrInvalidArgument)
 	case bytes.HasPrefix(head, []byte(gzipMagic)):
-		zr, err := gzip.NewReader(br)
+		zr, err := gzip.NewReader(packed)
 		if err != nil {
 			return nil, fmt.Errorf("read gzip archive: %w", err)
 		}
-		return zr, nil
+		return &bounded{ReadCloser: zr, packed: packed}, nil
 	case bytes.HasPrefix(head, []byte(zstdMagic)):
-		zr, err := zstd.NewReader(br, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1))
+		zr, err := zstd.NewReader(packed, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			return nil, fmt.Errorf("read zstd archive: %w", err)
 		}
-		return zr.IOReadCloser(), nil
+		return &bounded{ReadCloser: zr.IOReadCloser(), packed: packed}, nil
 	case hasAt(head, tarOffset, tarMagic):
 		return io.NopCloser(br), nil
 	}
@@ -79,6 +88,33 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 		}
 	}
 	return nil, fmt.Errorf("read archive: not a tar archive, plain or compressed by gzip or zstd: %w", errdefs.ErrInvalidArgument)
+}
+
+// counter counts what is read.
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// bounded ends what becomes too large for what it was unpacked from.
+type bounded struct {
+	io.ReadCloser
+	packed *counter
+	n      int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.n += int64(n); b.n > ratioSlack+maxRatio*b.packed.n {
+		return n, fmt.Errorf("it unpacks to more than %d times its size, which no image should; if you trust it, unpack it first (gunzip, unzstd): %w", maxRatio, errdefs.ErrInvalidArgument)
+	}
+	return n, err
 }
 
 func hasAt(data []byte, offset int, magic string) bool {

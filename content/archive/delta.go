@@ -41,7 +41,8 @@ type need struct {
 }
 
 type baseRef struct {
-	Name string `json:"name"`
+	// Name is as [content.Normalize] has it; empty where the base has no such name.
+	Name string `json:"name,omitempty"`
 	// Digest is what the name stood for when the archive was made.
 	Digest digest.Digest `json:"digest"`
 }
@@ -64,7 +65,10 @@ type Base struct {
 // are stored. The layers themselves need not be. name is its full name and
 // target what its record points at.
 func NewBase(ctx context.Context, store cstore.Store, name string, target ocispec.Descriptor) (*Base, error) {
-	b := &Base{ref: baseRef{Name: name, Digest: target.Digest}, layers: map[digest.Digest]bool{}}
+	b := &Base{ref: baseRef{Digest: target.Digest}, layers: map[digest.Digest]bool{}}
+	if canonical(name) {
+		b.ref.Name = name
+	}
 	manifests := []ocispec.Descriptor{target}
 	if images.IsIndexType(target.MediaType) {
 		var err error
@@ -90,6 +94,13 @@ func NewBase(ctx context.Context, store cstore.Store, name string, target ocispe
 		return nil, fmt.Errorf("read base %s: no platform of it is here; pull it: %w", name, errdefs.ErrNotFound)
 	}
 	return b, nil
+}
+
+// canonical reports whether a name is what Docker users would pull, and safe to
+// be shown as part of a command.
+func canonical(name string) bool {
+	full, err := content.Normalize(name)
+	return err == nil && full == name
 }
 
 // newNeed finds which layers of an image the bases have.

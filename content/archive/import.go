@@ -7,17 +7,18 @@ package archive
 import (
 	"archive/tar"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
+	"time"
 
 	"github.com/containerd/containerd/v2/client"
-	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
-	ctrdarchive "github.com/containerd/containerd/v2/core/images/archive"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
 )
@@ -31,6 +32,22 @@ type Options struct {
 	// Platform must be there; others are taken along where they are whole.
 	// Empty: at least one platform must be.
 	Platform string
+	// Snapshots may stand for layers whose blobs are not here, and are made of
+	// the images before these get names. Nil: all blobs must be here.
+	Snapshots Snapshots
+}
+
+// Snapshots are those of one snapshotter. Errors of its methods end an import.
+type Snapshots interface {
+	// Has reports whether the snapshot of a chain of layers is there, and holds
+	// it under ctx's lease.
+	Has(ctx context.Context, chainID digest.Digest) (bool, error)
+	// Keep makes an image keep the snapshot of some of its layers, since the
+	// blobs of some of them are not here.
+	Keep(ctx context.Context, img *content.Image, chainID digest.Digest) error
+	// Unpack is called for the platform of each image that a build or a run
+	// would choose, if that is here. name is for messages.
+	Unpack(ctx context.Context, name string, img *content.Image) error
 }
 
 // maxTail is how much may follow the archive's end: padding to the record
@@ -39,12 +56,14 @@ const maxTail = 64 << 20
 
 // Import stores the images of an archive and returns their records. Blobs that
 // an image names but the archive lacks may be in the store already: that is
-// how an archive of only the newer blobs is loaded.
+// how a delta archive is loaded ([ExportOptions].Since). What a delta needs is
+// looked for as soon as its index is read, and at the end for each image.
 //
-// Nothing is trusted: blobs are stored under the digests that their bytes
-// have, and manifests and configs are checked as [content.Resolve] does.
-// Names are recorded last, when everything is stored, so a name never points
-// at something incomplete; after an error nothing of the archive stays.
+// Nothing is trusted: every blob is checked against its digest, also one that
+// is stored already, and manifests and configs as [content.Resolve] does.
+// Names are recorded last, when everything is stored and unpacked, so a name
+// never points at something incomplete; after an error nothing of the archive
+// stays.
 //
 // r is read to its end, so that the checksum of a compressed archive is
 // checked too.
@@ -64,7 +83,8 @@ func Import(ctx context.Context, c *client.Client, r io.Reader, opts Options) (_
 		}
 		retErr = release(ctx)
 	}()
-	index, err := ingest(ctx, c.ContentStore(), r)
+	l := &loader{client: c, store: c.ContentStore(), opts: opts}
+	index, err := l.ingest(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -73,44 +93,91 @@ func Import(ctx context.Context, c *client.Client, r io.Reader, opts Options) (_
 		return nil, err
 	}
 	if len(names) > 0 {
-		if found, err = rename(found, index, names); err != nil {
+		if found, err = l.rename(ctx, found, index, names); err != nil {
 			return nil, err
 		}
 	} else if err := requireNames(found); err != nil {
 		return nil, err
 	}
 	for _, f := range found {
-		if err := complete(ctx, c, f.target, opts.Platform); err != nil {
+		if err := l.complete(ctx, f); err != nil {
 			return nil, fmt.Errorf("load %s: %w", f.names[0], err)
 		}
 	}
 	return record(ctx, c, found)
 }
 
-// ingest stores all blobs of the archive and returns its index: the OCI
-// layout's own, or one that containerd makes of Docker's manifest.json.
-func ingest(ctx context.Context, store cstore.Store, r io.Reader) (_ storedIndex, retErr error) {
-	tr, err := decompress(&ctxReader{alive: ctx.Err, r: r})
+// ingest stores all blobs of the archive and returns its index.
+func (l *loader) ingest(ctx context.Context, r io.Reader) (_ storedIndex, err error) {
+	stream, err := decompress(&ctxReader{alive: ctx.Err, r: r})
 	if err != nil {
 		return storedIndex{}, err
 	}
-	defer func() { retErr = errors.Join(retErr, tr.Close()) }()
-	desc, err := ctrdarchive.ImportIndex(ctx, ownRefs{store}, tr)
-	if err != nil {
+	defer func() { err = errors.Join(err, stream.Close()) }()
+	entries := newReader(ingester{l.store}, func(ctx context.Context, text []byte) error {
+		index, err := readIndex(text)
+		if err != nil {
+			return err
+		}
+		return l.begin(ctx, index)
+	})
+	if err := entries.read(ctx, tar.NewReader(stream)); err != nil {
 		return storedIndex{}, readError(err)
 	}
-	_, err = io.CopyN(io.Discard, tr, maxTail)
+	_, err = io.CopyN(io.Discard, stream, maxTail)
 	switch {
 	case err == nil:
 		return storedIndex{}, fmt.Errorf("read archive: more than %d bytes follow its end: %w", maxTail, errdefs.ErrInvalidArgument)
 	case !errors.Is(err, io.EOF):
 		return storedIndex{}, readError(err)
 	}
-	return readIndex(ctx, store, desc)
+	index, err := entries.index(ctx)
+	if err != nil {
+		return storedIndex{}, fmt.Errorf("read archive: %w", err)
+	}
+	return index, l.begin(ctx, index)
+}
+
+// index is the OCI layout's own, or one made of Docker's manifest.json.
+func (r *reader) index(ctx context.Context) (storedIndex, error) {
+	layout, isLayout := r.documents[ocispec.ImageLayoutFile]
+	_, isDocker := r.documents[dockerFile]
+	switch {
+	case isLayout:
+		if err := checkLayout(layout); err != nil {
+			return storedIndex{}, err
+		}
+		text, ok := r.documents[ocispec.ImageIndexFile]
+		if !ok {
+			return storedIndex{}, fmt.Errorf("it has an %s and no %s, or it was cut off: %w", ocispec.ImageLayoutFile, ocispec.ImageIndexFile, errdefs.ErrInvalidArgument)
+		}
+		return readIndex(text)
+	case isDocker:
+		idx, err := r.dockerIndex(ctx)
+		if err != nil {
+			return storedIndex{}, err
+		}
+		return encodeIndex(idx)
+	}
+	return storedIndex{}, errNoImage
+}
+
+func checkLayout(text []byte) error {
+	var layout ocispec.ImageLayout
+	if err := content.CheckJSON(text); err != nil {
+		return fmt.Errorf("%q: %w", ocispec.ImageLayoutFile, err)
+	}
+	if err := json.Unmarshal(text, &layout); err != nil {
+		return fmt.Errorf("%q: %w: %w", ocispec.ImageLayoutFile, err, errdefs.ErrInvalidArgument)
+	}
+	if layout.Version != ocispec.ImageLayoutVersion {
+		return fmt.Errorf("%q: the layout is of version %q, not %s: %w", ocispec.ImageLayoutFile, layout.Version, ocispec.ImageLayoutVersion, errdefs.ErrNotImplemented)
+	}
+	return nil
 }
 
 // errNoImage is what is wrong with a tar archive of anything else.
-var errNoImage = fmt.Errorf("read archive: it holds no image, neither oci-layout nor manifest.json is in it, or it was cut off; "+
+var errNoImage = fmt.Errorf("it holds no image, neither oci-layout nor manifest.json is in it, or it was cut off; "+
 	"files alone become an image with veneer build --from scratch --copy type=tar,src=FILE,dest=/: %w", errdefs.ErrInvalidArgument)
 
 func readError(err error) error {
@@ -119,14 +186,21 @@ func readError(err error) error {
 		return fmt.Errorf("read archive: it ends early, so it was cut off or not copied whole: %w", err)
 	case errors.Is(err, tar.ErrHeader):
 		return fmt.Errorf("read archive: it is broken: %w", err)
-	case strings.Contains(err.Error(), "unrecognized image format"): // the importer has no error value for it
-		return errNoImage
 	}
 	return fmt.Errorf("read archive: %w", err)
 }
 
-// record points the names at their targets.
+// recordTimeout bounds the recording of names once it has begun.
+const recordTimeout = 30 * time.Second
+
+// record points the names at their targets: all of them, even if ctx ends
+// after the first.
 func record(ctx context.Context, c *client.Client, found []named) ([]images.Image, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	defer cancel()
 	var records []images.Image
 	for _, f := range found {
 		for _, name := range f.names {
@@ -138,15 +212,6 @@ func record(ctx context.Context, c *client.Client, found []named) ([]images.Imag
 		}
 	}
 	return records, nil
-}
-
-// ownRefs gives each blob an ingest of its own. The importer's are made of
-// the names in the archive: two imports at once would wait for each other,
-// and one that follows a killed one would go on writing where that stopped.
-type ownRefs struct{ cstore.Store }
-
-func (o ownRefs) Writer(ctx context.Context, opts ...cstore.WriterOpt) (cstore.Writer, error) {
-	return o.Store.Writer(ctx, append(opts, cstore.WithRef(content.NewRef("load")))...)
 }
 
 // ctxReader ends a read of a pipe that nobody feeds no sooner than the next

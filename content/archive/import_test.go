@@ -133,7 +133,7 @@ func TestImportRefuses(t *testing.T) {
 		"layer of other bytes": {
 			layout([]storetest.Blob{img.Manifest, img.Config, img.Layers[0], {Descriptor: img.Layers[1].Descriptor, Bytes: flipped}}, named),
 			archive.Options{},
-			"has 1 of its 2 layers",
+			"its bytes are not those that its name says",
 		},
 		"layers of another image": {dockerArchive(swapped, "app:1"), archive.Options{}, "the config wants"},
 		"other platform":          {oci, archive.Options{Platform: "linux/arm64"}, "for linux/amd64 only"},

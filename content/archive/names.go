@@ -2,11 +2,11 @@ package archive
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
-	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -21,18 +21,36 @@ type named struct {
 	target ocispec.Descriptor
 }
 
-// storedIndex is the archive's index.
+// maxManifests bounds the images of an archive, as an index's are.
+const maxManifests = 1000
+
+// storedIndex is the archive's index. It is not in the store unless a name is
+// given to it.
 type storedIndex struct {
 	desc ocispec.Descriptor
+	data []byte
 	idx  *ocispec.Index
 }
 
-func readIndex(ctx context.Context, store cstore.Store, desc ocispec.Descriptor) (storedIndex, error) {
-	idx, err := content.ReadIndex(ctx, store, desc)
+// readIndex parses the index of an archive, and checks it as one of a registry.
+func readIndex(data []byte) (storedIndex, error) {
+	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromBytes(data), Size: int64(len(data))}
+	idx, err := content.ParseIndex(data, desc)
 	if err != nil {
-		return storedIndex{}, fmt.Errorf("read archive: %w", err)
+		return storedIndex{}, fmt.Errorf("index of the archive: %w", err)
 	}
-	return storedIndex{desc: desc, idx: idx}, nil
+	if n := len(idx.Manifests); n > maxManifests {
+		return storedIndex{}, fmt.Errorf("index of the archive: %d entries, more than %d: %w", n, maxManifests, errdefs.ErrInvalidArgument)
+	}
+	return storedIndex{desc: desc, data: data, idx: idx}, nil
+}
+
+func encodeIndex(idx *ocispec.Index) (storedIndex, error) {
+	data, err := json.Marshal(idx)
+	if err != nil {
+		return storedIndex{}, fmt.Errorf("encode index: %w", err)
+	}
+	return readIndex(data)
 }
 
 // listImages returns the archive's images in its order, each once, with the
@@ -86,11 +104,14 @@ func carriedName(m ocispec.Descriptor) (string, error) {
 
 // rename gives the names to the one image of the archive: the only one, or
 // the index itself where that lists one image for several platforms.
-func rename(found []named, index storedIndex, names []string) ([]named, error) {
+func (l *loader) rename(ctx context.Context, found []named, index storedIndex, names []string) ([]named, error) {
 	if len(found) == 1 {
 		return []named{{names: names, target: found[0].target}}, nil
 	}
 	if onePerPlatform(found) {
+		if err := content.WriteBlob(ctx, l.store, index.desc, nil, index.data); err != nil {
+			return nil, err
+		}
 		return []named{{names: names, target: bare(index.desc)}}, nil
 	}
 	var have []string

@@ -1,0 +1,126 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+
+	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/pkg/archive/compression"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content"
+)
+
+// dockerIndex makes an index of what docker save wrote: a manifest.json that
+// names configs and layers by their files (moby image/spec/v1.2.md). It stores
+// the manifests that such an archive lacks. The same archive gives the same
+// manifests, whatever else the store has.
+func (r *reader) dockerIndex(ctx context.Context) (*ocispec.Index, error) {
+	text := r.documents[dockerFile]
+	if err := content.CheckJSON(text); err != nil {
+		return nil, fmt.Errorf("%q: %w", dockerFile, err)
+	}
+	var list []dockerImage
+	if err := json.Unmarshal(text, &list); err != nil {
+		return nil, fmt.Errorf("%q: %w: %w", dockerFile, err, errdefs.ErrInvalidArgument)
+	}
+	idx := &ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
+	for _, entry := range list {
+		if len(idx.Manifests) > maxManifests {
+			break // readIndex refuses it
+		}
+		desc, err := r.dockerImage(ctx, entry)
+		if err != nil {
+			return nil, err
+		}
+		if len(entry.RepoTags) == 0 {
+			idx.Manifests = append(idx.Manifests, desc)
+		}
+		for _, tag := range entry.RepoTags {
+			d := desc
+			d.Annotations = map[string]string{images.AnnotationImageName: tag}
+			idx.Manifests = append(idx.Manifests, d)
+		}
+	}
+	return idx, nil
+}
+
+// dockerImage stores the manifest of one image.
+func (r *reader) dockerImage(ctx context.Context, entry dockerImage) (ocispec.Descriptor, error) {
+	config, err := r.named(entry.Config)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	config.MediaType = images.MediaTypeDockerSchema2Config
+	manifest := ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: images.MediaTypeDockerSchema2Manifest,
+		Config: config, Layers: []ocispec.Descriptor{},
+	}
+	for _, file := range entry.Layers {
+		l, err := r.named(file)
+		if err != nil {
+			return ocispec.Descriptor{}, err
+		}
+		if l.MediaType, err = r.layerType(ctx, l); err != nil {
+			return ocispec.Descriptor{}, fmt.Errorf("%q: %w", file, err)
+		}
+		manifest.Layers = append(manifest.Layers, l)
+	}
+	data, err := json.Marshal(manifest)
+	if err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("encode manifest: %w", err)
+	}
+	desc := ocispec.Descriptor{MediaType: manifest.MediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
+	if err := content.WriteBlob(ctx, r.blobs, desc, nil, data); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	img, err := content.ResolveTarget(ctx, r.blobs, desc, "")
+	if err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("%q: %w", entry.Config, err)
+	}
+	desc.Platform = &img.Platform
+	return desc, nil
+}
+
+// named is the file that manifest.json means, through one symbolic link.
+func (r *reader) named(file string) (ocispec.Descriptor, error) {
+	name := path.Clean(file)
+	if to, ok := r.links[name]; ok {
+		name = to
+	}
+	f, ok := r.files[name]
+	if !ok || f.Digest == "" {
+		return ocispec.Descriptor{}, fmt.Errorf("%q names the file %q, which the archive does not have: %w", dockerFile, file, errdefs.ErrInvalidArgument)
+	}
+	return f, nil
+}
+
+// layerType is a layer's media type by its first bytes.
+func (r *reader) layerType(ctx context.Context, desc ocispec.Descriptor) (_ string, err error) {
+	ra, err := r.blobs.ReaderAt(ctx, desc)
+	if err != nil {
+		return "", fmt.Errorf("read layer: %w", err)
+	}
+	defer func() { err = errors.Join(err, ra.Close()) }()
+	head := make([]byte, 10) // as much as the longest magic number
+	n, err := io.ReadFull(cstore.NewReader(ra), head)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return "", fmt.Errorf("read layer: %w", err)
+	}
+	switch head = head[:n]; {
+	case bytes.HasPrefix(head, []byte(zstdMagic)):
+		return images.MediaTypeDockerSchema2LayerZstd, nil
+	case compression.DetectCompression(head) == compression.Uncompressed:
+		return images.MediaTypeDockerSchema2Layer, nil
+	}
+	return images.MediaTypeDockerSchema2LayerGzip, nil
+}

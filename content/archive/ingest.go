@@ -1,0 +1,112 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content"
+)
+
+const (
+	// smallBlob is what is read into memory and checked before the store is asked.
+	smallBlob = 64 << 10
+	// abortTimeout bounds the removal of what was half written.
+	abortTimeout = 10 * time.Second
+)
+
+// ingester writes blobs into a store. Each gets an ingest of its own: two
+// imports at once do not wait for each other, and one that follows a killed one
+// does not go on writing where that stopped.
+type ingester struct{ cstore.Store }
+
+// errNotItsDigest is what is wrong with a blob that was damaged.
+var errNotItsDigest = fmt.Errorf("its bytes are not those that its name says, so it was changed on its way: %w", content.ErrCorrupt)
+
+// store writes a blob whose digest and size are known; all of data is read and
+// checked even if the blob is there already.
+func (i ingester) store(ctx context.Context, desc ocispec.Descriptor, data io.Reader) (err error) {
+	if desc.Size <= smallBlob {
+		return i.storeSmall(ctx, desc, data)
+	}
+	ref := content.NewRef("load")
+	w, err := cstore.OpenWriter(ctx, i.Store, cstore.WithRef(ref), cstore.WithDescriptor(desc))
+	if errdefs.IsAlreadyExists(err) {
+		return compare(desc, data)
+	}
+	if err != nil {
+		return fmt.Errorf("store it: %w", err)
+	}
+	defer func() {
+		err = errors.Join(err, w.Close())
+		if err != nil {
+			err = errors.Join(err, i.abort(ctx, ref))
+		}
+	}()
+	err = cstore.Copy(ctx, w, data, desc.Size, desc.Digest)
+	if errdefs.IsFailedPrecondition(err) {
+		return errNotItsDigest
+	}
+	return err
+}
+
+func (i ingester) abort(ctx context.Context, ref string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+	defer cancel()
+	if err := i.Abort(ctx, ref); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove ingest %s: %w", ref, err)
+	}
+	return nil
+}
+
+func (i ingester) storeSmall(ctx context.Context, desc ocispec.Descriptor, data io.Reader) error {
+	text, err := readWhole(data, desc.Size, smallBlob)
+	if err != nil {
+		return err
+	}
+	if err := compare(desc, bytes.NewReader(text)); err != nil {
+		return err
+	}
+	return content.WriteBlob(ctx, i.Store, desc, nil, text)
+}
+
+// compare reads all of data, which must be the blob.
+func compare(desc ocispec.Descriptor, data io.Reader) error {
+	v := desc.Digest.Verifier()
+	n, err := io.Copy(v, data)
+	if err != nil {
+		return err
+	}
+	if n != desc.Size || !v.Verified() {
+		return errNotItsDigest
+	}
+	return nil
+}
+
+// storeUnnamed writes a blob under the digest that it turns out to have.
+func (i ingester) storeUnnamed(ctx context.Context, data io.Reader) (_ digest.Digest, err error) {
+	w, err := content.NewLayerWriter(ctx, i.Store)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(w, sum), data)
+	if err != nil {
+		return "", err
+	}
+	dgst := digest.NewDigest(digest.SHA256, sum)
+	if n == 0 {
+		return dgst, nil // neither a config nor a layer
+	}
+	return dgst, w.Commit(ctx, n, dgst, nil)
+}

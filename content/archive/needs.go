@@ -1,0 +1,219 @@
+package archive
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content"
+)
+
+// readDelta returns what a delta archive says it needs; nil for other archives.
+func readDelta(idx *ocispec.Index) (*delta, error) {
+	text, ok := idx.Annotations[annotationDelta]
+	if !ok {
+		return nil, nil
+	}
+	if err := content.CheckJSON([]byte(text)); err != nil {
+		return nil, fmt.Errorf("annotation %s: %w", annotationDelta, err)
+	}
+	var d delta
+	if err := json.Unmarshal([]byte(text), &d); err != nil {
+		return nil, fmt.Errorf("annotation %s: %w: %w", annotationDelta, err, errdefs.ErrInvalidArgument)
+	}
+	if d.Version != deltaVersion {
+		return nil, fmt.Errorf("it is a delta archive of version %d, and this veneer reads version %d: %w", d.Version, deltaVersion, errdefs.ErrNotImplemented)
+	}
+	for _, n := range d.Needs {
+		if err := n.check(); err != nil {
+			return nil, fmt.Errorf("annotation %s: %w", annotationDelta, err)
+		}
+	}
+	return &d, nil
+}
+
+func (n need) check() error {
+	all := []digest.Digest{n.Target, n.Manifest}
+	for _, b := range n.Bases {
+		if b.Name != "" && !canonical(b.Name) {
+			return fmt.Errorf("base with the name %q: %w", b.Name, errdefs.ErrInvalidArgument)
+		}
+		all = append(all, b.Digest)
+	}
+	for _, l := range n.Layers {
+		all = append(all, l.Digest, l.Chain)
+	}
+	for _, d := range all {
+		if err := d.Validate(); err != nil {
+			return fmt.Errorf("digest %q: %w: %w", d, err, errdefs.ErrInvalidArgument)
+		}
+	}
+	return nil
+}
+
+// begin is told the archive's index, before the blobs are read if it comes
+// before them, and ends the import where what it needs is not here.
+func (l *loader) begin(ctx context.Context, index storedIndex) error {
+	if l.begun {
+		return nil
+	}
+	l.begun = true
+	var err error
+	if l.delta, err = readDelta(index.idx); err != nil || l.delta == nil {
+		return err
+	}
+	errs := map[digest.Digest][]error{} // of each target's manifests
+	fine := map[digest.Digest]bool{}
+	for _, n := range l.delta.Needs {
+		wanted, err := l.wants(n)
+		if err != nil {
+			return err
+		}
+		lacks, _, err := l.lacking(ctx, n.Layers)
+		switch {
+		case err != nil:
+			return err
+		case len(lacks) == 0:
+			fine[n.Target] = true
+		case wanted:
+			return l.needError(ctx, n, lacks)
+		default:
+			errs[n.Target] = append(errs[n.Target], l.needError(ctx, n, lacks))
+		}
+	}
+	for _, m := range index.idx.Manifests {
+		if !fine[m.Digest] && len(errs[m.Digest]) > 0 {
+			name := append(slices.DeleteFunc([]string{m.Annotations[images.AnnotationImageName]}, func(s string) bool { return s == "" }), m.Digest.String())[0]
+			return fmt.Errorf("%s: %w", name, errors.Join(errs[m.Digest]...))
+		}
+	}
+	return nil
+}
+
+// wants reports whether the manifest is for the platform that was asked for.
+func (l *loader) wants(n need) (bool, error) {
+	if l.opts.Platform == "" || n.Platform == "" {
+		return false, nil
+	}
+	want, err := platforms.Parse(l.opts.Platform)
+	if err != nil {
+		return false, fmt.Errorf("parse platform %q: %w", l.opts.Platform, err)
+	}
+	have, err := platforms.Parse(n.Platform)
+	if err != nil {
+		return false, fmt.Errorf("annotation %s: platform %q: %w", annotationDelta, n.Platform, err)
+	}
+	return platforms.Only(want).Match(have), nil
+}
+
+// lacking returns those of the layers, ordered from the lowest, that are here
+// neither as blobs nor in a snapshot, and the chain of the snapshot that stands
+// for blobs. Both are under the lease then.
+func (l *loader) lacking(ctx context.Context, layers []neededLayer) (lacks []neededLayer, chain digest.Digest, err error) {
+	for _, need := range slices.Backward(layers) {
+		if err := l.lease(ctx, need.Digest); err != nil {
+			return nil, "", err
+		}
+		_, err := l.store.Info(ctx, need.Digest)
+		if err == nil {
+			continue
+		}
+		if !errdefs.IsNotFound(err) {
+			return nil, "", fmt.Errorf("look for layer %s: %w", need.Digest, err)
+		}
+		if l.opts.Snapshots != nil {
+			there, err := l.opts.Snapshots.Has(ctx, need.Chain)
+			if err != nil {
+				return nil, "", err
+			}
+			if there {
+				return lacks, need.Chain, nil // and so are the ones below
+			}
+		}
+		lacks = append(lacks, need)
+	}
+	return lacks, "", nil
+}
+
+// lease takes a blob under ctx's lease, whether it is there or not: what is
+// looked for after that stays.
+func (l *loader) lease(ctx context.Context, d digest.Digest) error {
+	id, ok := leases.FromContext(ctx)
+	if !ok {
+		return nil
+	}
+	r := leases.Resource{Type: "content", ID: d.String()}
+	if err := l.client.LeasesService().AddResource(ctx, leases.Lease{ID: id}, r); err != nil {
+		return fmt.Errorf("hold %s: %w", d, err)
+	}
+	return nil
+}
+
+// lackError says what an image of the archive lacks, and where to get it if the
+// archive tells.
+func (l *loader) lackError(ctx context.Context, img *content.Image, lacks []neededLayer) error {
+	if l.delta != nil {
+		for _, n := range l.delta.Needs {
+			if n.Manifest == img.Manifest.Digest && len(n.Bases) > 0 && n.has(lacks[0].Digest) {
+				return l.needError(ctx, n, lacks)
+			}
+		}
+	}
+	return fmt.Errorf("neither the archive nor this engine has %d of its %d layers (%s); get the image that they come from first: %w",
+		len(lacks), len(img.Layers), layerList(lacks), errdefs.ErrNotFound)
+}
+
+// needError says which base a delta archive wants.
+func (l *loader) needError(ctx context.Context, n need, lacks []neededLayer) error {
+	var bases, pulls []string
+	for _, b := range n.Bases {
+		ref := b.Digest.String()
+		if name, _, _ := strings.Cut(b.Name, "@"); name != "" {
+			ref = name + "@" + ref
+			pulls = append(pulls, "veneer pull "+ref)
+		}
+		bases = append(bases, ref+l.otherBase(ctx, b))
+	}
+	if len(bases) == 0 {
+		return fmt.Errorf("%d layers of %s that the archive leaves out are not here (%s): %w", len(lacks), n.Manifest, layerList(lacks), errdefs.ErrNotFound)
+	}
+	how := ""
+	if len(pulls) > 0 {
+		how = " (" + strings.Join(pulls, "; ") + ")"
+	}
+	return fmt.Errorf("the archive is a delta to %s, of which %d layers are not here (%s); get that image first%s: %w",
+		strings.Join(bases, " and "), len(lacks), layerList(lacks), how, errdefs.ErrNotFound)
+}
+
+// otherBase tells of an image here that has the base's name and is another one.
+func (l *loader) otherBase(ctx context.Context, b baseRef) string {
+	img, err := l.client.ImageService().Get(ctx, b.Name)
+	if b.Name == "" || err != nil || img.Target.Digest == b.Digest {
+		return ""
+	}
+	return fmt.Sprintf(" (the one here is %s)", img.Target.Digest)
+}
+
+// layerList names a few layers.
+func layerList(layers []neededLayer) string {
+	const most = 3
+	var names []string
+	for i, l := range layers {
+		if i == most {
+			names = append(names, "…")
+			break
+		}
+		names = append(names, l.Digest.String())
+	}
+	return strings.Join(names, ", ")
+}
