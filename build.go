@@ -22,12 +22,16 @@ import (
 // Build makes an image of a base and what differs from it, and names it. On
 // an error the names are as before and nothing of the build is left in the
 // engine. The engine stays open.
-func Build(ctx context.Context, e *engine.Engine, req Request) (_ *Result, err error) {
+func Build(ctx context.Context, e *engine.Engine, req Request) (*Result, error) {
 	if err := req.check(); err != nil {
 		return nil, err
 	}
-	b := newBuild(e, req)
-	ctx, release, err := content.NewLease(e.Context(ctx), e.Client)
+	return newBuild(e, req).run(ctx)
+}
+
+// run does the steps of a build, each on what the ones before it left.
+func (b *build) run(ctx context.Context) (_ *Result, err error) {
+	ctx, release, err := content.NewLease(b.engine.Context(ctx), b.engine.Client)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +43,7 @@ func Build(ctx context.Context, e *engine.Engine, req Request) (_ *Result, err e
 	}{
 		{"resolve", b.resolve},
 		{"compare", b.compare},
-		{"layer", b.writeLayer},
+		{"layer", b.makeLayer},
 		{"snapshot", b.unpack},
 		{"record", b.record},
 	} {
@@ -57,6 +61,13 @@ type build struct {
 	engine *engine.Engine
 	log    *slog.Logger
 	steps  *steps
+
+	// findBase finds the base that Base does not name; nil: it does.
+	findBase func(context.Context) (*content.Image, error)
+	// verb is what the history says was done; empty: the targets.
+	verb string
+	// throughMounts: containers are read through their own mounts.
+	throughMounts bool
 
 	base       *content.Image
 	configJSON []byte   // the base's, edited
@@ -134,7 +145,12 @@ func (b *build) closeSources() error {
 // resolve finds the base and edits its config.
 func (b *build) resolve(ctx context.Context) error {
 	var err error
-	if b.base, err = content.Resolve(ctx, b.engine.Client, b.Base, b.Platform); err != nil {
+	if b.findBase != nil {
+		b.base, err = b.findBase(ctx)
+	} else {
+		b.base, err = content.Resolve(ctx, b.engine.Client, b.Base, b.Platform)
+	}
+	if err != nil {
 		return err
 	}
 	if err := content.Hold(ctx, b.engine.Client, b.base); err != nil {
@@ -152,6 +168,7 @@ func (b *build) compare(ctx context.Context) error {
 	err := b.compareThrough(ctx, b.Reader)
 	if b.Reader == ReadAuto && errors.Is(err, tree.ErrOverlayFeature) {
 		b.log.Debug("the base is read through the index of its layers", "reason", err)
+		b.throughMounts = b.hasContainer()
 		err = errors.Join(b.closeSources(), b.compareThrough(ctx, ReadIndex))
 	}
 	return err
@@ -170,6 +187,7 @@ func (b *build) compareThrough(ctx context.Context, reader ReaderKind) error {
 		changes: b.changes, workdir: b.base.Config.Config.WorkingDir,
 		spool: b.spoolDir(), stdin: b.Stdin, force: b.ForceDelete, memory: b.memory,
 		image: func(ctx context.Context, ref string) (tree.Tree, error) { return b.sourceImage(ctx, ref, reader) },
+		container: b.sourceContainer,
 	}
 	opts := differ.Options{Compare: b.Compare, Count: b.steps.count, Own: b.ownDirs()}
 	for _, spec := range b.Targets {
@@ -213,6 +231,12 @@ func (b *build) ownDirs() []tree.Inode {
 
 // empty reports whether the image's files are the base's.
 func (b *build) empty() bool { return b.changes == nil || b.changes.Empty() }
+
+// makeLayer writes the layer, and lets go of what it is made of at once: a
+// container that was paused for it goes on.
+func (b *build) makeLayer(ctx context.Context) error {
+	return errors.Join(b.writeLayer(ctx), b.closeSources())
+}
 
 // writeLayer writes the changes into the content store.
 func (b *build) writeLayer(ctx context.Context) (err error) {

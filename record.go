@@ -30,9 +30,6 @@ func (b *build) record(ctx context.Context) error {
 		b.rootfs(b.base, "base").keepIndex(ctx, b.desc.Digest, b.blob.Index)
 	}
 	b.keepMemories(ctx)
-	if err := b.closeSources(); err != nil {
-		return err
-	}
 	for _, name := range b.Tags {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -79,6 +76,9 @@ func (b *build) assemble(ctx context.Context) error {
 // files another image.
 func (b *build) describe() string {
 	parts := []string{"veneer"}
+	if b.verb != "" {
+		return strings.Join(append([]string{"veneer " + b.verb}, b.createdBy...), "; ")
+	}
 	for _, t := range b.Targets {
 		parts = append(parts, fmt.Sprintf("%s %s", strings.ToUpper(t.Op.String()), t.Dest))
 	}

@@ -91,6 +91,8 @@ const (
 	SourceTar = "tar"
 	// SourceImage is a path in an image of the engine, for the base's platform.
 	SourceImage = "image"
+	// SourceContainer is a path in a container's root file system, as it is now.
+	SourceContainer = "container"
 )
 
 // TargetSpec is one --copy, --sync or --delete, not yet opened.
@@ -101,8 +103,11 @@ type TargetSpec struct {
 	// Source is a path on this host, or "-" for standard input (Type "tar"), or
 	// a path in the root file system that Ref names.
 	Source string
-	// Ref is the image that files are taken from (Type "image").
+	// Ref is the image or the container that files are taken from (Types "image"
+	// and "container"; see [CommitRequest] for what names a container).
 	Ref string
+	// NoPause reads a container while it runs; else it is paused meanwhile.
+	NoPause bool
 	// Dest is the path in the image, as typed: a trailing slash is kept, since
 	// it says that the destination is a directory.
 	Dest string
@@ -117,6 +122,9 @@ type TargetSpec struct {
 	// relative to the source directory if it is not absolute.
 	Exclude    []string
 	IgnoreFile string
+	// Only are paths of the source: what is neither at nor below one of them is
+	// excluded. None: everything takes part.
+	Only []string
 	// DirLinks is "follow", "replace" or "error": what to do where the source
 	// has a directory and the base a symbolic link to one. Empty: follow for
 	// copy, error for sync.

@@ -37,7 +37,7 @@ type rootfs struct {
 func (b *build) rootfs(img *content.Image, role string) *rootfs {
 	return &rootfs{
 		engine: b.engine, image: img, role: role, log: b.log, spool: b.spoolDir(),
-		noUnpack: b.NoUnpack, noCache: b.NoCache,
+		noUnpack: b.NoUnpack && b.findBase == nil, noCache: b.NoCache,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,6 +32,9 @@ func (s TargetSpec) String() string {
 		return fmt.Sprintf("delete %s", s.Dest)
 	}
 	from := s.Source
+	if s.Type == SourceContainer && s.Source == "/" && s.Dest == "/" {
+		return "container " + s.Ref
+	}
 	if s.Ref != "" {
 		from = s.Ref + " " + s.Source
 	}
@@ -50,6 +54,8 @@ type opener struct {
 	memory func(context.Context, *tree.Local) *tree.Memory
 	// image opens the files of an image by its reference; the caller closes them.
 	image func(context.Context, string) (tree.Tree, error)
+	// container opens the files of a target's container.
+	container func(context.Context, TargetSpec) (tree.Tree, error)
 }
 
 // open opens the target's source; the caller closes the target's Source if
@@ -65,6 +71,11 @@ func (o *opener) open(ctx context.Context, s TargetSpec) (differ.Target, error) 
 	err := o.rules(ctx, s, &t)
 	if err == nil {
 		err = o.source(ctx, s, &t)
+	}
+	if err == nil {
+		if err = o.checkOnly(ctx, s, &t); err != nil {
+			err = errors.Join(err, t.Source.Close())
+		}
 	}
 	if err != nil {
 		return differ.Target{}, fmt.Errorf("%s: %w", s, err)
@@ -95,6 +106,9 @@ func (o *opener) source(ctx context.Context, s TargetSpec, t *differ.Target) err
 		t.Source, err = o.tarSource(ctx, s)
 	case SourceImage:
 		t.Source, err = o.treeSource(ctx, s, o.image)
+		t.SourceBase = path.Base(path.Join("/", s.Source))
+	case SourceContainer:
+		t.Source, err = o.treeSource(ctx, s, func(ctx context.Context, _ string) (tree.Tree, error) { return o.container(ctx, s) })
 		t.SourceBase = path.Base(path.Join("/", s.Source))
 	default:
 		owner = differ.OwnerBase
@@ -160,8 +174,9 @@ func (o *opener) rules(ctx context.Context, s TargetSpec, t *differ.Target) erro
 }
 
 func excludes(s TargetSpec) ([]string, error) {
-	if s.IgnoreFile == "" {
-		return s.Exclude, nil
+	only, err := onlyPatterns(s.Only)
+	if err != nil || s.IgnoreFile == "" {
+		return append(only, s.Exclude...), err
 	}
 	name := s.IgnoreFile
 	if !filepath.IsAbs(name) && (s.Type == "" || s.Type == SourceDir) {
@@ -176,7 +191,7 @@ func excludes(s TargetSpec) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read ignore file %s: %w", name, err)
 	}
-	return append(patterns, s.Exclude...), nil
+	return slices.Concat(only, patterns, s.Exclude), nil
 }
 
 // parseChmod reads a mode as chmod(1) takes it, octal or symbolic.

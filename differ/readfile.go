@@ -66,3 +66,9 @@ func (c *Changes) openFile(ctx context.Context, real []string) (tree.File, error
 	}
 	return at.base.Open(real[len(real)-1])
 }
+
+// Lookup returns what the image shows at a path as it would be now, nil if
+// nothing. Symbolic links are not followed.
+func (c *Changes) Lookup(ctx context.Context, name string) (*tree.Entry, error) {
+	return c.show(ctx, components(name))
+}

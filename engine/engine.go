@@ -159,6 +159,15 @@ func (e *Engine) Context(ctx context.Context) context.Context {
 	return namespaces.WithNamespace(ctx, e.Namespace)
 }
 
+// On returns the engine with another snapshotter, which must exist. The two
+// share everything else, and are closed as one.
+func (e *Engine) On(snapshotter string) *Engine {
+	return &Engine{
+		Client: e.Client, Mode: e.Mode, Root: e.Root, Snapshotter: snapshotter, Namespace: e.Namespace,
+		address: e.address, version: e.version, stores: e.stores,
+	}
+}
+
 // CollectGarbage removes what no image, lease or label refers to, in all
 // namespaces, and returns when that is done.
 func (e *Engine) CollectGarbage(ctx context.Context) error {

@@ -18,9 +18,13 @@ directory; DEST means what it means for a Dockerfile's COPY, and a relative one
 is below the image's working directory. SRC:DEST is split at the last colon with
 a slash after it. The long form is a comma-separated list:
 
-  type=dir|tar|image    tar: SRC is an archive, compressed or not, "-" is
-                        standard input; image: SRC is a path in an image
+  type=dir|tar|image|container
+                        tar: SRC is an archive, compressed or not, "-" is
+                        standard input; image and container: SRC is a path in
+                        the root file system of one
   ref=IMAGE             the image of type=image, for the base's platform
+  id=CONTAINER          the container of type=container, as for veneer commit
+  pause=true|false      whether to pause it while its files are read
   src=SRC               also source
   dest=DEST             also dst, destination, target
   chown=USER[:GROUP]    names are those of the base's /etc/passwd and /etc/group
@@ -46,7 +50,7 @@ type buildOptions struct {
 func (a *app) buildCommand() *cobra.Command {
 	var base baseFlags
 	var image imageFlags
-	o := buildOptions{format: newFormat()}
+	var o buildOptions
 	cmd := &cobra.Command{
 		Use:   "build --from IMAGE [flags]",
 		Short: "Build an image from a base and the files that differ",
@@ -70,25 +74,24 @@ the same; veneer push says which flags and files registries go by.`,
 			if err != nil {
 				return err
 			}
-			if err := o.push.check(req.Tags); err != nil {
-				return err
-			}
-			if o.quiet {
-				a.beQuiet()
-			}
 			return a.build(cmd.Context(), req, o)
 		},
 	}
 	base.bind(cmd)
 	image.bind(cmd)
+	o.bind(cmd)
+	return cmd
+}
+
+func (o *buildOptions) bind(cmd *cobra.Command) {
 	o.push.bind(cmd)
+	o.format = newFormat()
 	bindFormat(cmd, &o.format)
 	fs := cmd.Flags()
 	fs.BoolVarP(&o.quiet, "quiet", "q", false, "print the digest, and on standard error only errors")
 	fs.StringVar(&o.iidFile, "iidfile", "", "write the image's digest to `file`")
 	fs.StringVar(&o.metadataFile, "metadata-file", "", "write what was built to `file`, as JSON")
 	cmd.MarkFlagsMutuallyExclusive("quiet", "format")
-	return cmd
 }
 
 // buildRequest makes the request that the flags ask for.
@@ -105,8 +108,23 @@ func (a *app) buildRequest(base *baseFlags, image *imageFlags) (veneer.Request, 
 }
 
 func (a *app) build(ctx context.Context, req veneer.Request, o buildOptions) error {
-	var res *veneer.Result
 	req.Stdin = a.stdin(ctx)
+	return a.makeImage(ctx, o, req.Tags, func(ctx context.Context, e *engine.Engine, p veneer.Progress) (*veneer.Result, error) {
+		req.Progress = p
+		return veneer.Build(ctx, e, req)
+	})
+}
+
+// makeImage makes an image by one of the library's verbs, and then does what
+// the options say with it.
+func (a *app) makeImage(ctx context.Context, o buildOptions, tags []string, do func(context.Context, *engine.Engine, veneer.Progress) (*veneer.Result, error)) error {
+	if err := o.push.check(tags); err != nil {
+		return err
+	}
+	if o.quiet {
+		a.beQuiet()
+	}
+	var res *veneer.Result
 	files, err := openResultFiles(o)
 	if err != nil {
 		return err
@@ -115,8 +133,7 @@ func (a *app) build(ctx context.Context, req veneer.Request, o buildOptions) err
 	err = a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
 		d := a.newDisplay()
 		defer d.Close()
-		req.Progress = d
-		if res, err = veneer.Build(ctx, e, req); err != nil {
+		if res, err = do(ctx, e, d); err != nil {
 			return err
 		}
 		d.Close()

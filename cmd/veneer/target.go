@@ -49,7 +49,8 @@ func (v *targetValue) Type() string {
 func targetKeys() [][]string {
 	return [][]string{
 		{"type"},
-		{"ref", "image"},
+		{"ref", "image", "id", "container"},
+		{"pause"},
 		{"src", "source"},
 		{"dest", "dst", "destination", "target"},
 		{"chown"},
@@ -86,7 +87,7 @@ func parseTarget(op differ.Op, text string) (veneer.TargetSpec, error) {
 	default:
 		src, dest, ok := cutShort(text)
 		if !ok {
-			return spec, errors.New("want SRC:DEST, or type=dir|tar|image,src=SRC,dest=DEST")
+			return spec, errors.New("want SRC:DEST, or type=dir|tar|image|container,src=SRC,dest=DEST")
 		}
 		spec.Source, spec.Dest = src, dest
 	}
@@ -165,9 +166,14 @@ func knownKeys() string {
 func setTargetKey(spec *veneer.TargetSpec, name, value string) error {
 	switch name {
 	case "type":
-		return setWord(&spec.Type, name, value, veneer.SourceDir, veneer.SourceTar, veneer.SourceImage)
+		return setWord(&spec.Type, name, value, veneer.SourceDir, veneer.SourceTar, veneer.SourceImage, veneer.SourceContainer)
 	case "ref":
 		spec.Ref = value
+	case "pause":
+		var word string
+		err := setWord(&word, name, value, "true", "false")
+		spec.NoPause = word == "false"
+		return err
 	case "src":
 		spec.Source = value
 	case "dest":
@@ -216,15 +222,19 @@ func checkTarget(spec *veneer.TargetSpec) error {
 
 // checkSource checks what says where the files come from.
 func checkSource(spec *veneer.TargetSpec) error {
-	ofImage := spec.Type == veneer.SourceImage
+	ofImage, ofContainer := spec.Type == veneer.SourceImage, spec.Type == veneer.SourceContainer
 	switch {
 	case ofImage && spec.Ref == "":
 		return errors.New("type=image needs ref=IMAGE, the image that files are taken from")
-	case !ofImage && spec.Ref != "":
-		return errors.New("ref goes with type=image only")
+	case ofContainer && spec.Ref == "":
+		return errors.New("type=container needs id=CONTAINER, the container that files are taken from")
+	case !ofImage && !ofContainer && spec.Ref != "":
+		return errors.New("ref goes with type=image and type=container only")
+	case !ofContainer && spec.NoPause:
+		return errors.New("pause goes with type=container only")
 	case spec.Source == "":
 		return errors.New("the source is empty")
-	case spec.Source == "-" && spec.Type != veneer.SourceTar && !ofImage:
+	case spec.Source == "-" && spec.Type != veneer.SourceTar && !ofImage && !ofContainer:
 		return errors.New("only an archive can come from standard input: type=tar,src=-,dest=DEST (a file of that name is ./-)")
 	}
 	if ofImage {
