@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,6 +35,10 @@ type Local struct {
 	// overlay: this is a layer of an overlay file system, whose own attributes
 	// mean something.
 	overlay bool
+	// held counts the directories that hold descriptors.
+	held atomic.Int32
+	// memory knows which files have no attributes; nil: nothing.
+	memory *Memory
 }
 
 var _ Tree = (*Local)(nil)
@@ -73,8 +76,8 @@ func errFileType(name string) error {
 
 // Root implements [Tree].
 func (l *Local) Root(context.Context) (Entry, Dir, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(l.root, &st); err != nil {
+	var st unix.Statx_t
+	if err := statxFD(l.root, &st); err != nil {
 		return Entry{}, nil, &os.PathError{Op: "stat", Path: l.name, Err: err}
 	}
 	e := entryOf("", &st)
@@ -85,7 +88,7 @@ func (l *Local) Root(context.Context) (Entry, Dir, error) {
 	if l.file {
 		return e, nil, nil
 	}
-	return e, &localDir{tree: l}, nil
+	return e, newLocalDir(l), nil
 }
 
 // Open implements [Tree].
@@ -116,10 +119,7 @@ func (l *Local) openBeneath(rel string, flags int) (int, error) {
 	at := l.root
 	for rest := rel; ; {
 		head, tail := splitPath(rest)
-		how := unix.OpenHow{
-			Flags:   uint64(flags) | unix.O_CLOEXEC | unix.O_NOFOLLOW,
-			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
-		}
+		how := beneath(flags)
 		if tail != "" {
 			how.Flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
 		}
@@ -134,6 +134,14 @@ func (l *Local) openBeneath(rel string, flags int) (int, error) {
 			return fd, nil
 		}
 		at, rest = fd, tail
+	}
+}
+
+// beneath is how everything below the root is opened.
+func beneath(flags int) unix.OpenHow {
+	return unix.OpenHow{
+		Flags:   uint64(flags) | unix.O_CLOEXEC | unix.O_NOFOLLOW,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
 	}
 }
 
@@ -159,152 +167,6 @@ func splitPath(rel string) (head, tail string) {
 	return rel[:i], rel[i+1:]
 }
 
-// localDir is a directory below the root, by its path: no descriptor is held
-// between calls, so that trees of any width and depth need but few.
-type localDir struct {
-	tree *Local
-	rel  string
-}
-
-// Entries implements [Dir].
-func (d *localDir) Entries(ctx context.Context) ([]Entry, error) {
-	fd, err := d.tree.openBeneath(d.rel, unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd) //nolint:errcheck // only read
-	names, err := listNames(fd)
-	if err != nil {
-		return nil, &os.PathError{Op: "list", Path: d.path(""), Err: err}
-	}
-	slices.Sort(names)
-	entries := make([]Entry, 0, len(names))
-	scratch := make([]byte, xattrScratch)
-	for i, name := range names {
-		if i%1024 == 0 && ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		e, err := d.stat(fd, name, scratch)
-		if errors.Is(err, unix.ENOENT) {
-			return nil, fmt.Errorf("read %s: it vanished while its directory was read", d.path(name))
-		}
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, e)
-	}
-	return entries, nil
-}
-
-// listNames reads a directory.
-func listNames(fd int) ([]string, error) {
-	var names []string
-	buf := getDirents()
-	defer dirents.Put(buf)
-	for {
-		n, err := retry(func() (int, error) { return unix.ReadDirent(fd, *buf) })
-		if err != nil || n == 0 {
-			return names, err
-		}
-		_, _, names = unix.ParseDirent((*buf)[:n], -1, names)
-	}
-}
-
-// dirents are buffers for what getdents(2) returns.
-var dirents = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
-
-func getDirents() *[]byte {
-	b, _ := dirents.Get().(*[]byte) // It holds nothing else.
-	return b
-}
-
-func (d *localDir) stat(fd int, name string, scratch []byte) (Entry, error) {
-	var st unix.Stat_t
-	_, err := retry(func() (int, error) {
-		return 0, unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	})
-	if err != nil {
-		return Entry{}, &os.PathError{Op: "stat", Path: d.path(name), Err: err}
-	}
-	e := entryOf(name, &st)
-	if e.IsSymlink() {
-		if e.Link, err = readlinkat(fd, name); err != nil {
-			return Entry{}, &os.PathError{Op: "read link", Path: d.path(name), Err: err}
-		}
-		return e, nil // Of the attributes kept, none can be set on a link.
-	}
-	refuse := ""
-	if d.tree.overlay {
-		refuse = overlayPrefix
-	}
-	if e.Xattrs, err = readXattrs(fd, name, refuse, scratch); err != nil {
-		return Entry{}, &os.PathError{Op: "read extended attributes", Path: d.path(name), Err: err}
-	}
-	return e, nil
-}
-
-// Sub implements [Dir]; that the child is a directory shows at its first use.
-func (d *localDir) Sub(name string) (Dir, error) {
-	return &localDir{tree: d.tree, rel: path.Join(d.rel, name)}, nil
-}
-
-// Open implements [Dir].
-func (d *localDir) Open(name string) (File, error) {
-	fd, err := d.tree.openBeneath(path.Join(d.rel, name), unix.O_RDONLY|unix.O_NONBLOCK)
-	if err != nil {
-		return nil, err
-	}
-	f := &localFile{fd: fd, name: d.path(name)}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, errors.Join(&os.PathError{Op: "stat", Path: f.name, Err: err}, f.Close())
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, errors.Join(fmt.Errorf("read %s: it is no regular file any more", f.name), f.Close())
-	}
-	return f, nil
-}
-
-// Close implements [Dir].
-func (d *localDir) Close() error { return nil }
-
-func (d *localDir) path(name string) string { return path.Join(d.tree.name, d.rel, name) }
-
-func entryOf(name string, st *unix.Stat_t) Entry {
-	e := Entry{
-		Name: name,
-		Meta: Meta{
-			Mode: st.Mode, UID: st.Uid, GID: st.Gid,
-			MTime: st.Mtim.Sec, MTimeNsec: int32(st.Mtim.Nsec),
-		},
-		Stamp: stampOf(st),
-	}
-	switch e.Type() {
-	case unix.S_IFREG:
-		e.Size = st.Size
-	case unix.S_IFCHR, unix.S_IFBLK:
-		e.Rdev = st.Rdev
-	}
-	if st.Nlink > 1 && !e.IsDir() {
-		e.Inode = Inode{Dev: st.Dev, Ino: st.Ino}
-	}
-	return e
-}
-
-func stampOf(st *unix.Stat_t) Stamp {
-	return Stamp{Dev: st.Dev, Ino: st.Ino, CTime: st.Ctim.Nano(), MTime: st.Mtim.Nano()}
-}
-
-func readlinkat(dir int, name string) (string, error) {
-	for size := 256; ; size *= 2 {
-		buf := make([]byte, size)
-		n, err := retry(func() (int, error) { return unix.Readlinkat(dir, name, buf) })
-		if err != nil || n < size {
-			return string(buf[:max(n, 0)]), err
-		}
-	}
-}
-
 // retry repeats a system call that a signal interrupted.
 func retry(call func() (int, error)) (int, error) {
 	for {
@@ -324,8 +186,25 @@ var stable = map[int64]bool{
 
 // Stable reports whether digests of the tree's files may be remembered under
 // their stamps. On network, FUSE and overlay file systems they may not.
-func (l *Local) Stable() bool {
+func (l *Local) Stable() bool { return stable[l.fileSystem()] }
+
+// attributed are those of them where a change of a file's extended attributes
+// changes its change time, in every version of Linux that has openat2.
+var attributed = map[int64]bool{unix.EXT4_SUPER_MAGIC: true, unix.XFS_SUPER_MAGIC: true, unix.BTRFS_SUPER_MAGIC: true}
+
+// Remember lets the tree ask and tell m which files have no extended attributes,
+// where the file system allows it. It is to be called before the tree is read.
+func (l *Local) Remember(m *Memory) {
+	if attributed[l.fileSystem()] {
+		l.memory = m
+	}
+}
+
+// fileSystem is the magic number of statfs(2), 0 if there is none to be had.
+func (l *Local) fileSystem() int64 {
 	var st unix.Statfs_t
-	_, err := retry(func() (int, error) { return 0, unix.Fstatfs(l.root, &st) })
-	return err == nil && stable[int64(st.Type)]
+	if _, err := retry(func() (int, error) { return 0, unix.Fstatfs(l.root, &st) }); err != nil {
+		return 0
+	}
+	return int64(st.Type)
 }

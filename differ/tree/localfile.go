@@ -11,19 +11,34 @@ import (
 // since the runtime's poller has nothing to do for regular files.
 type localFile struct {
 	fd   int
+	dir  *localDir // what name is in; nil: name is a path
 	name string
+	// opened is the state at opening, until the first read.
+	opened Stamp
+}
+
+func (f *localFile) path() string {
+	if f.dir == nil {
+		return f.name
+	}
+	return f.dir.path(f.name)
 }
 
 // Read implements io.Reader.
 func (f *localFile) Read(p []byte) (int, error) {
-	n, err := retry(func() (int, error) { return unix.Read(f.fd, p) })
-	if err != nil {
-		return 0, &os.PathError{Op: "read", Path: f.name, Err: err}
+	f.opened = Stamp{}
+	for {
+		n, err := unix.Read(f.fd, p)
+		switch {
+		case err == unix.EINTR: //nolint:errorlint // a bare error number, in the innermost loop
+			continue
+		case err != nil:
+			return 0, &os.PathError{Op: "read", Path: f.path(), Err: err}
+		case n == 0 && len(p) > 0:
+			return 0, io.EOF
+		}
+		return n, nil
 	}
-	if n == 0 && len(p) > 0 {
-		return 0, io.EOF
-	}
-	return n, nil
 }
 
 // Close implements io.Closer.
@@ -38,9 +53,12 @@ func (f *localFile) Close() error {
 
 // Stamp implements [File].
 func (f *localFile) Stamp() (Stamp, error) {
+	if f.opened != (Stamp{}) {
+		return f.opened, nil
+	}
 	var st unix.Stat_t
 	if err := unix.Fstat(f.fd, &st); err != nil {
-		return Stamp{}, &os.PathError{Op: "stat", Path: f.name, Err: err}
+		return Stamp{}, &os.PathError{Op: "stat", Path: f.path(), Err: err}
 	}
 	return stampOf(&st), nil
 }

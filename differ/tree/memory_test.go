@@ -3,10 +3,13 @@ package tree
 import (
 	"bytes"
 	"crypto/sha256"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func remembered(t *testing.T, m *Memory) *Memory {
@@ -58,8 +61,8 @@ func TestMemoryRemembers(t *testing.T) {
 	_ = remembered(t, m)
 	m = remembered(t, m)
 	m.Digest(entryAt(3))
-	if m = remembered(t, m); m.count() != 1 {
-		t.Errorf("%d records left, want the one in use", m.count())
+	if m = remembered(t, m); m.loaded.len() != 1 {
+		t.Errorf("%d records left, want the one in use", m.loaded.len())
 	}
 }
 
@@ -124,25 +127,132 @@ func TestMemoryRace(t *testing.T) {
 func TestMemoryRefuses(t *testing.T) {
 	m := NewMemory()
 	for ino := range uint64(5) {
-		m.AddDigest(entryAt(ino+1), Digest{byte(ino)})
+		m.AddDigest(entryAt(ino+1), Digest{byte(ino + 1)})
 	}
 	var buf bytes.Buffer
 	if err := m.Save(&buf); err != nil {
 		t.Fatal(err)
 	}
 	good := buf.Bytes()
-	swapped := bytes.Clone(good)
-	first := swapped[len(memoryMagic):]
-	copy(first, good[len(memoryMagic)+memoryRecord:][:memoryRecord])
+	header := len(memoryMagic) + 3 // one device, and the number of records
+	record := (len(good) - header) / 5
+	if len(good) != header+5*record {
+		t.Fatalf("%d bytes are not five records of one length", len(good))
+	}
+	again := bytes.Clone(good) // A difference of 0 in the inode is the same file twice.
+	again[header+record+1] = 0
 	for name, bad := range map[string][]byte{
 		"empty":     nil,
 		"foreign":   []byte("something else entirely"),
 		"truncated": good[:len(good)-1],
 		"version":   append([]byte("veneer memory 1\n"), good[len(memoryMagic):]...),
-		"order":     swapped,
+		"order":     again,
+		"longer":    append(bytes.Clone(good), 0),
+		"device":    append([]byte(memoryMagic), 2, 1, 1, 0),
+		"no device": append([]byte(memoryMagic), 0, 1, memPlain, 1, 0, 0, 0),
 	} {
 		if _, err := LoadMemory(bytes.NewReader(bad)); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+// TestMemoryTable: records of many files, devices and kinds survive being
+// stored, and are found among all others.
+func TestMemoryTable(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	m := NewMemory()
+	type fact struct {
+		e    Entry
+		want known
+	}
+	var facts []fact
+	for range 20000 {
+		var f fact
+		f.e.Stamp = Stamp{Dev: r.Uint64N(5), Ino: r.Uint64N(3000), MTime: r.Int64N(4) - 2, CTime: 1 + r.Int64N(1<<40)}
+		f.e.Size = r.Int64N(3)
+		if kind := r.IntN(8); kind < 4 {
+			f.want.digest = Digest{byte(r.Uint32()), 1}
+			m.AddDigest(&f.e, f.want.digest)
+		} else if kind < 7 {
+			base := Entry{Stamp: Stamp{Dev: r.Uint64N(300), Ino: r.Uint64(), MTime: int64(r.Uint64()), CTime: int64(r.Uint64())}}
+			f.want.twin = base.Stamp
+			m.AddEqual(&f.e, &base)
+		}
+		if r.IntN(2) == 0 {
+			f.want.plain = true
+			m.AddPlain(&f.e)
+		}
+		if f.want.twin.Dev >= 250 { // A table knows 256 devices; which ones, chance says.
+			continue
+		}
+		facts = append(facts, f)
+	}
+	check := func(when string) {
+		t.Helper()
+		lost := 0
+		for _, f := range facts {
+			got := m.lookup(&f.e)
+			if got.twin == (Stamp{}) && f.want.twin != (Stamp{}) {
+				lost++
+				got.twin = f.want.twin
+			}
+			if got != f.want {
+				t.Fatalf("%s: %+v is %+v, want %+v", when, f.e.Stamp, got, f.want)
+			}
+		}
+		if lost > len(facts)/10 {
+			t.Fatalf("%s: %d of %d twins are lost", when, lost, len(facts))
+		}
+	}
+	check("as learnt")
+	m = remembered(t, m)
+	check("stored")
+	m.AddPlain(&facts[0].e)
+	facts[0].want.plain = true
+	check("with more learnt")
+	m = remembered(t, m)
+	check("stored again")
+}
+
+// TestMemoryOfAttributes: that a file has no extended attributes is forgotten
+// when it gets one, be nothing else different.
+func TestMemoryOfAttributes(t *testing.T) {
+	dir := t.TempDir()
+	p := filepath.Join(dir, "f")
+	if err := os.WriteFile(p, []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l, err := OpenLocal(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	m := NewMemory()
+	m.now = func() time.Time { return time.Now().Add(time.Hour) }
+	if l.Remember(m); l.memory == nil {
+		t.Skip("a file system whose change times do not tell of attributes")
+	}
+	_, d, err := l.Root(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func() Entry {
+		t.Helper()
+		entries, err := d.Entries(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return entries[0]
+	}
+	if e := read(); !m.Plain(&e) {
+		t.Fatal("not remembered that there are no attributes")
+	}
+	if err := unix.Setxattr(p, "user.a", []byte("b"), 0); err != nil {
+		t.Skipf("no user attributes here: %v", err)
+	}
+	e := read()
+	if e.Xattrs["user.a"] != "b" || m.Plain(&e) {
+		t.Errorf("a new attribute is not seen: %v", e.Xattrs)
 	}
 }

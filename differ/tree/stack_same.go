@@ -10,11 +10,19 @@ func SameDir(a, b Dir) bool {
 		return false
 	}
 	y, ok := b.(*stackDir)
-	if !ok || len(x.dirs) != len(y.dirs) {
+	if !ok {
 		return false
 	}
-	for i := range x.dirs {
-		if x.dirs[i].rel != y.dirs[i].rel || x.dirs[i].tree.name != y.dirs[i].tree.name {
+	xs, err := x.resolve(false)
+	if err != nil {
+		return false
+	}
+	ys, err := y.resolve(false)
+	if err != nil || len(xs) != len(ys) {
+		return false
+	}
+	for i := range xs {
+		if xs[i].rel != ys[i].rel || xs[i].tree.name != ys[i].tree.name {
 			return false
 		}
 	}

@@ -110,6 +110,13 @@ type Expecter interface {
 	Expect(name string)
 }
 
+// Holder is a [Dir] that can keep what it needs to be read quickly, such as a
+// descriptor, until it is closed. It works without, only slower.
+type Holder interface {
+	// Hold opens the directory; the error is what Entries would return.
+	Hold() error
+}
+
 // File is the content of a regular file.
 type File interface {
 	io.ReadCloser

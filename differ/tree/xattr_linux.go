@@ -30,7 +30,7 @@ var noListxattrat atomic.Bool
 
 // listXattrs lists the attributes of an entry in a directory, or of the
 // descriptor itself if name is empty.
-func listXattrs(fd int, name string, buf []byte) (int, error) {
+func listXattrs(fd int, name cString, buf []byte) (int, error) {
 	if name == "" {
 		return unix.Flistxattr(fd, buf)
 	}
@@ -41,15 +41,11 @@ func listXattrs(fd int, name string, buf []byte) (int, error) {
 		}
 		noListxattrat.Store(true) // EPERM: a seccomp filter that does not know it.
 	}
-	return unix.Llistxattr(fdPath(fd, name), buf)
+	return unix.Llistxattr(fdPath(fd, name.text()), buf)
 }
 
-func listxattrat(fd int, name string, buf []byte) (int, error) {
-	path, err := unix.BytePtrFromString(name)
-	if err != nil {
-		return 0, err
-	}
-	n, _, errno := unix.Syscall6(sysListxattrat, uintptr(fd), uintptr(unsafe.Pointer(path)), unix.AT_SYMLINK_NOFOLLOW,
+func listxattrat(fd int, name cString, buf []byte) (int, error) {
+	n, _, errno := unix.Syscall6(sysListxattrat, uintptr(fd), uintptr(unsafe.Pointer(unsafe.StringData(string(name)))), unix.AT_SYMLINK_NOFOLLOW,
 		uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(len(buf)), 0)
 	if errno != 0 {
 		return 0, errno
@@ -57,11 +53,11 @@ func listxattrat(fd int, name string, buf []byte) (int, error) {
 	return int(n), nil
 }
 
-func getXattr(fd int, name, attr string, buf []byte) (int, error) {
+func getXattr(fd int, name cString, attr string, buf []byte) (int, error) {
 	if name == "" {
 		return unix.Fgetxattr(fd, attr, buf)
 	}
-	return unix.Lgetxattr(fdPath(fd, name), attr, buf)
+	return unix.Lgetxattr(fdPath(fd, name.text()), attr, buf)
 }
 
 // overlayPrefix begins the names of overlayfs's own attributes.
@@ -76,7 +72,7 @@ var harmless = map[string]bool{"opaque": true, "origin": true, "impure": true, "
 // extended attributes has none. If refuse is set, an attribute whose name begins
 // so and is not harmless is an error that wraps [ErrOverlayFeature]. What is in
 // scratch is overwritten.
-func readXattrs(fd int, name, refuse string, scratch []byte) (map[string]string, error) {
+func readXattrs(fd int, name cString, refuse string, scratch []byte) (map[string]string, error) {
 	names, err := xattrValue(scratch, func(buf []byte) (int, error) { return listXattrs(fd, name, buf) })
 	if errors.Is(err, unix.ENOTSUP) {
 		return nil, nil
