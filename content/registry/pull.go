@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync/atomic"
 
 	"github.com/containerd/containerd/v2/client"
@@ -109,6 +110,9 @@ func (p *pull) fetch(ctx context.Context, resolver remotes.Resolver) (ocispec.De
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
+	if !images.IsManifestType(target.MediaType) && !images.IsIndexType(target.MediaType) {
+		return ocispec.Descriptor{}, fmt.Errorf("what the registry has under the name is no image: its type is %q: %w", target.MediaType, errdefs.ErrInvalidArgument)
+	}
 	from, err := resolver.Fetcher(ctx, p.name)
 	if err != nil {
 		return ocispec.Descriptor{}, err
@@ -171,8 +175,9 @@ func (p *pull) fetchBlob(ctx context.Context, from remotes.Fetcher, d ocispec.De
 	return r.do(ctx, func(ctx context.Context) error {
 		resumed := p.begun(ctx, d)
 		err := p.restart(ctx, d, p.fetchOnce(ctx, one, d))
-		if resumed && errdefs.IsFailedPrecondition(err) {
-			// What was there was not the beginning of it.
+		if resumed && unfit(err) {
+			// What was there was not the beginning of it, or the registry
+			// cannot send the rest alone.
 			err = p.restart(ctx, d, p.fetchOnce(ctx, one, d))
 		}
 		return err
@@ -200,13 +205,18 @@ func (p *pull) begun(ctx context.Context, d ocispec.Descriptor) bool {
 // restart removes a half-fetched blob that turned out to have the wrong bytes.
 // It would else be continued, and refused, for ever.
 func (p *pull) restart(ctx context.Context, d ocispec.Descriptor, err error) error {
-	if err == nil || !errdefs.IsFailedPrecondition(err) {
+	if !unfit(err) {
 		return err
 	}
 	if abortErr := p.store.Abort(ctx, remotes.MakeRefKey(ctx, d)); abortErr != nil && !errdefs.IsNotFound(abortErr) {
 		return errors.Join(err, abortErr)
 	}
 	return err
+}
+
+// unfit reports whether what was fetched of a blob is of no use.
+func unfit(err error) bool {
+	return errdefs.IsFailedPrecondition(err) || statusOf(err) == http.StatusRequestedRangeNotSatisfiable
 }
 
 // check reads what was fetched as a build will, and returns it.

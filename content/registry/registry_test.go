@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,7 +44,7 @@ type server struct {
 func newServer(t *testing.T) *server {
 	t.Helper()
 	s := &server{}
-	handler := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
+	handler := ranges(ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0))))
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		s.requests = append(s.requests, r.Method+" "+r.URL.String())
@@ -56,6 +57,23 @@ func newServer(t *testing.T) *server {
 	t.Cleanup(s.Close)
 	s.host = strings.TrimPrefix(s.URL, "http://")
 	return s
+}
+
+// ranges gives a range an end, without which that registry does not take one.
+func ranges(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if from, open := strings.CutSuffix(r.Header.Get("Range"), "-"); open {
+			head := r.Clone(r.Context())
+			head.Method = http.MethodHead
+			head.Header.Del("Range")
+			rec := httptest.NewRecorder()
+			h.ServeHTTP(rec, head)
+			if size, err := strconv.Atoi(rec.Header().Get("Content-Length")); err == nil {
+				r.Header.Set("Range", fmt.Sprintf("%s-%d", from, size-1))
+			}
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 func (s *server) misbehave(before func(http.ResponseWriter, *http.Request) bool) {

@@ -95,9 +95,10 @@ func port(u *url.URL) string {
 const maxDocument = 8 << 20
 
 // patient is the transport of registries and of those who give out their
-// tokens. It turns refusals that can pass into errors, so that they are
-// repeated here, after a pause, and not by containerd at once; it ends
-// transfers that do not get on, and answers that do not end.
+// tokens. It makes errors that containerd does not know of what can pass, so
+// that requests are repeated by a [retrier], after a pause, and not by
+// containerd at once; it ends transfers that do not get on, and answers that
+// do not end.
 type patient struct {
 	base  http.RoundTripper
 	stall time.Duration
@@ -121,6 +122,9 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		cancel(nil)
 		try.failed(err)
+		if transient(err) {
+			err = brokenError(err.Error())
+		}
 		return nil, err
 	}
 	if err := refusal(resp); err != nil {
@@ -135,6 +139,11 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp.Body = body
 	return resp, nil
 }
+
+// brokenError is the text of an error that containerd would try again for.
+type brokenError string
+
+func (e brokenError) Error() string { return string(e) }
 
 // refusal returns the error that a response stands for if it can pass by
 // itself, and closes the response then.
