@@ -47,7 +47,7 @@ func Unpack(ctx context.Context, c *client.Client, manifest ocispec.Descriptor, 
 	}
 	top := layers[len(layers)-1].ChainID
 	// First the lease, then the look: what is there then stays there.
-	if err := hold(ctx, c, snapshotter, top); err != nil {
+	if err := Hold(ctx, c, snapshotter, top); err != nil {
 		return false, err
 	}
 	missing, err := firstMissing(ctx, sn, layers)
@@ -75,8 +75,10 @@ func unpackError(manifest ocispec.Descriptor, l Layer, err error) error {
 	return err
 }
 
-// hold adds the snapshot to the lease in ctx, whether it exists or not.
-func hold(ctx context.Context, c *client.Client, snapshotter string, chainID digest.Digest) error {
+// Hold adds a chain's snapshot to the lease in ctx, whether it exists or not:
+// what is there when it is looked for after that stays there. Without a lease
+// it does nothing.
+func Hold(ctx context.Context, c *client.Client, snapshotter string, chainID digest.Digest) error {
 	id, ok := leases.FromContext(ctx)
 	if !ok {
 		return nil

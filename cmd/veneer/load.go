@@ -3,42 +3,50 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/spf13/cobra"
 
-	"github.com/veneer-build/veneer/content/archive"
+	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/engine"
 )
 
 func (a *app) loadCommand() *cobra.Command {
-	var o archive.Options
+	var req veneer.LoadRequest
 	cmd := &cobra.Command{
 		Use:   "load FILE|-",
 		Short: "Load images from an archive",
-		Long: `Load images from an archive, as docker save, nerdctl save, skopeo and buildx write
-it: an OCI layout or a docker-archive in a tar, plain or compressed. The names
-are those that the archive carries, or those of --tag.`,
+		Long: `Load images from an archive, as veneer save, docker save, nerdctl save, skopeo
+and buildx write it: an OCI layout or a docker-archive in a tar, plain or
+compressed. The names are those that the archive carries, or those of --tag.
+
+The archive is read as it arrives, and all of it is checked. A delta, written by
+veneer save --since, needs layers that must be here already, as blobs or
+unpacked; if they are not, it says which base image to get first. Names are set
+last: after an error, or an interrupt, nothing has changed and nothing is left,
+and the same archive can be loaded again.`,
 		Example: `  veneer load debian.tar
-  veneer load -t debian:12 - < rootfs-oci.tar.zst`,
-		Args: cobra.ExactArgs(1),
+  veneer load -t debian:12 - < rootfs-oci.tar.zst
+  veneer save app:2 --since app:1 | ssh edge veneer load -`,
+		Args:        cobra.ExactArgs(1),
+		Annotations: map[string]string{annotationMounts: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkTags(o.Names); err != nil {
+			if err := checkTags(req.Names); err != nil {
 				return err
 			}
-			if err := checkPlatform(o.Platform); err != nil {
+			if err := checkPlatform(req.Platform); err != nil {
 				return err
 			}
-			return a.load(cmd.Context(), args[0], o)
+			return a.load(cmd.Context(), args[0], req)
 		},
 	}
-	cmd.Flags().StringArrayVarP(&o.Names, "tag", "t", nil, "`name` for the image, in place of those in the archive (repeatable)")
-	cmd.Flags().StringVar(&o.Platform, "platform", "", "platform that the archive must hold, as in linux/arm64/v8 (default any)")
+	cmd.Flags().StringArrayVarP(&req.Names, "tag", "t", nil, "`name` for the image, in place of those in the archive (repeatable)")
+	cmd.Flags().StringVar(&req.Platform, "platform", "", "platform that the archive must hold, as in linux/arm64/v8 (default any)")
+	cmd.Flags().BoolVar(&req.NoUnpack, "no-unpack", false, "load the images, but make no snapshots of them")
 	return cmd
 }
 
-func (a *app) load(ctx context.Context, file string, o archive.Options) error {
+func (a *app) load(ctx context.Context, file string, req veneer.LoadRequest) error {
 	r := a.stdin(ctx)
 	if file != "-" {
 		f, err := os.Open(file)
@@ -51,30 +59,20 @@ func (a *app) load(ctx context.Context, file string, o archive.Options) error {
 	return a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) error {
 		d := a.newDisplay()
 		defer d.Close()
-		d.Step("load " + file)
-		records, err := archive.Import(ctx, e.Client, counting{r, d}, o)
+		req.Progress = d
+		loaded, err := veneer.Load(ctx, e, r, req)
 		if err != nil {
 			return fmt.Errorf("load %s: %w", file, err)
 		}
-		d.Done()
 		d.Close()
-		for _, img := range records {
+		for _, w := range loaded.Warnings {
+			a.notify("warning: " + w)
+		}
+		for _, img := range loaded.Images {
 			if err := printLine(a.std.out, "%s %s", img.Name, img.Target.Digest); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-}
-
-// counting tells a display what is read.
-type counting struct {
-	r io.Reader
-	d display
-}
-
-func (c counting) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.d.Count(0, int64(n))
-	return n, err
 }

@@ -2,11 +2,8 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"unicode"
@@ -99,64 +96,4 @@ func printLine(w io.Writer, format string, args ...any) error {
 		return fmt.Errorf("write result: %w", err)
 	}
 	return nil
-}
-
-// pendingFile replaces a file as a whole: whoever reads it sees the old content
-// or the new one. It is opened before the work whose result it is for, so that
-// a name that cannot be written is known before anything is done.
-type pendingFile struct {
-	name string
-	f    *os.File // nil once it is committed
-}
-
-// openPending makes the temporary file beside the named one.
-func openPending(name string) (*pendingFile, error) {
-	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		return nil, fmt.Errorf("write %s: is a directory", name)
-	}
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	if err != nil {
-		return nil, fmt.Errorf("write %s: %w", name, err)
-	}
-	return &pendingFile{name: name, f: f}, nil
-}
-
-// commit puts the file in place with the data.
-func (p *pendingFile) commit(data []byte) error {
-	// CreateTemp's 0600 is right for secrets; a digest is none.
-	err := p.f.Chmod(0o644)
-	if err == nil {
-		_, err = p.f.Write(data)
-	}
-	if err == nil {
-		err = p.f.Sync()
-	}
-	if cerr := p.f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(p.f.Name(), p.name)
-	}
-	if err != nil {
-		err = errors.Join(err, os.Remove(p.f.Name()))
-		return fmt.Errorf("write %s: %w", p.name, err)
-	}
-	p.f = nil
-	return nil
-}
-
-// discard removes the temporary file unless it was committed, or failed to be.
-func (p *pendingFile) discard() {
-	if p != nil && p.f != nil && p.f.Close() == nil {
-		_ = os.Remove(p.f.Name())
-	}
-}
-
-// writeFile replaces a file with data that is at hand.
-func writeFile(name string, data []byte) error {
-	p, err := openPending(name)
-	if err != nil {
-		return err
-	}
-	return p.commit(data)
 }

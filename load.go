@@ -1,0 +1,106 @@
+package veneer
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/archive"
+	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/snapshot"
+)
+
+// LoadRequest says how to take an archive in.
+type LoadRequest struct {
+	// Names and Platform are as in [archive.Options].
+	Names    []string
+	Platform string
+	// NoUnpack leaves the snapshots out.
+	NoUnpack bool
+	// Progress is told of each step and of bytes that were read; nil: nobody is.
+	Progress Progress
+}
+
+// Loaded tells what an archive brought.
+type Loaded struct {
+	Images   []images.Image
+	Warnings []string
+}
+
+// Load stores the images of an archive, unpacks them and names them, as
+// [archive.Import] does. What a delta archive leaves out may be here as blobs,
+// or as the snapshot of the engine's snapshotter where containerd discarded the
+// blobs after unpacking; an image of the latter kind runs, but cannot be pushed
+// or saved as a whole. Where the engine cannot unpack (see
+// [engine.Engine.Unpacks]) that is a warning.
+func Load(ctx context.Context, e *engine.Engine, r io.Reader, req LoadRequest) (*Loaded, error) {
+	s := &loadSnapshots{engine: e, noUnpack: req.NoUnpack, steps: newSteps(req.Progress)}
+	s.steps.start("load")
+	records, err := archive.Import(e.Context(ctx), e.Client, countReader{r, s.steps}, archive.Options{
+		Names: req.Names, Platform: req.Platform, Snapshots: s,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.steps.end()
+	return &Loaded{Images: records, Warnings: s.warnings}, nil
+}
+
+// loadSnapshots are the engine's snapshots as a load sees them.
+type loadSnapshots struct {
+	engine   *engine.Engine
+	noUnpack bool
+	steps    *steps
+	warnings []string
+	told     bool // that nothing is unpacked
+}
+
+// Has implements [archive.Snapshots].
+func (s *loadSnapshots) Has(ctx context.Context, chainID digest.Digest) (bool, error) {
+	if err := snapshot.Hold(ctx, s.engine.Client, s.engine.Snapshotter, chainID); err != nil {
+		return false, err
+	}
+	return snapshot.Exists(ctx, s.engine.Client.SnapshotService(s.engine.Snapshotter), chainID.String())
+}
+
+// Keep implements [archive.Snapshots].
+func (s *loadSnapshots) Keep(ctx context.Context, img *content.Image, chainID digest.Digest) error {
+	s.warnings = append(s.warnings, fmt.Sprintf("the image %s cannot be pushed or saved as a whole: %d of its layers are here as a snapshot only; pull its base again to get them",
+		img.Manifest.Digest, len(img.Missing)))
+	part := *img
+	part.ChainID = chainID
+	return content.KeepSnapshot(ctx, s.engine.Client, &part, s.engine.Snapshotter)
+}
+
+// Unpack implements [archive.Snapshots].
+func (s *loadSnapshots) Unpack(ctx context.Context, name string, img *content.Image) error {
+	if s.noUnpack {
+		return nil
+	}
+	if why := s.engine.Unpacks(); why != nil {
+		if !s.told {
+			s.told = true
+			s.warnings = append(s.warnings, "nothing is unpacked: "+why.Error())
+		}
+		return nil
+	}
+	s.steps.start("unpack " + name)
+	_, err := snapshot.Unpack(ctx, s.engine.Client, img.Manifest, s.engine.Snapshotter)
+	return err
+}
+
+// countReader tells of what is read.
+type countReader struct {
+	r     io.Reader
+	steps *steps
+}
+
+func (c countReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.steps.count(0, int64(n))
+	return n, err
+}

@@ -1,0 +1,159 @@
+package veneer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/archive"
+	"github.com/veneer-build/veneer/engine"
+)
+
+// SaveRequest says what to put into an archive.
+type SaveRequest struct {
+	// Images are what [content.Resolve] takes. One that is given by its ID has
+	// no name in the archive.
+	Images []string
+	// Since are images that the reader has; their layers are left out. Their
+	// own layers need not be stored here.
+	Since []string
+	// Platform takes one platform's manifest out of each image, in place of
+	// all that are stored.
+	Platform string
+	// Progress is told of bytes that were written; nil: nobody is.
+	Progress Progress
+}
+
+// Saved tells what was written.
+type Saved struct {
+	archive.Exported
+	Images   []SavedImage `json:"images"`
+	Warnings []string     `json:"warnings,omitempty"`
+}
+
+// SavedImage is one image of an archive.
+type SavedImage struct {
+	Name   string        `json:"name,omitempty"`
+	Digest digest.Digest `json:"digest"`
+}
+
+// Save writes images to w as [archive.Export] does; nothing can remove them
+// meanwhile. After an error what w got is not whole.
+func Save(ctx context.Context, e *engine.Engine, w io.Writer, req SaveRequest) (_ *Saved, err error) {
+	steps := newSteps(req.Progress)
+	steps.start("save " + strings.Join(req.Images, " "))
+	ctx, release, err := content.NewLease(e.Context(ctx), e.Client)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, release(ctx)) }()
+	saved := &Saved{}
+	var items []archive.Item
+	for _, ref := range req.Images {
+		item, err := saveItem(ctx, e, ref, req.Platform)
+		if err != nil {
+			return nil, fmt.Errorf("save %s: %w", ref, err)
+		}
+		items = append(items, item)
+		saved.Images = append(saved.Images, SavedImage{Name: strings.Join(item.Names, ""), Digest: item.Target.Digest})
+	}
+	var opts archive.ExportOptions
+	for _, ref := range req.Since {
+		record, err := content.Lookup(ctx, e.Client, ref)
+		if err != nil {
+			return nil, fmt.Errorf("save --since %s: %w", ref, err)
+		}
+		base, err := archive.NewBase(ctx, e.Client.ContentStore(), record.Name, record.Target)
+		if err != nil {
+			return nil, fmt.Errorf("save --since %s: %w", ref, err)
+		}
+		opts.Since = append(opts.Since, base)
+	}
+	done, err := archive.Export(ctx, e.Client.ContentStore(), countWriter{w, steps}, items, opts)
+	if err != nil {
+		return nil, err
+	}
+	steps.end()
+	saved.Exported = *done
+	if len(req.Since) > 0 && done.Left == 0 {
+		saved.Warnings = append(saved.Warnings, fmt.Sprintf("no layer is left out, since %s shares none: the archive is a complete one", strings.Join(req.Since, " and ")))
+	}
+	return saved, nil
+}
+
+// saveItem finds an image and holds it under ctx's lease.
+func saveItem(ctx context.Context, e *engine.Engine, ref, platform string) (archive.Item, error) {
+	record, err := content.Lookup(ctx, e.Client, ref)
+	if err != nil {
+		return archive.Item{}, err
+	}
+	parsed, err := content.ParseRef(ref)
+	if err != nil {
+		return archive.Item{}, err
+	}
+	item := archive.Item{Target: record.Target}
+	named := record.Name == parsed.Name || record.Name == ref
+	if named {
+		item.Names = []string{record.Name}
+	}
+	// An ID may be that of a manifest or config below the record's target.
+	if platform != "" || !named && !meansTarget(parsed, record) {
+		img, err := content.Resolve(ctx, e.Client, ref, platform)
+		if err != nil {
+			return archive.Item{}, err
+		}
+		item.Target = img.Manifest
+	}
+	return item, holdTree(ctx, e, record, item)
+}
+
+func meansTarget(ref content.Ref, record images.Image) bool {
+	d := record.Target.Digest
+	return d == ref.Digest || ref.IDPrefix != "" && strings.HasPrefix(d.String(), "sha256:"+ref.IDPrefix)
+}
+
+// holdTree holds all platforms of an image that are stored.
+func holdTree(ctx context.Context, e *engine.Engine, record images.Image, item archive.Item) error {
+	store := e.Client.ContentStore()
+	manifests := []ocispec.Descriptor{item.Target}
+	if images.IsIndexType(item.Target.MediaType) {
+		var err error
+		if manifests, err = content.Manifests(ctx, store, item.Target); err != nil {
+			return err
+		}
+	}
+	for _, m := range manifests {
+		img, err := content.ResolveTarget(ctx, store, m, "")
+		if errdefs.IsNotFound(err) {
+			continue // a platform that is not here, or Export says what is missing
+		}
+		if err != nil {
+			return err
+		}
+		img.Name, img.Record = record.Name, record
+		if err := content.Hold(ctx, e.Client, img); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// countWriter tells of what is written.
+type countWriter struct {
+	w     io.Writer
+	steps *steps
+}
+
+func (c countWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.steps.count(0, int64(n))
+	return n, err
+}
