@@ -14,6 +14,12 @@ import (
 // root: none where that is not wanted, or where the file system's stat cannot
 // be relied on.
 func (b *build) memory(ctx context.Context, l *tree.Local) *tree.Memory {
+	m := b.loadMemory(ctx, l)
+	l.Remember(m)
+	return m
+}
+
+func (b *build) loadMemory(ctx context.Context, l *tree.Local) *tree.Memory {
 	if b.NoCache || !l.Stable() {
 		return nil
 	}

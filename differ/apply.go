@@ -137,7 +137,8 @@ func (w *walker) file(ctx context.Context, src tree.Entry) error {
 	if cur != nil && cur.IsDir() {
 		return fmt.Errorf("/%s is a directory in the image and a file in the source", strings.Join(real, "/"))
 	}
-	p := pair{src: &src, base: base, want: t.desired(src, cur)}
+	t.shape(&src, cur)
+	p := pair{src: &src, base: base}
 	v := visit{src: rootFile{t.Source}, at: at, path: strings.Join(real[:last], "/")}
 	if err := w.compare(ctx, v, []*pair{&p}); err != nil {
 		return err
@@ -157,11 +158,7 @@ func (w *walker) tree(ctx context.Context, src tree.Entry, dir tree.Dir) error {
 	if err != nil {
 		return err
 	}
-	entries, err := dir.Entries(ctx)
-	if err != nil {
-		return err
-	}
-	if err := w.dir(ctx, visit{src: dir, entries: entries, at: at, path: strings.Join(real, "/")}); err != nil {
+	if err := w.dir(ctx, visit{src: dir, at: at, path: strings.Join(real, "/")}); err != nil {
 		return err
 	}
 	if err := w.overLinks(ctx); err != nil {
@@ -181,7 +178,7 @@ func refuseDeletions(root *node) error {
 		if n.state == gone && n.reason == ReasonAbsent {
 			paths = append(paths, path)
 		}
-		for name, kid := range n.kids {
+		for name, kid := range n.kids.all() {
 			visit(kid, path+"/"+name)
 		}
 	}

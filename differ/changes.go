@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -120,8 +119,7 @@ func (l *lister) tell(p *parent) error {
 func (l *lister) below(n *node, up *parent, path string) error {
 	cur := n.current()
 	defaultACL := cur != nil && cur.Xattrs["system.posix_acl_default"] != ""
-	for _, name := range slices.Sorted(maps.Keys(n.kids)) {
-		kid := n.kids[name]
+	for name, kid := range n.kids.all() {
 		ch := kid.change(joinPath(path, name))
 		ch.DefaultACL = defaultACL
 		if kid.group != nil {
@@ -192,7 +190,7 @@ func (t *Tally) add(bytes int64) {
 func (c *Changes) Empty() bool { return c.root.node.state == inherit && empty(c.root.node) }
 
 func empty(n *node) bool {
-	for _, kid := range n.kids {
+	for _, kid := range n.kids.all() {
 		if kid.state != inherit || !empty(kid) {
 			return false
 		}

@@ -31,8 +31,8 @@ func getBuffer() *[]byte {
 func (w *walker) compare(ctx context.Context, v visit, files []*pair) error {
 	var read []*pair
 	for _, p := range files {
-		p.reason = reasonOf(&p.want, p.base)
-		if w.mustRead(p) {
+		p.reason = reasonOf(p.src, p.base)
+		if w.mustRead(p) && !w.remembered(p) {
 			read = append(read, p)
 		}
 	}
@@ -69,6 +69,28 @@ func (w *walker) mustRead(p *pair) bool {
 	return true
 }
 
+// remembered reports whether an earlier build found out what the content is, and
+// sets the reason. That is looked up here and not beside other files, since
+// most often it is so for all of a directory.
+func (w *walker) remembered(p *pair) bool {
+	if p.base.Digest.Known() {
+		if !p.src.Digest.Known() {
+			p.src.Digest = w.target.Memory.Digest(p.src)
+		}
+		if !p.src.Digest.Known() {
+			return false
+		}
+		if p.src.Digest != p.base.Digest {
+			p.reason = ReasonContent
+		}
+	} else if !w.target.Memory.Equal(p.src, p.base) {
+		return false
+	}
+	w.bytes.Add(p.src.Size)
+	w.Count(0, p.src.Size)
+	return true
+}
+
 // content compares two regular files of one size.
 func (w *walker) content(ctx context.Context, v visit, p *pair) error {
 	if err := ctx.Err(); err != nil {
@@ -76,7 +98,7 @@ func (w *walker) content(ctx context.Context, v visit, p *pair) error {
 	}
 	same, err := w.sameContent(v, p)
 	if err != nil {
-		return fmt.Errorf("compare /%s: %w", joinPath(v.path, p.want.Name), err)
+		return fmt.Errorf("compare /%s: %w", joinPath(v.path, p.src.Name), err)
 	}
 	w.bytes.Add(p.src.Size)
 	w.Count(0, p.src.Size)
@@ -89,11 +111,8 @@ func (w *walker) content(ctx context.Context, v visit, p *pair) error {
 func (w *walker) sameContent(v visit, p *pair) (bool, error) {
 	if p.base.Digest.Known() {
 		d, err := w.digest(v.src, p.src)
-		p.src.Digest, p.want.Digest = d, d
+		p.src.Digest = d
 		return d == p.base.Digest, err
-	}
-	if w.target.Memory.Equal(p.src, p.base) {
-		return true, nil
 	}
 	src, err := openSame(v.src, p.src)
 	if err != nil {

@@ -47,7 +47,7 @@ func (w *walker) overLink(ctx context.Context, l overLink) error {
 			"dirlinks=follow keeps the link, dirlinks=replace puts the directory in its place", l.sub.path, to)
 	}
 	l.sub.path = to
-	if l.sub.at, err = w.changes.open(ctx, real, l.p.want.Meta); err != nil {
+	if l.sub.at, err = w.changes.open(ctx, real, l.p.src.Meta); err != nil {
 		return err
 	}
 	return w.dir(ctx, l.sub)
@@ -73,7 +73,7 @@ func (w *walker) linkedDir(ctx context.Context, link string) ([]string, error) {
 
 func (w *walker) replaceLink(ctx context.Context, l overLink) error {
 	var err error
-	if l.sub.at, err = l.v.at.makeDir(ctx, l.p.want.Name, l.p.base, l.p.want); err != nil {
+	if l.sub.at, err = l.v.at.makeDir(ctx, l.p.src.Name, l.p.base, *l.p.src); err != nil {
 		return err
 	}
 	return w.dir(ctx, l.sub)

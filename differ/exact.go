@@ -87,7 +87,7 @@ func (x *exact) dir(ctx context.Context, v visit) error {
 		if skip {
 			continue
 		}
-		p := &pair{src: src, base: find(base, src.Name), want: *src}
+		p := &pair{src: src, base: find(base, src.Name)}
 		if src.IsDir() {
 			dirs = append(dirs, p)
 		} else {
@@ -127,8 +127,8 @@ func (x *exact) subdirs(ctx context.Context, v visit, dirs []*pair) error {
 		return err
 	}
 	for _, p := range dirs {
-		if kid := v.at.node.kids[p.want.Name]; kid != nil && kid.state == inherit && len(kid.kids) == 0 {
-			delete(v.at.node.kids, p.want.Name)
+		if kid := v.at.node.kids.get(p.src.Name); kid != nil && kid.state == inherit && kid.kids.none() {
+			v.at.node.kids.remove(p.src.Name)
 		}
 	}
 	return nil
@@ -148,14 +148,14 @@ func (x *exact) descend(ctx context.Context, v visit, p *pair) (sub visit, same 
 		return sub, false, err
 	}
 	if lacksXattr(p.src, p.base) {
-		sub.at = v.at.replaceDir(p.want, p.base)
+		sub.at = v.at.replaceDir(*p.src, p.base)
 		return sub, false, nil
 	}
-	if sub.at, err = v.at.makeDir(ctx, p.want.Name, p.base, p.want); err != nil {
+	if sub.at, err = v.at.makeDir(ctx, p.src.Name, p.base, *p.src); err != nil {
 		return sub, false, err
 	}
 	if n := sub.at.node; n.state == inherit && x.timeDiffers(p.src, p.base) {
-		n.state, n.entry, n.reason = set, p.want, ReasonTime
+		n.state, n.entry, n.reason = set, *p.src, ReasonTime
 	}
 	return sub, false, nil
 }
@@ -194,7 +194,7 @@ func lacksXattr(src, base *tree.Entry) bool {
 
 // replaceDir makes the name show a directory that has nothing of the base's.
 func (p place) replaceDir(entry tree.Entry, base *tree.Entry) place {
-	kid := &node{state: set, base: base, entry: entry, reason: ReasonXattr, fresh: true}
-	p.node.setKid(entry.Name, kid)
+	kid := &node{state: set, base: retained(base), entry: entry, reason: ReasonXattr, fresh: true}
+	p.node.kids.set(entry.Name, kid)
 	return place{node: kid}
 }

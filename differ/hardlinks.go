@@ -18,7 +18,9 @@ type member struct {
 }
 
 func (w *walker) addMember(v visit, p *pair) {
-	m := member{path: v.path, v: visit{src: v.src, path: v.path}, p: p}
+	// On its own, since p's directory would be kept whole otherwise.
+	kept := &pair{src: retained(p.src), base: retained(p.base), reason: p.reason}
+	m := member{path: v.path, v: visit{src: v.src, path: v.path}, p: kept}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.members = append(w.members, m)
@@ -34,7 +36,7 @@ func (w *walker) addMember(v visit, p *pair) {
 // further name, since a layer can link to its own entries only.
 func (w *walker) settle(ctx context.Context) error {
 	slices.SortFunc(w.members, func(a, b member) int {
-		return cmp.Or(strings.Compare(a.path, b.path), strings.Compare(a.p.want.Name, b.p.want.Name))
+		return cmp.Or(strings.Compare(a.path, b.path), strings.Compare(a.p.src.Name, b.p.src.Name))
 	})
 	kept := make(map[tree.Inode]bool) // base files that a group goes on using
 	for _, g := range w.linkGroups() {
@@ -103,7 +105,7 @@ func (w *walker) rewrite(ctx context.Context, g []member) error {
 		}
 		n := m.p.node(m.v.src, w.target.Memory)
 		n.group = shared
-		at.node.setKid(m.p.want.Name, n)
+		at.node.kids.set(m.p.src.Name, n)
 	}
 	return nil
 }

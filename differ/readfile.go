@@ -48,7 +48,7 @@ func (c *Changes) openFile(ctx context.Context, real []string) (tree.File, error
 		if err != nil {
 			return nil, err
 		}
-		kid := at.node.kids[name]
+		kid := at.node.kids.get(name)
 		if kid != nil && kid.state == set && !kid.entry.IsDir() {
 			return kid.src.Open(kid.srcName)
 		}

@@ -16,7 +16,7 @@ func (w *walker) removeOthers(ctx context.Context, v visit, base []tree.Entry) e
 		}
 	}
 	var added []string
-	for name, kid := range v.at.node.kids {
+	for name, kid := range v.at.node.kids.all() {
 		if kid.base == nil && find(v.entries, name) == nil {
 			added = append(added, name)
 		}
@@ -50,7 +50,7 @@ func (w *walker) removeOther(ctx context.Context, v visit, name string, base *tr
 // removeBelow deletes a directory that the source lacks, and keeps it if
 // anything in it is excluded.
 func (w *walker) removeBelow(ctx context.Context, v visit, name string, base *tree.Entry, match matchInfo, excluded bool) error {
-	had := v.at.node.kids[name]
+	had := v.at.node.kids.get(name)
 	at, err := v.at.step(name, base)
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func (w *walker) removeBelow(ctx context.Context, v visit, name string, base *tr
 	}
 	if excluded || !hollow(at.node, entries) {
 		if had == nil && empty(at.node) && at.node.state == inherit {
-			delete(v.at.node.kids, name)
+			v.at.node.kids.remove(name)
 		}
 		return nil
 	}
@@ -76,11 +76,11 @@ func (w *walker) removeBelow(ctx context.Context, v visit, name string, base *tr
 // hollow reports whether a directory shows nothing any more.
 func hollow(n *node, base []tree.Entry) bool {
 	for i := range base {
-		if kid := n.kids[base[i].Name]; kid == nil || kid.current() != nil {
+		if kid := n.kids.get(base[i].Name); kid == nil || kid.current() != nil {
 			return false
 		}
 	}
-	for _, kid := range n.kids {
+	for _, kid := range n.kids.all() {
 		if kid.current() != nil {
 			return false
 		}

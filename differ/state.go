@@ -46,7 +46,7 @@ type node struct {
 	srcName string
 	memory  *tree.Memory
 	group   *group
-	kids    map[string]*node
+	kids    kids
 	// fresh: a directory that shows nothing of the base's at its path.
 	fresh bool
 }
@@ -63,13 +63,6 @@ func (n *node) current() *tree.Entry {
 		return nil
 	}
 	return n.base
-}
-
-func (n *node) setKid(name string, kid *node) {
-	if n.kids == nil {
-		n.kids = make(map[string]*node)
-	}
-	n.kids[name] = kid
 }
 
 // place is a directory of the image in the making: its node, and the base's
@@ -90,7 +83,7 @@ func (p place) baseEntries(ctx context.Context) ([]tree.Entry, error) {
 // current returns what the image shows under a name in the place, given the
 // base's entry of that name.
 func (p place) current(name string, base *tree.Entry) *tree.Entry {
-	if kid := p.node.kids[name]; kid != nil {
+	if kid := p.node.kids.get(name); kid != nil {
 		return kid.current()
 	}
 	return base
@@ -98,10 +91,10 @@ func (p place) current(name string, base *tree.Entry) *tree.Entry {
 
 // kid returns the node of a name, making one that inherits if there is none.
 func (p place) kid(name string, base *tree.Entry) *node {
-	kid := p.node.kids[name]
+	kid := p.node.kids.get(name)
 	if kid == nil {
-		kid = &node{base: base}
-		p.node.setKid(name, kid)
+		kid = &node{base: retained(base)}
+		p.node.kids.set(strings.Clone(name), kid)
 	}
 	return kid
 }
@@ -109,10 +102,11 @@ func (p place) kid(name string, base *tree.Entry) *node {
 // remove makes the name absent from the place.
 func (p place) remove(name string, base *tree.Entry, why Reason) {
 	if base == nil {
-		delete(p.node.kids, name)
+		p.node.kids.remove(name)
 		return
 	}
-	p.node.setKid(name, &node{state: gone, reason: why, base: base})
+	kept := retained(base)
+	p.node.kids.set(kept.Name, &node{state: gone, reason: why, base: kept})
 }
 
 // enter returns the child directory as a place; kid must show a directory.
@@ -132,7 +126,7 @@ func (p place) makeDir(ctx context.Context, name string, base *tree.Entry, entry
 	cur := kid.current()
 	hidden := base != nil && base.IsDir() && (cur == nil || !cur.IsDir())
 	if cur == nil || !cur.IsDir() {
-		kid.kids = nil
+		kid.kids = kids{}
 	}
 	kid.src, kid.srcName, kid.memory, kid.group = nil, "", nil, nil
 	switch why := reasonOf(&entry, base); {
@@ -238,7 +232,7 @@ func (c *Changes) show(ctx context.Context, path []string) (*tree.Entry, error) 
 		if !cur.IsDir() {
 			return nil, nil
 		}
-		if kid := at.node.kids[name]; kid != nil {
+		if kid := at.node.kids.get(name); kid != nil {
 			at, err = at.enter(name, kid)
 		} else {
 			at, err = at.peek(name, base)

@@ -88,8 +88,13 @@ func (t *Target) dirLinks() DirLinks {
 // desired returns the entry that the image must show for the source's entry,
 // where cur, if not nil, is what it shows at that path so far.
 func (t *Target) desired(src tree.Entry, cur *tree.Entry) tree.Entry {
-	d := src
-	d.UID, d.GID = t.owner(src, cur)
+	t.shape(&src, cur)
+	return src
+}
+
+// shape makes an entry of the source what the image must show.
+func (t *Target) shape(d *tree.Entry, cur *tree.Entry) {
+	d.UID, d.GID = t.owner(d, cur)
 	if d.IsSymlink() {
 		d.Mode = symlinkMode
 	} else if t.Chmod != nil {
@@ -98,10 +103,9 @@ func (t *Target) desired(src tree.Entry, cur *tree.Entry) tree.Entry {
 	if d.IsDir() && cur != nil && cur.IsDir() {
 		d.Xattrs = unionXattrs(d.Xattrs, cur.Xattrs)
 	}
-	return d
 }
 
-func (t *Target) owner(src tree.Entry, cur *tree.Entry) (uid, gid uint32) {
+func (t *Target) owner(src, cur *tree.Entry) (uid, gid uint32) {
 	switch {
 	case t.Chown != nil:
 		return t.Chown.UID, t.Chown.GID

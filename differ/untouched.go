@@ -15,7 +15,7 @@ func (t *Target) keepsMeta() bool {
 // path, and so nothing below it is a change. So are most of a container's: what
 // is looked at then follows what the container wrote.
 func (w *walker) untouched(v visit, p *pair, src tree.Dir) (bool, error) {
-	if v.at.base == nil || p.base == nil || !p.base.IsDir() || v.at.node.kids[p.src.Name] != nil || !w.target.keepsMeta() {
+	if v.at.base == nil || p.base == nil || !p.base.IsDir() || v.at.node.kids.get(p.src.Name) != nil || !w.target.keepsMeta() {
 		return false, nil
 	}
 	base, err := v.at.base.Sub(p.base.Name)

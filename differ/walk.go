@@ -44,11 +44,10 @@ type visit struct {
 	match    matchInfo
 }
 
-// pair is one name of the source, with what the base has there, what the image
-// shows so far, and what it must show.
+// pair is one name of the source, as the image must show it, with what the base
+// has there.
 type pair struct {
 	src, base *tree.Entry
-	want      tree.Entry
 	reason    Reason
 }
 
@@ -89,30 +88,40 @@ func (g *gather) wait() error {
 	return g.err
 }
 
+// hold lets a directory keep its descriptor while it is worked on.
+func hold(d tree.Dir) error {
+	if h, ok := d.(tree.Holder); ok {
+		return h.Hold()
+	}
+	return nil
+}
+
+// close lets go of what hold opened.
+func (v *visit) close() error {
+	if v.at.base == nil {
+		return v.src.Close()
+	}
+	return errors.Join(v.src.Close(), v.at.base.Close())
+}
+
 // dir applies the target to one directory and all below it.
-func (w *walker) dir(ctx context.Context, v visit) error {
+func (w *walker) dir(ctx context.Context, v visit) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	base, err := v.at.baseEntries(ctx)
+	defer func() { err = errors.Join(err, v.close()) }()
+	base, err := w.list(ctx, &v)
 	if err != nil {
-		return fmt.Errorf("read /%s in the base: %w", v.path, err)
+		return err
 	}
-	var files, dirs []*pair
-	var below []visit
-	for i := range v.entries {
-		src := &v.entries[i]
-		skip, sub, err := w.admit(v, src)
-		if err != nil {
-			return err
-		}
-		if skip {
-			continue
-		}
-		b := find(base, src.Name)
-		p := &pair{src: src, base: b, want: w.target.desired(*src, v.at.current(src.Name, b))}
-		if src.IsDir() {
-			dirs, below = append(dirs, p), append(below, sub)
+	pairs, below, err := w.pairs(v, base)
+	if err != nil {
+		return err
+	}
+	files, dirs := make([]*pair, 0, len(pairs)-len(below)), make([]*pair, 0, len(below))
+	for i := range pairs {
+		if p := &pairs[i]; p.src.IsDir() {
+			dirs = append(dirs, p)
 		} else {
 			files = append(files, p)
 		}
@@ -133,29 +142,83 @@ func (w *walker) dir(ctx context.Context, v visit) error {
 	return w.subdirs(ctx, v, dirs, below)
 }
 
+// list reads the source's directory and returns the base's entries.
+func (w *walker) list(ctx context.Context, v *visit) (base []tree.Entry, err error) {
+	if err := hold(v.src); err != nil {
+		return nil, err
+	}
+	if v.entries, err = v.src.Entries(ctx); err != nil {
+		return nil, err
+	}
+	if v.at.base != nil {
+		if err := hold(v.at.base); err != nil {
+			return nil, fmt.Errorf("read /%s in the base: %w", v.path, err)
+		}
+	}
+	if base, err = v.at.baseEntries(ctx); err != nil {
+		return nil, fmt.Errorf("read /%s in the base: %w", v.path, err)
+	}
+	return base, nil
+}
+
+// pairs puts the source's names beside the base's; both are sorted. The visits
+// are those of the directories among them.
+func (w *walker) pairs(v visit, base []tree.Entry) ([]pair, []visit, error) {
+	pairs := make([]pair, 0, len(v.entries))
+	var below []visit
+	for i := range v.entries {
+		src := &v.entries[i]
+		skip, sub, err := w.admit(v, src)
+		if err != nil {
+			return nil, nil, err
+		}
+		if skip {
+			continue
+		}
+		for len(base) > 0 && base[0].Name < src.Name {
+			base = base[1:]
+		}
+		p := pair{src: src}
+		if len(base) > 0 && base[0].Name == src.Name {
+			p.base = &base[0]
+		}
+		w.target.shape(src, v.at.current(src.Name, p.base))
+		pairs = append(pairs, p)
+		if src.IsDir() {
+			below = append(below, sub)
+		}
+	}
+	return pairs, below, nil
+}
+
 // admit decides whether a name of the source takes part; sub is how to go on
 // below it if it is a directory.
 func (w *walker) admit(v visit, e *tree.Entry) (skip bool, sub visit, err error) {
-	rel := joinPath(v.rel, e.Name)
-	excluded, match, err := w.ignore.match(rel, v.match)
-	if err != nil {
-		return false, visit{}, err
+	if e.IsDir() {
+		sub.path, sub.rel = joinPath(v.path, e.Name), joinPath(v.rel, e.Name)
 	}
-	sub = visit{path: joinPath(v.path, e.Name), rel: rel, excluded: excluded, match: match}
-	if excluded && (!e.IsDir() || !w.ignore.mayInclude()) {
-		return true, sub, nil
+	if !w.ignore.none() {
+		if sub.excluded, sub.match, err = w.ignore.match(joinPath(v.rel, e.Name), v.match); err != nil {
+			return false, visit{}, err
+		}
+		if sub.excluded && (!e.IsDir() || !w.ignore.mayInclude()) {
+			return true, sub, nil
+		}
 	}
 	if e.Type() == unix.S_IFSOCK {
-		w.warn("%s: left out, since a layer cannot hold a socket", quote(rel))
+		w.warn("%s: left out, since a layer cannot hold a socket", quote(joinPath(v.rel, e.Name)))
 		return true, sub, nil
 	}
 	if e.Type() == unix.S_IFCHR && e.Rdev == 0 {
-		return false, sub, fmt.Errorf("%s is a character device 0:0, which overlay file systems take for a deletion; exclude it", quote(rel))
+		return false, sub, fmt.Errorf("%s is a character device 0:0, which overlay file systems take for a deletion; exclude it", quote(joinPath(v.rel, e.Name)))
 	}
 	if e.UID == noID || e.GID == noID {
-		return false, sub, fmt.Errorf("%s: owner %d:%d cannot be stored, since 4294967295 means no owner; use chown=", quote(rel), e.UID, e.GID)
+		return false, sub, fmt.Errorf("%s: owner %d:%d cannot be stored, since 4294967295 means no owner; use chown=", quote(joinPath(v.rel, e.Name)), e.UID, e.GID)
 	}
-	return false, sub, w.checkName(e.Name, rel)
+	if strings.HasPrefix(e.Name, ".wh.") {
+		err = w.checkName(e.Name, joinPath(v.rel, e.Name))
+	}
+	return false, sub, err
 }
 
 const noID = 1<<32 - 1
@@ -174,15 +237,24 @@ func (w *walker) put(v visit, p *pair) {
 	if p.src.Inode != (tree.Inode{}) || p.base != nil && p.base.Inode != (tree.Inode{}) {
 		w.addMember(v, p)
 	}
+	kids := &v.at.node.kids
 	if p.reason == "" {
-		delete(v.at.node.kids, p.want.Name)
+		kids.remove(p.src.Name)
 		return
 	}
-	v.at.node.setKid(p.want.Name, p.node(v.src, w.target.Memory))
+	if p.reason == ReasonNew && kids.addFile(p.src, v.src, w.target.Memory) {
+		return
+	}
+	n := p.node(v.src, w.target.Memory)
+	kids.set(n.entry.Name, n)
 }
 
+// node keeps nothing of the lists that the pair is from.
 func (p *pair) node(src tree.Dir, memory *tree.Memory) *node {
-	return &node{state: set, reason: p.reason, base: p.base, entry: p.want, src: src, srcName: p.src.Name, memory: memory}
+	n := &node{state: set, reason: p.reason, base: retained(p.base), entry: *p.src, src: src, memory: memory}
+	n.entry.Name = strings.Clone(p.src.Name)
+	n.srcName = n.entry.Name
+	return n
 }
 
 // subdirs goes on below the directories of the source.
@@ -202,12 +274,12 @@ func (w *walker) subdirs(ctx context.Context, v visit, dirs []*pair, below []vis
 		return err
 	}
 	for i, p := range dirs {
-		kid := v.at.node.kids[p.want.Name]
-		if kid == nil || len(kid.kids) > 0 {
+		kid := v.at.node.kids.get(p.src.Name)
+		if kid == nil || !kid.kids.none() {
 			continue
 		}
 		if below[i].excluded && kid.state == set && kid.base == nil || kid.state == inherit {
-			delete(v.at.node.kids, p.want.Name)
+			v.at.node.kids.remove(p.src.Name)
 		}
 	}
 	return nil
@@ -215,16 +287,19 @@ func (w *walker) subdirs(ctx context.Context, v visit, dirs []*pair, below []vis
 
 // descend makes the place show a directory of the source, and says how to
 // visit it; not ok: there is nothing more to do, or not now.
-func (w *walker) descend(ctx context.Context, v visit, p *pair, sub visit) (visit, bool, error) {
-	name := p.src.Name
-	var err error
-	if sub.src, err = v.src.Sub(name); err != nil {
+func (w *walker) descend(ctx context.Context, v visit, p *pair, sub visit) (_ visit, ok bool, err error) {
+	if sub.src, err = v.src.Sub(p.src.Name); err != nil {
 		return sub, false, err
 	}
 	if same, err := w.untouched(v, p, sub.src); err != nil || same {
 		return sub, false, err
 	}
-	sub.entries, err = sub.src.Entries(ctx)
+	defer func() {
+		if !ok {
+			err = errors.Join(err, sub.src.Close())
+		}
+	}()
+	err = hold(sub.src)
 	if errors.Is(err, tree.ErrMountPoint) {
 		w.warn("%s: left out, since it is a mount point; give it a target of its own", quote(sub.rel))
 		return sub, false, nil
@@ -236,7 +311,7 @@ func (w *walker) descend(ctx context.Context, v visit, p *pair, sub visit) (visi
 		w.warn("%s: left out, since it is where images are stored", quote(sub.rel))
 		return sub, false, nil
 	}
-	cur := v.at.current(name, p.base)
+	cur := v.at.current(p.src.Name, p.base)
 	if cur != nil && cur.IsSymlink() {
 		w.mu.Lock()
 		w.links = append(w.links, overLink{v: v, p: p, sub: sub})
@@ -244,10 +319,10 @@ func (w *walker) descend(ctx context.Context, v visit, p *pair, sub visit) (visi
 		return sub, false, nil
 	}
 	if sub.excluded && cur != nil && cur.IsDir() {
-		sub.at, err = v.at.step(name, p.base)
+		sub.at, err = v.at.step(p.src.Name, p.base)
 		return sub, err == nil, err
 	}
-	sub.at, err = v.at.makeDir(ctx, name, p.base, p.want)
+	sub.at, err = v.at.makeDir(ctx, p.src.Name, p.base, *p.src)
 	return sub, err == nil, err
 }
 
