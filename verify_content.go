@@ -290,7 +290,7 @@ func (v *verifier) labels(ctx context.Context, doc *content.Document, platform s
 	for _, c := range missing {
 		f := Finding{
 			Severity: SeverityError, Check: CheckLabel, Platform: platform, Object: doc.Desc.Digest,
-			Message: fmt.Sprintf("label %s is missing: garbage collection would remove %s %s", c.Label, kindOf(c.Desc), c.Desc.Digest),
+			Message: fmt.Sprintf("%s is missing: garbage collection would remove %s %s", c.Label, kindOf(c.Desc), c.Desc.Digest),
 		}
 		if discarded && images.IsLayerType(c.Desc.MediaType) {
 			f.Severity = SeverityWarning
@@ -335,12 +335,12 @@ func (v *verifier) layerLabels(ctx context.Context, img *content.Image, platform
 			continue
 		case got != "":
 			f.Severity = SeverityError
-			f.Message = fmt.Sprintf("label %s is %s, but the diff ID is %s", labels.LabelUncompressed, got, want)
+			f.Message = fmt.Sprintf("%s is %s, but the diff ID is %s", labels.LabelUncompressed, got, want)
 		case !unpacked || l.Digest == img.DiffIDs[i]:
 			continue
 		default:
 			f.Severity = SeverityWarning
-			f.Message = fmt.Sprintf("label %s is missing: containerd has to read the layer to learn its diff ID", labels.LabelUncompressed)
+			f.Message = fmt.Sprintf("%s is missing: containerd has to read the layer to learn its diff ID", labels.LabelUncompressed)
 		}
 		if err := v.setLabel(ctx, f, l.Digest, labels.LabelUncompressed, want); err != nil {
 			return err

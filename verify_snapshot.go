@@ -51,6 +51,12 @@ func (s *snapshotCheck) exists(ctx context.Context) (bool, error) {
 	if len(s.chain) == 0 {
 		return false, nil
 	}
+	if s.snapshots() == nil {
+		// An embedded engine opens for who may not use its snapshotters.
+		s.add(s.finding(SeverityNote, CheckSnapshot, "not checked: snapshotter %s does not work here", s.engine.Snapshotter))
+		s.chain = nil
+		return false, nil
+	}
 	_, err := s.snapshots().Stat(ctx, s.img.ChainID.String())
 	if errdefs.IsNotFound(err) {
 		return false, nil
@@ -118,13 +124,13 @@ func (s *snapshotCheck) otherSnapshotters(config cstore.Info) {
 func (s *snapshotCheck) label(ctx context.Context, config cstore.Info, label string) error {
 	want := s.img.ChainID.String()
 	got := config.Labels[label]
-	f := s.finding(SeverityError, CheckLabel, "label %s is missing: garbage collection would remove snapshot %s", label, want)
+	f := s.finding(SeverityError, CheckLabel, "%s is missing: garbage collection would remove snapshot %s", label, want)
 	f.Object = s.img.ConfigDesc.Digest
 	switch {
 	case got == want:
 		return nil
 	case got != "":
-		f.Message = fmt.Sprintf("label %s names %s, but the snapshot is %s", label, got, want)
+		f.Message = fmt.Sprintf("%s names %s, but the snapshot is %s", label, got, want)
 	default:
 		kept := false
 		err := s.engine.Client.ContentStore().Walk(ctx, func(cstore.Info) error {
@@ -143,7 +149,7 @@ func (s *snapshotCheck) label(ctx context.Context, config cstore.Info, label str
 		}
 		if len(users) > 0 {
 			f.Severity = SeverityWarning
-			f.Message = fmt.Sprintf("label %s is missing: only what lies on snapshot %s keeps it", label, want)
+			f.Message = fmt.Sprintf("%s is missing: only what lies on snapshot %s keeps it", label, want)
 		}
 	}
 	return s.setLabel(ctx, f, s.img.ConfigDesc.Digest, label, want)
