@@ -4,140 +4,219 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/opencontainers/image-spec/identity"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/veneer-build/veneer/test/harness"
 )
 
 const (
-	prepareSamples = 400
-	prepareLimit   = 3 * time.Minute
+	// prepareIdle is how many calls are made on the idle daemon, half of them before the builds and half after them.
+	prepareIdle = 3000
+	// prepareBusy is how many calls a row wants that meet its work: a p99 is then the tenth worst.
+	prepareBusy = 1000
+	// prepareLimit ends a row that does not come to so many.
+	prepareLimit = 2 * time.Minute
+	// preparePause is between two calls.
+	preparePause = 2 * time.Millisecond
+)
+
+// The rows of the table; the first is what the others are compared with.
+const (
+	whenIdle      = "idle"
+	whenWrites    = "while a program writes the same changed files and syncs them, without Veneer"
+	whenWritesAll = "while a program writes the whole tree and syncs it, without Veneer"
+	whenLater     = "while a later build commits"
+	whenNew       = "while a build commits of which everything is new"
 )
 
 // latency is how long a second client waits for Prepare.
 type latency struct {
-	when     string
-	p50, p99 time.Duration
-	n        int
+	when            string
+	p50, p99, worst time.Duration
+	n               int
 }
 
-// prepareLatency measures a second client's Prepare while the daemon idles, and while builds run one after another.
+// span is a time in which something happened.
+type span struct{ began, ended time.Time }
+
+func (s span) took() time.Duration { return s.ended.Sub(s.began) }
+
+// meets reports whether two spans have a moment in common.
+func (s span) meets(o span) bool { return s.began.Before(o.ended) && o.began.Before(s.ended) }
+
+// prepareLatency measures a second client's Prepare while the daemon idles, while builds commit, and while the same
+// bytes are written by a program that has nothing to do with containerd, which tells what the disk costs.
 func prepareLatency(ctx context.Context, w *world) error {
 	if err := w.ensureBase(ctx); err != nil {
 		return err
 	}
-	m, err := w.manifest(ctx, harness.DebianName)
+	parent, err := w.chainID(ctx, harness.DebianName)
 	if err != nil {
 		return err
 	}
-	img, err := w.imageConfig(ctx, m)
+	all, err := listFiles(w.trees.v2)
 	if err != nil {
 		return err
 	}
-	parent := identity.ChainID(img.RootFS.DiffIDs).String()
-	settle()
-	var always atomic.Bool
-	always.Store(true)
-	idle, err := w.prepares(ctx, parent, &always)
+	idle, err := w.preparesIdle(ctx, parent)
 	if err != nil {
 		return err
 	}
-	w.addLatency("idle", idle)
+	var busy []latency
 	for _, c := range []struct {
-		when  string
-		build veneerBuild
+		when string
+		work func(context.Context) (span, error)
 	}{
-		{"during later builds", veneerBuild{root: "root-prepare", from: base1, source: w.trees.v2, tag: tag2}},
-		{"during builds of which everything is new", veneerBuild{root: "root-prepare", from: harness.DebianName, source: w.trees.v2, tag: tagNew}},
+		{whenWrites, func(ctx context.Context) (span, error) { return w.plainWrite(ctx, w.trees.changed) }},
+		{whenWritesAll, func(ctx context.Context) (span, error) { return w.plainWrite(ctx, all) }},
+		{whenLater, func(ctx context.Context) (span, error) { return w.commitSpan(ctx, base1) }},
+		{whenNew, func(ctx context.Context) (span, error) { return w.commitSpan(ctx, harness.DebianName) }},
 	} {
-		busy, err := w.preparesDuring(ctx, parent, c.build)
+		calls, err := w.preparesDuring(ctx, parent, c.work)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", c.when, err)
 		}
-		w.addLatency(c.when, busy)
+		busy = append(busy, w.latencyOf(c.when, calls))
 	}
+	again, err := w.preparesIdle(ctx, parent)
+	if err != nil {
+		return err
+	}
+	w.latencies = append([]latency{w.latencyOf(whenIdle, append(idle, again...))}, busy...)
 	return nil
 }
 
-func (w *world) addLatency(when string, all []time.Duration) {
+// chainID names the snapshot of an image.
+func (w *world) chainID(ctx context.Context, name string) (string, error) {
+	m, err := w.manifest(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	img, err := w.imageConfig(ctx, m)
+	if err != nil {
+		return "", err
+	}
+	return identity.ChainID(img.RootFS.DiffIDs).String(), nil
+}
+
+func (w *world) latencyOf(when string, calls []span) latency {
+	all := make([]time.Duration, len(calls))
+	for i, c := range calls {
+		all[i] = c.took()
+	}
 	slices.Sort(all)
 	l := latency{when: when, n: len(all)}
 	if l.n > 0 {
-		l.p50, l.p99 = all[l.n/2], all[l.n*99/100]
+		l.p50, l.p99, l.worst = all[l.n/2], all[l.n*99/100], all[l.n-1]
 	}
-	w.latencies = append(w.latencies, l)
-	w.say("Prepare %s: p50 %s, p99 %s, of %d", when, l.p50, l.p99, l.n)
+	w.say("Prepare %s: p50 %s, p99 %s, worst %s, of %d", when, l.p50, l.p99, l.worst, l.n)
+	return l
 }
 
-// preparesDuring measures while builds run, until there are samples enough.
-func (w *world) preparesDuring(ctx context.Context, parent string, b veneerBuild) ([]time.Duration, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var running atomic.Bool
-	var samples []time.Duration
-	done := make(chan error, 1)
-	go func() {
-		var err error
-		samples, err = w.prepares(ctx, parent, &running)
-		done <- err
-	}()
-	for {
-		select {
-		case err := <-done:
-			return samples, err
-		default:
-		}
-		err := w.trees.refresh()
-		if err == nil {
-			settle()
-			running.Store(true)
-			_, err = w.build(ctx, b)
-			running.Store(false)
-		}
-		if err == nil {
-			err = w.forget(ctx, b.tag)
-		}
-		if err != nil {
-			cancel()
-			return nil, errors.Join(err, ignoreCanceled(<-done))
+// preparesIdle makes half of the calls that the idle daemon gets.
+func (w *world) preparesIdle(ctx context.Context, parent string) ([]span, error) {
+	settle()
+	p := prober{world: w, parent: parent}
+	for range prepareIdle / 2 {
+		if err := p.call(ctx); err != nil {
+			return nil, err
 		}
 	}
+	return p.calls, nil
 }
 
-func ignoreCanceled(err error) error {
-	if errors.Is(err, context.Canceled) {
+// preparesDuring does some work again and again, and returns those calls that met it.
+func (w *world) preparesDuring(ctx context.Context, parent string, work func(context.Context) (span, error)) ([]span, error) {
+	g, gctx := errgroup.WithContext(ctx)
+	probing, stop := context.WithCancel(gctx)
+	p := prober{world: w, parent: parent}
+	g.Go(func() error {
+		for probing.Err() == nil {
+			// A call that was begun is ended, so that none is cut short.
+			if err := p.call(gctx); err != nil {
+				return err
+			}
+		}
 		return nil
+	})
+	var met []span
+	g.Go(func() error {
+		defer stop()
+		for began := time.Now(); len(met) < prepareBusy && time.Since(began) < prepareLimit; {
+			busy, err := work(gctx)
+			if err != nil {
+				return err
+			}
+			met = append(met, p.take(busy)...)
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return nil, err
 	}
-	return err
+	return met, ctx.Err()
 }
 
-// prepares prepares and removes snapshots, and times those calls of Prepare that begin while count is set.
-func (w *world) prepares(ctx context.Context, parent string, count *atomic.Bool) ([]time.Duration, error) {
-	sn := w.client.SnapshotService(snapshotter)
-	keep := snapshots.WithLabels(map[string]string{"containerd.io/gc.root": "bench"})
-	var samples []time.Duration
-	for i, began := 0, time.Now(); len(samples) < prepareSamples && time.Since(began) < prepareLimit; i++ {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		counts := count.Load()
-		key := fmt.Sprintf("bench-prepare-%d", i)
-		start := time.Now()
-		if _, err := sn.Prepare(ctx, key, parent, keep); err != nil {
-			return nil, err
-		}
-		if counts {
-			samples = append(samples, time.Since(start))
-		}
-		if err := sn.Remove(context.WithoutCancel(ctx), key); err != nil {
-			return nil, err
-		}
-		time.Sleep(5 * time.Millisecond)
+// prober is the second client.
+type prober struct {
+	*world
+	parent string
+
+	mu    sync.Mutex
+	calls []span
+	made  int
+}
+
+// call prepares a snapshot, which it removes again, and waits a little. What is timed is Prepare.
+func (p *prober) call(ctx context.Context) error {
+	sn := p.client.SnapshotService(snapshotter)
+	p.made++
+	key := fmt.Sprintf("bench-prepare-%d", p.made)
+	began := time.Now()
+	_, err := sn.Prepare(ctx, key, p.parent, snapshots.WithLabels(map[string]string{"containerd.io/gc.root": "bench"}))
+	if err != nil {
+		return err
 	}
-	return samples, nil
+	p.mu.Lock()
+	p.calls = append(p.calls, span{began, time.Now()})
+	p.mu.Unlock()
+	if err := sn.Remove(context.WithoutCancel(ctx), key); err != nil {
+		return err
+	}
+	time.Sleep(preparePause)
+	return nil
+}
+
+// take returns the calls that met some work, when the last of them has been answered, and forgets all.
+func (p *prober) take(busy span) []span {
+	for {
+		p.mu.Lock()
+		if n := len(p.calls); n > 0 && p.calls[n-1].began.After(busy.ended) {
+			break
+		}
+		p.mu.Unlock()
+		time.Sleep(preparePause)
+	}
+	defer p.mu.Unlock()
+	met := slices.DeleteFunc(p.calls, func(c span) bool { return !c.meets(busy) })
+	p.calls = nil
+	return met
+}
+
+// plainWrite copies files and syncs the file system they are on: the floor's write, and when it was.
+func (w *world) plainWrite(ctx context.Context, files []file) (span, error) {
+	dest := w.path("plain")
+	settle()
+	began := time.Now()
+	if err := writeAll(ctx, w.trees.v2, dest, files); err != nil {
+		return span{}, err
+	}
+	return span{began, time.Now()}, os.RemoveAll(dest)
 }

@@ -50,9 +50,9 @@ func (w *world) markdown() string {
 		}
 	}
 	if len(w.latencies) > 0 {
-		p("\n## Prepare of a second client\n\n| daemon | p50 | p99 | p99 ÷ idle | calls |\n|---|---:|---:|---:|---:|")
+		p("\n## Prepare of a second client\n\n| daemon | p50 | p99 | worst | p99 ÷ idle | calls |\n|---|---:|---:|---:|---:|---:|")
 		for _, l := range w.latencies {
-			p("| %s | %.1f ms | %.1f ms | %.1f | %d |", l.when, ms(l.p50), ms(l.p99), float64(l.p99)/float64(w.latencies[0].p99), l.n)
+			p("| %s | %.1f ms | %.1f ms | %.1f ms | %.1f | %d |", l.when, ms(l.p50), ms(l.p99), ms(l.worst), float64(l.p99)/float64(w.latencies[0].p99), l.n)
 		}
 	}
 	p("\n## Steps\n\nMedian seconds of each step, as `--format json` tells them, and of the whole process.\n")

@@ -26,22 +26,23 @@ type veneerBuild struct {
 	root   string // its memory of digests and indexes: a name below the temporary directory
 	from   string
 	source string
-	dest   string // /app if empty
 	tag    string
 	args   []string
 }
 
+// command is the build as it is typed, but for what it tells of itself.
+func (b *veneerBuild) command(w *world) []string {
+	return append([]string{
+		w.program, "build", "--engine", "containerd", "--address", w.daemon.Address(), "--namespace", namespace,
+		"--snapshotter", snapshotter, "--root", w.path(b.root),
+		"--from", b.from, "--sync", b.source + ":/app", "--tag", b.tag,
+	}, b.args...)
+}
+
 // build measures a build.
 func (w *world) build(ctx context.Context, b veneerBuild) (sample, error) {
-	if b.dest == "" {
-		b.dest = "/app"
-	}
 	meta := w.path("metadata.json")
-	args := append([]string{
-		w.program, "build", "--engine", "containerd", "--address", w.daemon.Address(), "--namespace", namespace,
-		"--snapshotter", snapshotter, "--root", w.path(b.root), "--progress", "quiet", "--metadata-file", meta,
-		"--from", b.from, "--sync", b.source + ":" + b.dest, "--tag", b.tag,
-	}, b.args...)
+	args := append(b.command(w), "--progress", "quiet", "--metadata-file", meta)
 	settle()
 	s, err := measure(ctx, command{args: args, daemons: []int{w.pid}})
 	if err != nil {
