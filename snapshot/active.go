@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 )
 
@@ -39,35 +38,18 @@ func FindActive(ctx context.Context, sn snapshots.Snapshotter, key string) (*Act
 	if err != nil {
 		return nil, fmt.Errorf("look up mounts of snapshot %s: %w", key, err)
 	}
-	upper, below := splitUpper(mounts)
-	dirs, err := lowerDirs(below)
+	d, err := plain(mounts)
 	if err != nil {
 		return nil, fmt.Errorf("read snapshot %s: %w", key, err)
 	}
-	if upper != "" {
-		if err := plainOverlay(below[0].Options); err != nil {
+	dirs := d.lower
+	if d.upper != "" {
+		if err := plainOverlay(mounts[0].Options); err != nil {
 			return nil, fmt.Errorf("read snapshot %s: %w", key, err)
 		}
-		dirs = append([]string{upper}, dirs...)
+		dirs = append([]string{d.upper}, dirs...)
 	}
 	return &Active{Parent: info.Parent, Dirs: dirs}, nil
-}
-
-// splitUpper takes the upper directory out of an overlay mount's options.
-func splitUpper(mounts []mount.Mount) (upper string, below []mount.Mount) {
-	for _, m := range mounts {
-		var rest []string
-		for _, o := range m.Options {
-			if dir, ok := strings.CutPrefix(o, "upperdir="); ok && m.Type == "overlay" {
-				upper = dir
-			} else {
-				rest = append(rest, o)
-			}
-		}
-		m.Options = rest
-		below = append(below, m)
-	}
-	return upper, below
 }
 
 // plainOverlay is an error for a mount whose upper directory does not say by

@@ -37,54 +37,65 @@ func OpenLayers(ctx context.Context, sn snapshots.Snapshotter, chainID string) (
 			err = errors.Join(err, a.remove(ctx))
 		}
 	}()
-	dirs, err := lowerDirs(a.mounts)
+	d, err := plain(a.mounts)
 	if err != nil {
 		return nil, fmt.Errorf("read layers of snapshot %s: %w", chainID, err)
 	}
-	for _, dir := range dirs {
+	for _, dir := range d.lower {
 		f, err := os.Open(dir)
 		if err != nil {
 			return nil, fmt.Errorf("read layers of snapshot %s: %w: %w", chainID, ErrNoLayers, err)
 		}
 		_ = f.Close() // Nothing was written to it.
 	}
-	return &Layers{Dirs: dirs, remove: func() error { return a.remove(ctx) }}, nil
+	return &Layers{Dirs: d.lower, remove: func() error { return a.remove(ctx) }}, nil
 }
 
 // Close lets go of the chain.
 func (l *Layers) Close() error { return l.remove() }
 
-// lowerDirs returns the directories behind a read-only mount: overlayfs's
-// lower ones, or the one that is bound.
-func lowerDirs(mounts []mount.Mount) ([]string, error) {
+// directories are what a snapshot's mount combines: absolute paths of this host.
+type directories struct {
+	// upper takes what is written; empty: lower[0] does, or nothing.
+	upper string
+	// lower are the layers below, the uppermost first.
+	lower []string
+}
+
+// plain returns the directories behind a snapshot's mount: overlayfs's, or the
+// one that is bound. Where a process that goes by them would see or write
+// something else than the mount shows, the error wraps [ErrNoLayers].
+func plain(mounts []mount.Mount) (directories, error) {
 	if len(mounts) != 1 {
-		return nil, fmt.Errorf("%w: %d mounts", ErrNoLayers, len(mounts))
+		return directories{}, fmt.Errorf("%w: %d mounts", ErrNoLayers, len(mounts))
 	}
-	var dirs []string
+	var d directories
 	switch m := mounts[0]; m.Type {
 	case "bind":
-		dirs = []string{m.Source}
+		d.lower = []string{m.Source}
 	case "overlay":
 		for _, o := range m.Options {
 			key, value, _ := strings.Cut(o, "=")
 			switch key {
 			case "lowerdir":
-				dirs = strings.Split(value, ":")
-			case "upperdir", "lowerdir+", "datadir+", "userxattr", "uidmap", "gidmap":
-				return nil, fmt.Errorf("%w: mount option %q", ErrNoLayers, o)
+				d.lower = strings.Split(value, ":")
+			case "upperdir":
+				d.upper = value
+			case "lowerdir+", "datadir+", "userxattr", "uidmap", "gidmap":
+				return directories{}, fmt.Errorf("%w: mount option %q", ErrNoLayers, o)
 			}
 		}
 	default:
-		return nil, fmt.Errorf("%w: a mount of type %s", ErrNoLayers, m.Type)
+		return directories{}, fmt.Errorf("%w: a mount of type %s", ErrNoLayers, m.Type)
 	}
-	for _, dir := range dirs {
+	if len(d.lower) == 0 {
+		return directories{}, fmt.Errorf("%w: a mount without directories", ErrNoLayers)
+	}
+	for _, dir := range append([]string{d.upper}, d.lower...) {
 		// A backslash escapes a colon in a directory's name.
-		if !filepath.IsAbs(dir) || strings.Contains(dir, `\`) {
-			return nil, fmt.Errorf("%w: directory %q", ErrNoLayers, dir)
+		if dir != "" && !filepath.IsAbs(dir) || strings.Contains(dir, `\`) {
+			return directories{}, fmt.Errorf("%w: directory %q", ErrNoLayers, dir)
 		}
 	}
-	if len(dirs) == 0 {
-		return nil, fmt.Errorf("%w: a mount without directories", ErrNoLayers)
-	}
-	return dirs, nil
+	return d, nil
 }

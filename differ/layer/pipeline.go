@@ -55,6 +55,12 @@ func newPipeline(ctx context.Context, w io.Writer, o Options) (*pipeline, error)
 		p.written = out.written
 		return err
 	})
+	if o.Tar != nil {
+		p.sink(func(b []byte) error {
+			_, err := o.Tar.Write(b)
+			return err
+		}, func() error { return nil })
+	}
 	return p, nil
 }
 

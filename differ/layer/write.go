@@ -25,6 +25,8 @@ type Options struct {
 	Level int
 	// Epoch bounds modification times from above.
 	Epoch *time.Time
+	// Tar is given the uncompressed tar, beside its compression; nil: nobody is.
+	Tar io.Writer
 	// Count is told of entries and content bytes written; nil: nobody is.
 	Count func(files, bytes int64)
 }
