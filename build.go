@@ -17,7 +17,6 @@ import (
 	"github.com/veneer-build/veneer/differ/layer"
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/engine"
-	"github.com/veneer-build/veneer/snapshot"
 )
 
 // Build makes an image of a base and what differs from it, and names it. On
@@ -36,7 +35,12 @@ func (b *build) run(ctx context.Context) (_ *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, b.close(ctx, release, err != nil)) }()
+	defer func() {
+		err = errors.Join(err, b.close(ctx, release, err != nil))
+		if err == nil {
+			b.result.Steps, b.result.Seconds = b.steps.end()
+		}
+	}()
 
 	for _, step := range []struct {
 		name string
@@ -79,11 +83,9 @@ type build struct {
 	// memories are what is known of source files, by the cache's key.
 	memories map[digest.Digest]*tree.Memory
 
-	blob   *layer.Blob         // nil: nothing changed
-	desc   *ocispec.Descriptor // of the blob
-	diffID digest.Digest
-	// fill is the new snapshot, where this process unpacks the layer itself.
-	fill     *snapshot.Fill
+	blob     *layer.Blob         // nil: nothing changed
+	desc     *ocispec.Descriptor // of the blob
+	diffID   digest.Digest
 	unpacked bool
 
 	image  content.Assembled
@@ -129,9 +131,6 @@ func (r *Request) check() error {
 // until the engine has collected what was written.
 func (b *build) close(ctx context.Context, release content.Release, failed bool) error {
 	err := b.closeSources()
-	if b.fill != nil {
-		err = errors.Join(err, b.fill.Close(ctx))
-	}
 	var opts []leases.DeleteOpt
 	if failed {
 		opts = append(opts, leases.SynchronousDelete)
@@ -192,7 +191,7 @@ func (b *build) compareThrough(ctx context.Context, reader ReaderKind) error {
 	o := &opener{
 		changes: b.changes, workdir: b.base.Config.Config.WorkingDir,
 		spool: b.spoolDir(), stdin: b.Stdin, force: b.ForceDelete, memory: b.memory,
-		image:     func(ctx context.Context, ref string) (tree.Tree, error) { return b.sourceImage(ctx, ref, reader) },
+		image: func(ctx context.Context, ref string) (tree.Tree, error) { return b.sourceImage(ctx, ref, reader) },
 		container: b.sourceContainer,
 	}
 	opts := differ.Options{Compare: b.Compare, Count: b.steps.count, Own: b.ownDirs()}
@@ -261,19 +260,11 @@ func (b *build) writeLayer(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	opts := layer.Options{Compression: b.Compression, Level: b.CompressionLevel, Epoch: b.Epoch, Count: b.steps.count}
-	if err := b.startFill(ctx); err != nil {
-		return err
-	}
-	if b.fill != nil {
-		opts.Tar = b.fill
-	}
-	b.blob, err = layer.Write(ctx, w, b.changes, opts)
+	b.blob, err = layer.Write(ctx, w, b.changes, layer.Options{
+		Compression: b.Compression, Level: b.CompressionLevel, Epoch: b.Epoch, Count: b.steps.count,
+	})
 	if err != nil {
 		return err
-	}
-	if b.fill != nil {
-		b.fill.End()
 	}
 	b.diffID = toDigest(b.blob.DiffID)
 	b.desc = &ocispec.Descriptor{MediaType: mediaType, Digest: toDigest(b.blob.Digest), Size: b.blob.Size}

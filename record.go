@@ -85,7 +85,7 @@ func (b *build) describe() string {
 	return strings.Join(append(parts, b.createdBy...), "; ")
 }
 
-// finish fills the result from what the steps left.
+// finish fills the result from what the steps left; the times follow at the end.
 func (b *build) finish() *Result {
 	r := &b.result
 	r.Digest, r.Names = r.Target.Digest, b.Tags
@@ -108,6 +108,5 @@ func (b *build) finish() *Result {
 	if b.changes != nil {
 		r.Changes = b.changes.Summary()
 	}
-	r.Steps, r.Seconds = b.steps.end()
 	return r
 }

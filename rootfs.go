@@ -31,12 +31,14 @@ type rootfs struct {
 	// spool is a directory for what is read out of layers' blobs.
 	spool string
 	log   *slog.Logger
+	// steps are told when the image has to be unpacked; nil: nobody is.
+	steps *steps
 }
 
 // rootfs returns the root file system of an image, as the build reads it.
 func (b *build) rootfs(img *content.Image, role string) *rootfs {
 	return &rootfs{
-		engine: b.engine, image: img, role: role, log: b.log, spool: b.spoolDir(),
+		engine: b.engine, image: img, role: role, log: b.log, steps: b.steps, spool: b.spoolDir(),
 		noUnpack: b.NoUnpack && b.findBase == nil, noCache: b.NoCache,
 	}
 }
@@ -85,6 +87,14 @@ func (r *rootfs) unpack(ctx context.Context) error {
 	if err := r.engine.Unpacks(); err != nil {
 		return err
 	}
+	there, err := snapshot.Exists(ctx, r.snapshotter(), r.image.ChainID.String())
+	if err != nil {
+		return fmt.Errorf("unpack %s: %w", r, err)
+	}
+	if !there && r.steps != nil {
+		defer r.steps.within("unpack " + r.role)()
+	}
+	// What is there has to be held, and may have gone since.
 	did, err := snapshot.Unpack(ctx, r.engine.Client, r.image.Manifest, r.engine.Snapshotter)
 	if err != nil {
 		return fmt.Errorf("unpack %s: %w", r, err)

@@ -2,55 +2,17 @@ package veneer
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
 
-	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
 // unpackBase makes the base's snapshot if it is not there.
 func (b *build) unpackBase(ctx context.Context) error {
-	if b.base.IsScratch() {
-		return nil
-	}
-	if err := b.engine.Unpacks(); err != nil {
-		return err
-	}
-	did, err := snapshot.Unpack(ctx, b.engine.Client, b.base.Manifest, b.engine.Snapshotter)
-	if err != nil {
-		return fmt.Errorf("unpack base %s: %w", b.base.Name, err)
-	}
-	if !did {
-		return nil
-	}
-	return content.KeepSnapshot(ctx, b.engine.Client, b.base, b.engine.Snapshotter)
+	return b.rootfs(b.base, "base").unpack(ctx)
 }
 
-// startFill begins the new snapshot where its directories are this host's to
-// write to: the layer is unpacked into it while it is being written. Elsewhere
-// the diff service applies it when it is there.
-func (b *build) startFill(ctx context.Context) error {
-	if os.Geteuid() != 0 || b.NoUnpack || b.engine.Unpacks() != nil {
-		return nil //nolint:nilerr // that there is to be no snapshot is no failure
-	}
-	if err := b.unpackBase(ctx); err != nil {
-		return err
-	}
-	fill, err := snapshot.NewFill(ctx, b.engine.Client, b.engine.Snapshotter, b.base.ChainID, func(dir string) error {
-		return b.engine.Sees(ctx, dir)
-	})
-	if errors.Is(err, snapshot.ErrNoLayers) {
-		b.log.Debug("the layer is applied by the diff service", "reason", err)
-		return nil
-	}
-	b.fill = fill
-	return err
-}
-
-// unpack makes the new image's snapshot: an active one on the base's, with the
-// layer applied, is committed under the new chain ID.
+// unpack makes the new image's snapshot: containerd applies the layer to an
+// active snapshot on the base's, which is committed under the new chain ID.
 func (b *build) unpack(ctx context.Context) error {
 	if b.unpacked || !b.mayUnpack() {
 		return nil
@@ -61,9 +23,6 @@ func (b *build) unpack(ctx context.Context) error {
 	b.unpacked = true
 	if b.desc == nil {
 		return nil
-	}
-	if b.fill != nil {
-		return b.fill.Commit(ctx, snapshot.ChainID(b.base.ChainID, b.diffID))
 	}
 	return snapshot.Apply(ctx, b.engine.Client, b.engine.Snapshotter, snapshot.Layer{
 		Parent: b.base.ChainID, DiffID: b.diffID, Blob: *b.desc,
