@@ -17,6 +17,7 @@ import (
 	"github.com/veneer-build/veneer/differ/layer"
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/snapshot"
 )
 
 // Build makes an image of a base and what differs from it, and names it. On
@@ -83,9 +84,11 @@ type build struct {
 	// memories are what is known of source files, by the cache's key.
 	memories map[digest.Digest]*tree.Memory
 
-	blob     *layer.Blob         // nil: nothing changed
-	desc     *ocispec.Descriptor // of the blob
-	diffID   digest.Digest
+	blob   *layer.Blob         // nil: nothing changed
+	desc   *ocispec.Descriptor // of the blob
+	diffID digest.Digest
+	// fill is the new snapshot, where this process unpacks the layer itself.
+	fill     *snapshot.Fill
 	unpacked bool
 
 	image  content.Assembled
@@ -131,6 +134,9 @@ func (r *Request) check() error {
 // until the engine has collected what was written.
 func (b *build) close(ctx context.Context, release content.Release, failed bool) error {
 	err := b.closeSources()
+	if b.fill != nil {
+		err = errors.Join(err, b.fill.Close(ctx))
+	}
 	var opts []leases.DeleteOpt
 	if failed {
 		opts = append(opts, leases.SynchronousDelete)
@@ -191,7 +197,7 @@ func (b *build) compareThrough(ctx context.Context, reader ReaderKind) error {
 	o := &opener{
 		changes: b.changes, workdir: b.base.Config.Config.WorkingDir,
 		spool: b.spoolDir(), stdin: b.Stdin, force: b.ForceDelete, memory: b.memory,
-		image: func(ctx context.Context, ref string) (tree.Tree, error) { return b.sourceImage(ctx, ref, reader) },
+		image:     func(ctx context.Context, ref string) (tree.Tree, error) { return b.sourceImage(ctx, ref, reader) },
 		container: b.sourceContainer,
 	}
 	opts := differ.Options{Compare: b.Compare, Count: b.steps.count, Own: b.ownDirs()}
@@ -260,11 +266,19 @@ func (b *build) writeLayer(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	b.blob, err = layer.Write(ctx, w, b.changes, layer.Options{
-		Compression: b.Compression, Level: b.CompressionLevel, Epoch: b.Epoch, Count: b.steps.count,
-	})
+	opts := layer.Options{Compression: b.Compression, Level: b.CompressionLevel, Epoch: b.Epoch, Count: b.steps.count}
+	if err := b.startFill(ctx); err != nil {
+		return err
+	}
+	if b.fill != nil {
+		opts.Tar = b.fill
+	}
+	b.blob, err = layer.Write(ctx, w, b.changes, opts)
 	if err != nil {
 		return err
+	}
+	if b.fill != nil {
+		b.fill.End()
 	}
 	b.diffID = toDigest(b.blob.DiffID)
 	b.desc = &ocispec.Descriptor{MediaType: mediaType, Digest: toDigest(b.blob.Digest), Size: b.blob.Size}
