@@ -128,7 +128,7 @@ func TestRules(t *testing.T) {
 	base := files{
 		"app/bin+x": "v1", "app/keep": "k", "app/sub/x": "x", "app/sub/y": "y",
 		"etc/conf": "c", "lib -> usr/lib": "", "usr/lib/so": "so", "abs -> /usr/lib": "", "out -> ../../../x": "",
-		"loop -> loop": "", "dangling -> var/run/x": "", "file -> etc/conf": "", "h1": "h", "h2 = h1": "",
+		"loop -> loop": "", "dangling -> var/run/x": "", "deep/link -> x": "", "file -> etc/conf": "", "h1": "h", "h2 = h1": "",
 	}
 	for _, c := range []struct {
 		name    string
@@ -187,6 +187,18 @@ func TestRules(t *testing.T) {
 		{name: "delete and copy again", before: []string{"/app"}, src: files{"bin+x": "v1"}, dest: "/app", want: []string{"D app/keep removed", "D app/sub removed"}},
 		{name: "delete and another type", before: []string{"/app"}, src: files{"app": "file"}, dest: "/", want: []string{"M app type"}},
 		{name: "delete the link first", before: []string{"/lib"}, src: files{"lib/so": "so"}, op: differ.Copy, dest: "/", want: []string{"M lib type", "A lib/so new"}},
+		{
+			name: "replaced link with nothing beside", src: files{"app/sub/x": "x", "app/sub/y": "y", "app/bin+x": "v1", "app/keep": "k", "lib/so": "so"}, dest: "/",
+			adjust: func(t *differ.Target) { t.DirLinks = differ.ReplaceDirLinks }, want: []string{"M lib type", "A lib/so new"},
+		},
+		{
+			name: "replaced link in a directory that is the same", src: files{"deep/link/x": "x"}, dest: "/",
+			adjust: func(t *differ.Target) { t.DirLinks = differ.ReplaceDirLinks }, want: []string{"M deep/link type", "A deep/link/x new"},
+		},
+		{
+			name: "excluded directory over a link", src: files{"deep/link/x": "x", "lib/so": "so"}, dest: "/",
+			adjust: func(t *differ.Target) { t.DirLinks, t.Exclude = differ.ReplaceDirLinks, []string{"*", "!app"} },
+		},
 		{name: "linked in both", src: files{"h1": "h", "h2 = h1": ""}, dest: "/"},
 		{name: "a third name", src: files{"h1": "h", "h2 = h1": "", "h3 = h1": ""}, dest: "/", want: []string{"M h1 link", "M h2 link =h1", "A h3 new =h1"}},
 		{name: "parted", src: files{"h1": "h", "h2": "h"}, dest: "/", want: []string{"M h2 link"}},

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/veneer-build/veneer/differ/tree"
 )
 
 // overLink is a directory of the source where the image shows a symbolic link.
@@ -72,9 +74,27 @@ func (w *walker) linkedDir(ctx context.Context, link string) ([]string, error) {
 }
 
 func (w *walker) replaceLink(ctx context.Context, l overLink) error {
-	var err error
-	if l.sub.at, err = l.v.at.makeDir(ctx, l.p.src.Name, l.p.base, *l.p.src); err != nil {
+	// The directory's node may be gone by now, if nothing else below it differs.
+	up, err := w.changes.open(ctx, components(l.v.path), tree.Meta{Mode: impliedMode})
+	if err != nil {
 		return err
 	}
-	return w.dir(ctx, l.sub)
+	name := l.p.src.Name
+	var had *node
+	if kid := up.node.kids.get(name); kid != nil {
+		had = new(*kid)
+	}
+	if l.sub.at, err = up.makeDir(ctx, name, l.p.base, *l.p.src); err != nil {
+		return err
+	}
+	if err := w.dir(ctx, l.sub); err != nil {
+		return err
+	}
+	if l.sub.excluded && l.sub.at.node.kids.none() {
+		up.node.kids.remove(name)
+		if had != nil {
+			up.node.kids.set(name, had)
+		}
+	}
+	return nil
 }

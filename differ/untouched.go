@@ -4,9 +4,9 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// keepsMeta reports whether what the target writes belongs to whom the
-// source's files do, or the base's, and has their modes: then what is the base's own is
-// no change.
+// keepsMeta reports whether what the target writes has the modes of the
+// source's files, and their owners or the base's: then what is the base's own
+// is no change.
 func (t *Target) keepsMeta() bool {
 	return t.Chown == nil && t.Chmod == nil && (t.Owner == OwnerSource || t.Owner == OwnerBase)
 }
