@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/opencontainers/go-digest"
@@ -52,7 +53,11 @@ func (b *build) run(ctx context.Context) (_ *Result, err error) {
 		{"layer", b.makeLayer},
 		{"snapshot", b.unpack},
 		{"record", b.record},
+		{"export", b.export},
 	} {
+		if step.do == nil {
+			continue
+		}
 		b.steps.start(step.name)
 		if err := step.do(ctx); err != nil {
 			return nil, err
@@ -72,15 +77,30 @@ type build struct {
 	findBase func(context.Context) (*content.Image, error)
 	// verb is what the history says was done; empty: the targets.
 	verb string
+	// compareFiles compares what the result shows with the base; nil: it is the
+	// base and the targets.
+	compareFiles func(context.Context, ReaderKind) error
+	// settings is the image whose config the result has; nil: the base.
+	settings *content.Image
+	// export writes the result somewhere else than into the engine, where names
+	// mean nothing then; nil: it does not.
+	export func(context.Context) error
 	// throughMounts: containers are read through their own mounts.
 	throughMounts bool
 
-	base       *content.Image
-	configJSON []byte   // the base's, edited
-	createdBy  []string // what the edits were
+	// base is what the layer lies upon, from what the user calls the base: lower
+	// layers of it where it is squashed.
+	base, from *content.Image
+	squashed   int            // layers of from
+	origin     *content.Image // that has the layers of base; nil: not known, or not squashed
+	configJSON []byte         // the base's, edited
+	createdBy  []string       // what the edits were
 
 	changes *differ.Changes
-	closers []func() error
+	// baseTree is what changes was made against, opened the targets in it.
+	baseTree tree.Tree
+	opened   []differ.Target
+	closers  []func() error
 	// memories are what is known of source files, by the cache's key.
 	memories map[digest.Digest]*tree.Memory
 
@@ -167,29 +187,42 @@ func (b *build) resolve(ctx context.Context) error {
 	if err := content.Hold(ctx, b.engine.Client, b.base); err != nil {
 		return err
 	}
-	b.configJSON, b.createdBy, err = b.Config.Apply(b.base.ConfigJSON)
+	b.from = b.base
+	configJSON := b.base.ConfigJSON
+	if b.settings != nil {
+		if configJSON, err = content.Transplant(b.settings.ConfigJSON, b.base); err != nil {
+			return err
+		}
+	}
+	b.configJSON, b.createdBy, err = b.Config.Apply(configJSON)
 	return err
 }
 
 // compare applies the targets, in order, to the base's files.
 func (b *build) compare(ctx context.Context) error {
-	if len(b.Targets) == 0 {
-		return nil
+	through := b.compareFiles
+	if through == nil {
+		if len(b.Targets) == 0 {
+			return nil
+		}
+		through = b.compareThrough
 	}
-	err := b.compareThrough(ctx, b.Reader)
+	err := through(ctx, b.Reader)
 	if b.Reader == ReadAuto && errors.Is(err, tree.ErrOverlayFeature) {
 		b.log.Debug("the base is read through the index of its layers", "reason", err)
 		b.throughMounts = b.hasContainer()
-		err = errors.Join(b.closeSources(), b.compareThrough(ctx, ReadIndex))
+		err = errors.Join(b.closeSources(), through(ctx, ReadIndex))
 	}
 	return err
 }
 
 func (b *build) compareThrough(ctx context.Context, reader ReaderKind) error {
+	b.base, b.origin, b.squashed, b.opened = b.from, nil, 0, nil // It may be the second try.
 	base, err := b.rootfs(b.base, "base").open(ctx, reader)
 	if err != nil {
 		return err
 	}
+	b.baseTree = base
 	b.closers = append(b.closers, base.Close)
 	if b.changes, err = differ.NewChanges(ctx, base); err != nil {
 		return err
@@ -200,7 +233,7 @@ func (b *build) compareThrough(ctx context.Context, reader ReaderKind) error {
 		image:     func(ctx context.Context, ref string) (tree.Tree, error) { return b.sourceImage(ctx, ref, reader) },
 		container: b.sourceContainer,
 	}
-	opts := differ.Options{Compare: b.Compare, Count: b.steps.count, Own: b.ownDirs()}
+	opts := b.compareOptions()
 	for _, spec := range b.Targets {
 		t, err := o.open(ctx, spec)
 		if err != nil {
@@ -209,13 +242,21 @@ func (b *build) compareThrough(ctx context.Context, reader ReaderKind) error {
 		if t.Source != nil {
 			b.closers = append(b.closers, t.Source.Close)
 		}
+		b.opened = append(b.opened, t)
 		if err := b.changes.Apply(ctx, t, opts); err != nil {
 			return err
 		}
 	}
+	if err := b.squashDeep(ctx, reader); err != nil {
+		return err
+	}
 	b.changes.Expect()
 	b.result.Warnings = append(b.result.Warnings, b.changes.Warnings()...)
 	return nil
+}
+
+func (b *build) compareOptions() differ.Options {
+	return differ.Options{Compare: b.Compare, Count: b.steps.count, Own: b.ownDirs()}
 }
 
 // spoolDir is where archives are unpacked to be read twice: the engine's own
@@ -243,6 +284,15 @@ func (b *build) ownDirs() []tree.Inode {
 // empty reports whether the image's files are the base's.
 func (b *build) empty() bool { return b.changes == nil || b.changes.Empty() }
 
+// layerEpoch bounds the times in the layer. Where the result has to show what
+// another image does, they are that one's.
+func (b *build) layerEpoch() *time.Time {
+	if b.compareFiles != nil {
+		return nil
+	}
+	return b.Epoch
+}
+
 // makeLayer writes the layer, and lets go of what it is made of at once: a
 // container that was paused for it goes on.
 func (b *build) makeLayer(ctx context.Context) error {
@@ -266,7 +316,7 @@ func (b *build) writeLayer(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	opts := layer.Options{Compression: b.Compression, Level: b.CompressionLevel, Epoch: b.Epoch, Count: b.steps.count}
+	opts := layer.Options{Compression: b.Compression, Level: b.CompressionLevel, Epoch: b.layerEpoch(), Count: b.steps.count}
 	if err := b.startFill(ctx); err != nil {
 		return err
 	}

@@ -42,6 +42,7 @@ func Diff(ctx context.Context, e *engine.Engine, req Request) (_ *DiffResult, er
 	if err := req.check(); err != nil {
 		return nil, err
 	}
+	req.MaxLayers = -1 // What differs from the base is asked for.
 	b := newBuild(e, req)
 	ctx, release, err := content.NewLease(e.Context(ctx), e.Client)
 	if err != nil {

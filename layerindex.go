@@ -42,7 +42,7 @@ func (r *rootfs) openIndex(ctx context.Context) (tree.Tree, error) {
 	spool := tree.NewSpool(r.spool, len(layers), func(i int) (io.ReadCloser, error) {
 		return r.openTar(ctx, r.image.Layers[i])
 	})
-	merged, err := tree.Merge(layers, tree.MergeOptions{Open: spool.Open, Expect: spool.Expect})
+	merged, err := tree.Merge(layers, tree.MergeOptions{Open: spool.Open, Expect: spool.Expect, RootMeta: r.rootMeta})
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", r, err)
 	}

@@ -30,6 +30,9 @@ func (b *build) record(ctx context.Context) error {
 		b.rootfs(b.base, "base").keepIndex(ctx, b.desc.Digest, b.blob.Index)
 	}
 	b.keepMemories(ctx)
+	if b.export != nil {
+		return nil
+	}
 	for _, name := range b.Tags {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -43,7 +46,7 @@ func (b *build) record(ctx context.Context) error {
 
 // unchanged reports whether the new image is the base itself.
 func (b *build) unchanged() bool {
-	return b.desc == nil && b.Config.IsZero() && len(b.Annotations) == 0 && !b.base.IsScratch()
+	return b.desc == nil && b.settings == nil && b.squashed == 0 && b.Config.IsZero() && len(b.Annotations) == 0 && !b.base.IsScratch()
 }
 
 func (b *build) assemble(ctx context.Context) error {
@@ -57,8 +60,8 @@ func (b *build) assemble(ctx context.Context) error {
 		Created:     created,
 		Annotations: b.Annotations,
 	}
-	if !b.base.IsScratch() {
-		a.BaseName, a.BaseDigest = b.base.Name, b.base.Manifest.Digest
+	if on := b.basedOn(); on != nil {
+		a.BaseName, a.BaseDigest = on.Record.Name, on.Manifest.Digest
 	}
 	var err error
 	if b.image, err = content.Assemble(a); err != nil {
@@ -71,13 +74,31 @@ func (b *build) assemble(ctx context.Context) error {
 	return content.Store(ctx, b.engine.Client, b.image, snapshotter)
 }
 
+// basedOn is the image whose layers are the lower ones of the result; nil where
+// no image is known to have just those.
+func (b *build) basedOn() *content.Image {
+	switch {
+	case b.squashed > 0:
+		return b.origin
+	case b.base.IsScratch():
+		return nil
+	}
+	return b.base
+}
+
 // describe is the history entry's created_by. It names destinations only:
 // paths of this host are nobody else's business, and would make the same
 // files another image.
 func (b *build) describe() string {
 	parts := []string{"veneer"}
 	if b.verb != "" {
-		return strings.Join(append([]string{"veneer " + b.verb}, b.createdBy...), "; ")
+		parts[0] += " " + b.verb
+	}
+	if b.squashed > 0 {
+		parts = append(parts, fmt.Sprintf("SQUASH %d layers", b.squashed))
+	}
+	if b.verb != "" {
+		return strings.Join(append(parts, b.createdBy...), "; ")
 	}
 	for _, t := range b.Targets {
 		parts = append(parts, fmt.Sprintf("%s %s", strings.ToUpper(t.Op.String()), t.Dest))
@@ -89,14 +110,14 @@ func (b *build) describe() string {
 func (b *build) finish() *Result {
 	r := &b.result
 	r.Digest, r.Names = r.Target.Digest, b.Tags
-	r.Base, r.BaseDigest = b.base.Name, b.base.Manifest.Digest
+	r.Base, r.BaseDigest, r.Squashed = b.from.Name, b.from.Manifest.Digest, b.squashed
 	r.Platform = platforms.FormatAll(b.base.Platform)
 	r.ChainID, r.Unpacked = b.image.ChainID, b.unpacked
 	r.Pushable = len(b.base.Missing) == 0
 	if !r.Pushable {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("the image cannot be pushed or saved: %d layer blobs of the base are not stored; pull %s again to get them", len(b.base.Missing), b.base.Name))
 	}
-	if len(b.Tags) == 0 {
+	if len(b.Tags) == 0 && b.export == nil {
 		r.Warnings = append(r.Warnings, "the image has no name and goes with the next garbage collection; use -t NAME to keep it")
 	}
 	if b.desc != nil {

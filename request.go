@@ -58,6 +58,10 @@ type Request struct {
 	NoCache bool
 	// Stdin is what the source "-" reads.
 	Stdin io.Reader
+	// MaxLayers is how many layers a base may have before what Veneer put upon
+	// the original base is stored again as one layer, with what differs now: so
+	// no chain of builds grows for ever. 0 is [DefaultMaxLayers], negative no limit.
+	MaxLayers int
 	// Progress is told of each step; nil: nobody is.
 	Progress Progress
 	// Log is never nil after defaults; nil discards.
@@ -155,14 +159,16 @@ type Result struct {
 	// Layer is nil where nothing changed.
 	Layer *LayerResult `json:"layer,omitempty"`
 	// Unchanged: the names point at the base's own manifest.
-	Unchanged bool           `json:"unchanged"`
-	ChainID   digest.Digest  `json:"chain_id,omitempty"`
-	Unpacked  bool           `json:"unpacked"`
-	Pushable  bool           `json:"pushable"`
-	Changes   differ.Summary `json:"changes"`
-	Warnings  []string       `json:"warnings,omitempty"`
-	Steps     []StepDuration `json:"steps"`
-	Seconds   float64        `json:"seconds"`
+	Unchanged bool `json:"unchanged"`
+	// Squashed is how many of the base's layers became part of the new one.
+	Squashed int            `json:"squashed_layers,omitempty"`
+	ChainID  digest.Digest  `json:"chain_id,omitempty"`
+	Unpacked bool           `json:"unpacked"`
+	Pushable bool           `json:"pushable"`
+	Changes  differ.Summary `json:"changes"`
+	Warnings []string       `json:"warnings,omitempty"`
+	Steps    []StepDuration `json:"steps"`
+	Seconds  float64        `json:"seconds"`
 }
 
 // LayerResult describes the new layer.

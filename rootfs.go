@@ -28,6 +28,9 @@ type rootfs struct {
 	// noUnpack: no snapshot is made for reading's sake. noCache: indexes of
 	// layers are neither looked up nor kept.
 	noUnpack, noCache bool
+	// rootMeta: what the layers say of the root directory counts, for unpackers
+	// that go by it.
+	rootMeta bool
 	// spool is a directory for what is read out of layers' blobs.
 	spool string
 	log   *slog.Logger

@@ -1,0 +1,101 @@
+package veneer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/archive"
+	"github.com/veneer-build/veneer/engine"
+)
+
+// ArchiveRef names an image that is in no engine. It is written oci:DIR or
+// archive:FILE, with :NAME after it where there are several images; an image
+// of an engine that is called "oci" or "archive" is written with its host, as
+// in docker.io/library/oci:1.
+type ArchiveRef struct {
+	// Layout: Path is an OCI image layout in a directory, else an archive file.
+	Layout bool
+	// Path is as typed.
+	Path string
+	// Name is that of one of the images there; empty: the only one.
+	Name string
+}
+
+// ParseArchiveRef reads an [ArchiveRef]; not ok: it is none. What follows the
+// path is a name only if the path exists without it.
+func ParseArchiveRef(ref string) (a ArchiveRef, ok bool) {
+	a.Path, a.Layout = strings.CutPrefix(ref, "oci:")
+	if !a.Layout {
+		if a.Path, ok = strings.CutPrefix(ref, "archive:"); !ok {
+			return ArchiveRef{}, false
+		}
+	}
+	whole := a.Path
+	for i := len(whole); i > 0; i = strings.LastIndexByte(whole[:i], ':') {
+		if _, err := os.Lstat(whole[:i]); err == nil {
+			a.Path, a.Name = whole[:i], strings.TrimPrefix(whole[i:], ":")
+			break
+		}
+	}
+	return a, a.Path != ""
+}
+
+func (a ArchiveRef) String() string {
+	kind := "archive:"
+	if a.Layout {
+		kind = "oci:"
+	}
+	if a.Name != "" {
+		return kind + a.Path + ":" + a.Name
+	}
+	return kind + a.Path
+}
+
+// stage stores an archive's image for as long as the build's lease lasts.
+func (b *build) stage(ctx context.Context, a ArchiveRef) (_ *content.Image, err error) {
+	r, err := a.open()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	target, err := archive.Stage(ctx, b.engine.Client, r, a.Name, b.Platform)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", a, err)
+	}
+	img, err := content.ResolveTarget(ctx, b.engine.Client.ContentStore(), target, b.Platform)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", a, err)
+	}
+	img.Name = a.String()
+	return img, nil
+}
+
+func (a ArchiveRef) open() (io.ReadCloser, error) {
+	if a.Layout {
+		return archive.OpenLayout(a.Path)
+	}
+	f, err := os.Open(a.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open archive: %w", err)
+	}
+	return f, nil
+}
+
+// OpenTemporary opens an embedded engine over stores of its own, for work on
+// archives that needs none that is there. Closing it removes all that it holds.
+func OpenTemporary(ctx context.Context) (_ *engine.Engine, closeAll func() error, err error) {
+	dir, err := os.MkdirTemp("", "veneer-")
+	if err != nil {
+		return nil, nil, fmt.Errorf("make temporary stores: %w", err)
+	}
+	e, err := engine.Open(ctx, engine.Options{Mode: engine.Embedded, Root: dir})
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return e, func() error { return errors.Join(e.Close(), os.RemoveAll(dir)) }, nil
+}

@@ -1,0 +1,68 @@
+package archive
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content"
+)
+
+// Stage stores one image of an archive as [Import] does, but gives it no name:
+// it stays for as long as the lease in ctx does, which must be there. name says
+// which of the archive's images it is, by its full name or by the tag that the
+// archive has for it; it may be empty where there is only one. platform is that
+// of [Options]. What Stage returns is for [content.ResolveTarget].
+func Stage(ctx context.Context, c *client.Client, r io.Reader, name, platform string) (ocispec.Descriptor, error) {
+	if _, ok := leases.FromContext(ctx); !ok {
+		return ocispec.Descriptor{}, errors.New("read archive: the context has no lease")
+	}
+	l := &loader{client: c, store: c.ContentStore(), opts: Options{Platform: platform}}
+	index, err := l.ingest(ctx, r)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	f, err := l.choose(ctx, index, name)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	return f.target, l.complete(ctx, f)
+}
+
+// choose returns the image that the name means, or the only one.
+func (l *loader) choose(ctx context.Context, index storedIndex, name string) (named, error) {
+	found, err := listImages(index)
+	if err != nil {
+		return named{}, err
+	}
+	if name == "" && (len(found) == 1 || onePerPlatform(found)) {
+		list, err := l.rename(ctx, found, index, nil)
+		if err != nil {
+			return named{}, err
+		}
+		return list[0], nil
+	}
+	full, _ := content.Normalize(name) // A tag may be no name.
+	var has []string
+	for _, m := range index.idx.Manifests {
+		carried, tag := m.Annotations[images.AnnotationImageName], m.Annotations[ocispec.AnnotationRefName]
+		as, _ := content.Normalize(carried)
+		if name != "" && (tag == name || carried == name || as == full && full != "") {
+			return named{target: bare(m)}, nil
+		}
+		has = append(has, cmp.Or(carried, tag, m.Digest.String()))
+	}
+	if name == "" {
+		return named{}, fmt.Errorf("read archive: it holds %d images (%s); say which, as in oci:PATH:NAME: %w", len(found), strings.Join(has, ", "), errdefs.ErrInvalidArgument)
+	}
+	return named{}, fmt.Errorf("read archive: no image %q in it; it has %d: %s: %w", name, len(found), strings.Join(has, ", "), errdefs.ErrNotFound)
+}
