@@ -101,8 +101,8 @@ type build struct {
 	baseTree tree.Tree
 	opened   []differ.Target
 	closers  []func() error
-	// memories are what is known of source files, by the cache's key.
-	memories map[digest.Digest]*tree.Memory
+	// memories are what is known of source files and of snapshots, by the cache's key.
+	memories map[digest.Digest]learnt
 
 	blob   *layer.Blob         // nil: nothing changed
 	desc   *ocispec.Descriptor // of the blob

@@ -10,16 +10,16 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
+// learnt is what a build finds out and keeps for later ones.
+type learnt interface {
+	Changed() bool
+	Save(w io.Writer) error
+}
+
 // memory returns what is remembered of a source tree's files, by the tree's
 // root: none where that is not wanted, or where the file system's stat cannot
 // be relied on.
 func (b *build) memory(ctx context.Context, l *tree.Local) *tree.Memory {
-	m := b.loadMemory(ctx, l)
-	l.Remember(m)
-	return m
-}
-
-func (b *build) loadMemory(ctx context.Context, l *tree.Local) *tree.Memory {
 	if b.NoCache || !l.Stable() {
 		return nil
 	}
@@ -28,36 +28,59 @@ func (b *build) loadMemory(ctx context.Context, l *tree.Local) *tree.Memory {
 		return nil
 	}
 	key := digest.FromString(fmt.Sprintf("veneer memory of source %d:%d", root.Stamp.Dev, root.Stamp.Ino))
-	if m := b.memories[key]; m != nil {
+	m := recall(ctx, b, key, tree.NewMemory, tree.LoadMemory)
+	l.Remember(m)
+	return m
+}
+
+// listings lets a committed snapshot remember what its directories hold. What
+// is kept is of one chain ID in one place: a snapshot that was removed and made
+// again is another one.
+func (b *build) listings(ctx context.Context, s *tree.Stack, chainID digest.Digest) {
+	if b.NoCache {
+		return
+	}
+	identity, err := s.Identity()
+	if err != nil {
+		b.log.Debug("cannot tell one snapshot from another", "error", err)
+		return
+	}
+	key := digest.FromString("veneer listings of snapshot " + chainID.String() + "\n" + identity)
+	s.Remember(recall(ctx, b, key, tree.NewListings, tree.LoadListings))
+}
+
+// recall returns what is kept under a key, or a new one: the same for every
+// call in one build.
+func recall[T learnt](ctx context.Context, b *build, key digest.Digest, fresh func() T, load func(io.Reader) (T, error)) T {
+	if m, ok := b.memories[key].(T); ok {
 		return m
 	}
-	m := tree.NewMemory()
-	_, err = Cache(b.engine).Get(ctx, key, func(r io.Reader) error {
-		loaded, err := tree.LoadMemory(r)
+	m := fresh()
+	_, err := Cache(b.engine).Get(ctx, key, func(r io.Reader) error {
+		loaded, err := load(r)
 		if err == nil {
 			m = loaded
 		}
 		return err
 	})
 	if err != nil {
-		b.log.Debug("cannot read what is remembered of a source", "error", err)
+		b.log.Debug("cannot read what earlier builds learnt", "error", err)
 	}
 	if b.memories == nil {
-		b.memories = make(map[digest.Digest]*tree.Memory)
+		b.memories = make(map[digest.Digest]learnt)
 	}
 	b.memories[key] = m
 	return m
 }
 
-// keepMemories saves what was learnt of source files. That it cannot be is no
-// reason to fail.
+// keepMemories saves what was learnt. That it cannot be is no reason to fail.
 func (b *build) keepMemories(ctx context.Context) {
 	for key, m := range b.memories {
 		if !m.Changed() {
 			continue
 		}
 		if err := Cache(b.engine).Put(ctx, key, m.Save); err != nil {
-			b.log.Debug("cannot keep what was learnt of a source", "error", err)
+			b.log.Debug("cannot keep what was learnt", "error", err)
 		}
 	}
 }

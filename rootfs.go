@@ -34,6 +34,9 @@ type rootfs struct {
 	// spool is a directory for what is read out of layers' blobs.
 	spool string
 	log   *slog.Logger
+	// remember tells a snapshot what its directories hold, and gets told; nil:
+	// they are read.
+	remember func(ctx context.Context, s *tree.Stack, chainID digest.Digest)
 	// steps are told when the image has to be unpacked; nil: nobody is.
 	steps *steps
 }
@@ -42,7 +45,7 @@ type rootfs struct {
 func (b *build) rootfs(img *content.Image, role string) *rootfs {
 	return &rootfs{
 		engine: b.engine, image: img, role: role, log: b.log, steps: b.steps, spool: b.spoolDir(),
-		noUnpack: b.NoUnpack && b.findBase == nil, noCache: b.NoCache,
+		noUnpack: b.NoUnpack && b.findBase == nil, noCache: b.NoCache, remember: b.listings,
 	}
 }
 
@@ -124,7 +127,10 @@ func (r *rootfs) openLayers(ctx context.Context) (tree.Tree, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read %s: %w", r, err), layers.Close())
 	}
-	return held{stack, layers}, nil
+	if r.remember != nil {
+		r.remember(ctx, stack, r.image.ChainID)
+	}
+	return held{unpacked{stack}, layers}, nil
 }
 
 // openView opens the snapshot through a mount.
@@ -137,11 +143,20 @@ func (r *rootfs) openView(ctx context.Context) (tree.Tree, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read %s: %w", r, err), view.Close())
 	}
-	return held{l, view}, nil
+	return held{unpacked{l}, view}, nil
 }
 
 // String names the image in errors, as in "base debian:12".
 func (r *rootfs) String() string { return r.role + " " + r.image.Name }
+
+// unpacked is a tree of which the root directory's time is that of its unpacking.
+type unpacked struct{ tree.Tree }
+
+func (u unpacked) Root(ctx context.Context) (tree.Entry, tree.Dir, error) {
+	e, dir, err := u.Tree.Root(ctx)
+	e.MTime, e.MTimeNsec = tree.UnknownTime, 0
+	return e, dir, err
+}
 
 // held is a tree that lets go of something else when it is closed.
 type held struct {

@@ -124,6 +124,9 @@ func (w *walker) sameContent(v visit, p *pair) (bool, error) {
 		return false, fmt.Errorf("the base's file: %w", err)
 	}
 	defer base.Close()
+	if now, err := base.Stamp(); err != nil || now != p.base.Stamp {
+		return false, errors.Join(err, errBaseChanged)
+	}
 	same, err := sameBytes(src, base, p.src.Size)
 	if err == nil {
 		err = checkStamp(src, p.src)
@@ -173,6 +176,10 @@ func digestOf(dir tree.Dir, e *tree.Entry) (tree.Digest, error) {
 // ErrSourceChanged says that a source file is not what it was when its
 // directory was listed.
 var ErrSourceChanged = errors.New("the source file changed while it was read; build again when nothing writes to it")
+
+// errBaseChanged says that somebody wrote into a committed snapshot, which
+// nothing is supposed to do.
+var errBaseChanged = errors.New("the base's file is not the one that its directory was seen to have; unpack the base again, and drop what is remembered of it with veneer prune")
 
 // openSame opens a source file and makes sure that it is the one listed.
 func openSame(dir tree.Dir, e *tree.Entry) (tree.File, error) {

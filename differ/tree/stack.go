@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrOverlayFeature says that a directory uses a feature of overlayfs that only
@@ -14,7 +18,11 @@ var ErrOverlayFeature = errors.New("uses a feature of overlayfs that needs a mou
 // kernel's documentation (filesystems/overlayfs.rst, "Whiteouts and opaque
 // directories") says how they combine. Opening a file costs what it does in the
 // directory that has it, and a mount's bookkeeping is saved.
-type Stack struct{ layers []*Local }
+type Stack struct {
+	layers []*Local
+	// listings are what is known of the directories; nil: nothing.
+	listings *Listings
+}
 
 var _ Tree = (*Stack)(nil)
 
@@ -36,10 +44,28 @@ func OpenStack(dirs []string) (*Stack, error) {
 	return s, nil
 }
 
+// Remember lets the stack ask and tell l what its directories hold. It is for
+// layers that do not change, and is to be called before they are read.
+func (s *Stack) Remember(l *Listings) { s.listings = l }
+
+// Identity tells the stack from others on this host, also from one whose
+// directories were made again in the same places.
+func (s *Stack) Identity() (string, error) {
+	var b strings.Builder
+	for _, l := range s.layers {
+		var st unix.Stat_t
+		if err := unix.Fstat(l.root, &st); err != nil {
+			return "", &os.PathError{Op: "stat", Path: l.name, Err: err}
+		}
+		fmt.Fprintf(&b, "%q %+v\n", l.name, stampOf(&st))
+	}
+	return b.String(), nil
+}
+
 // Root implements [Tree].
 func (s *Stack) Root(ctx context.Context) (Entry, Dir, error) {
 	e, _, err := s.layers[0].Root(ctx)
-	d := &stackDir{found: true}
+	d := &stackDir{stack: s, found: true}
 	for _, l := range s.layers {
 		d.dirs = append(d.dirs, newLocalDir(l))
 	}

@@ -14,8 +14,10 @@ import (
 // stackDir is a directory that several layers may have. It is looked for in
 // them when it is first used.
 type stackDir struct {
-	up   *stackDir // nil for the root
-	name string
+	stack *Stack
+	up    *stackDir // nil for the root
+	name  string
+	rel   string
 
 	mu    sync.Mutex
 	found bool
@@ -93,6 +95,9 @@ func (d *localDir) probe(hold bool) (found, goOn bool, err error) {
 
 // Hold implements [Holder].
 func (d *stackDir) Hold() error {
+	if d.stack.listings.has(d.rel) {
+		return nil // What else is asked of it, if anything, is little.
+	}
 	d.mu.Lock()
 	found := d.found
 	d.mu.Unlock()
@@ -110,6 +115,18 @@ func (d *stackDir) Hold() error {
 
 // Entries implements [Dir].
 func (d *stackDir) Entries(ctx context.Context) ([]Entry, error) {
+	if entries, ok := d.stack.listings.get(d.rel); ok {
+		return entries, ctx.Err()
+	}
+	entries, err := d.read(ctx)
+	if err == nil {
+		d.stack.listings.add(d.rel, entries)
+	}
+	return entries, err
+}
+
+// read lists the directory in all layers that have it.
+func (d *stackDir) read(ctx context.Context) ([]Entry, error) {
 	dirs, err := d.resolve(false)
 	if err != nil {
 		return nil, err
@@ -141,7 +158,9 @@ func (d *stackDir) Entries(ctx context.Context) ([]Entry, error) {
 func isWhiteout(e Entry) bool { return e.Type() == unix.S_IFCHR && e.Rdev == 0 }
 
 // Sub implements [Dir]; that the child is a directory shows at its first use.
-func (d *stackDir) Sub(name string) (Dir, error) { return &stackDir{up: d, name: name}, nil }
+func (d *stackDir) Sub(name string) (Dir, error) {
+	return &stackDir{stack: d.stack, up: d, name: name, rel: joinPath(d.rel, name)}, nil
+}
 
 // Open implements [Dir].
 func (d *stackDir) Open(name string) (File, error) {
