@@ -321,7 +321,9 @@ func (b *build) writeLayer(ctx context.Context) (err error) {
 		return err
 	}
 	if b.fill != nil {
-		opts.Tar = b.fill
+		// Whoever can write to the snapshot reads the next base there: if ever
+		// an index is needed, the layer is scanned for it.
+		opts.Tar, opts.NoIndex = b.fill, true
 	}
 	b.blob, err = layer.Write(ctx, w, b.changes, opts)
 	if err != nil {

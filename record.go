@@ -26,7 +26,7 @@ func (b *build) record(ctx context.Context) error {
 	}
 	// The record's descriptor stands alone: what an index said of it stays there.
 	b.result.Target = ocispec.Descriptor{MediaType: target.MediaType, Digest: target.Digest, Size: target.Size}
-	if b.blob != nil {
+	if b.blob != nil && b.blob.Index != nil {
 		b.rootfs(b.base, "base").keepIndex(ctx, b.desc.Digest, b.blob.Index)
 	}
 	b.keepMemories(ctx)
@@ -122,7 +122,7 @@ func (b *build) finish() *Result {
 	}
 	if b.desc != nil {
 		r.Layer = &LayerResult{Digest: b.desc.Digest, DiffID: b.diffID, MediaType: b.desc.MediaType, Size: b.desc.Size}
-		if b.blob != nil {
+		if b.blob != nil && b.blob.Index != nil {
 			r.Layer.UncompressedSize = b.blob.UncompressedSize
 		}
 	}

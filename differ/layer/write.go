@@ -25,6 +25,8 @@ type Options struct {
 	Level int
 	// Epoch bounds modification times from above.
 	Epoch *time.Time
+	// NoIndex leaves out the index, and with it the digest of each file.
+	NoIndex bool
 	// Tar is given the uncompressed tar, beside its compression; nil: nobody is.
 	Tar io.Writer
 	// Count is told of entries and content bytes written; nil: nobody is.
@@ -37,7 +39,7 @@ type Blob struct {
 	DiffID, Digest tree.Digest
 	// Size is the length of the stored bytes, UncompressedSize the tar's.
 	Size, UncompressedSize int64
-	// Index is what scanning the layer would find.
+	// Index is what scanning the layer would find; nil with NoIndex.
 	Index *tree.Index
 	// Summary adds up the changes.
 	Summary differ.Summary
@@ -59,7 +61,10 @@ func Write(ctx context.Context, w io.Writer, changes *differ.Changes, o Options)
 	if err != nil {
 		return nil, err
 	}
-	lw := &writer{Options: o, out: p, tar: tar.NewWriter(p), blob: &Blob{Index: &tree.Index{}}, sum: sha256.New(), buf: make([]byte, chunkSize)}
+	lw := &writer{Options: o, out: p, tar: tar.NewWriter(p), blob: &Blob{}, sum: sha256.New(), buf: make([]byte, chunkSize)}
+	if !o.NoIndex {
+		lw.blob.Index = &tree.Index{}
+	}
 	err = changes.Each(lw.change)
 	if err == nil {
 		err = lw.tar.Close()
@@ -74,7 +79,9 @@ func Write(ctx context.Context, w io.Writer, changes *differ.Changes, o Options)
 	b := lw.blob
 	p.diffID.Sum(b.DiffID[:0])
 	p.blob.Sum(b.Digest[:0])
-	b.Index.DiffID = b.DiffID
+	if b.Index != nil {
+		b.Index.DiffID = b.DiffID
+	}
 	b.Size, b.UncompressedSize = p.written, p.size
 	return b, nil
 }
@@ -113,9 +120,14 @@ func (w *writer) marker(name string) error {
 	if err := w.tar.WriteHeader(hdr); err != nil {
 		return fmt.Errorf("%q: %w", name, err)
 	}
-	rec := tree.Record{Path: name, Meta: tree.Meta{Mode: unix.S_IFREG}, Digest: sha256.Sum256(nil), Offset: w.offset()}
-	w.blob.Index.Records = append(w.blob.Index.Records, rec)
+	w.index(tree.Record{Path: name, Meta: tree.Meta{Mode: unix.S_IFREG}, Digest: sha256.Sum256(nil), Offset: w.offset()})
 	return nil
+}
+
+func (w *writer) index(rec tree.Record) {
+	if w.blob.Index != nil {
+		w.blob.Index.Records = append(w.blob.Index.Records, rec)
+	}
 }
 
 // entry writes the change's own entry.
@@ -133,7 +145,7 @@ func (w *writer) entry(ch *differ.Change) error {
 		}
 		rec.Digest = d
 	}
-	w.blob.Index.Records = append(w.blob.Index.Records, rec)
+	w.index(rec)
 	w.blob.Summary.Add(ch)
 	w.Count(1, hdr.Size)
 	return nil
@@ -164,7 +176,8 @@ func record(ch *differ.Change, hdr *tar.Header) tree.Record {
 	return rec
 }
 
-// content copies a file's bytes and returns their digest. A whiteout has none.
+// content copies a file's bytes and returns their digest, where somebody wants
+// it: hashing costs as much as a third of compressing. A whiteout has none.
 func (w *writer) content(ch *differ.Change) (tree.Digest, error) {
 	if ch.Kind == differ.Deleted {
 		return sha256.Sum256(nil), nil
@@ -177,13 +190,17 @@ func (w *writer) content(ch *differ.Change) (tree.Digest, error) {
 	if err := sameStamp(f, ch); err != nil {
 		return tree.Digest{}, err
 	}
+	known := ch.Entry.Digest
+	hashed := w.blob.Index != nil || known.Known()
 	w.sum.Reset()
 	for left := ch.Entry.Size; left > 0; {
 		n, err := io.ReadFull(f, w.buf[:min(left, int64(len(w.buf)))])
 		if err != nil {
 			return tree.Digest{}, readError(err)
 		}
-		w.sum.Write(w.buf[:n])
+		if hashed {
+			w.sum.Write(w.buf[:n])
+		}
 		if _, err := w.tar.Write(w.buf[:n]); err != nil {
 			return tree.Digest{}, err
 		}
@@ -192,8 +209,11 @@ func (w *writer) content(ch *differ.Change) (tree.Digest, error) {
 	if err := sameStamp(f, ch); err != nil {
 		return tree.Digest{}, err
 	}
+	if !hashed {
+		return tree.Digest{}, nil
+	}
 	d := tree.Digest(w.sum.Sum(nil))
-	if known := ch.Entry.Digest; known.Known() && known != d {
+	if known.Known() && known != d {
 		return tree.Digest{}, differ.ErrSourceChanged
 	}
 	ch.Learn(d)
