@@ -1,6 +1,7 @@
 package veneer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,7 +56,7 @@ func Commit(ctx context.Context, e *engine.Engine, req CommitRequest) (*Result, 
 		if err != nil {
 			return nil, err
 		}
-		b.Base = c.Image
+		b.Base = cmp.Or(c.Image, c.ID) // What findBase is told of.
 		b.findBase = func(ctx context.Context) (*content.Image, error) { return b.containerBase(ctx, &c, active.Parent) }
 	}
 	b.ForceDelete = true
@@ -64,6 +65,9 @@ func Commit(ctx context.Context, e *engine.Engine, req CommitRequest) (*Result, 
 		Only: req.Only, Exclude: req.Exclude, NoPause: req.NoPause,
 	}}
 	b.verb = strings.Join(append([]string{"COMMIT"}, req.Only...), " ")
+	if err := b.check(); err != nil {
+		return nil, err
+	}
 	return b.run(ctx)
 }
 
