@@ -3,6 +3,7 @@ package veneer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -27,6 +28,9 @@ import (
 func Build(ctx context.Context, e *engine.Engine, req Request) (*Result, error) {
 	if err := req.check(); err != nil {
 		return nil, err
+	}
+	if len(req.Platforms) > 0 {
+		return buildPlatforms(ctx, e, req)
 	}
 	return newBuild(e, req).run(ctx)
 }
@@ -77,6 +81,8 @@ type build struct {
 	findBase func(context.Context) (*content.Image, error)
 	// verb is what the history says was done; empty: the targets.
 	verb string
+	// unnamed: that the result has no name is as it should be.
+	unnamed bool
 	// compareFiles compares what the result shows with the base; nil: it is the
 	// base and the targets.
 	compareFiles func(context.Context, ReaderKind) error
@@ -147,6 +153,14 @@ func (r *Request) check() error {
 		}
 		r.Tags[i] = name
 	}
+	for _, t := range r.Targets {
+		if err := CheckSource(t.Source); err != nil {
+			return fmt.Errorf("%s: %w", t, err)
+		}
+	}
+	if err := r.checkPlatforms(); err != nil {
+		return err
+	}
 	return r.Config.Validate()
 }
 
@@ -185,6 +199,9 @@ func (b *build) resolve(ctx context.Context) error {
 		return err
 	}
 	if err := content.Hold(ctx, b.engine.Client, b.base); err != nil {
+		return err
+	}
+	if b.Targets, err = expandTargets(b.Targets, b.base.Platform); err != nil {
 		return err
 	}
 	b.from = b.base

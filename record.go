@@ -106,6 +106,9 @@ func (b *build) describe() string {
 	return strings.Join(append(parts, b.createdBy...), "; ")
 }
 
+// warnUnnamed tells what becomes of a result without a name.
+const warnUnnamed = "the image has no name and goes with the next garbage collection; use -t NAME to keep it"
+
 // finish fills the result from what the steps left; the times follow at the end.
 func (b *build) finish() *Result {
 	r := &b.result
@@ -117,8 +120,8 @@ func (b *build) finish() *Result {
 	if !r.Pushable {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("the image cannot be pushed or saved: %d layer blobs of the base are not stored; pull %s again to get them", len(b.base.Missing), b.base.Name))
 	}
-	if len(b.Tags) == 0 && b.export == nil {
-		r.Warnings = append(r.Warnings, "the image has no name and goes with the next garbage collection; use -t NAME to keep it")
+	if len(b.Tags) == 0 && !b.unnamed && b.export == nil {
+		r.Warnings = append(r.Warnings, warnUnnamed)
 	}
 	if b.desc != nil {
 		r.Layer = &LayerResult{Digest: b.desc.Digest, DiffID: b.diffID, MediaType: b.desc.MediaType, Size: b.desc.Size}

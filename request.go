@@ -27,6 +27,10 @@ type Request struct {
 	// Platform chooses from a multi-platform base, as in "linux/arm64/v8";
 	// empty is the host's.
 	Platform string
+	// Platforms, if there are any, make the result an index with an image for
+	// each, "all" for each that the base has: see [Result].Manifests. Platform is
+	// empty then, and only the host's platform is unpacked.
+	Platforms []string
 	// Targets are applied in order; later ones win.
 	Targets []TargetSpec
 	// Config edits the base's image config.
@@ -105,7 +109,8 @@ type TargetSpec struct {
 	// Type says what the source is; empty: [SourceDir].
 	Type string
 	// Source is a path on this host, or "-" for standard input (Type "tar"), or
-	// a path in the root file system that Ref names.
+	// a path in the root file system that Ref names. {{.OS}}, {{.Arch}} and
+	// {{.Variant}} in it stand for the platform that is built.
 	Source string
 	// Ref is the image or the container that files are taken from (Types "image"
 	// and "container"; see [CommitRequest] for what names a container).
@@ -156,6 +161,9 @@ type Result struct {
 	Base       string        `json:"base"`
 	BaseDigest digest.Digest `json:"base_digest,omitempty"`
 	Platform   string        `json:"platform"`
+	// Manifests are the images that Request.Platforms asks for, in the index's
+	// order; Digest and Target are the index's then, and the rest sums up.
+	Manifests []*Result `json:"manifests,omitempty"`
 	// Layer is nil where nothing changed.
 	Layer *LayerResult `json:"layer,omitempty"`
 	// Unchanged: the names point at the base's own manifest.

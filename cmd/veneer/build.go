@@ -58,6 +58,12 @@ func (a *app) buildCommand() *cobra.Command {
 
 ` + targetHelp + `
 
+With several platforms (--platform linux/amd64,linux/arm64, or all) the targets
+are applied to the image of each in the base's index, and the result is an index
+of them; attestations of the base are left out. {{.OS}}, {{.Arch}} and
+{{.Variant}} in SRC stand for the platform (arm64 has no variant). The host's
+platform is unpacked, others are not.
+
 The image's digest is printed on standard output, all else on standard error. With
 --push it is also sent to its registry, where just the layer has to go if the base
 is there. If that fails the exit code is 1, and the image is stored and named all
@@ -65,6 +71,7 @@ the same; veneer push says which flags and files registries go by.`,
 		Example: `  veneer build --from debian:12 --sync ./app:/app -c 'CMD ["/app/run"]' -t app:2
   veneer build --from app:1 --copy ./conf/:/etc/app/ --delete /etc/app/old.conf -t app:2
   veneer build --from app:1 --sync type=dir,src=.,dest=/app,chown=1000:1000,exclude=*.log -t app:2
+  veneer build --from debian:12 --platform all --copy 'bin/{{.OS}}-{{.Arch}}/app:/usr/bin/' -t app:2
   tar -c . | veneer build --from scratch --copy type=tar,src=-,dest=/ -t files:1
   veneer build --from app:1 --sync ./app:/app -t registry.example.org/team/app:2 --push`,
 		Args:        cobra.NoArgs,

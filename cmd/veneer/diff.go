@@ -43,6 +43,9 @@ With --exit-code the exit code is 0 if nothing differs, 1 if something does, and
 			if err := base.request(&req); err != nil {
 				return err
 			}
+			if len(req.Platforms) > 0 {
+				return usagef("--platform %s: diff shows one platform at a time", base.platform)
+			}
 			err := a.diff(cmd.Context(), req, format.value, exitCode)
 			if exitCode && err != nil && !errors.Is(err, errDiffers) {
 				return &exitCodeError{code: exitUsage, err: err}

@@ -32,7 +32,7 @@ func (f *baseFlags) bind(cmd *cobra.Command) {
 	f.reader = newEnum("auto", "auto", "index", "view")
 	fs := cmd.Flags()
 	fs.StringVar(&f.from, "from", "", "base `image`: a name, a digest, or \"scratch\" (required)")
-	fs.StringVar(&f.platform, "platform", "", "platform of a multi-platform base, as in linux/arm64/v8 (default the host's)")
+	fs.StringVar(&f.platform, "platform", "", "`platform` of a multi-platform base, as in linux/arm64/v8; to build, also several with commas between them, or all (default the host's)")
 	fs.Var(&targetValue{differ.Copy, &f.targets}, "copy", "add and replace files; what SRC lacks stays (repeatable)")
 	fs.Var(&targetValue{differ.Sync, &f.targets}, "sync", "make DEST identical to SRC; what SRC lacks is deleted (repeatable)")
 	fs.Var(&targetValue{differ.Delete, &f.targets}, "delete", "delete a path of the image (repeatable)")
@@ -54,10 +54,11 @@ func (f *baseFlags) request(r *veneer.Request) error {
 			return err
 		}
 	}
-	if err := checkPlatform(f.platform); err != nil {
+	var err error
+	if r.Platform, r.Platforms, err = parsePlatforms(f.platform); err != nil {
 		return err
 	}
-	r.Base, r.Platform, r.Targets = f.from, f.platform, f.targets
+	r.Base, r.Targets = f.from, f.targets
 	r.Compare = differ.CompareMode(f.compare.value)
 	if f.reader.value != "auto" {
 		r.Reader = veneer.ReaderKind(f.reader.value)
@@ -123,6 +124,28 @@ func (f *imageFlags) request(r *veneer.Request, env string) error {
 	}
 	r.Tags, r.Config, r.NoUnpack = f.tags, f.edit, f.noUnpack
 	return nil
+}
+
+// parsePlatforms splits --platform: one platform, or several, or all of them.
+func parsePlatforms(text string) (one string, several []string, _ error) {
+	if text != content.AllPlatforms && !strings.Contains(text, ",") {
+		return text, nil, checkPlatform(text)
+	}
+	for p := range strings.SplitSeq(text, ",") {
+		if p = strings.TrimSpace(p); p == "" {
+			return "", nil, usagef("--platform %s: an empty name between the commas", text)
+		}
+		if p == content.AllPlatforms && text != content.AllPlatforms {
+			return "", nil, usagef("--platform %s: all is all of them, and goes with no other", text)
+		}
+		if p != content.AllPlatforms {
+			if err := checkPlatform(p); err != nil {
+				return "", nil, err
+			}
+		}
+		several = append(several, p)
+	}
+	return "", several, nil
 }
 
 func parseAnnotations(list []string) (map[string]string, error) {

@@ -25,6 +25,8 @@ func summaryText(res *veneer.Result) string {
 	}
 	text := fmt.Sprintf("%s on %s, %.1f s\n", name, printable(res.Base), res.Seconds)
 	switch {
+	case len(res.Manifests) > 0:
+		return text + platformsText(res)
 	case res.Layer != nil:
 		return text + fmt.Sprintf("layer %s: %s, %s uncompressed; %s",
 			res.Layer.Digest, bytesText(res.Layer.Size), bytesText(res.Layer.UncompressedSize), changesText(res.Changes))
@@ -32,6 +34,24 @@ func summaryText(res *veneer.Result) string {
 		return text + "nothing differs from the base: the result is the base's own manifest"
 	}
 	return text + "no file differs from the base: no layer, only the config or the manifest is new"
+}
+
+// platformsText has a line for each image of a multi-platform one.
+func platformsText(res *veneer.Result) string {
+	var lines []string
+	for _, m := range res.Manifests {
+		line := m.Platform + " " + m.Digest.String() + ": "
+		switch {
+		case m.Layer != nil:
+			line += fmt.Sprintf("layer %s: %s; %s", m.Layer.Digest, bytesText(m.Layer.Size), changesText(m.Changes))
+		case m.Unchanged:
+			line += "as in the base"
+		default:
+			line += "no layer, only the config or the manifest is new"
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // changesText counts changes by kind.

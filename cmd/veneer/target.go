@@ -31,6 +31,9 @@ func (v *targetValue) Set(text string) error {
 	if spec.Type == veneer.SourceTar && spec.Source == "-" && slices.ContainsFunc(*v.list, func(t veneer.TargetSpec) bool { return t.Type == veneer.SourceTar && t.Source == "-" }) {
 		return errors.New("standard input can be read only once, and another target has it already")
 	}
+	if err := veneer.CheckSource(spec.Source); err != nil {
+		return err
+	}
 	*v.list = append(*v.list, spec)
 	return nil
 }

@@ -1,0 +1,260 @@
+package content
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/containerd/containerd/v2/client"
+	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// AllPlatforms stands for every platform of an image.
+const AllPlatforms = "all"
+
+// SelectManifests returns those manifests of an index that fit the platforms
+// best, as [Resolve] would choose each, or with [AllPlatforms] all of them: in
+// the order of the index, each once, with its platform. They need not be stored.
+// An error wraps [errdefs.ErrNotFound] where the index lists no such platform.
+func SelectManifests(ctx context.Context, store cstore.Provider, target ocispec.Descriptor, platforms []string) ([]ocispec.Descriptor, error) {
+	all, err := Manifests(ctx, store, target)
+	if err != nil {
+		return nil, err
+	}
+	chosen := map[digest.Digest]bool{}
+	for _, p := range platforms {
+		if p == AllPlatforms {
+			for _, d := range all {
+				chosen[d.Digest] = true
+			}
+			continue
+		}
+		want, err := parsePlatform(p)
+		if err != nil {
+			return nil, err
+		}
+		d, err := selectManifest(ctx, store, target, want)
+		if err != nil {
+			return nil, err
+		}
+		chosen[d.Digest] = true
+	}
+	var list []ocispec.Descriptor
+	for _, d := range all {
+		if chosen[d.Digest] {
+			list = append(list, d)
+			delete(chosen, d.Digest)
+		}
+	}
+	return list, nil
+}
+
+// IndexEntry is one image of a new index.
+type IndexEntry struct {
+	// Base is the manifest of the base's index that it was made from; zero for
+	// an image from scratch.
+	Base digest.Digest
+	// Manifest is the new one. Platform is listed where the base's entry lists none.
+	Manifest ocispec.Descriptor
+	Platform ocispec.Platform
+}
+
+// IndexAssembly says what a new index is made of.
+type IndexAssembly struct {
+	// Base is the base's index; nil makes a plain OCI index.
+	Base *ocispec.Descriptor
+	// Entries are the new index's images, in order.
+	Entries []IndexEntry
+	// BaseName goes, with Base's digest, into the annotations that OCI has for
+	// them; empty for scratch.
+	BaseName string
+}
+
+// AssembleIndex makes an index, of the base's family, and returns it with its
+// descriptor. Nothing is stored. What Veneer does not know of the base's index
+// and of its entries survives, but for what is not true any more: subject and
+// artifactType, embedded data, URLs, and annotations that name the base's own
+// base or an image. What the base lists beside the given entries is left out,
+// attestations as well: they speak of images that the new index does not have.
+// Same input, same bytes.
+func AssembleIndex(ctx context.Context, store cstore.Provider, a IndexAssembly) (ocispec.Descriptor, []byte, error) {
+	idx, mediaType := &object{fold: true}, ocispec.MediaTypeImageIndex
+	listed := map[digest.Digest]json.RawMessage{}
+	if a.Base != nil {
+		mediaType = a.Base.MediaType
+		data, err := readJSON(ctx, store, *a.Base)
+		if err != nil {
+			return ocispec.Descriptor{}, nil, fmt.Errorf("read index: %w", err)
+		}
+		if idx, err = parseKnown(data, manifestFields); err != nil {
+			return ocispec.Descriptor{}, nil, fmt.Errorf("index %s: %w", a.Base.Digest, err)
+		}
+		if listed, err = rawEntries(ctx, store, *a.Base); err != nil {
+			return ocispec.Descriptor{}, nil, err
+		}
+	}
+	entries := []json.RawMessage{}
+	for _, e := range a.Entries {
+		raw, err := assembleEntry(listed[e.Base], e)
+		if err != nil {
+			return ocispec.Descriptor{}, nil, fmt.Errorf("assemble index: entry of %s: %w", FormatPlatform(e.Platform), err)
+		}
+		entries = append(entries, raw)
+	}
+	idx.remove("subject")
+	idx.remove("artifactType")
+	err := errors.Join(
+		idx.set("schemaVersion", 2),
+		idx.set("mediaType", mediaType),
+		idx.set("manifests", entries),
+		indexAnnotations(idx, a),
+	)
+	if err != nil {
+		return ocispec.Descriptor{}, nil, fmt.Errorf("assemble index: %w", err)
+	}
+	data, err := encodeJSON(idx)
+	if err != nil {
+		return ocispec.Descriptor{}, nil, fmt.Errorf("assemble index: %w", err)
+	}
+	desc := describe(mediaType, data)
+	if len(data) > maxJSON {
+		return ocispec.Descriptor{}, nil, fmt.Errorf("assembled index: larger than %d bytes: %w", maxJSON, errdefs.ErrInvalidArgument)
+	}
+	return desc, data, checkDocument(data, desc)
+}
+
+// rawEntries returns an index's entries as they are written, and those of the
+// indexes in it, by the digest that they name.
+func rawEntries(ctx context.Context, store cstore.Provider, target ocispec.Descriptor) (map[digest.Digest]json.RawMessage, error) {
+	docs, err := Documents(ctx, store, target)
+	if err != nil {
+		return nil, err
+	}
+	listed := map[digest.Digest]json.RawMessage{}
+	for _, doc := range docs {
+		if !doc.IsIndex() || doc.Err != nil {
+			continue
+		}
+		data, err := readJSON(ctx, store, doc.Desc)
+		if err != nil {
+			return nil, fmt.Errorf("read index: %w", err)
+		}
+		var body struct {
+			Manifests []json.RawMessage `json:"manifests"`
+		}
+		if err := json.Unmarshal(data, &body); err != nil {
+			return nil, fmt.Errorf("parse index %s: %w", doc.Desc.Digest, err)
+		}
+		for _, raw := range body.Manifests {
+			var d ocispec.Descriptor
+			if err := json.Unmarshal(raw, &d); err != nil {
+				return nil, fmt.Errorf("parse entry of index %s: %w", doc.Desc.Digest, err)
+			}
+			if _, ok := listed[d.Digest]; !ok {
+				listed[d.Digest] = raw
+			}
+		}
+	}
+	return listed, nil
+}
+
+// assembleEntry edits the base's entry to be the new manifest's.
+func assembleEntry(base json.RawMessage, e IndexEntry) (json.RawMessage, error) {
+	if base == nil {
+		return encodeJSON(ocispec.Descriptor{MediaType: e.Manifest.MediaType, Digest: e.Manifest.Digest, Size: e.Manifest.Size, Platform: &e.Platform})
+	}
+	if e.Base == e.Manifest.Digest {
+		return base, nil
+	}
+	entry, err := parseObject(base, true)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"data", "urls", "artifactType"} {
+		entry.remove(name)
+	}
+	if !entry.has("platform") {
+		if err := entry.set("platform", e.Platform); err != nil {
+			return nil, err
+		}
+	}
+	var annotations map[string]string
+	if err := entry.get("annotations", &annotations); err != nil {
+		return nil, err
+	}
+	if dropStale(annotations) {
+		if err := setOrRemove(entry, annotations); err != nil {
+			return nil, err
+		}
+	}
+	if err := errors.Join(
+		entry.set("mediaType", e.Manifest.MediaType),
+		entry.set("digest", e.Manifest.Digest),
+		entry.set("size", e.Manifest.Size),
+	); err != nil {
+		return nil, err
+	}
+	return encodeJSON(entry)
+}
+
+// dropStale removes annotations that were true of the base alone, and reports
+// whether there were any.
+func dropStale(annotations map[string]string) bool {
+	n := len(annotations)
+	for _, k := range []string{
+		ocispec.AnnotationBaseImageName, ocispec.AnnotationBaseImageDigest, // of the base's base
+		ocispec.AnnotationRefName, images.AnnotationImageName, // the base's own names
+	} {
+		delete(annotations, k)
+	}
+	return len(annotations) != n
+}
+
+func setOrRemove(o *object, annotations map[string]string) error {
+	if len(annotations) == 0 {
+		o.remove("annotations")
+		return nil
+	}
+	return o.set("annotations", annotations)
+}
+
+// indexAnnotations names the base, where the family has annotations.
+func indexAnnotations(idx *object, a IndexAssembly) error {
+	var annotations map[string]string
+	if err := idx.get("annotations", &annotations); err != nil {
+		return err
+	}
+	stale := dropStale(annotations)
+	if a.Base != nil && a.BaseName != "" && !images.IsDockerType(a.Base.MediaType) {
+		if annotations == nil {
+			annotations = map[string]string{}
+		}
+		annotations[ocispec.AnnotationBaseImageName] = a.BaseName
+		annotations[ocispec.AnnotationBaseImageDigest] = a.Base.Digest.String()
+	} else if !stale {
+		return nil
+	}
+	return setOrRemove(idx, annotations)
+}
+
+// StoreIndex writes an index whose manifests are stored, with the labels that
+// keep these. ctx must carry a lease until a record refers to it.
+func StoreIndex(ctx context.Context, c *client.Client, desc ocispec.Descriptor, data []byte) error {
+	idx, err := ParseIndex(data, desc)
+	if err != nil {
+		return fmt.Errorf("store index: %w", err)
+	}
+	labels := map[string]string{}
+	for i, m := range idx.Manifests {
+		labels[fmt.Sprintf("%s.m.%d", gcContent, i)] = m.Digest.String()
+	}
+	if err := WriteBlob(ctx, c.ContentStore(), desc, labels, data); err != nil {
+		return fmt.Errorf("store index: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,317 @@
+package veneer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/snapshot"
+)
+
+// checkPlatforms finds what does not go with several platforms.
+func (r *Request) checkPlatforms() error {
+	if len(r.Platforms) == 0 {
+		return nil
+	}
+	if r.Platform != "" {
+		return errors.New("one platform and several were asked for; choose one of them")
+	}
+	if r.Differ == DifferService {
+		return errors.New("--differ=service makes layers from unpacked snapshots, and of several platforms only the host's is unpacked; leave it out")
+	}
+	for _, t := range r.Targets {
+		if t.Type == SourceTar && t.Source == "-" {
+			return errors.New("standard input can be read only once, and there are several platforms: give the archive as a file")
+		}
+	}
+	return nil
+}
+
+// buildPlatforms builds an image for each platform that is asked for, and an
+// index of them. Each platform is a build of its own, under one lease; the
+// index and the names come last.
+func buildPlatforms(ctx context.Context, e *engine.Engine, req Request) (_ *Result, err error) {
+	m := &platformsBuild{build: newBuild(e, req)}
+	ctx, release, err := content.NewLease(e.Context(ctx), e.Client)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		var opts []leases.DeleteOpt
+		if err != nil {
+			opts = append(opts, leases.SynchronousDelete)
+		}
+		err = errors.Join(err, release(ctx, opts...))
+	}()
+	m.steps.start("resolve")
+	if err := m.resolve(ctx); err != nil {
+		return nil, err
+	}
+	if m.plain {
+		req.Platforms = nil
+		return newBuild(e, req).run(ctx)
+	}
+	m.steps.stop()
+	for _, p := range m.list {
+		if err := m.one(ctx, p); err != nil {
+			return nil, fmt.Errorf("build for %s: %w", content.FormatPlatform(p.spec), err)
+		}
+	}
+	m.steps.start("record")
+	if err := m.record(ctx); err != nil {
+		return nil, err
+	}
+	return m.finish(), nil
+}
+
+// platformsBuild is one run of buildPlatforms.
+type platformsBuild struct {
+	*build
+	// index is the base's; nil for scratch. plain: the base is no index, and
+	// all of its platforms, so its one, are asked for.
+	index *ocispec.Descriptor
+	name  string
+	plain bool
+	list  []platformBuild
+}
+
+// platformBuild is what one platform is built on.
+type platformBuild struct {
+	spec ocispec.Platform
+	// base is the manifest; empty for scratch.
+	base digest.Digest
+	// host: this is the platform that gets a snapshot.
+	host bool
+}
+
+// resolve finds the base's manifests of the platforms, and makes sure that
+// they can be built upon.
+func (m *platformsBuild) resolve(ctx context.Context) error {
+	if m.Base == content.ScratchName {
+		return m.scratch()
+	}
+	record, err := content.Lookup(ctx, m.engine.Client, m.Base)
+	if err != nil {
+		return err
+	}
+	m.name, m.index = record.Name, &record.Target
+	if !images.IsIndexType(record.Target.MediaType) {
+		if slices.Equal(m.Platforms, []string{content.AllPlatforms}) {
+			m.plain = true
+			return nil
+		}
+		return fmt.Errorf("resolve %s: it is an image of one platform, with no others to choose from; build with that one --platform, or on an image that has several: %w", record.Name, errdefs.ErrInvalidArgument)
+	}
+	store := m.engine.Client.ContentStore()
+	descs, err := content.SelectManifests(ctx, store, record.Target, m.Platforms)
+	if err != nil {
+		return fmt.Errorf("resolve %s: %w", record.Name, err)
+	}
+	var absent []string
+	for _, d := range descs {
+		img, err := content.ResolveTarget(ctx, store, d, "")
+		switch {
+		case errdefs.IsNotFound(err):
+			absent = append(absent, platformName(d))
+			continue
+		case err != nil:
+			return fmt.Errorf("resolve %s for %s: %w", record.Name, platformName(d), err)
+		}
+		img.Name, img.Record = record.Name, record
+		m.list = append(m.list, platformBuild{spec: img.Platform, base: d.Digest})
+		if whole, err := m.whole(ctx, img); err != nil {
+			return err
+		} else if !whole {
+			absent = append(absent, content.FormatPlatform(img.Platform))
+		}
+	}
+	if len(absent) > 0 {
+		return fmt.Errorf("resolve %s: the content of %s is not in this engine; get it with veneer pull --all-platforms %s: %w", record.Name, strings.Join(absent, ", "), record.Name, errdefs.ErrNotFound)
+	}
+	m.chooseHost()
+	return nil
+}
+
+func platformName(d ocispec.Descriptor) string {
+	if d.Platform == nil {
+		return d.Digest.String()
+	}
+	return content.FormatPlatform(*d.Platform)
+}
+
+// whole reports whether an image's files can be read: its layers are here, or
+// its snapshot is.
+func (m *platformsBuild) whole(ctx context.Context, img *content.Image) (bool, error) {
+	if len(img.Missing) == 0 {
+		return true, nil
+	}
+	sn := m.engine.Client.SnapshotService(m.engine.Snapshotter)
+	if sn == nil {
+		return false, nil
+	}
+	return snapshot.Exists(ctx, sn, img.ChainID.String())
+}
+
+// scratch takes the platforms as they are asked for.
+func (m *platformsBuild) scratch() error {
+	for _, name := range m.Platforms {
+		p, err := platforms.Parse(name)
+		if err != nil {
+			return fmt.Errorf("platform %q: scratch has no platforms of its own, so name each, as in linux/arm64: %w", name, errdefs.ErrInvalidArgument)
+		}
+		if !slices.ContainsFunc(m.list, func(o platformBuild) bool { return content.FormatPlatform(o.spec) == content.FormatPlatform(p) }) {
+			m.list = append(m.list, platformBuild{spec: p})
+		}
+	}
+	m.name = content.ScratchName
+	m.chooseHost()
+	return nil
+}
+
+// chooseHost marks the platform that fits this machine best, if any does.
+func (m *platformsBuild) chooseHost() {
+	host := platforms.Only(platforms.DefaultSpec())
+	best := -1
+	for i, p := range m.list {
+		if host.Match(p.spec) && (best < 0 || host.Less(p.spec, m.list[best].spec)) {
+			best = i
+		}
+	}
+	if best >= 0 {
+		m.list[best].host = true
+	}
+}
+
+// one builds for one platform, without a name.
+func (m *platformsBuild) one(ctx context.Context, p platformBuild) error {
+	req := m.Request
+	name := content.FormatPlatform(p.spec)
+	req.Platforms, req.Platform, req.Tags = nil, name, nil
+	req.NoUnpack = req.NoUnpack || !p.host
+	if m.Progress != nil {
+		req.Progress = platformProgress{m.Progress, name}
+	}
+	b := newBuild(m.engine, req)
+	b.unnamed = true
+	res, err := b.run(ctx)
+	if err != nil {
+		return err
+	}
+	if res.BaseDigest != p.base {
+		return fmt.Errorf("its base was %s when the build began, and is %s now; build again", p.base, res.BaseDigest)
+	}
+	m.result.Manifests = append(m.result.Manifests, res)
+	return nil
+}
+
+// platformProgress names the platform with each step, and leaves the end to
+// the build as a whole.
+type platformProgress struct {
+	Progress
+	platform string
+}
+
+func (p platformProgress) Step(name string) { p.Progress.Step(name + " " + p.platform) }
+func (platformProgress) Done()              {}
+
+// record stores the index and then names it.
+func (m *platformsBuild) record(ctx context.Context) error {
+	r := &m.result
+	if m.unchanged(ctx) {
+		r.Unchanged = true
+		r.Target = ocispec.Descriptor{MediaType: m.index.MediaType, Digest: m.index.Digest, Size: m.index.Size}
+	} else if err := m.store(ctx); err != nil {
+		return err
+	}
+	for _, name := range m.Tags {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := content.Record(ctx, m.engine.Client, name, r.Target, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unchanged reports whether the result is the base's own index: every image of
+// it was asked for, and none of them changed.
+func (m *platformsBuild) unchanged(ctx context.Context) bool {
+	if m.index == nil || slices.ContainsFunc(m.result.Manifests, func(r *Result) bool { return !r.Unchanged }) {
+		return false
+	}
+	idx, err := content.ReadIndex(ctx, m.engine.Client.ContentStore(), *m.index)
+	return err == nil && len(idx.Manifests) == len(m.list)
+}
+
+func (m *platformsBuild) store(ctx context.Context) error {
+	a := content.IndexAssembly{Base: m.index, BaseName: m.name}
+	for i, res := range m.result.Manifests {
+		a.Entries = append(a.Entries, content.IndexEntry{Base: m.list[i].base, Manifest: res.Target, Platform: m.list[i].spec})
+	}
+	desc, data, err := content.AssembleIndex(ctx, m.engine.Client.ContentStore(), a)
+	if err != nil {
+		return err
+	}
+	m.result.Target = desc
+	return content.StoreIndex(ctx, m.engine.Client, desc, data)
+}
+
+// finish sums up what the platforms' builds say.
+func (m *platformsBuild) finish() *Result {
+	r := &m.result
+	r.Digest, r.Names, r.Base = r.Target.Digest, m.Tags, m.name
+	if m.index != nil {
+		r.BaseDigest = m.index.Digest
+	}
+	r.Pushable = true
+	var names []string
+	for i, res := range r.Manifests {
+		names = append(names, res.Platform)
+		if m.list[i].host {
+			r.ChainID, r.Unpacked = res.ChainID, res.Unpacked
+		}
+		r.Pushable = r.Pushable && res.Pushable
+		r.Changes = addSummary(r.Changes, res.Changes)
+		for _, w := range res.Warnings {
+			r.Warnings = append(r.Warnings, res.Platform+": "+w)
+		}
+		for _, s := range res.Steps {
+			r.Steps = append(r.Steps, StepDuration{Name: s.Name + " " + res.Platform, Seconds: s.Seconds})
+		}
+	}
+	r.Platform = strings.Join(names, ",")
+	if len(m.Tags) == 0 {
+		r.Warnings = append(r.Warnings, warnUnnamed)
+	}
+	own, _ := m.steps.end()
+	r.Steps = append(r.Steps, own...)
+	r.Seconds = m.steps.mark.Sub(m.steps.began).Seconds()
+	return r
+}
+
+func addSummary(a, b differ.Summary) differ.Summary {
+	for _, t := range []struct{ to, add *differ.Tally }{
+		{&a.Added, &b.Added},
+		{&a.Modified, &b.Modified},
+		{&a.Deleted, &b.Deleted},
+		{&a.MetadataOnly, &b.MetadataOnly},
+		{&a.Looked, &b.Looked},
+	} {
+		t.to.Count += t.add.Count
+		t.to.Bytes += t.add.Bytes
+	}
+	return a
+}
