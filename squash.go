@@ -42,6 +42,9 @@ func Squash(ctx context.Context, e *engine.Engine, req SquashRequest) (*Result, 
 	if len(req.Targets) > 0 {
 		return nil, errors.New("squash an image: targets do not go with it; build on the result")
 	}
+	if req.Differ == DifferService {
+		return nil, errors.New("squash an image: containerd's diff service cannot store all of a difference; leave out --differ=service")
+	}
 	if err := req.check(); err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/engine"
 )
 
@@ -137,6 +138,16 @@ func (a *app) withEngine(ctx context.Context, f func(context.Context, *engine.En
 		}
 	}()
 	a.log.Debug("engine open", "engine", e.String(), "root", e.Root)
+	return f(e.Context(ctx), e)
+}
+
+// withTemporaryEngine is withEngine for what needs none of the images that are here.
+func withTemporaryEngine(ctx context.Context, f func(context.Context, *engine.Engine) error) (err error) {
+	e, closeAll, err := veneer.OpenTemporary(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeAll()) }()
 	return f(e.Context(ctx), e)
 }
 

@@ -45,6 +45,8 @@ type buildOptions struct {
 	iidFile      string
 	metadataFile string
 	push         pushFlags
+	// temporary: the engine is one of temporary stores.
+	temporary bool
 }
 
 func (a *app) buildCommand() *cobra.Command {
@@ -137,7 +139,11 @@ func (a *app) makeImage(ctx context.Context, o buildOptions, tags []string, do f
 		return err
 	}
 	defer files.discard()
-	err = a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
+	open := a.withEngine
+	if o.temporary {
+		open = withTemporaryEngine
+	}
+	err = open(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
 		d := a.newDisplay()
 		defer d.Close()
 		if res, err = do(ctx, e, d); err != nil {

@@ -25,6 +25,7 @@ type baseFlags struct {
 	reader      enumValue
 	forceDelete bool
 	noCache     bool
+	maxLayers   int
 }
 
 func (f *baseFlags) bind(cmd *cobra.Command) {
@@ -40,6 +41,9 @@ func (f *baseFlags) bind(cmd *cobra.Command) {
 	fs.Var(&f.reader, "reader", "how the base is read: auto, index (of its layers) or view (of its snapshot)")
 	fs.BoolVar(&f.forceDelete, "force-delete", false, "let --sync SRC:/ delete files of the base")
 	fs.BoolVar(&f.noCache, "no-cache", false, "neither use nor keep indexes of layers and digests of source files")
+	if cmd.Name() == "build" {
+		fs.IntVar(&f.maxLayers, "max-layers", veneer.DefaultMaxLayers, "squash what Veneer put upon the original base if the base has that `many` layers; 0 never does")
+	}
 	// The error is that there is no such flag.
 	if err := cmd.MarkFlagRequired("from"); err != nil {
 		panic(err)
@@ -64,6 +68,12 @@ func (f *baseFlags) request(r *veneer.Request) error {
 		r.Reader = veneer.ReaderKind(f.reader.value)
 	}
 	r.ForceDelete, r.NoCache = f.forceDelete, f.noCache
+	if r.MaxLayers = f.maxLayers; f.maxLayers == 0 {
+		r.MaxLayers = -1
+	}
+	if f.maxLayers < 0 {
+		return usagef("--max-layers %d: want a number from 0", f.maxLayers)
+	}
 	return nil
 }
 
@@ -95,6 +105,14 @@ func (f *imageFlags) bind(cmd *cobra.Command) {
 	fs.Var(&f.differ, "differ", "who makes the layer: veneer, or service for containerd's diff service")
 	fs.StringVar(&f.epoch, "source-date-epoch", "", "creation time, and limit to all times in the layer, in `seconds` since 1970 ($SOURCE_DATE_EPOCH)")
 	completeWords(cmd, map[string][]string{"compression": f.compression.allowed, "differ": f.differ.allowed})
+}
+
+// bindAlone is bind for commands that have the layer made in one way only.
+func (f *imageFlags) bindAlone(cmd *cobra.Command) {
+	f.bind(cmd)
+	if err := cmd.Flags().MarkHidden("differ"); err != nil {
+		panic(err) // There is no such flag.
+	}
 }
 
 // request fills in what the flags say. env is SOURCE_DATE_EPOCH.

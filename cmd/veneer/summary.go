@@ -24,6 +24,9 @@ func summaryText(res *veneer.Result) string {
 		name = strings.Join(res.Names, ", ")
 	}
 	text := fmt.Sprintf("%s on %s, %.1f s\n", name, printable(res.Base), res.Seconds)
+	if res.Squashed > 0 {
+		text += countText(int64(res.Squashed), "layer", "layers") + " of the base squashed\n"
+	}
 	switch {
 	case len(res.Manifests) > 0:
 		return text + platformsText(res)
