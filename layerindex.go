@@ -75,17 +75,17 @@ func (r *rootfs) layerIndex(ctx context.Context, l ocispec.Descriptor, diffID di
 	if got := toDigest(x.DiffID); diffID.Algorithm() == digest.SHA256 && got != diffID {
 		return nil, fmt.Errorf("layer %s: its content is %s, but the config says %s; pull the image again", l.Digest, got, diffID)
 	}
-	r.keepIndex(ctx, l.Digest, x)
+	r.keepIndex(ctx, l.Digest, x.Encode)
 	return x, nil
 }
 
 // keepIndex remembers an index. That it cannot be is no reason to fail: the
 // cache may belong to another user.
-func (r *rootfs) keepIndex(ctx context.Context, layer digest.Digest, x *tree.Index) {
+func (r *rootfs) keepIndex(ctx context.Context, layer digest.Digest, encode func(io.Writer) error) {
 	if r.noCache {
 		return
 	}
-	if err := Cache(r.engine).Put(ctx, layer, x.Encode); err != nil {
+	if err := Cache(r.engine).Put(ctx, layer, encode); err != nil {
 		r.log.Debug("cannot keep index of layer", "layer", layer, "error", err)
 	}
 }

@@ -27,7 +27,7 @@ func (b *build) record(ctx context.Context) error {
 	// The record's descriptor stands alone: what an index said of it stays there.
 	b.result.Target = ocispec.Descriptor{MediaType: target.MediaType, Digest: target.Digest, Size: target.Size}
 	if b.blob != nil && b.blob.Index != nil {
-		b.rootfs(b.base, "base").keepIndex(ctx, b.desc.Digest, b.blob.Index)
+		b.rootfs(b.base, "base").keepIndex(ctx, b.desc.Digest, b.blob.Index.Encode)
 	}
 	b.keepMemories(ctx)
 	if b.export != nil {

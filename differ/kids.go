@@ -133,6 +133,15 @@ func (k *kids) all() iter.Seq2[string, *node] {
 	}
 }
 
+// notFrom ranges over the nodes, but for those of leaves that are in a directory
+// of the source.
+func (k *kids) notFrom(src tree.Dir) iter.Seq2[string, *node] {
+	if len(k.leaves) > 0 && k.src == src {
+		return maps.All(k.nodes)
+	}
+	return k.all()
+}
+
 // retained copies an entry out of its directory's list, which would be kept
 // whole otherwise; nil stays nil.
 func retained(e *tree.Entry) *tree.Entry {

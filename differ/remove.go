@@ -8,15 +8,21 @@ import (
 
 // removeOthers deletes what the image shows in the place and the source lacks.
 func (w *walker) removeOthers(ctx context.Context, v visit, base []tree.Entry) error {
+	entries := v.entries
 	for i := range base {
-		if find(v.entries, base[i].Name) == nil && v.at.current(base[i].Name, &base[i]) != nil {
-			if err := w.removeOther(ctx, v, base[i].Name, &base[i]); err != nil {
-				return err
-			}
+		name := base[i].Name
+		for len(entries) > 0 && entries[0].Name < name {
+			entries = entries[1:]
+		}
+		if len(entries) > 0 && entries[0].Name == name || v.at.current(name, &base[i]) == nil {
+			continue
+		}
+		if err := w.removeOther(ctx, v, name, &base[i]); err != nil {
+			return err
 		}
 	}
 	var added []string
-	for name, kid := range v.at.node.kids.all() {
+	for name, kid := range v.at.node.kids.notFrom(v.src) {
 		if kid.base == nil && find(v.entries, name) == nil {
 			added = append(added, name)
 		}

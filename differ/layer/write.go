@@ -39,8 +39,9 @@ type Blob struct {
 	DiffID, Digest tree.Digest
 	// Size is the length of the stored bytes, UncompressedSize the tar's.
 	Size, UncompressedSize int64
-	// Index is what scanning the layer would find; nil with NoIndex.
-	Index *tree.Index
+	// Index is what scanning the layer would find, ready to be stored; nil with
+	// NoIndex.
+	Index *tree.IndexBuilder
 	// Summary adds up the changes.
 	Summary differ.Summary
 }
@@ -63,7 +64,9 @@ func Write(ctx context.Context, w io.Writer, changes *differ.Changes, o Options)
 	}
 	lw := &writer{Options: o, out: p, tar: tar.NewWriter(p), blob: &Blob{}, sum: sha256.New(), buf: make([]byte, chunkSize)}
 	if !o.NoIndex {
-		lw.blob.Index = &tree.Index{}
+		if lw.blob.Index, err = tree.NewIndexBuilder(); err != nil {
+			return nil, errors.Join(err, p.finish())
+		}
 	}
 	err = changes.Each(lw.change)
 	if err == nil {
@@ -80,7 +83,9 @@ func Write(ctx context.Context, w io.Writer, changes *differ.Changes, o Options)
 	p.diffID.Sum(b.DiffID[:0])
 	p.blob.Sum(b.Digest[:0])
 	if b.Index != nil {
-		b.Index.DiffID = b.DiffID
+		if err := b.Index.Finish(b.DiffID); err != nil {
+			return nil, err
+		}
 	}
 	b.Size, b.UncompressedSize = p.written, p.size
 	return b, nil
@@ -120,14 +125,14 @@ func (w *writer) marker(name string) error {
 	if err := w.tar.WriteHeader(hdr); err != nil {
 		return fmt.Errorf("%q: %w", name, err)
 	}
-	w.index(tree.Record{Path: name, Meta: tree.Meta{Mode: unix.S_IFREG}, Digest: sha256.Sum256(nil), Offset: w.offset()})
-	return nil
+	return w.index(tree.Record{Path: name, Meta: tree.Meta{Mode: unix.S_IFREG}, Digest: sha256.Sum256(nil), Offset: w.offset()})
 }
 
-func (w *writer) index(rec tree.Record) {
-	if w.blob.Index != nil {
-		w.blob.Index.Records = append(w.blob.Index.Records, rec)
+func (w *writer) index(rec tree.Record) error {
+	if w.blob.Index == nil {
+		return nil
 	}
+	return w.blob.Index.Add(&rec)
 }
 
 // entry writes the change's own entry.
@@ -145,7 +150,9 @@ func (w *writer) entry(ch *differ.Change) error {
 		}
 		rec.Digest = d
 	}
-	w.index(rec)
+	if err := w.index(rec); err != nil {
+		return fmt.Errorf("%q: %w", ch.Path, err)
+	}
 	w.blob.Summary.Add(ch)
 	w.Count(1, hdr.Size)
 	return nil

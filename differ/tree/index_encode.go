@@ -2,8 +2,10 @@ package tree
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -48,77 +50,97 @@ const (
 // Encode writes the index. It writes in large pieces and does not close w.
 // Equal indexes give equal bytes.
 func (x *Index) Encode(w io.Writer) error {
-	var b budget
-	var digests uint32
-	for i := range x.Records {
-		r := &x.Records[i]
-		if err := r.check(); err != nil {
-			return fmt.Errorf("encode index: %w", err)
-		}
-		if err := b.add(r); err != nil {
-			return fmt.Errorf("encode index: %w", err)
-		}
-		if r.Digest.Known() {
-			digests++
-		}
-	}
-	bw := bufio.NewWriterSize(w, 1<<20)
-	sum := sha256.New()
-	out := io.MultiWriter(bw, sum)
-	head := append([]byte(indexMagic), x.DiffID[:]...)
-	head = binary.LittleEndian.AppendUint32(head, uint32(len(x.Records)))
-	head = binary.LittleEndian.AppendUint32(head, digests)
-	if _, err := out.Write(head); err != nil {
-		return fmt.Errorf("encode index: %w", err)
-	}
-	if err := x.encodeRows(out); err != nil {
-		return fmt.Errorf("encode index: %w", err)
-	}
-	if err := x.encodeDigests(out); err != nil {
-		return fmt.Errorf("encode index: %w", err)
-	}
-	if _, err := bw.Write(sum.Sum(nil)); err != nil {
-		return fmt.Errorf("encode index: %w", err)
-	}
-	if err := bw.Flush(); err != nil {
-		return fmt.Errorf("encode index: %w", err)
-	}
-	return nil
-}
-
-func (x *Index) encodeRows(w io.Writer) error {
-	// One goroutine: several would only pay for more than this little data.
-	zw, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
-		zstd.WithWindowSize(rowWindow))
+	b, err := NewIndexBuilder()
 	if err != nil {
 		return err
 	}
-	var enc rowEncoder
 	for i := range x.Records {
-		enc.row(&x.Records[i])
-		if len(enc.buf) >= 1<<18 || i == len(x.Records)-1 {
-			if _, err := zw.Write(enc.buf); err != nil {
-				zw.Close() //nolint:errcheck // the write error is the cause
-				return err
-			}
-			enc.buf = enc.buf[:0]
+		if err := b.Add(&x.Records[i]); err != nil {
+			return errors.Join(err, b.Close())
 		}
 	}
-	return zw.Close()
+	if err := b.Finish(x.DiffID); err != nil {
+		return err
+	}
+	return b.Encode(w)
 }
 
-func (x *Index) encodeDigests(w io.Writer) error {
-	buf := make([]byte, 0, 1<<16)
-	for i := range x.Records {
-		if r := &x.Records[i]; r.Digest.Known() {
-			buf = append(buf, r.Digest[:]...)
-		}
-		if len(buf)+sha256.Size > cap(buf) || i == len(x.Records)-1 {
-			if _, err := w.Write(buf); err != nil {
-				return err
-			}
-			buf = buf[:0]
-		}
+// IndexBuilder makes the stored form of an index entry by entry, so that its
+// records need not be kept: it holds some 40 bytes for each.
+type IndexBuilder struct {
+	enc     rowEncoder
+	zw      *zstd.Encoder
+	rows    bytes.Buffer
+	digests chunked[Digest]
+	budget  budget
+	diffID  Digest
+}
+
+// NewIndexBuilder returns a builder of an index without entries.
+func NewIndexBuilder() (*IndexBuilder, error) {
+	b := &IndexBuilder{}
+	// One goroutine: several would only pay for more than this little data.
+	zw, err := zstd.NewWriter(&b.rows, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(rowWindow))
+	if err != nil {
+		return nil, fmt.Errorf("encode index: %w", err)
+	}
+	b.zw = zw
+	return b, nil
+}
+
+// Add adds the layer's next entry, and keeps nothing of it.
+func (b *IndexBuilder) Add(r *Record) error {
+	if err := r.check(); err != nil {
+		return fmt.Errorf("encode index: %w", err)
+	}
+	if err := b.budget.add(r); err != nil {
+		return fmt.Errorf("encode index: %w", err)
+	}
+	if r.Digest.Known() {
+		b.digests.add(r.Digest)
+	}
+	b.enc.row(r)
+	if len(b.enc.buf) < 1<<18 {
+		return nil
+	}
+	return b.flush()
+}
+
+func (b *IndexBuilder) flush() error {
+	if _, err := b.zw.Write(b.enc.buf); err != nil {
+		return fmt.Errorf("encode index: %w", err)
+	}
+	b.enc.buf = b.enc.buf[:0]
+	return nil
+}
+
+// Finish ends the index, once the layer's diff ID is known.
+func (b *IndexBuilder) Finish(diffID Digest) error {
+	b.diffID = diffID
+	return errors.Join(b.flush(), b.Close())
+}
+
+// Close releases what an unfinished builder holds.
+func (b *IndexBuilder) Close() error { return b.zw.Close() }
+
+// Encode writes the finished index, any number of times, in large pieces.
+func (b *IndexBuilder) Encode(w io.Writer) error {
+	bw := bufio.NewWriterSize(w, 1<<20)
+	sum := sha256.New()
+	out := io.MultiWriter(bw, sum)
+	head := append([]byte(indexMagic), b.diffID[:]...)
+	head = binary.LittleEndian.AppendUint32(head, uint32(b.budget.records))
+	head = binary.LittleEndian.AppendUint32(head, uint32(b.digests.n))
+	// A bufio.Writer keeps its first error for Flush, and a hash has none.
+	_, _ = out.Write(head)
+	_, _ = out.Write(b.rows.Bytes())
+	for i := range b.digests.n {
+		_, _ = out.Write(b.digests.at(i)[:])
+	}
+	_, _ = bw.Write(sum.Sum(nil))
+	if err := bw.Flush(); err != nil {
+		return fmt.Errorf("encode index: %w", err)
 	}
 	return nil
 }
