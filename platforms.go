@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
@@ -69,6 +70,7 @@ func buildPlatforms(ctx context.Context, e *engine.Engine, req Request) (_ *Resu
 			return nil, fmt.Errorf("build for %s: %w", content.FormatPlatform(p.spec), err)
 		}
 	}
+	m.steps.mark = time.Now() // What was since is in the platforms' steps.
 	m.steps.start("record")
 	if err := m.record(ctx); err != nil {
 		return nil, err
@@ -296,9 +298,8 @@ func (m *platformsBuild) finish() *Result {
 	if len(m.Tags) == 0 {
 		r.Warnings = append(r.Warnings, warnUnnamed)
 	}
-	own, _ := m.steps.end()
-	r.Steps = append(r.Steps, own...)
-	r.Seconds = m.steps.mark.Sub(m.steps.began).Seconds()
+	own, seconds := m.steps.end()
+	r.Steps, r.Seconds = slices.Concat(own[:1], r.Steps, own[1:]), seconds
 	return r
 }
 
