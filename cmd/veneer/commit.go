@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/moby/patternmatcher"
@@ -76,20 +77,30 @@ func (f *commitFlags) request(r *veneer.CommitRequest) error {
 		}
 	}
 	for _, p := range f.exclude {
-		// Patterns are relative to the root, and people write them with a slash.
-		not, p := strings.HasPrefix(p, "!"), strings.TrimPrefix(p, "!")
-		p = strings.TrimLeft(p, "/")
-		if not {
-			p = "!" + p
-		}
-		if _, err := patternmatcher.New([]string{p}); err != nil {
+		pattern, err := rootPattern(p)
+		if err != nil {
 			return usagef("--exclude %q: %w", p, err)
 		}
-		r.Exclude = append(r.Exclude, p)
+		r.Exclude = append(r.Exclude, pattern)
 	}
 	r.Base, r.Platform, r.Compare = f.from, f.platform, differ.CompareMode(f.compare.value)
 	r.Only, r.NoPause = f.only, !f.pause
 	return nil
+}
+
+// rootPattern returns a .dockerignore pattern without the slash that people
+// write before it: patterns are relative to the root directory.
+func rootPattern(p string) (string, error) {
+	rest, not := strings.CutPrefix(p, "!")
+	rest = strings.TrimLeft(rest, "/")
+	if rest == "" {
+		return "", errors.New("it names nothing below the root directory")
+	}
+	if not {
+		rest = "!" + rest
+	}
+	_, err := patternmatcher.New([]string{rest})
+	return rest, err
 }
 
 func (a *app) commitCommand() *cobra.Command {

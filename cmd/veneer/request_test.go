@@ -112,6 +112,7 @@ func TestParseTarget(t *testing.T) {
 			Type: "dir", Source: "a", Dest: "/b", Chown: "1:staff", Chmod: "u=rwX", Owner: "source",
 			Exclude: []string{"*.log", "!x.log"}, IgnoreFile: ".i", DirLinks: "replace",
 		},
+		"type=container,id=web,pause=false,src=/a,dest=/b": {Type: "container", Ref: "web", NoPause: true, Source: "/a", Dest: "/b"},
 	} {
 		got, err := parseTarget(differ.Copy, text)
 		if err != nil || !reflect.DeepEqual(got, want) {
@@ -132,7 +133,11 @@ func TestParseTarget(t *testing.T) {
 		"src=a,dest=/b,exclude":           "needs a value",
 		"src=,dest=/b":                    "needs a value",
 		"src=a,dest=/b,dst=/c":            "twice",
-		"src=a,dest=/b,type=zip":          "dir or tar",
+		"src=a,dest=/b,type=zip":          "image or container",
+		"type=container,src=a,dest=/b":    "needs id=CONTAINER",
+		"src=a,dest=/b,id=web":            "type=container only",
+		"src=a,dest=/b,pause=false":       "type=container only",
+		"id=c,src=/,dest=/,pause=no":      "use true or false",
 		"src=a,dest=/b,owner=me":          "base, source or root",
 		"src=a,dest=/b,dirlinks=x":        "follow, replace or error",
 		"src=a,dest=/b,chmod=999":         "chmod(1)",

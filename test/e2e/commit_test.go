@@ -56,7 +56,7 @@ func commitCases() []serviceCase {
 // who did not write it, and the layer is the one that a build from a copy of them gives: nothing else is in it.
 func TestCommitChanges(t *testing.T) {
 	eachDaemon(t, func(t *testing.T, p *place) {
-		p.liveBase(t, "base:1", serviceBase(t))
+		p.liveBase(t, serviceBase(t))
 		for _, c := range commitCases() {
 			t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
 				b := p.container(t, "run", "base:1", "/bin/live")
@@ -87,7 +87,7 @@ func TestCommitChanges(t *testing.T) {
 // TestCommitStates commits a container that was not started, runs, is paused, has ended, and whose task is gone.
 func TestCommitStates(t *testing.T) {
 	eachDaemon(t, func(t *testing.T, p *place) {
-		p.liveBase(t, "base:1", serviceBase(t))
+		p.liveBase(t, serviceBase(t))
 		b := p.container(t, "create", "base:1", "/bin/live")
 		if res := b.commit(t, veneer.CommitRequest{}); !res.Unchanged || res.Layer != nil || res.Digest != res.BaseDigest {
 			t.Errorf("of a container that never ran: %+v", res)
@@ -123,7 +123,7 @@ func TestCommitStates(t *testing.T) {
 // first is one ahead.
 func TestCommitPauses(t *testing.T) {
 	eachDaemon(t, func(t *testing.T, p *place) {
-		p.liveBase(t, "base:1", serviceBase(t))
+		p.liveBase(t, serviceBase(t))
 		b := p.container(t, "run", "base:1", "/bin/live", "count")
 		number := func(dir, name string) int {
 			data, err := os.ReadFile(filepath.Join(dir, "count", name))
@@ -160,7 +160,7 @@ func TestCommitPauses(t *testing.T) {
 // TestCommitStopped ends a commit by a signal while the container is paused: it runs on, and nothing is left.
 func TestCommitStopped(t *testing.T) {
 	p := oneDaemon(t)
-	p.liveBase(t, "base:1", serviceBase(t))
+	p.liveBase(t, serviceBase(t))
 	b := p.container(t, "run", "base:1", "/bin/live")
 	command(t, "dd", "if=/dev/urandom", "of="+filepath.Join(b.rootfs, "big"), "bs=1M", "count=400", "status=none")
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
@@ -188,7 +188,7 @@ func TestCommitStopped(t *testing.T) {
 // TestCommitChoice commits parts of what changed.
 func TestCommitChoice(t *testing.T) {
 	p := oneDaemon(t)
-	p.liveBase(t, "base:1", serviceBase(t))
+	p.liveBase(t, serviceBase(t))
 	b := p.container(t, "run", "base:1", "/bin/live")
 	for _, name := range []string{"d/new", "d/[x]*/in", "d/x/in", "var/log/a.log", "var/lib/data"} {
 		write(t, filepath.Join(b.rootfs, name), "new\n")
@@ -244,7 +244,7 @@ func difference(old, now map[string]string) []string {
 // TestCommitNames finds containers by what nerdctl and Kubernetes call them.
 func TestCommitNames(t *testing.T) {
 	p := oneDaemon(t)
-	p.liveBase(t, "base:1", serviceBase(t))
+	p.liveBase(t, serviceBase(t))
 	pod := func(name string) []string {
 		return []string{"io.kubernetes.container.name=web", "io.kubernetes.pod.name=" + name, "io.kubernetes.pod.namespace=shop"}
 	}
@@ -276,7 +276,7 @@ func TestCommitNames(t *testing.T) {
 func TestCommitBase(t *testing.T) {
 	p := oneDaemon(t)
 	tree := serviceBase(t)
-	p.liveBase(t, "base:1", tree)
+	p.liveBase(t, tree)
 	b := p.container(t, "run", "base:1", "/bin/live")
 	write(t, filepath.Join(b.rootfs, "d/new"), "new\n")
 	want := describe(t, b.rootfs, false)
@@ -306,7 +306,7 @@ func TestCommitBase(t *testing.T) {
 // TestCommitConfig edits the config, and says in the history what was done.
 func TestCommitConfig(t *testing.T) {
 	p := oneDaemon(t)
-	p.liveBase(t, "base:1", serviceBase(t))
+	p.liveBase(t, serviceBase(t))
 	b := p.container(t, "run", "base:1", "/bin/live")
 	write(t, filepath.Join(b.rootfs, "d/new"), "new\n")
 	res := result(t, cli(t, "commit", "--address", p.daemon.Address(), "--format", "json", "--only", "/d",
@@ -331,7 +331,7 @@ func TestCommitConfig(t *testing.T) {
 func TestContainerSource(t *testing.T) {
 	eachDaemon(t, func(t *testing.T, p *place) {
 		tree := serviceBase(t)
-		p.liveBase(t, "base:1", tree)
+		p.liveBase(t, tree)
 		b := p.container(t, "run", "base:1", "/bin/live")
 		write(t, filepath.Join(b.rootfs, "d/new"), "new\n")
 		must(t, os.Remove(filepath.Join(b.rootfs, "d/other")), os.Lchown(filepath.Join(b.rootfs, "d/new"), 7, 8))

@@ -83,13 +83,13 @@ func oneDaemon(t *testing.T) *place {
 	return newPlace(t, harness.Start(t, harness.Daemons(t)[0]), "overlayfs")
 }
 
-// liveBase builds an image that holds the tree and the program.
-func (p *place) liveBase(t *testing.T, name, tree string) {
+// liveBase builds base:1, an image that holds the tree and the program.
+func (p *place) liveBase(t *testing.T, tree string) {
 	t.Helper()
 	program, err := buildLive()
 	must(t, err, os.MkdirAll(filepath.Join(tree, "bin"), 0o755), os.MkdirAll(filepath.Join(tree, "count"), 0o755))
 	command(t, "cp", program, filepath.Join(tree, "bin/live"))
-	p.build(t, veneer.Request{Base: "scratch", Targets: exactly(tree), Tags: []string{name}})
+	p.build(t, veneer.Request{Base: "scratch", Targets: exactly(tree), Tags: []string{"base:1"}})
 }
 
 // box is a container.
