@@ -35,9 +35,8 @@ type PathChange struct {
 }
 
 // Diff tells what [Build] would change. No image, blob or snapshot is written;
-// indexes of layers
-// and digests of source files are remembered, unless NoCache is set. The layer is made,
-// to know its size, and thrown away.
+// indexes of layers and digests of source files are remembered, unless NoCache
+// is set. The layer is made, to know its size, and thrown away.
 func Diff(ctx context.Context, e *engine.Engine, req Request) (_ *DiffResult, err error) {
 	if err := req.check(); err != nil {
 		return nil, err
@@ -57,7 +56,12 @@ func Diff(ctx context.Context, e *engine.Engine, req Request) (_ *DiffResult, er
 	if err := b.compare(ctx); err != nil {
 		return nil, err
 	}
-	res := &DiffResult{Base: b.base.Name, Changes: []PathChange{}, Warnings: b.result.Warnings}
+	return b.diffResult(ctx, b.base.Name)
+}
+
+// diffResult lists what was compared; base is what it was compared with.
+func (b *build) diffResult(ctx context.Context, base string) (*DiffResult, error) {
+	res := &DiffResult{Base: base, Changes: []PathChange{}, Warnings: b.result.Warnings}
 	if !b.empty() {
 		b.steps.start("layer")
 		if err := b.measure(ctx, res); err != nil {
@@ -84,7 +88,7 @@ func (b *build) measure(ctx context.Context, res *DiffResult) error {
 		return err
 	}
 	blob, err := layer.Write(ctx, io.Discard, b.changes, layer.Options{
-		Compression: b.Compression, Level: b.CompressionLevel, Epoch: b.Epoch, Count: b.steps.count,
+		Compression: b.Compression, Level: b.CompressionLevel, Epoch: b.layerEpoch(), Count: b.steps.count,
 	})
 	if err != nil {
 		return err

@@ -125,7 +125,7 @@ func (b *build) finish() *Result {
 	}
 	if b.desc != nil {
 		r.Layer = &LayerResult{Digest: b.desc.Digest, DiffID: b.diffID, MediaType: b.desc.MediaType, Size: b.desc.Size}
-		if b.blob != nil && b.blob.Index != nil {
+		if b.blob != nil {
 			r.Layer.UncompressedSize = b.blob.UncompressedSize
 		}
 	}

@@ -2,6 +2,7 @@ package differ
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -144,7 +145,12 @@ func (x *exact) descend(ctx context.Context, v visit, p *pair) (sub visit, same 
 	if same, err := x.untouched(v, p, sub.src); err != nil || same {
 		return sub, same, err
 	}
-	if sub.entries, err = sub.src.Entries(ctx); err != nil {
+	sub.entries, err = sub.src.Entries(ctx)
+	if errors.Is(err, tree.ErrMountPoint) {
+		x.warn("%s: left out, since it is a mount point", quote(sub.path))
+		return sub, true, nil
+	}
+	if err != nil {
 		return sub, false, err
 	}
 	if lacksXattr(p.src, p.base) {

@@ -102,10 +102,16 @@ func (a *app) delta(ctx context.Context, req veneer.DeltaRequest, flags *deltaFl
 	return a.makeImage(ctx, o, req.Tags, func(ctx context.Context, e *engine.Engine, p veneer.Progress) (*veneer.Result, error) {
 		req.Progress = p
 		res, err := veneer.Delta(ctx, e, req)
-		if err == nil && commit != nil {
-			err = commit.commit(nil)
+		if err != nil {
+			return nil, err
 		}
-		return res, err
+		if len(res.Names) == 0 {
+			res.Names = []string{flags.output}
+		}
+		if commit == nil {
+			return res, nil
+		}
+		return res, commit.commit(nil)
 	})
 }
 

@@ -18,12 +18,19 @@ var errDiffers = &exitCodeError{code: exitError}
 
 func (a *app) diffCommand() *cobra.Command {
 	var base baseFlags
+	var two compareFlags
 	format, exitCode := newFormat(), false
 	cmd := &cobra.Command{
-		Use:   "diff --from IMAGE [flags]",
-		Short: "Show what a build would change, and what that costs",
-		Long: `Show what a build with the same flags would change, and what that costs. Nothing
-is written.
+		Use:   "diff --from IMAGE [flags] | diff A B",
+		Short: "Show what a build would change, or what two images differ in",
+		Long: `Show what a build with the same flags would change, and what that costs; or with A
+and B, what a layer would hold that makes A's files B's. Nothing is written.
+
+A and B are each an image, container:NAME (as veneer commit takes it; a running
+one is paused meanwhile), oci:DIR or archive:FILE (an OCI image layout, an image
+archive, with :NAME after it where it holds several images), or dir:PATH; of a
+path that exists and has a slash in it, dir: may be left out. Times count only
+with --times.
 
 A line for each path says what happens to it, A for added, M for modified and D
 for deleted, the bytes that the layer stores for it, and the reason. The summary
@@ -35,18 +42,18 @@ sake alone: a layer cannot hold a changed mode or owner without the file.
 With --exit-code the exit code is 0 if nothing differs, 1 if something does, and
 2 for every error.`,
 		Example: `  veneer diff --from app:1 --sync ./app:/app
+  veneer diff app:1 app:2
+  veneer diff container:web ./app-rootfs/
   veneer diff --exit-code --progress quiet --from app:1 --sync ./app:/app >/dev/null`,
-		Args:        cobra.NoArgs,
+		Args:        two.args(&base),
 		Annotations: map[string]string{annotationMounts: "yes"},
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			req := veneer.Request{Log: a.log}
-			if err := base.request(&req); err != nil {
-				return err
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if len(args) > 0 {
+				err = a.compare(cmd.Context(), two.request(args, &base), format.value, exitCode)
+			} else {
+				err = a.diffBuild(cmd.Context(), &base, format.value, exitCode)
 			}
-			if len(req.Platforms) > 0 {
-				return usagef("--platform %s: diff shows one platform at a time", base.platform)
-			}
-			err := a.diff(cmd.Context(), req, format.value, exitCode)
 			if exitCode && err != nil && !errors.Is(err, errDiffers) {
 				return &exitCodeError{code: exitUsage, err: err}
 			}
@@ -54,19 +61,35 @@ With --exit-code the exit code is 0 if nothing differs, 1 if something does, and
 		},
 	}
 	base.bind(cmd)
+	two.bind(cmd)
 	bindFormat(cmd, &format)
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "end with 1 if something differs, 2 on an error")
 	return cmd
 }
 
-func (a *app) diff(ctx context.Context, req veneer.Request, format string, exitCode bool) error {
-	var res *veneer.DiffResult
+// diffBuild shows what a build would change.
+func (a *app) diffBuild(ctx context.Context, base *baseFlags, format string, exitCode bool) error {
+	req := veneer.Request{Log: a.log}
+	if err := base.request(&req); err != nil {
+		return err
+	}
+	if len(req.Platforms) > 0 {
+		return usagef("--platform %s: diff shows one platform at a time", base.platform)
+	}
 	req.Stdin = a.stdin(ctx)
+	return a.showDiff(ctx, format, exitCode, func(ctx context.Context, e *engine.Engine, p veneer.Progress) (*veneer.DiffResult, error) {
+		req.Progress = p
+		return veneer.Diff(ctx, e, req)
+	})
+}
+
+// showDiff prints what one of the library's comparisons finds.
+func (a *app) showDiff(ctx context.Context, format string, exitCode bool, do func(context.Context, *engine.Engine, veneer.Progress) (*veneer.DiffResult, error)) error {
+	var res *veneer.DiffResult
 	err := a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
 		d := a.newDisplay()
 		defer d.Close()
-		req.Progress = d
-		res, err = veneer.Diff(ctx, e, req)
+		res, err = do(ctx, e, d)
 		return err
 	})
 	if err != nil {

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/engine"
+)
+
+// compareFlags are those of veneer diff A B alone.
+type compareFlags struct {
+	times bool
+	pause bool
+}
+
+func (f *compareFlags) bind(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.BoolVar(&f.times, "times", false, "with A and B: modification times count too")
+	fs.BoolVar(&f.pause, "pause", true, "with A and B: pause a container while its files are read")
+	// Only without A and B; args checks it.
+	if err := fs.SetAnnotation("from", cobra.BashCompOneRequiredFlag, []string{"false"}); err != nil {
+		panic(err) // There is no such flag.
+	}
+}
+
+// args checks that there are two trees or a base, and not both.
+func (f *compareFlags) args(base *baseFlags) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0 && base.from == "":
+			return usagef(`want --from IMAGE, or two things to compare: A B`)
+		case len(args) == 0 && (cmd.Flags().Changed("times") || cmd.Flags().Changed("pause")):
+			return usagef("--times and --pause go with A and B")
+		case len(args) == 0:
+			return nil
+		case len(args) != 2:
+			return usagef("want two things to compare, A and B")
+		case base.from != "" || len(base.targets) > 0:
+			return usagef("A and B are compared as they are: they do not go with --from, --copy, --sync or --delete")
+		}
+		for _, what := range args {
+			if err := checkTree(what); err != nil {
+				return err
+			}
+		}
+		return checkPlatform(base.platform)
+	}
+}
+
+// checkTree refuses what can name nothing to compare.
+func checkTree(what string) error {
+	if id, ok := strings.CutPrefix(what, "container:"); ok && id != "" {
+		return nil
+	}
+	if dir, ok := veneer.LocalTree(what); ok && dir != "" || isArchive(what) {
+		return nil
+	}
+	return checkRef(what)
+}
+
+func (f *compareFlags) request(args []string, base *baseFlags) veneer.CompareRequest {
+	return veneer.CompareRequest{
+		A: args[0], B: args[1], Platform: base.platform, Times: f.times, NoPause: !f.pause, NoCache: base.noCache,
+	}
+}
+
+func (a *app) compare(ctx context.Context, req veneer.CompareRequest, format string, exitCode bool) error {
+	return a.showDiff(ctx, format, exitCode, func(ctx context.Context, e *engine.Engine, p veneer.Progress) (*veneer.DiffResult, error) {
+		req.Progress = p
+		return veneer.Compare(ctx, e, req)
+	})
+}
