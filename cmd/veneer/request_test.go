@@ -37,7 +37,7 @@ func requestOf(t *testing.T, env map[string]string, args ...string) (veneer.Requ
 
 // defaults is the request of "--from base".
 func defaults(edit func(*veneer.Request)) veneer.Request {
-	r := veneer.Request{Base: "base", Compare: differ.CompareContent, Compression: layer.Gzip}
+	r := veneer.Request{Base: "base", Compare: differ.CompareContent, Compression: layer.Gzip, MaxLayers: veneer.DefaultMaxLayers}
 	if edit != nil {
 		edit(&r)
 	}
@@ -58,6 +58,8 @@ func TestFlagsToRequest(t *testing.T) {
 		{"--reader index", nil, func(r *veneer.Request) { r.Reader = veneer.ReadIndex }},
 		{"--reader view", nil, func(r *veneer.Request) { r.Reader = veneer.ReadView }},
 		{"--compression zstd --compression-level 19", nil, func(r *veneer.Request) { r.Compression, r.CompressionLevel = layer.Zstd, 19 }},
+		{"--max-layers 7", nil, func(r *veneer.Request) { r.MaxLayers = 7 }},
+		{"--max-layers 0", nil, func(r *veneer.Request) { r.MaxLayers = -1 }},
 		{"--no-unpack", nil, func(r *veneer.Request) { r.NoUnpack = true }},
 		{"--differ service", nil, func(r *veneer.Request) { r.Differ = veneer.DifferService }},
 		{"--differ veneer", nil, nil},
@@ -112,6 +114,7 @@ func TestParseTarget(t *testing.T) {
 			Type: "dir", Source: "a", Dest: "/b", Chown: "1:staff", Chmod: "u=rwX", Owner: "source",
 			Exclude: []string{"*.log", "!x.log"}, IgnoreFile: ".i", DirLinks: "replace",
 		},
+		"type=image,ref=app:1,src=/a,dest=/b":              {Type: "image", Ref: "app:1", Source: "/a", Dest: "/b"},
 		"type=container,id=web,pause=false,src=/a,dest=/b": {Type: "container", Ref: "web", NoPause: true, Source: "/a", Dest: "/b"},
 	} {
 		got, err := parseTarget(differ.Copy, text)

@@ -42,7 +42,7 @@ func (f *baseFlags) bind(cmd *cobra.Command) {
 	fs.BoolVar(&f.forceDelete, "force-delete", false, "let --sync SRC:/ delete files of the base")
 	fs.BoolVar(&f.noCache, "no-cache", false, "neither use nor keep indexes of layers and digests of source files")
 	if cmd.Name() == "build" {
-		fs.IntVar(&f.maxLayers, "max-layers", veneer.DefaultMaxLayers, "squash what Veneer put upon the original base if the base has that `many` layers; 0 never does")
+		fs.IntVar(&f.maxLayers, "max-layers", veneer.DefaultMaxLayers, "squash what Veneer put upon the original base where the base has this `number` of layers; 0: never")
 	}
 	// The error is that there is no such flag.
 	if err := cmd.MarkFlagRequired("from"); err != nil {
