@@ -15,7 +15,16 @@ import (
 	"github.com/veneer-build/veneer/test/harness"
 )
 
-const scenarioBase = "Base larger outside the destination"
+const (
+	scenarioBase = "Base larger outside the destination"
+	baseFirst    = "base never seen"
+	baseLater    = "a later build"
+)
+
+// baseRow names the row of a build on a base of so many Debians.
+func baseRow(factor int, build string) string {
+	return fmt.Sprintf("**veneer**, ×%d, %s", factor, build)
+}
 
 // baseSizes measures rebuilds on bases that are larger where no target looks.
 func baseSizes(ctx context.Context, w *world) error {
@@ -23,8 +32,8 @@ func baseSizes(ctx context.Context, w *world) error {
 	if err := w.debianTar(ctx, rootfs); err != nil {
 		return err
 	}
-	first := series{name: "base never seen"}
-	later := series{name: "a later build"}
+	first := series{name: baseFirst}
+	later := series{name: baseLater}
 	for _, factor := range []int{1, 3, 10} {
 		name := fmt.Sprintf("docker.io/library/base:%d", factor)
 		app := fmt.Sprintf("docker.io/library/onbase:%d", factor)
@@ -43,8 +52,8 @@ func baseSizes(ctx context.Context, w *world) error {
 				row, root string
 				fresh     bool
 			}{
-				{"base never seen", "root-cold", true},
-				{"a later build", warm, false},
+				{baseFirst, "root-cold", true},
+				{baseLater, warm, false},
 			} {
 				if b.fresh {
 					if err := os.RemoveAll(w.path(b.root)); err != nil {
@@ -54,16 +63,15 @@ func baseSizes(ctx context.Context, w *world) error {
 				if err := w.trees.refresh(); err != nil {
 					return err
 				}
-				row := fmt.Sprintf("×%d, %s", factor, b.row)
-				err := w.measured(ctx, scenarioBase, row, veneerBuild{root: b.root, from: app, source: w.trees.v2, tag: tag2})
+				err := w.measured(ctx, scenarioBase, baseRow(factor, b.row), veneerBuild{root: b.root, from: app, source: w.trees.v2, tag: tag2})
 				if err != nil {
 					return err
 				}
 			}
 		}
 		t := w.table(scenarioBase)
-		first.add(fmt.Sprintf("×%d", factor), t.find(fmt.Sprintf("×%d, base never seen", factor)))
-		later.add(fmt.Sprintf("×%d", factor), t.find(fmt.Sprintf("×%d, a later build", factor)))
+		first.add(fmt.Sprintf("×%d", factor), t.find(baseRow(factor, baseFirst)))
+		later.add(fmt.Sprintf("×%d", factor), t.find(baseRow(factor, baseLater)))
 		if err := w.forget(ctx, app, name); err != nil {
 			return err
 		}

@@ -73,14 +73,14 @@ func readConfig() (config, error) {
 	if c.out == "" {
 		c.out = root + "/docs"
 	}
-	if c.rounds, err = number("BENCH_ROUNDS", 3); err != nil {
+	if c.rounds, err = readNumber("BENCH_ROUNDS", 3); err != nil {
 		return c, err
 	}
-	c.files, err = number("BENCH_FILES", 70_000)
+	c.files, err = readNumber("BENCH_FILES", 70_000)
 	return c, err
 }
 
-func number(name string, otherwise int) (int, error) {
+func readNumber(name string, otherwise int) (int, error) {
 	text := os.Getenv(name)
 	if text == "" {
 		return otherwise, nil

@@ -23,8 +23,9 @@ type sample struct {
 	rss, daemon int64
 	// layer is what was stored for the new image, in bytes.
 	layer int64
-	// steps are the seconds of each step, where the tool tells them.
+	// steps are the seconds of each step, where the tool tells them, and own those of all, as it tells them too.
 	steps map[string]float64
+	own   float64
 }
 
 // stepText is the seconds of each step, for a line of the log.

@@ -9,11 +9,17 @@ import (
 	"github.com/veneer-build/veneer/test/harness"
 )
 
-const scenarioMillion = "A million files"
+const (
+	scenarioMillion = "A million files"
+	millionNew      = "**veneer**, everything is new"
+	millionFirst    = "**veneer**, base never seen, 1000 changed"
+	millionLater    = "**veneer**, a later build, 1000 changed"
+	million         = thousand * thousand
+	thousand        = 1000
+)
 
 // millionFiles builds from a tree of a thousand directories of a thousand small files.
 func millionFiles(ctx context.Context, w *world) error {
-	const thousand = 1000
 	dir := w.path("million")
 	changed := make([]file, 0, thousand)
 	for i := range thousand {
@@ -29,12 +35,12 @@ func millionFiles(ctx context.Context, w *world) error {
 		}
 		changed = append(changed, file{filepath.Join(sub, "f500"), 24})
 	}
-	const million = "docker.io/library/million:1"
-	s, err := w.build(ctx, veneerBuild{root: "root-million", from: harness.DebianName, source: dir, tag: million})
+	const name = "docker.io/library/million:1"
+	s, err := w.build(ctx, veneerBuild{root: "root-million", from: harness.DebianName, source: dir, tag: name})
 	if err != nil {
 		return err
 	}
-	w.add(scenarioMillion, "**veneer**, everything is new", s)
+	w.add(scenarioMillion, millionNew, s)
 	for range w.rounds {
 		if err := refresh(dir, changed); err != nil {
 			return err
@@ -47,12 +53,12 @@ func millionFiles(ctx context.Context, w *world) error {
 		for _, b := range []struct {
 			row  string
 			args []string
-		}{{"**veneer**, base never seen, 1000 changed", []string{"--no-cache"}}, {"**veneer**, a later build, 1000 changed", nil}} {
-			err := w.measured(ctx, scenarioMillion, b.row, veneerBuild{root: "root-million", from: million, source: dir, tag: tag2, args: b.args})
+		}{{millionFirst, []string{"--no-cache"}}, {millionLater, nil}} {
+			err := w.measured(ctx, scenarioMillion, b.row, veneerBuild{root: "root-million", from: name, source: dir, tag: tag2, args: b.args})
 			if err != nil {
 				return err
 			}
 		}
 	}
-	return w.forget(ctx, million)
+	return w.forget(ctx, name)
 }

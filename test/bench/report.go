@@ -43,6 +43,8 @@ func (w *world) markdown() string {
 	for _, note := range w.notes {
 		p("- %s", note)
 	}
+	p("\n## Targets\n\nMedians of this run, compared by the program that measured them.\n")
+	b.WriteString(w.targetTable())
 	for _, t := range w.tables {
 		if len(t.rows) > 0 {
 			p("\n## %s\n", t.title)
@@ -55,7 +57,7 @@ func (w *world) markdown() string {
 			p("| %s | %.1f ms | %.1f ms | %.1f ms | %.1f | %d |", l.when, ms(l.p50), ms(l.p99), ms(l.worst), float64(l.p99)/float64(w.latencies[0].p99), l.n)
 		}
 	}
-	p("\n## Steps\n\nMedian seconds of each step, as `--format json` tells them, and of the whole process.\n")
+	p("\n## Steps\n\nMedian seconds of each step, as `--format json` tells them, of the whole build, and of the process with its start and end.\n")
 	b.WriteString(w.steps())
 	for _, plot := range w.plots {
 		p("\n![%s](%s)", plot.title, plot.file)
@@ -133,10 +135,19 @@ func (w *world) steps() string {
 				parts = append(parts, fmt.Sprintf("%s %.3f", name, median(r.sorted(func(s sample) float64 { return s.steps[name] }))))
 			}
 			slices.Sort(parts)
-			fmt.Fprintf(&b, "- %s, %s: %s; in all %.3f\n", t.title, r.tool, strings.Join(parts, ", "), median(r.seconds()))
+			fmt.Fprintf(&b, "- %s, %s: %s%s; process %.3f\n", t.title, r.tool, strings.Join(parts, ", "), r.whole(), median(r.seconds()))
 		}
 	}
 	return b.String()
+}
+
+// whole is what the tool itself says it took, where it does.
+func (r *row) whole() string {
+	own := median(r.sorted(func(s sample) float64 { return s.own }))
+	if own == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; build %.3f", own)
 }
 
 func unique(words []string) []string {

@@ -60,6 +60,7 @@ func (w *world) build(ctx context.Context, b veneerBuild) (sample, error) {
 	for _, step := range result.Veneer.Steps {
 		s.steps[step.Name] += step.Seconds
 	}
+	s.own = result.Veneer.Seconds
 	if result.Veneer.Layer != nil {
 		s.layer = result.Veneer.Layer.Size
 	}
