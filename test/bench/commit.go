@@ -23,7 +23,8 @@ import (
 )
 
 const (
-	rowCommit = "containerd's diff service, as `nerdctl commit` uses it; changes already in the container"
+	rowCommit       = "containerd's diff service, as `nerdctl commit` uses it; changes already in the container"
+	rowVeneerCommit = "**veneer commit**; changes already in the container"
 	// commitCommand makes this program commit a snapshot, in a process of its own that can be measured.
 	commitCommand = "commit-snapshot"
 )
@@ -91,6 +92,36 @@ func (t *commitTool) measure(ctx context.Context, w *world, title, source string
 		s.layer = 0
 	}
 	w.add(title, rowCommit, s)
+	if err := w.forget(ctx, tag2); err != nil {
+		return err
+	}
+	return t.measureVeneer(ctx, w, title, key)
+}
+
+// measureVeneer commits the same snapshot as that of a container, which is not running: what a pause takes is the
+// runtime's.
+func (t *commitTool) measureVeneer(ctx context.Context, w *world, title, key string) (err error) {
+	c, err := w.client.NewContainer(ctx, key, client.WithSnapshotter(snapshotter), client.WithSnapshot(key),
+		client.WithImageName(base1), client.WithNewSpec())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Delete(context.WithoutCancel(ctx))) }()
+	settle()
+	s, err := measure(ctx, command{args: []string{
+		w.program, "commit", "--engine", "containerd", "--address", w.daemon.Address(), "--namespace", namespace,
+		"--root", w.path(warmRoot), "--progress", "quiet", key, tag2,
+	}, daemons: []int{w.pid}})
+	if err != nil {
+		return err
+	}
+	if s.layer, err = w.topLayer(ctx, namespace, tag2); err != nil {
+		return err
+	}
+	if title == scenarioSame {
+		s.layer = 0
+	}
+	w.add(title, rowVeneerCommit, s)
 	return w.forget(ctx, tag2)
 }
 
