@@ -77,7 +77,8 @@ func baseSizes(ctx context.Context, w *world) error {
 		}
 	}
 	w.plots = append(w.plots, plot{
-		file: "benchmarks-base.svg", title: "Rebuild of /app, by the size of the base outside it (Debian = 1)", series: []series{first, later},
+		file: "benchmarks-base.svg", title: "Rebuild of /app, by the size of the base outside it",
+		axis: "base, in Debians", series: []series{first, later},
 	})
 	return nil
 }

@@ -110,6 +110,9 @@ func (c *counts) point(ctx context.Context, name string, changed []file) error {
 	if err != nil {
 		return err
 	}
+	if len(changed) == 0 {
+		s.layer = 0 // it has that already
+	}
 	c.add(scenarioChanges, c.row(name, "BuildKit"), s)
 	return nil
 }
@@ -117,7 +120,10 @@ func (c *counts) point(ctx context.Context, name string, changed []file) error {
 func (c *counts) row(point, who string) string { return fmt.Sprintf("%s changed, %s", point, who) }
 
 func (c *counts) plot() plot {
-	p := plot{file: "benchmarks-changes.svg", title: fmt.Sprintf("Rebuild of a tree of %d files, by files changed", c.trees.files)}
+	p := plot{
+		file: "benchmarks-changes.svg", title: fmt.Sprintf("Rebuild of a tree of %d files, by files changed", c.trees.files),
+		axis: "files changed",
+	}
 	for _, who := range []string{"BuildKit", "veneer", "floor"} {
 		s := series{name: who}
 		for _, point := range c.points {

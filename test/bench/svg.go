@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -13,6 +14,7 @@ import (
 // apart.
 type plot struct {
 	file, title string
+	axis        string // what the points are
 	series      []series
 }
 
@@ -38,7 +40,7 @@ func (s *series) add(name string, r *row) {
 const (
 	plotWidth, plotHeight = 760, 420
 	plotLeft, plotTop     = 70, 50
-	plotRight, plotBottom = 190, 50
+	plotRight, plotBottom = 190, 60
 )
 
 // colours are told apart by people who cannot tell red from green.
@@ -49,23 +51,25 @@ func (p plot) write(path string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	bottom, top := math.Floor(math.Log10(low)), math.Ceil(math.Log10(high))
+	grid := ticks(low, high)
+	bottom, top := math.Log10(grid[0]), math.Log10(grid[len(grid)-1])
 	x := func(name string) float64 {
 		i := slices.Index(names, name)
 		return plotLeft + (float64(i)+0.5)*float64(plotWidth-plotLeft-plotRight)/float64(len(names))
 	}
 	y := func(seconds float64) float64 {
-		part := (math.Log10(seconds) - bottom) / max(1, top-bottom)
+		part := (math.Log10(seconds) - bottom) / (top - bottom)
 		return plotHeight - plotBottom - part*(plotHeight-plotTop-plotBottom)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" font-family="sans-serif" font-size="13">`+"\n", plotWidth, plotHeight)
 	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" fill="white"/>`+"\n"+`<text x="%d" y="26" font-size="15">%s</text>`+"\n", plotLeft, html.EscapeString(p.title))
-	for d := bottom; d <= top; d++ {
-		at := y(math.Pow(10, d))
+	for _, seconds := range grid {
 		fmt.Fprintf(&b, `<path d="M%d %.1fH%d" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end">%g s</text>`+"\n",
-			plotLeft, at, plotWidth-plotRight, plotLeft-8, at+4, math.Pow(10, d))
+			plotLeft, y(seconds), plotWidth-plotRight, plotLeft-8, y(seconds)+4, seconds)
 	}
+	fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="middle">%s</text>`+"\n",
+		(plotLeft+plotWidth-plotRight)/2, plotHeight-12, html.EscapeString(p.axis))
 	for _, name := range names {
 		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", x(name), plotHeight-plotBottom+22, html.EscapeString(name))
 	}
@@ -76,6 +80,36 @@ func (p plot) write(path string) error {
 	}
 	b.WriteString("</svg>\n")
 	return os.WriteFile(path, []byte(b.String()), 0o644)
+}
+
+// ticks returns the seconds that have a line: those around the lowest and the highest time, and decades between them,
+// or where there are few of these, twos and fives as well.
+func ticks(low, high float64) []float64 {
+	var fine, decades []float64
+	for d := math.Floor(math.Log10(low)); d <= math.Ceil(math.Log10(high)); d++ {
+		for _, n := range []float64{1, 2, 5} {
+			// From text: ten to the minus first is no tenth otherwise.
+			seconds, err := strconv.ParseFloat(fmt.Sprintf("%ge%d", n, int(d)), 64)
+			if err != nil {
+				continue
+			}
+			fine = append(fine, seconds)
+			if n == 1 {
+				decades = append(decades, seconds)
+			}
+		}
+	}
+	if len(decades) > 4 {
+		return decades
+	}
+	from, to := 0, len(fine)-1
+	for from+2 < len(fine) && fine[from+1] <= low {
+		from++
+	}
+	for to-1 > from && fine[to-1] >= high {
+		to--
+	}
+	return fine[from : to+1]
 }
 
 func (s series) draw(b *strings.Builder, colour string, x func(string) float64, y func(float64) float64) {
