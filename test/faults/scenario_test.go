@@ -1,0 +1,176 @@
+package faults_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/mount"
+	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/test/harness"
+)
+
+// scenario is a command in two variants, which take turns: each finds what the other one left, and gives the names
+// another meaning.
+type scenario struct {
+	name string
+	args func(variant int) []string
+	// names are the images that must be whole at all times.
+	names []string
+	// prepare is done before each run; nil: nothing.
+	prepare func(variant int)
+}
+
+// scenarios makes what the scenarios need, and the scenarios.
+func (w *world) scenarios() []scenario {
+	w.t.Helper()
+	sources := []string{w.source("src", 0), w.source("src", 1)}
+	return []scenario{
+		{
+			name: "build", names: []string{"docker.io/library/app:v", "docker.io/library/also:v", "docker.io/library/base:2"},
+			args: func(v int) []string {
+				return []string{"build", "--from", "base:2", "--sync", sources[v] + ":/app", "-c", "CMD [\"x\"]", "-t", "app:v", "-t", "also:v"}
+			},
+		},
+		{
+			name: "build-service", names: []string{"docker.io/library/service:v"},
+			args: func(v int) []string {
+				return []string{"build", "--differ", "service", "--from", "base:2", "--sync", sources[v] + ":/app", "-t", "service:v"}
+			},
+		},
+		{
+			name: "build-view", names: []string{"docker.io/library/view:v"},
+			args: func(v int) []string {
+				return []string{"build", "--reader", "view", "--from", "base:2", "--sync", sources[v] + ":/app", "-t", "view:v"}
+			},
+		},
+		w.loading(sources), w.pulling(sources), w.committing(), w.saving(), w.repairing(),
+	}
+}
+
+// loading loads one of two archives that hold an image of the same name, on a base that is not here.
+func (w *world) loading(sources []string) scenario {
+	var archives []string
+	for v, src := range sources {
+		w.ok("build", "--from", "scratch", "--copy", w.at("note")+":/etc/note", "-t", "loaded:base")
+		w.ok("build", "--from", "loaded:base", "--sync", src+":/app", "-t", "loaded:v")
+		archives = append(archives, w.at(fmt.Sprintf("loaded%d.tar", v)))
+		w.ok("save", "loaded:v", "-o", archives[v])
+		w.ok("rmi", "loaded:v", "loaded:base")
+	}
+	return scenario{
+		name: "load", names: []string{"docker.io/library/loaded:v"},
+		args: func(v int) []string { return []string{"load", archives[v]} },
+	}
+}
+
+// pulling pulls a tag that is moved from one image to another before.
+func (w *world) pulling(sources []string) scenario {
+	r := harness.NewRegistry(w.t)
+	name := r.Addr() + "/pulled"
+	for v, src := range sources {
+		w.ok("build", "--from", "base:2", "--sync", src+":/srv", "-t", fmt.Sprintf("%s:v%d", name, v))
+		w.ok("push", "--plain-http", fmt.Sprintf("%s:v%d", name, v))
+		w.ok("rmi", fmt.Sprintf("%s:v%d", name, v))
+	}
+	manifest := func(method, tag string, body []byte) []byte {
+		req, err := http.NewRequestWithContext(w.ctx, method, r.URL()+"/v2/pulled/manifests/"+tag, bytes.NewReader(body))
+		must(w.t, err)
+		req.Header.Set("Accept", ocispec.MediaTypeImageManifest)
+		req.Header.Set("Content-Type", ocispec.MediaTypeImageManifest)
+		resp, err := http.DefaultClient.Do(req)
+		must(w.t, err)
+		defer resp.Body.Close()
+		var got bytes.Buffer
+		_, err = got.ReadFrom(resp.Body)
+		must(w.t, err)
+		if resp.StatusCode/100 != 2 {
+			w.t.Fatalf("%s manifest %s: %s", method, tag, resp.Status)
+		}
+		return got.Bytes()
+	}
+	return scenario{
+		name: "pull", names: []string{name + ":v"},
+		prepare: func(v int) { manifest(http.MethodPut, "v", manifest(http.MethodGet, fmt.Sprintf("v%d", v), nil)) },
+		args:    fixed("pull", "--plain-http", name+":v"),
+	}
+}
+
+// committing commits one of two containers.
+func (w *world) committing() scenario {
+	w.t.Helper()
+	for v := range 2 {
+		id := fmt.Sprintf("container%d", v)
+		img, err := w.client.GetImage(w.ctx, "docker.io/library/base:2")
+		must(w.t, err)
+		_, err = w.client.NewContainer(w.ctx, id, client.WithImage(img), client.WithSnapshotter(w.snapshotter),
+			client.WithNewSnapshot(id, img), client.WithNewSpec())
+		must(w.t, err)
+		w.t.Cleanup(func() {
+			c, err := w.client.LoadContainer(context.WithoutCancel(w.ctx), id)
+			must(w.t, err)
+			must(w.t, c.Delete(context.WithoutCancel(w.ctx), client.WithSnapshotCleanup))
+		})
+		mounts, err := w.client.SnapshotService(w.snapshotter).Mounts(w.ctx, id)
+		must(w.t, err)
+		must(w.t, mount.WithTempMount(w.ctx, mounts, func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "etc", "written"), []byte(id), 0o600)
+		}))
+	}
+	return scenario{
+		name: "commit", names: []string{"docker.io/library/committed:v"},
+		args: func(v int) []string { return []string{"commit", fmt.Sprintf("container%d", v), "committed:v"} },
+	}
+}
+
+// saving writes an archive, whose file must be whole or the one that was there.
+func (w *world) saving() scenario {
+	return scenario{
+		name: "save", names: []string{"docker.io/library/base:2"},
+		args: func(v int) []string {
+			return []string{"save", fmt.Sprintf("base:%d", v+1), "-o", filepath.Join(w.out, "saved.tar")}
+		},
+	}
+}
+
+// repairing repairs an image that lacks a label and its snapshot.
+func (w *world) repairing() scenario {
+	w.t.Helper()
+	w.write("repaired", "repaired\n")
+	w.ok("build", "--from", "base:2", "--copy", w.at("repaired")+":/etc/repaired", "-t", "repaired:v")
+	name := "docker.io/library/repaired:v"
+	return scenario{
+		name: "verify-repair", args: fixed("verify", "--repair", "repaired:v"), names: []string{"docker.io/library/base:2"},
+		prepare: func(int) {
+			img, err := w.client.ImageService().Get(w.ctx, name)
+			must(w.t, err)
+			data, err := w.blob(img.Target)
+			must(w.t, err)
+			manifest := document[ocispec.Manifest](w, data)
+			label := func(d digest.Digest, key string) {
+				_, err := w.client.ContentStore().Update(w.ctx, cstore.Info{Digest: d, Labels: map[string]string{key: ""}}, "labels."+key)
+				must(w.t, err)
+			}
+			label(manifest.Config.Digest, "containerd.io/gc.ref.snapshot."+w.snapshotter)
+			label(manifest.Layers[0].Digest, "containerd.io/uncompressed")
+			w.collect()
+		},
+	}
+}
+
+func fixed(args ...string) func(int) []string { return func(int) []string { return args } }
+
+// has reports whether the program has a command.
+func has(command string) bool {
+	out, err := exec.Command(program, "help").Output() //nolint:noctx // at once
+	return err == nil && strings.Contains(string(out), "\n  "+command+" ")
+}
