@@ -199,7 +199,7 @@ func (v *verifier) layer(ctx context.Context, img *content.Image, i int, platfor
 	}
 	defer blob.Close()
 	v.read(desc.Size)
-	x, compression, got, err := scanLayer(ctx, blob, want.Algorithm())
+	x, compression, got, err := scanLayer(ctx, blob, want.Algorithm(), maxUnpacked)
 	// What is wrong with the bytes is the cause of all else.
 	if _, berr := io.Copy(io.Discard, blob); berr != nil {
 		if ctx.Err() != nil {
@@ -235,14 +235,15 @@ func (v *verifier) layer(ctx context.Context, img *content.Image, i int, platfor
 	return x, nil
 }
 
-// scanLayer decompresses and indexes a layer, and derives its diff ID.
-func scanLayer(ctx context.Context, blob io.Reader, algorithm digest.Algorithm) (_ *tree.Index, compression string, _ digest.Digest, _ error) {
+// scanLayer decompresses a layer, up to so many bytes, indexes it, and derives
+// its diff ID.
+func scanLayer(ctx context.Context, blob io.Reader, algorithm digest.Algorithm, bound int64) (_ *tree.Index, compression string, _ digest.Digest, _ error) {
 	plain, compression, err := tree.Decompress(blob)
 	if err != nil {
 		return nil, "", "", err
 	}
 	defer plain.Close()
-	r := io.Reader(&boundedReader{r: plain, left: maxUnpacked})
+	r := io.Reader(&boundedReader{r: plain, left: bound})
 	var sum hash.Hash
 	if algorithm != digest.SHA256 {
 		sum = algorithm.Hash()
@@ -267,7 +268,7 @@ type boundedReader struct {
 func (b *boundedReader) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
 	if b.left -= int64(n); b.left < 0 {
-		return 0, fmt.Errorf("it unpacks to more than %d GiB: %w", int64(maxUnpacked)>>30, tree.ErrLimit)
+		return 0, fmt.Errorf("it unpacks to more bytes than are read of one: %w", tree.ErrLimit)
 	}
 	return n, err
 }

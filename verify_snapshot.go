@@ -8,12 +8,11 @@ import (
 	"slices"
 	"strings"
 
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
-
-	cstore "github.com/containerd/containerd/v2/core/content"
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ"
