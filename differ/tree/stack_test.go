@@ -112,7 +112,21 @@ func disturb(t *testing.T, dir string, r *rand.Rand) {
 	}
 }
 
-// TestStackIsWhatTheKernelShows, for random histories of layers.
+func sameFiles(t *testing.T, what string, got, want map[string]Entry) {
+	t.Helper()
+	for p := range want {
+		if !reflect.DeepEqual(got[p], want[p]) {
+			t.Errorf("%s: %q is\n%+v, the kernel shows\n%+v", what, p, got[p], want[p])
+		}
+	}
+	for p := range got {
+		if _, ok := want[p]; !ok {
+			t.Errorf("%s: %q is not there for the kernel", what, p)
+		}
+	}
+}
+
+// TestStackIsWhatTheKernelShows, read, and as remembered, for random histories of layers.
 func TestStackIsWhatTheKernelShows(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root to mount")
@@ -139,16 +153,16 @@ func TestStackIsWhatTheKernelShows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, want := flatten(t, stack), flatten(t, mounted)
-		for p := range want {
-			if !reflect.DeepEqual(got[p], want[p]) {
-				t.Errorf("seed %d: %q is\n%+v, the kernel shows\n%+v", seed, p, got[p], want[p])
-			}
-		}
-		for p := range got {
-			if _, ok := want[p]; !ok {
-				t.Errorf("seed %d: %q is not there for the kernel", seed, p)
-			}
+		want := flatten(t, mounted)
+		sameFiles(t, fmt.Sprintf("seed %d", seed), flatten(t, stack), want)
+		learnt := NewListings()
+		stack.Remember(learnt)
+		sameFiles(t, fmt.Sprintf("seed %d, learning", seed), flatten(t, stack), want)
+		learnt = reloaded(t, learnt)
+		stack.Remember(learnt)
+		sameFiles(t, fmt.Sprintf("seed %d, remembered", seed), flatten(t, stack), want)
+		if learnt.Changed() {
+			t.Errorf("seed %d: not all directories were remembered", seed)
 		}
 		if err := errors.Join(stack.Close(), mounted.Close()); err != nil {
 			t.Error(err)

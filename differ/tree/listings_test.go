@@ -1,0 +1,120 @@
+package tree
+
+import (
+	"bytes"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func reloaded(t *testing.T, l *Listings) *Listings {
+	t.Helper()
+	var stored bytes.Buffer
+	if err := l.Save(&stored); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := LoadListings(&stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loaded
+}
+
+// odd has an entry for every field at its limits.
+func odd() []Entry {
+	list := []Entry{
+		{Name: "a", Meta: Meta{Mode: unix.S_IFREG | 0o6755, UID: math.MaxUint32, GID: 7, Size: math.MaxInt64, MTime: -1, MTimeNsec: 999_999_999}},
+		{Name: "b", Meta: Meta{Mode: unix.S_IFREG | 0o6755, UID: math.MaxUint32, GID: 7, MTime: 1 << 33}, Inode: Inode{Dev: 9, Ino: 5}},
+		{Name: "b\x01", Meta: Meta{Mode: unix.S_IFLNK | 0o777, Link: "../\xff"}},
+		{Name: "c", Meta: Meta{Mode: unix.S_IFBLK, Rdev: math.MaxUint64, Xattrs: map[string]string{"user.a": "", "user.b": "\x00"}}},
+		{Name: "d", Meta: Meta{Mode: unix.S_IFDIR | 0o1777}},
+	}
+	for i := range list {
+		e := &list[i]
+		e.Stamp = Stamp{Dev: 9, Ino: 5, CTime: math.MinInt64 >> i, MTime: e.MTime*1e9 + int64(e.MTimeNsec)}
+	}
+	return list
+}
+
+func TestListingsKeepEverything(t *testing.T) {
+	l := NewListings()
+	l.add("", nil)
+	l.add("odd\n", odd())
+	l = reloaded(t, l)
+	if got, ok := l.get("odd\n"); !ok || !reflect.DeepEqual(got, odd()) {
+		t.Errorf("%t, %+v", ok, got)
+	}
+	if got, ok := l.get(""); !ok || len(got) != 0 {
+		t.Errorf("an empty directory: %t, %v", ok, got)
+	}
+	if _, ok := l.get("other"); ok || l.has("other") || l.Changed() {
+		t.Error("something was made up")
+	}
+	var none *Listings
+	none.add("x", odd())
+	if _, ok := none.get("x"); ok || none.has("x") {
+		t.Error("nothing remembers something")
+	}
+}
+
+// FuzzListings: whatever the bytes are, they are read or refused; what is read
+// is sorted.
+func FuzzListings(f *testing.F) {
+	l := NewListings()
+	l.add("dir", odd())
+	var good bytes.Buffer
+	if err := l.Save(&good); err != nil {
+		f.Fatal(err)
+	}
+	for i := range good.Len() {
+		bad := bytes.Clone(good.Bytes())
+		bad[i] ^= 0x41
+		f.Add(bad)
+		f.Add(good.Bytes()[:i])
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		l, err := LoadListings(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		for path := range l.dirs {
+			entries, _ := l.get(path)
+			for i := 1; i < len(entries); i++ {
+				if entries[i-1].Name >= entries[i].Name {
+					t.Fatalf("%q after %q", entries[i].Name, entries[i-1].Name)
+				}
+			}
+		}
+	})
+}
+
+// TestIdentity: a directory made again in the same place is another snapshot.
+func TestIdentity(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "fs")
+	identity := func() string {
+		t.Helper()
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		s, err := OpenStack([]string{dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		id, err := s.Identity()
+		if again, _ := s.Identity(); err != nil || again != id {
+			t.Fatalf("%q, then %q, %v", id, again, err)
+		}
+		if err := os.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	if a, b := identity(), identity(); a == b {
+		t.Errorf("two directories are both %s", a)
+	}
+}
