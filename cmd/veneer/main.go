@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/veneer-build/veneer/content/registry"
@@ -15,6 +16,7 @@ import (
 func main() { os.Exit(realMain()) }
 
 func realMain() int {
+	defer runtime.KeepAlive(tuneGC())
 	if mayMount(os.Args[1:]) {
 		if err := snapshot.PrivateMounts(); err != nil {
 			return report(os.Stderr, err)
