@@ -65,8 +65,13 @@ race-note:
 
 ##@ Measure
 
+# What cannot be had is skipped, by bench too; without a containerd there is nothing to measure.
 .PHONY: bench-tools
-bench-tools: tools $(BUILDKIT) ## Build what bench compares with (BuildKit; buildah, umoci and rsync are Debian packages)
+bench-tools: $(CONTAINERD2) ## Build or install what bench compares with (buildah, umoci and rsync are Debian packages)
+	@for tool in $(REGISTRY) $(CRANE) $(BUILDKIT); do \
+	  $(MAKE) --no-print-directory "$$tool" || echo "SKIP: $$tool cannot be built" >&2; \
+	done
+	@scripts/bench-packages.sh
 
 .PHONY: bench
 bench: build bench-tools ## Measure against other tools and the machine; write docs/benchmarks.md (root; doc.go in test/bench)

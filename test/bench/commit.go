@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -35,7 +36,12 @@ type commitTool struct{}
 
 func (t *commitTool) name() string { return "commit" }
 
-func (t *commitTool) start(ctx context.Context, w *world) error { return w.ensureBase(ctx) }
+func (t *commitTool) start(ctx context.Context, w *world) error {
+	if _, err := exec.LookPath("rsync"); err != nil {
+		return unavailable("rsync, which changes the container, is not installed (Debian package rsync)")
+	}
+	return w.ensureBase(ctx)
+}
 
 func (t *commitTool) round(ctx context.Context, w *world) error {
 	if err := w.trees.refresh(); err != nil {
