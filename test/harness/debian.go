@@ -64,13 +64,38 @@ func Debian(ctx context.Context) (string, error) {
 
 func debianRootfs(ctx context.Context) (string, error) {
 	return cached(debianSuite+"-"+debianVariant+".tar", func(path string) error {
-		return bootstrap(ctx, path)
+		return bootstrap(ctx, path, []string{debianSuite})
 	})
 }
 
-// bootstrap runs mmdebstrap with the machine's own sources of the suite. What it takes from this machine (resolv.conf,
+// DebianUpdateImage returns the path of an OCI archive that holds what [DebianRootfs] becomes later, under the name
+// docker.io/library/debian:12-update: with security updates, and two packages more. It is bootstrapped anew, so that
+// nothing of the other one is in it.
+func DebianUpdateImage(t testing.TB) string {
+	t.Helper()
+	ctx := t.Context()
+	rootfs, err := cached(debianSuite+"-"+debianVariant+"-update.tar", func(path string) error {
+		return bootstrap(ctx, path, []string{debianSuite, debianSuite + "-updates", debianSuite + "-security"}, "--include=less,iputils-ping")
+	})
+	Check(t, err)
+	path, err := cached(strings.TrimSuffix(filepath.Base(rootfs), ".tar")+".oci.tar", func(path string) error {
+		return WriteImage(path, Image{
+			Name:   DebianName + "-update",
+			Layers: []string{rootfs},
+			Config: ocispec.ImageConfig{
+				Env:    []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PAGER=less"},
+				Cmd:    []string{"bash", "-l"},
+				Labels: map[string]string{"update": "yes"},
+			},
+		})
+	})
+	Check(t, err)
+	return path
+}
+
+// bootstrap runs mmdebstrap with the machine's own sources of the suites, the first of which it is of. What it takes from this machine (resolv.conf,
 // hostname, sources) is removed again, so the result is the same on every machine with the same packages.
-func bootstrap(ctx context.Context, path string) error {
+func bootstrap(ctx context.Context, path string, suites []string, options ...string) error {
 	mmdebstrap, err := installed("mmdebstrap", "mmdebstrap")
 	if err != nil {
 		return err
@@ -78,13 +103,19 @@ func bootstrap(ctx context.Context, path string) error {
 	if err := requireRoot(); err != nil {
 		return err
 	}
-	sources, err := aptSources(ctx)
-	if err != nil {
-		return err
+	var sources string
+	for _, suite := range suites {
+		lines, err := aptSources(ctx, suite)
+		if err != nil {
+			return err
+		}
+		sources += lines
 	}
-	cmd := exec.CommandContext(ctx, mmdebstrap, "--quiet", "--mode=root", "--format=tar", "--variant="+debianVariant,
+	args := append([]string{
+		"--quiet", "--mode=root", "--format=tar", "--variant=" + debianVariant,
 		`--customize-hook=rm -f "$1/etc/resolv.conf" "$1/etc/hostname" "$1/etc/apt/sources.list"`,
-		debianSuite, path, "-")
+	}, options...)
+	cmd := exec.CommandContext(ctx, mmdebstrap, append(args, suites[0], path, "-")...)
 	cmd.Stdin = strings.NewReader(sources)
 	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+debianEpoch, "LC_ALL=C.UTF-8")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -94,9 +125,9 @@ func bootstrap(ctx context.Context, path string) error {
 }
 
 // aptSources returns the lines of sources.list that reach the suite, as apt on this machine knows them.
-func aptSources(ctx context.Context) (string, error) {
+func aptSources(ctx context.Context, suite string) (string, error) {
 	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "deb $(REPO_URI) $(RELEASE) $(COMPONENT)",
-		"Created-By: Packages", "Origin: Debian", "Codename: "+debianSuite).Output()
+		"Created-By: Packages", "Origin: Debian", "Codename: "+suite).Output()
 	if err != nil {
 		return "", unavailable("list apt's sources: %v", err)
 	}
@@ -104,7 +135,7 @@ func aptSources(ctx context.Context) (string, error) {
 	slices.Sort(lines)
 	lines = slices.Compact(lines)
 	if lines[0] == "" {
-		return "", unavailable("apt has no package lists of debian %s (run `apt-get update`)", debianSuite)
+		return "", unavailable("apt has no package lists of debian %s (run `apt-get update`)", suite)
 	}
 	return strings.Join(lines, "\n") + "\n", nil
 }
