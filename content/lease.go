@@ -3,6 +3,7 @@ package content
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 
@@ -42,13 +43,7 @@ func NewLease(ctx context.Context, c *client.Client) (context.Context, Release, 
 		return nil, nil, fmt.Errorf("create lease: %w", err)
 	}
 	ls := c.LeasesService()
-	lease, err := ls.Create(ctx,
-		leases.WithID(Prefix+rand.Text()),
-		leases.WithExpiration(leaseLife),
-		leases.WithLabels(owner.labels()))
-	if err != nil {
-		return nil, nil, fmt.Errorf("create lease: %w", err)
-	}
+	lease := leases.Lease{ID: Prefix + rand.Text()}
 	release := func(ctx context.Context, opts ...leases.DeleteOpt) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 		defer cancel()
@@ -57,7 +52,27 @@ func NewLease(ctx context.Context, c *client.Client) (context.Context, Release, 
 		}
 		return nil
 	}
+	if err := createLease(ctx, ls, lease.ID, owner); err != nil {
+		// The answer may be lost of a call that did its work.
+		return nil, nil, errors.Join(fmt.Errorf("create lease: %w", err), release(ctx))
+	}
 	return leases.WithLease(ctx, lease.ID), release, nil
+}
+
+// createLease waits for the answer also when ctx ends: the daemon could make
+// the lease after it was told to delete it. That there is one already is the
+// answer that was lost, since the name is ours alone.
+func createLease(ctx context.Context, ls leases.Manager, id string, owner process) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	_, err := ls.Create(ctx, leases.WithID(id), leases.WithExpiration(leaseLife), leases.WithLabels(owner.labels()))
+	if errdefs.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
 }
 
 // Hold adds an image's documents and layer blobs to ctx's lease, so that

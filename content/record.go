@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
@@ -71,6 +72,10 @@ func KeepSnapshot(ctx context.Context, c *client.Client, img *Image, snapshotter
 // the same time is tried for.
 const maxRecordTries = 10
 
+// recordTimeout bounds the wait for a record that is not given up when the
+// build is.
+const recordTimeout = 30 * time.Second
+
 // Record points an image name at a target: the last step of a build, since
 // from here on others use what the name means. An existing record gets the
 // new target and the given labels; its other labels and its time of creation
@@ -83,6 +88,13 @@ func Record(ctx context.Context, c *client.Client, name string, target ocispec.D
 		}
 		fields = append(fields, "labels."+k)
 	}
+	if err := ctx.Err(); err != nil {
+		return images.Image{}, fmt.Errorf("record image %s: %w", name, err)
+	}
+	// The answer is waited for: a call that is given up can still be done, when
+	// what the record names is gone with the lease.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	defer cancel()
 	is := c.ImageService()
 	img := images.Image{Name: name, Target: target, Labels: own}
 	var err error

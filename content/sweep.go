@@ -165,7 +165,7 @@ func sweepIngests(ctx context.Context, c *client.Client, held holdings) ([]strin
 		if !strings.HasPrefix(st.Ref, Prefix) || !held.orphan(leases.Resource{Type: "ingests", ID: st.Ref}, st.UpdatedAt) {
 			continue
 		}
-		if err := abort(ctx, store, st.Ref); err != nil {
+		if err := Abort(ctx, store, st.Ref); err != nil {
 			errs = append(errs, err)
 			continue
 		}

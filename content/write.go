@@ -44,7 +44,7 @@ func WriteBlob(ctx context.Context, store cstore.Store, desc ocispec.Descriptor,
 	ref := NewRef("blob")
 	err := cstore.WriteBlob(ctx, store, ref, bytes.NewReader(data), desc, cstore.WithLabels(labels))
 	if err != nil {
-		return errors.Join(fmt.Errorf("write blob %s: %w", desc.Digest, err), abort(ctx, store, ref))
+		return errors.Join(fmt.Errorf("write blob %s: %w", desc.Digest, err), Abort(ctx, store, ref))
 	}
 	return SetLabels(ctx, store, desc.Digest, labels)
 }
@@ -96,7 +96,7 @@ func NewLayerWriter(ctx context.Context, store cstore.Store) (*LayerWriter, erro
 	return &LayerWriter{
 		store: store, w: w,
 		buf:   make([]byte, 0, chunkSize),
-		abort: func() error { return abort(ctx, store, ref) },
+		abort: func() error { return Abort(ctx, store, ref) },
 	}, nil
 }
 
@@ -167,12 +167,23 @@ func (l *LayerWriter) Close() error {
 	return l.abort()
 }
 
-// abort removes an ingest, also after ctx ended; one that is gone already is fine.
-func abort(ctx context.Context, store cstore.IngestManager, ref string) error {
+// abortTries bounds how often an ingest is tried to be removed.
+const abortTries = 6
+
+// Abort removes an ingest, also after ctx ended; one that is gone already is
+// fine. It tries again: a daemon learns late that its writer was given up, and
+// while that one writes into the ingest's directory, removing it fails.
+func Abort(ctx context.Context, store cstore.IngestManager, ref string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	if err := store.Abort(ctx, ref); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("remove ingest %s: %w", ref, err)
+	for try := 1; ; try++ {
+		err := store.Abort(ctx, ref)
+		if err == nil || errdefs.IsNotFound(err) {
+			return nil
+		}
+		if try == abortTries || ctx.Err() != nil {
+			return fmt.Errorf("remove ingest %s (veneer prune removes it): %w", ref, err)
+		}
+		time.Sleep(time.Duration(try*try) * 10 * time.Millisecond)
 	}
-	return nil
 }

@@ -45,7 +45,7 @@ func openDaemon(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err := dial(ctx, o.Address); err != nil {
 		return nil, err
 	}
-	c, err := client.New(o.Address, client.WithDefaultNamespace(o.Namespace))
+	c, err := client.New(o.Address, client.WithDefaultNamespace(o.Namespace), client.WithExtraDialOpts(dialOptions()))
 	if err != nil {
 		return nil, fmt.Errorf("open containerd at %s: %w", o.Address, err)
 	}

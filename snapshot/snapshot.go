@@ -138,7 +138,7 @@ func (a *active) remove(ctx context.Context) error {
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
 	if err := a.sn.Remove(ctx, a.key); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("remove temporary snapshot %s: %w", a.key, err)
+		return fmt.Errorf("remove temporary snapshot %s (veneer prune removes it): %w", a.key, err)
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
@@ -17,12 +16,8 @@ import (
 	"github.com/veneer-build/veneer/content"
 )
 
-const (
-	// smallBlob is what is read into memory and checked before the store is asked.
-	smallBlob = 64 << 10
-	// abortTimeout bounds the removal of what was half written.
-	abortTimeout = 10 * time.Second
-)
+// smallBlob is what is read into memory and checked before the store is asked.
+const smallBlob = 64 << 10
 
 // ingester writes blobs into a store. Each gets an ingest of its own: two
 // imports at once do not wait for each other, and one that follows a killed one
@@ -49,7 +44,7 @@ func (i ingester) store(ctx context.Context, desc ocispec.Descriptor, data io.Re
 	defer func() {
 		err = errors.Join(err, w.Close())
 		if err != nil {
-			err = errors.Join(err, i.abort(ctx, ref))
+			err = errors.Join(err, content.Abort(ctx, i.Store, ref))
 		}
 	}()
 	err = cstore.Copy(ctx, w, data, desc.Size, desc.Digest)
@@ -57,15 +52,6 @@ func (i ingester) store(ctx context.Context, desc ocispec.Descriptor, data io.Re
 		return errNotItsDigest
 	}
 	return err
-}
-
-func (i ingester) abort(ctx context.Context, ref string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
-	defer cancel()
-	if err := i.Abort(ctx, ref); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("remove ingest %s: %w", ref, err)
-	}
-	return nil
 }
 
 func (i ingester) storeSmall(ctx context.Context, desc ocispec.Descriptor, data io.Reader) error {
