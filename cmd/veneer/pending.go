@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // pendingFile replaces a file as a whole: whoever reads it sees the old content
@@ -18,9 +20,12 @@ type pendingFile struct {
 	f    *os.File // nil once it is committed
 	// whole: f is a temporary file, which is to get the name.
 	whole bool
+	// temp is the temporary file's name, if it has one by now.
+	temp string
 }
 
-// openPending makes the temporary file beside the named one.
+// openPending makes a temporary file in the named one's directory. Where the
+// file system can, it has no name, so that a killed process leaves nothing.
 func openPending(name string) (*pendingFile, error) {
 	info, err := os.Stat(name)
 	switch {
@@ -33,12 +38,37 @@ func openPending(name string) (*pendingFile, error) {
 		}
 		return &pendingFile{name: name, f: f}, nil
 	}
-	temp := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+"."+rand.Text())
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // as the umask has it, like any output
+	p := &pendingFile{name: name, whole: true}
+	p.f, err = os.OpenFile(filepath.Dir(name), os.O_WRONLY|unix.O_TMPFILE, 0o666) //nolint:gosec // as the umask has it, like any output
 	if err != nil {
-		return nil, fmt.Errorf("write %s: %w", name, err)
+		p.temp = p.tempName()
+		p.f, err = os.OpenFile(p.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // as the umask has it, like any output
 	}
-	return &pendingFile{name: name, f: f, whole: true}, nil
+	return p, p.wrap(err)
+}
+
+func (p *pendingFile) tempName() string {
+	return filepath.Join(filepath.Dir(p.name), "."+filepath.Base(p.name)+"."+rand.Text())
+}
+
+// link gives the file a name, if it has none: the one that it is for where
+// that is free, else a temporary one, since a link replaces nothing.
+func (p *pendingFile) link() error {
+	if p.temp != "" {
+		return nil
+	}
+	from := fmt.Sprintf("/proc/self/fd/%d", p.f.Fd())
+	for _, name := range []string{p.name, p.tempName()} {
+		err := unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
+		if err == nil {
+			p.temp = name
+			return nil
+		}
+		if !errors.Is(err, unix.EEXIST) {
+			return os.NewSyscallError("linkat", err)
+		}
+	}
+	return unix.EEXIST
 }
 
 // Write implements io.Writer.
@@ -56,19 +86,21 @@ func (p *pendingFile) commit(data []byte) error {
 	if err == nil && p.whole {
 		err = p.f.Sync()
 	}
+	if err == nil && p.whole {
+		err = p.link()
+	}
 	if cerr := p.f.Close(); err == nil {
 		err = cerr
 	}
-	temp := p.f.Name()
 	p.f = nil
 	if !p.whole {
 		return p.wrap(err)
 	}
-	if err == nil {
-		err = os.Rename(temp, p.name)
+	if err == nil && p.temp != p.name {
+		err = os.Rename(p.temp, p.name)
 	}
 	if err != nil {
-		return p.wrap(errors.Join(err, os.Remove(temp)))
+		return p.wrap(errors.Join(err, p.removeTemp()))
 	}
 	return p.wrap(syncDir(filepath.Dir(p.name)))
 }
@@ -96,8 +128,15 @@ func syncDir(dir string) error {
 // discard removes the temporary file unless it was committed, or failed to be.
 func (p *pendingFile) discard() {
 	if p != nil && p.f != nil && p.f.Close() == nil && p.whole {
-		_ = os.Remove(p.f.Name())
+		_ = p.removeTemp()
 	}
+}
+
+func (p *pendingFile) removeTemp() error {
+	if p.temp == "" {
+		return nil
+	}
+	return os.Remove(p.temp)
 }
 
 // writeFile replaces a file with data that is at hand.
