@@ -32,7 +32,7 @@ type Store struct {
 }
 
 // Open returns new, empty stores, which end with the test.
-func Open(t *testing.T) (context.Context, Store) {
+func Open(t testing.TB) (context.Context, Store) {
 	t.Helper()
 	// The local store warns at each opening that fs-verity is missing.
 	if err := log.SetLevel("error"); err != nil {
@@ -84,7 +84,7 @@ func (s Store) BlobPath(d digest.Digest) string {
 }
 
 // Collect runs the garbage collector, as a daemon does when it pleases.
-func (s Store) Collect(ctx context.Context, t *testing.T) {
+func (s Store) Collect(ctx context.Context, t testing.TB) {
 	t.Helper()
 	if _, err := s.DB.GarbageCollect(ctx); err != nil {
 		t.Fatal(err)
