@@ -364,8 +364,10 @@ func TestPullAllPlatforms(t *testing.T) {
 	src := filepath.Join(t.TempDir(), "src")
 	for _, platform := range []string{"linux/amd64", "linux/arm64"} {
 		write(t, filepath.Join(src, "platform"), platform)
-		res := p.build(t, veneer.Request{Base: "scratch", Platform: platform, Tags: []string{r.Addr() + "/multi:" + filepath.Base(platform)},
-			Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/srv"}}})
+		res := p.build(t, veneer.Request{
+			Base: "scratch", Platform: platform, Tags: []string{r.Addr() + "/multi:" + filepath.Base(platform)},
+			Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/srv"}},
+		})
 		_, err := registry.Push(p.ctx, p.engine.Client, res.Names[0], o)
 		must(t, err)
 		d := res.Target

@@ -23,6 +23,7 @@ type Daemon struct {
 	// Kind says which containerd it is.
 	Kind DaemonKind
 
+	host     *Host // whose network it has; nil: this machine's
 	dir      string
 	sockets  string // of its own in /run: TMPDIR may be longer than the 104 bytes that a socket's path may have
 	programs programs
@@ -49,7 +50,12 @@ func Start(t testing.TB, kind DaemonKind) *Daemon {
 
 // StartDaemon starts a daemon and returns when it answers. The caller calls Stop. The daemon dies with this process,
 // but its directory and shims then stay.
-func StartDaemon(ctx context.Context, kind DaemonKind) (_ *Daemon, err error) {
+func StartDaemon(ctx context.Context, kind DaemonKind) (*Daemon, error) {
+	return startDaemon(ctx, kind, nil)
+}
+
+// startDaemon is StartDaemon, in the network of a host.
+func startDaemon(ctx context.Context, kind DaemonKind, host *Host) (_ *Daemon, err error) {
 	set, err := kind.programs(ctx)
 	if err != nil {
 		return nil, err
@@ -58,7 +64,7 @@ func StartDaemon(ctx context.Context, kind DaemonKind) (_ *Daemon, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", kind, err)
 	}
-	d := &Daemon{Kind: kind, dir: dir, programs: set}
+	d := &Daemon{Kind: kind, host: host, dir: dir, programs: set}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("start %s: %w\n%s", kind, err, d.Log()), d.stop(context.WithoutCancel(ctx)))
@@ -77,8 +83,12 @@ func StartDaemon(ctx context.Context, kind DaemonKind) (_ *Daemon, err error) {
 }
 
 func (d *Daemon) start(ctx context.Context) error {
+	args := []string{d.programs.containerd, "--config", d.path("config.toml")}
+	if d.host != nil {
+		args = d.host.inside(args)
+	}
 	process, err := startProcess(ctx, processSpec{
-		args: []string{d.programs.containerd, "--config", d.path("config.toml")},
+		args: args,
 		env: []string{
 			"PATH=" + d.programs.bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 			"TMPDIR=" + d.path("tmp"),

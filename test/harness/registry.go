@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -27,6 +28,8 @@ const (
 type RegistryOptions struct {
 	Auth bool // basic authentication, as RegistryUser with RegistryPassword
 	TLS  bool // HTTPS, with a certificate signed by the registry's own CA; see Registry.CAFile
+	// Address to listen on; empty is 127.0.0.1, which the certificate is for.
+	Address string
 }
 
 // Registry is a running distribution registry.
@@ -96,7 +99,7 @@ func StartRegistry(ctx context.Context, options RegistryOptions) (_ *Registry, e
 // writeFiles writes the configuration and what it points at.
 func (r *Registry) writeFiles() error {
 	config := fmt.Sprintf("version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: %q\n"+
-		"  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:0\n", r.path("storage"))
+		"  delete:\n    enabled: true\nhttp:\n  addr: %s:0\n", r.path("storage"), cmp.Or(r.options.Address, "127.0.0.1"))
 	if r.options.TLS {
 		if err := writeCertificates(r.CAFile(), r.path("cert.pem"), r.path("key.pem")); err != nil {
 			return err
@@ -113,7 +116,7 @@ func (r *Registry) writeFiles() error {
 	return os.WriteFile(r.path("config.yml"), []byte(config), 0o600)
 }
 
-var listening = regexp.MustCompile(`listening on (127\.0\.0\.1:[0-9]+)`)
+var listening = regexp.MustCompile(`listening on ([0-9.]+:[0-9]+)`)
 
 // ready learns from the log which port the kernel gave, and asks there for the API's version.
 func (r *Registry) ready(ctx context.Context, client *http.Client) error {
