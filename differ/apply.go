@@ -15,7 +15,7 @@ import (
 type Options struct {
 	Compare CompareMode
 	// Workers is how many directories or batches of files are looked at side by
-	// side; 0 is twice the number of processors.
+	// side; 0 is 16, or twice the number of processors where that is more.
 	Workers int
 	// Own are directories that no image may hold, such as the engine's: a
 	// source that contains one is read without it.
@@ -25,12 +25,16 @@ type Options struct {
 	Count func(files, bytes int64)
 }
 
+// minWorkers keeps a disk busy where the page cache is cold: most of them wait
+// for it then. Where it is warm they cost no more than fewer do.
+const minWorkers = 16
+
 func (o Options) defaults() Options {
 	if o.Compare == "" {
 		o.Compare = CompareContent
 	}
 	if o.Workers <= 0 {
-		o.Workers = 2 * runtime.GOMAXPROCS(0)
+		o.Workers = max(minWorkers, 2*runtime.GOMAXPROCS(0))
 	}
 	if o.Count == nil {
 		o.Count = func(int64, int64) {}

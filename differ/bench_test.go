@@ -49,6 +49,31 @@ func BenchmarkCompare(b *testing.B) {
 	}
 }
 
+// BenchmarkNew compares a tree with nothing: every path is new, and kept.
+func BenchmarkNew(b *testing.B) {
+	source, err := tree.OpenLocal(goSource(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer source.Close()
+	nothing, err := tree.Merge(nil, tree.MergeOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		changes, err := differ.NewChanges(b.Context(), nothing)
+		if err != nil {
+			b.Fatal(err)
+		}
+		t := differ.Target{Op: differ.Sync, Name: "sync", Source: source, Dest: "/app", Owner: differ.OwnerBase}
+		if err := changes.Apply(b.Context(), t, differ.Options{}); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(changes.Summary().Added.Count), "files")
+	}
+}
+
 func compareOnce(b *testing.B, base, src string, mode differ.CompareMode, memory *tree.Memory) int64 {
 	b.Helper()
 	old, err := tree.OpenLocal(base)

@@ -14,7 +14,7 @@ import (
 
 const (
 	// batch is how many files one goroutine compares before it looks for more.
-	batch = 32
+	batch = 16
 	// bufSize is how much is read at once; two per running comparison.
 	bufSize = 128 << 10
 )

@@ -3,6 +3,8 @@ package tree_test
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -73,6 +75,72 @@ func BenchmarkWalk(b *testing.B) {
 		files = len(walkLocal(b, path))
 	}
 	b.ReportMetric(float64(files), "files")
+}
+
+// BenchmarkListings is what a later build pays for the base's directories.
+func BenchmarkListings(b *testing.B) {
+	s, err := tree.OpenStack([]string{goSource(b)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	_, dir, err := s.Root(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	learnt := tree.NewListings()
+	s.Remember(learnt)
+	files := len(entries(b.Context(), b, dir))
+	var stored bytes.Buffer
+	if err := learnt.Save(&stored); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("Save", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := learnt.Save(io.Discard); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(stored.Len())/float64(files), "B/file")
+	})
+	b.Run("LoadAndWalk", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			loaded, err := tree.LoadListings(bytes.NewReader(stored.Bytes()))
+			if err != nil {
+				b.Fatal(err)
+			}
+			s.Remember(loaded)
+			if got := len(entries(b.Context(), b, dir)); got != files || loaded.Changed() {
+				b.Fatalf("%d files of %d are remembered", got, files)
+			}
+		}
+	})
+}
+
+// BenchmarkIndexBuilder makes the index of a layer of many files.
+func BenchmarkIndexBuilder(b *testing.B) {
+	files := walkLocal(b, goSource(b))
+	b.ReportAllocs()
+	for b.Loop() {
+		x, err := tree.NewIndexBuilder()
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := range files {
+			rec := tree.Record{Path: fmt.Sprintf("src/%d/%s", i/50, files[i].Name), Meta: files[i].Meta, Digest: tree.Digest{1}}
+			if err := x.Add(&rec); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := x.Finish(tree.Digest{1}); err != nil {
+			b.Fatal(err)
+		}
+		if err := x.Encode(io.Discard); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 // BenchmarkMemory is what a build pays for remembering the digests of the
