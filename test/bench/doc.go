@@ -10,7 +10,7 @@
 //	BENCH_ROUNDS        how often each tool runs (3)
 //	BENCH_FILES         files of the default tree (70000)
 //	BENCH_TOOLS         tools to run, separated by commas (all): veneer,buildkit,buildah,umoci,crane,commit
-//	BENCH_PARTS         parts to run (all): rounds,cold,prepare,base,changes
+//	BENCH_PARTS         parts to run (all): rounds,cold,prepare,base,changes,fleet
 //	BENCH_PROGRAM       the veneer to measure (bin/veneer)
 //	BENCH_MILLION=1     also build from a tree of a million files
 //	BENCH_DIR           where the trees and daemons go ($TMPDIR); on a file system that overlayfs takes

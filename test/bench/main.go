@@ -121,6 +121,7 @@ func run(ctx context.Context) (err error) {
 		{"prepare", prepareLatency},
 		{"base", baseSizes},
 		{"changes", changeCounts},
+		{"fleet", fleet},
 		{"million", millionFiles},
 	} {
 		if part.name == "million" && !c.million || part.name != "million" && !wants(c.parts, part.name) {

@@ -57,6 +57,7 @@ func (w *world) markdown() string {
 			p("| %s | %.1f ms | %.1f ms | %.1f ms | %.1f | %d |", l.when, ms(l.p50), ms(l.p99), ms(l.worst), float64(l.p99)/float64(w.latencies[0].p99), l.n)
 		}
 	}
+	b.WriteString(w.fleetTable())
 	p("\n## Steps\n\nMedian seconds of each step, as `--format json` tells them, of the whole build, and of the process with its start and end.\n")
 	b.WriteString(w.steps())
 	for _, plot := range w.plots {

@@ -44,6 +44,7 @@ type world struct {
 	plots     []plot
 	notes     []string
 	latencies []latency
+	fleet     []fleetRow
 	versions  []string
 }
 
