@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -76,7 +77,7 @@ func (s *snapshotCheck) repair(ctx context.Context, findings []int) error {
 		return err
 	}
 	if len(users) > 0 {
-		return refuse("%s; remove that first, and repair then", s.usersText(ctx, users))
+		return refuse("%s", s.usersText(ctx, users))
 	}
 	s.steps.start("repair " + s.platform)
 	if err := snapshot.RemoveChain(ctx, s.snapshots(), wrong); err != nil {
@@ -118,7 +119,8 @@ func (s *snapshotCheck) lowestWrong(ctx context.Context) (int, error) {
 	return 0, nil
 }
 
-// usersText names what lies upon snapshots, for people.
+// usersText names what lies upon snapshots, for people, and says what to do
+// about it.
 func (s *snapshotCheck) usersText(ctx context.Context, users []snapshot.User) string {
 	containers := map[string]string{}
 	// The embedded engine has none; elsewhere the snapshot's name must do.
@@ -138,12 +140,38 @@ func (s *snapshotCheck) usersText(ctx context.Context, users []snapshot.User) st
 		}
 		switch id, ok := containers[u.Name]; {
 		case ok:
-			parts = append(parts, fmt.Sprintf("container %s uses it", id))
-		case u.Committed:
-			parts = append(parts, fmt.Sprintf("snapshot %s of another image lies on it", u.Name))
+			parts = append(parts, fmt.Sprintf("container %s uses it (remove that first, and repair then)", id))
+		case !u.Committed:
+			parts = append(parts, fmt.Sprintf("snapshot %s is in use on it (remove that first, and repair then)", u.Name))
 		default:
-			parts = append(parts, fmt.Sprintf("snapshot %s is in use on it", u.Name))
+			parts = append(parts, s.imageText(ctx, u.Name))
 		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+// imageText names the image that a committed snapshot belongs to. What cannot
+// be read of other images is left out: this only serves a message.
+func (s *snapshotCheck) imageText(ctx context.Context, name string) string {
+	records, err := s.engine.Client.ImageService().List(ctx)
+	if err != nil {
+		records = nil
+	}
+	store := s.engine.Client.ContentStore()
+	for _, record := range records {
+		docs, err := content.Documents(ctx, store, record.Target)
+		if err != nil {
+			continue
+		}
+		for _, doc := range docs {
+			if doc.Err != nil || doc.IsIndex() || doc.Attestation {
+				continue
+			}
+			img, err := content.ResolveTarget(ctx, store, doc.Desc, "")
+			if err == nil && slices.Contains(chainIDs(img.DiffIDs), digest.Digest(name)) {
+				return fmt.Sprintf("image %s lies on it (veneer verify --repair %[1]s makes the snapshots of both again)", record.Name)
+			}
+		}
+	}
+	return fmt.Sprintf("snapshot %s, of no image that is here, lies on it (veneer prune removes it, if nothing keeps it)", name)
 }

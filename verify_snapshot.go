@@ -42,12 +42,7 @@ func (s *snapshotCheck) snapshots() snapshots.Snapshotter {
 
 // exists derives the chain IDs and reports whether the image is unpacked.
 func (s *snapshotCheck) exists(ctx context.Context) (bool, error) {
-	var parent digest.Digest
-	for _, id := range s.img.DiffIDs {
-		parent = snapshot.ChainID(parent, id)
-		s.chain = append(s.chain, parent)
-	}
-	if len(s.chain) == 0 {
+	if s.chain = chainIDs(s.img.DiffIDs); len(s.chain) == 0 {
 		return false, nil
 	}
 	if s.snapshots() == nil {
@@ -64,6 +59,17 @@ func (s *snapshotCheck) exists(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("look for snapshot %s: %w", s.img.ChainID, err)
 	}
 	return true, nil
+}
+
+// chainIDs derives the names of the snapshots of layers, the bottom one's first.
+func chainIDs(diffIDs []digest.Digest) []digest.Digest {
+	var chain []digest.Digest
+	var parent digest.Digest
+	for _, id := range diffIDs {
+		parent = snapshot.ChainID(parent, id)
+		chain = append(chain, parent)
+	}
+	return chain
 }
 
 func (s *snapshotCheck) finding(severity Severity, check Check, format string, args ...any) Finding {

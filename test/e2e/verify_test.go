@@ -321,7 +321,7 @@ func TestVerifyInUse(t *testing.T) {
 	p.loadDebian(t)
 	src := t.TempDir()
 	write(t, filepath.Join(src, "file"), "good")
-	res := p.build(t, veneer.Request{Base: "debian:12", Tags: []string{"app:1"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/srv"}}})
+	p.build(t, veneer.Request{Base: "debian:12", Tags: []string{"app:1"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/srv"}}})
 	img, err := content.Resolve(p.ctx, p.engine.Client, "app:1", "")
 	must(t, err)
 	d := damaged{p, img}
@@ -329,12 +329,12 @@ func TestVerifyInUse(t *testing.T) {
 	_, err = p.daemon.Ctr("containers", "create", "--snapshotter", "overlayfs", "docker.io/library/app:1", "busy", "/bin/true")
 	must(t, err)
 	got := p.verify(t, veneer.VerifyRequest{Image: "app:1", Repair: true})
-	if got.Errors != 3 || got.Repaired != 0 || !strings.Contains(strings.Join(findingTexts(got), "\n"), "error repair the snapshot is not replaced: container busy uses it; remove that first") {
+	if got.Errors != 3 || got.Repaired != 0 || !strings.Contains(strings.Join(findingTexts(got), "\n"), "error repair the snapshot is not replaced: container busy uses it (remove that first, and repair then)") {
 		t.Errorf("in use: %q", findingTexts(got))
 	}
 	// The base has an image on it.
 	base := p.verify(t, veneer.VerifyRequest{Image: "debian:12", Repair: true})
-	if base.Repaired != 0 || !strings.Contains(strings.Join(findingTexts(base), "\n"), "snapshot "+res.ChainID.String()+" of another image lies on it") {
+	if base.Repaired != 0 || !strings.Contains(strings.Join(findingTexts(base), "\n"), "image docker.io/library/app:1 lies on it (veneer verify --repair docker.io/library/app:1 makes the snapshots of both again)") {
 		t.Errorf("base: %q", findingTexts(base))
 	}
 	_, err = p.daemon.Ctr("containers", "rm", "busy")
