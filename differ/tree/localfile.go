@@ -30,7 +30,7 @@ func (f *localFile) Read(p []byte) (int, error) {
 	for {
 		n, err := unix.Read(f.fd, p)
 		switch {
-		case err == unix.EINTR: //nolint:errorlint // a bare error number, in the innermost loop
+		case err == unix.EINTR:
 			continue
 		case err != nil:
 			return 0, &os.PathError{Op: "read", Path: f.path(), Err: err}

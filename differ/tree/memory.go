@@ -112,7 +112,10 @@ func (m *Memory) add(e *Entry, learn func(*known)) {
 		return
 	}
 	v := m.lookup(e)
-	learn(&v)
+	before := v
+	if learn(&v); v == before {
+		return // Nothing new, and no reason to save.
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fresh.set(&memoryKey{e.Stamp, e.Size}, &v)

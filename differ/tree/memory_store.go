@@ -47,8 +47,8 @@ func LoadMemory(r io.Reader) (*Memory, error) {
 // a number.
 type memoryDecoder struct {
 	numberReader
-	table      *memoryTable
-	prev, twin memoryRecord
+	table *memoryTable
+	prev  memoryRecord
 }
 
 func (d *memoryDecoder) all() error {
@@ -168,27 +168,39 @@ func (m *Memory) at(at uint32) (*memoryTable, int) {
 	return &m.loaded, int(at)
 }
 
-// kept returns the positions of what is to be saved, in the order of the keys.
+// kept returns the positions of what is to be saved, in the order of the keys,
+// which is that of the loaded records already.
 func (m *Memory) kept() []uint32 {
-	kept := make([]uint32, 0, m.fresh.len()+m.loaded.len())
-	for at := range m.fresh.len() {
-		kept = append(kept, uint32(at)|freshBit)
+	fresh := make([]uint32, m.fresh.len())
+	for at := range fresh {
+		fresh[at] = uint32(at) | freshBit
 	}
-	for at := range m.loaded.len() {
+	slices.SortFunc(fresh, m.compare)
+	kept := make([]uint32, 0, len(fresh)+m.loaded.len())
+	for at := range uint32(m.loaded.len()) {
 		if m.used[at/32].Load()>>(at%32)&1 == 0 {
 			continue
 		}
-		if k := m.loaded.key(at); m.fresh.find(&k) < 0 { // Else more is known by now.
-			kept = append(kept, uint32(at))
+		order := -1
+		for ; len(fresh) > 0; fresh = fresh[1:] {
+			if order = m.compare(at, fresh[0]); order <= 0 {
+				break
+			}
+			kept = append(kept, fresh[0])
+		}
+		if len(fresh) == 0 || order < 0 { // Else more is known by now.
+			kept = append(kept, at)
 		}
 	}
-	slices.SortFunc(kept, func(a, b uint32) int {
-		ta, ia := m.at(a)
-		tb, ib := m.at(b)
-		ka, kb := ta.key(ia), tb.key(ib)
-		return compareKeys(&ka, &kb)
-	})
-	return kept
+	return append(kept, fresh...)
+}
+
+// compare orders records by their keys.
+func (m *Memory) compare(a, b uint32) int {
+	ta, ia := m.at(a)
+	tb, ib := m.at(b)
+	ka, kb := ta.key(ia), tb.key(ib)
+	return compareKeys(&ka, &kb)
 }
 
 type memoryEncoder struct {
