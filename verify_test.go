@@ -56,8 +56,8 @@ func gzipped(t *testing.T, data []byte) []byte {
 	return b.Bytes()
 }
 
-// craft stores the image as "craft:1" and returns the layer's descriptor.
-func craft(t *testing.T, e *engine.Engine, c crafted) ocispec.Descriptor {
+// craft stores the image as "craft:1".
+func craft(t *testing.T, e *engine.Engine, c crafted) {
 	t.Helper()
 	ctx, release, err := content.NewLease(e.Context(t.Context()), e.Client)
 	if err != nil {
@@ -108,7 +108,6 @@ func craft(t *testing.T, e *engine.Engine, c crafted) ocispec.Descriptor {
 	if _, err := content.Record(ctx, e.Client, "docker.io/library/craft:1", manifest, nil); err != nil {
 		t.Fatal(err)
 	}
-	return layer
 }
 
 // TestVerifyCrafted: what no tool would store is found without a snapshot, and so by anybody.
