@@ -11,6 +11,7 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/archive"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/snapshot"
 )
 
 // ArchiveRef names an image that is in no engine. It is written oci:DIR or
@@ -89,13 +90,13 @@ func (a ArchiveRef) open() (io.ReadCloser, error) {
 // OpenTemporary opens an embedded engine over stores of its own, for work on
 // archives that needs none that is there. Closing it removes all that it holds.
 func OpenTemporary(ctx context.Context) (_ *engine.Engine, closeAll func() error, err error) {
-	dir, err := os.MkdirTemp("", "veneer-")
+	dir, remove, err := snapshot.TempStores()
 	if err != nil {
-		return nil, nil, fmt.Errorf("make temporary stores: %w", err)
+		return nil, nil, err
 	}
 	e, err := engine.Open(ctx, engine.Options{Mode: engine.Embedded, Root: dir})
 	if err != nil {
-		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, nil, errors.Join(err, remove())
 	}
-	return e, func() error { return errors.Join(e.Close(), os.RemoveAll(dir)) }, nil
+	return e, func() error { return errors.Join(e.Close(), remove()) }, nil
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // defaultCacheBytes holds the indexes of some hundreds of large layers, and the
@@ -102,6 +104,9 @@ type Pruned struct {
 // Prune removes all entries, and what killed processes left half written.
 func (c *Cache) Prune() (Pruned, error) { return c.shrink(0) }
 
+// Sweep removes what killed processes left half written.
+func (c *Cache) Sweep() (Pruned, error) { return c.shrink(c.limit()) }
+
 func (c *Cache) limit() int64 { return cmp.Or(c.MaxBytes, defaultCacheBytes) }
 
 func (c *Cache) path(dgst digest.Digest) (string, error) {
@@ -112,7 +117,7 @@ func (c *Cache) path(dgst digest.Digest) (string, error) {
 }
 
 // tempAge is how old an unfinished entry must be before another process
-// takes its writer for dead.
+// takes its writer for dead whatever its lock says.
 const tempAge = time.Hour
 
 const tempPrefix = ".tmp-"
@@ -123,6 +128,20 @@ type cacheFile struct {
 	size int64
 	used time.Time
 	temp bool // half written
+}
+
+// abandoned reports whether the writer of an unfinished entry is dead: it would
+// hold the lock.
+func (f cacheFile) abandoned() bool {
+	if time.Since(f.used) > tempAge {
+		return true
+	}
+	file, err := os.Open(f.path)
+	if err != nil {
+		return false
+	}
+	defer file.Close() // only read
+	return unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
 }
 
 // shrink removes the entries not used for longest until limit is kept, and
@@ -141,7 +160,7 @@ func (c *Cache) shrink(limit int64) (Pruned, error) {
 	slices.SortFunc(files, func(a, b cacheFile) int { return a.used.Compare(b.used) })
 	var pruned Pruned
 	for _, f := range files {
-		if f.temp && time.Since(f.used) <= tempAge || !f.temp && total <= limit {
+		if f.temp && !f.abandoned() || !f.temp && total <= limit {
 			continue
 		}
 		if err := remove(f.path); err != nil {
@@ -182,23 +201,51 @@ func (c *Cache) files() ([]cacheFile, error) {
 // writeEntry writes body and its SHA-256 to a temporary file and renames it.
 func writeEntry(name string, write func(io.Writer) error) (_ int64, retErr error) {
 	dir := filepath.Dir(name)
-	f, err := os.CreateTemp(dir, tempPrefix) // mode 0600
+	temp := filepath.Join(dir, tempPrefix+rand.Text())
+	f, link, err := createTemp(temp)
 	if err != nil {
 		return 0, err
 	}
 	defer func() {
 		if retErr != nil {
-			retErr = errors.Join(retErr, remove(f.Name()))
+			retErr = errors.Join(retErr, remove(temp))
 		}
 	}()
+	// The lock, which ends with the file's last descriptor, is kept until the
+	// file has its lasting name: see abandoned.
+	defer func() { retErr = errors.Join(retErr, f.Close()) }()
 	size, err := writeBody(f, write)
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err != nil {
 		return 0, err
 	}
-	if err := os.Rename(f.Name(), name); err != nil {
+	if err := link(); err != nil {
+		return 0, err
+	}
+	if err := os.Rename(temp, name); err != nil {
 		return 0, err
 	}
 	return size, syncDir(dir)
+}
+
+// createTemp makes a locked file that link gives the name temp. Until then it
+// has none, where the file system can do that, so that a crash leaves nothing.
+func createTemp(temp string) (f *os.File, link func() error, err error) {
+	link = func() error {
+		from := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+		return os.NewSyscallError("linkat", unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, temp, unix.AT_SYMLINK_FOLLOW))
+	}
+	f, err = os.OpenFile(filepath.Dir(temp), os.O_RDWR|unix.O_TMPFILE, 0o600)
+	if err != nil {
+		link = func() error { return nil }
+		f, err = os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil && !errors.Is(err, unix.ENOTSUP) && !errors.Is(err, unix.ENOLCK) {
+		return nil, nil, errors.Join(os.NewSyscallError("flock", err), f.Close(), remove(temp))
+	}
+	return f, link, nil
 }
 
 func writeBody(f *os.File, write func(io.Writer) error) (int64, error) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/content"
 )
@@ -164,4 +165,33 @@ func cached(t *testing.T, c *content.Cache, d digest.Digest) string {
 		t.Error("bytes of a refused entry were used")
 	}
 	return string(data)
+}
+
+// What a killed process left half written goes at the next sweep, and what a running one writes stays.
+func TestCacheSweepsWhatIsAbandoned(t *testing.T) {
+	c := &content.Cache{Dir: t.TempDir()}
+	d := digest.FromString("layer")
+	put(t, c, d, "kept")
+	at := func(name string) string { return filepath.Join(c.Dir, "sha256", name) }
+	for _, name := range []string{".tmp-left", ".tmp-held"} {
+		if err := os.WriteFile(at(name), []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held, err := os.Open(at(".tmp-held"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if err := unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Fatal(err)
+	}
+	if pruned, err := c.Sweep(); err != nil || pruned.Files != 1 {
+		t.Errorf("removed %+v, %v", pruned, err)
+	}
+	for name, want := range map[string]bool{".tmp-left": false, ".tmp-held": true, d.Encoded(): true} {
+		if _, err := os.Stat(at(name)); (err == nil) != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

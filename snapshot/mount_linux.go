@@ -19,7 +19,11 @@ type tempMount struct {
 	// mount point itself shows the mode of the root file system.
 	dir    string
 	mounts []mount.Mount
+	parent *tempDir
 }
+
+// mountPoint is the name of the mount point in its private directory.
+const mountPoint = "rootfs"
 
 // mountTemp mounts, in order; with no mounts the directory is a plain one.
 func mountTemp(mounts []mount.Mount) (_ *tempMount, err error) {
@@ -27,11 +31,11 @@ func mountTemp(mounts []mount.Mount) (_ *tempMount, err error) {
 	if err != nil {
 		return nil, err
 	}
-	parent, err := os.MkdirTemp("", "veneer-")
+	parent, err := makeTemp(tempMountPrefix)
 	if err != nil {
 		return nil, err
 	}
-	m := &tempMount{dir: filepath.Join(parent, "rootfs"), mounts: mounts}
+	m := &tempMount{dir: filepath.Join(parent.path, mountPoint), mounts: mounts, parent: parent}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.Close())
@@ -57,11 +61,10 @@ func (m *tempMount) Close() error {
 	if err := mount.UnmountMounts(m.mounts, m.dir, 0); err != nil && !errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("unmount %s: %w", m.dir, err)
 	}
-	for _, dir := range []string{m.dir, filepath.Dir(m.dir)} {
-		if err := unix.Rmdir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove directory %s: %w", dir, err)
-		}
+	if err := removeMountPoint(m.parent.path); err != nil {
+		return err
 	}
+	_ = m.parent.lock.Close() // Nothing was written. It may be closed already.
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/snapshot"
 )
 
 // pruned is what veneer prune removed.
@@ -22,6 +23,8 @@ type pruned struct {
 	// Cached are indexes of layers and digests of source trees that were remembered.
 	Cached     int   `json:"cached"`
 	CacheBytes int64 `json:"cache_bytes"`
+	// Temporary are directories that killed processes left among temporary files.
+	Temporary []string `json:"temporary"`
 }
 
 func (a *app) pruneCommand() *cobra.Command {
@@ -29,8 +32,8 @@ func (a *app) pruneCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove what killed builds left, and what nothing refers to",
-		Long: `Remove what killed builds left (leases, snapshots, half-written blobs), then let
-the engine collect what no image refers to. What a running build holds stays.
+		Long: `Remove what killed builds left (leases, snapshots, half-written blobs, files in
+the caches and in $TMPDIR), then let the engine collect what no image refers to. What a running build holds stays.
 Images that have a name stay; veneer rmi removes those.`,
 		Example: `  veneer prune
   veneer prune --cache --format json`,
@@ -71,11 +74,15 @@ func prune(ctx context.Context, e *engine.Engine, cache bool) (pruned, error) {
 		// A build that runs meanwhile adds blobs.
 		p.Blobs, p.BlobBytes = max(0, before-after), max(0, beforeBytes-afterBytes)
 	}
+	forget := veneer.Cache(e).Sweep
 	if cache {
-		c, err := veneer.Cache(e).Prune()
-		errs = append(errs, err)
-		p.Cached, p.CacheBytes = c.Files, c.Bytes
+		forget = veneer.Cache(e).Prune
 	}
+	c, err := forget()
+	p.Cached, p.CacheBytes = c.Files, c.Bytes
+	temporary, terr := snapshot.SweepTemp()
+	p.Temporary = append([]string{}, temporary...)
+	errs = append(errs, err, terr)
 	return p, errors.Join(errs...)
 }
 
@@ -95,7 +102,7 @@ func (a *app) printPruned(p pruned) error {
 	for _, kind := range []struct {
 		what  string
 		names []string
-	}{{"lease", p.Leases}, {"snapshot", p.Snapshots}, {"ingest", p.Ingests}} {
+	}{{"lease", p.Leases}, {"snapshot", p.Snapshots}, {"ingest", p.Ingests}, {"temporary", p.Temporary}} {
 		for _, name := range kind.names {
 			if err := printLine(a.std.out, "%s %s", kind.what, printable(name)); err != nil {
 				return err

@@ -1,0 +1,126 @@
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// The beginnings of the names of directories that processes make in the
+// directory for temporary files, by what is in them.
+const (
+	tempMountPrefix  = "veneer-mount-"  // a mount point
+	tempStoresPrefix = "veneer-stores-" // stores that end with the process
+)
+
+// tempDir is a directory in os.TempDir that nobody else may enter. Its lock
+// lives as long as the process at most, so that [SweepTemp] can tell one that
+// was left.
+type tempDir struct {
+	path string
+	lock *os.File
+}
+
+func makeTemp(prefix string) (*tempDir, error) {
+	path, err := os.MkdirTemp("", prefix)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(path)
+	if err != nil {
+		return nil, errors.Join(err, os.Remove(path))
+	}
+	return &tempDir{path, lock}, nil
+}
+
+// lockDir returns a file that holds the directory's lock; the error is
+// unix.EWOULDBLOCK if another process has it. File systems that know no locks
+// give none.
+func lockDir(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err != nil && !errors.Is(err, unix.ENOTSUP) && !errors.Is(err, unix.ENOLCK) {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// TempStores makes a directory for stores that nobody needs after this process.
+// remove removes it with all that is in it; after kill -9, [SweepTemp] does.
+func TempStores() (dir string, remove func() error, err error) {
+	t, err := makeTemp(tempStoresPrefix)
+	if err != nil {
+		return "", nil, fmt.Errorf("make temporary stores: %w", err)
+	}
+	return t.path, func() error { return errors.Join(os.RemoveAll(t.path), t.lock.Close()) }, nil
+}
+
+// SweepTemp removes what this user's killed processes left in the directory for
+// temporary files, and returns the paths. What is in use, or mounted, stays. It
+// goes on after an error.
+func SweepTemp() ([]string, error) {
+	var removed []string
+	var errs []error
+	for prefix, remove := range map[string]func(string) error{
+		tempMountPrefix:  removeMountPoint,
+		tempStoresPrefix: removeStores,
+	} {
+		// The names are such that no pattern can be wrong.
+		found, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*")) //nolint:errcheck // see above
+		for _, path := range found {
+			ok, err := sweepOne(path, remove)
+			errs = append(errs, err)
+			if ok {
+				removed = append(removed, path)
+			}
+		}
+	}
+	return removed, errors.Join(errs...)
+}
+
+func sweepOne(path string, remove func(string) error) (removed bool, err error) {
+	lock, err := lockDir(path)
+	if err != nil {
+		return false, nil //nolint:nilerr // it is in use, somebody else's, gone, or not what it looks like
+	}
+	defer lock.Close() // only read
+	var st unix.Stat_t
+	if err := unix.Fstat(int(lock.Fd()), &st); err != nil || int(st.Uid) != os.Geteuid() {
+		return false, err
+	}
+	if err := remove(path); err != nil {
+		return false, fmt.Errorf("remove what a killed process left: %w", err)
+	}
+	return true, nil
+}
+
+// removeMountPoint removes empty directories alone: should something still be
+// mounted there, it loses nothing.
+func removeMountPoint(path string) error {
+	for _, dir := range []string{filepath.Join(path, mountPoint), path} {
+		if err := unix.Rmdir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return &fs.PathError{Op: "rmdir", Path: dir, Err: err}
+		}
+	}
+	return nil
+}
+
+// removeStores removes everything, unless something is mounted below.
+func removeStores(path string) error {
+	found, err := mountinfo.GetMounts(mountinfo.PrefixFilter(path))
+	if err != nil {
+		return err
+	}
+	for _, m := range found {
+		return fmt.Errorf("%s is still mounted: %w", m.Mountpoint, unix.EBUSY)
+	}
+	return os.RemoveAll(path)
+}
