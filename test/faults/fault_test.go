@@ -93,7 +93,7 @@ type strike struct {
 	started chan struct{}
 	process *os.Process   // valid after started
 	ended   chan struct{} // closed when the program has
-	method  string      // of the call that was broken; empty: it did not come to it
+	method  string        // of the call that was broken; empty: it did not come to it
 }
 
 func (s *strike) before(ctx context.Context, c *call) error { return s.at(ctx, c, false) }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -166,7 +167,7 @@ func pass(in grpc.ServerStream, out grpc.ClientStream) error {
 // step passes on calls that change something. Each message has one answer, also in the stream of a content writer,
 // where each counts as a call.
 func (p *proxy) step(full string, in grpc.ServerStream, out grpc.ClientStream, detach func()) error {
-	method := path.Base(path.Dir(full)) + "/" + path.Base(full)
+	method := service(full) + "/" + path.Base(full)
 	for {
 		var message []byte
 		err := in.RecvMsg(&message)
@@ -203,6 +204,12 @@ func (p *proxy) step(full string, in grpc.ServerStream, out grpc.ClientStream, d
 			return err
 		}
 	}
+}
+
+// service is a service's name without its package, as in Snapshots.
+func service(full string) string {
+	name := path.Base(path.Dir(full))
+	return name[strings.LastIndex(name, ".")+1:]
 }
 
 func (p *proxy) count(method string) (int, hook) {

@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 
 	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/core/mount"
 	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -53,7 +51,33 @@ func (w *world) scenarios() []scenario {
 				return []string{"build", "--reader", "view", "--from", "base:2", "--sync", sources[v] + ":/app", "-t", "view:v"}
 			},
 		},
-		w.loading(sources), w.pulling(sources), w.committing(), w.saving(), w.repairing(),
+		w.loading(sources), w.pulling(sources), w.committing(), w.saving(), w.repairing(), w.squashing(sources), w.delta(sources),
+	}
+}
+
+// squashing makes one layer of two.
+func (w *world) squashing(sources []string) scenario {
+	for v, src := range sources {
+		w.ok("build", "--from", "base:2", "--sync", src+":/app", "-t", fmt.Sprintf("tall:%d", v))
+	}
+	return scenario{
+		name: "squash", names: []string{"docker.io/library/squashed:v", "docker.io/library/tall:0"},
+		args: func(v int) []string {
+			return []string{"squash", fmt.Sprintf("tall:%d", v), "--onto", "base:1", "-t", "squashed:v"}
+		},
+	}
+}
+
+// delta makes one layer of the difference between two images that share none.
+func (w *world) delta(sources []string) scenario {
+	for v, src := range sources {
+		w.ok("build", "--from", "scratch", "--copy", src+":/app", "-t", fmt.Sprintf("full:%d", v))
+	}
+	return scenario{
+		name: "delta", names: []string{"docker.io/library/thin:v", "docker.io/library/base:2"},
+		args: func(v int) []string {
+			return []string{"delta", "base:2", fmt.Sprintf("full:%d", v), "-t", "thin:v"}
+		},
 	}
 }
 
@@ -168,9 +192,3 @@ func (w *world) repairing() scenario {
 }
 
 func fixed(args ...string) func(int) []string { return func(int) []string { return args } }
-
-// has reports whether the program has a command.
-func has(command string) bool {
-	out, err := exec.Command(program, "help").Output() //nolint:noctx // at once
-	return err == nil && strings.Contains(string(out), "\n  "+command+" ")
-}

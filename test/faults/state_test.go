@@ -57,6 +57,12 @@ func (w *world) state() state {
 	for _, l := range leases {
 		add("! lease %s", l.ID)
 	}
+	// One that the daemon lists no more, since it lost its name.
+	dirs, err := filepath.Glob(filepath.Join(w.daemon.Root(), "io.containerd.content.v1.content", "ingest", "*"))
+	must(w.t, err)
+	for _, dir := range dirs {
+		add("! ingest's directory %s", filepath.Base(dir))
+	}
 	w.addFiles(add)
 	return s
 }

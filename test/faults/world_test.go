@@ -194,8 +194,10 @@ func (w *world) sweep() {
 	for _, in := range ingests {
 		must(w.t, w.client.ContentStore().Abort(w.ctx, in.Ref))
 	}
-	for _, dir := range []string{w.tmp, w.root} {
-		must(w.t, os.RemoveAll(dir), os.Mkdir(dir, 0o755))
+	for line := range w.state() {
+		if file, ok := strings.CutPrefix(line, "! file "); ok {
+			must(w.t, os.RemoveAll(w.at(file)))
+		}
 	}
 	w.collect()
 }
