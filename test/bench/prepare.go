@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -30,6 +32,7 @@ const (
 // The rows of the table; the first is what the others are compared with.
 const (
 	whenIdle      = "idle"
+	whenComputes  = "while a program on each processor computes and writes nothing, without Veneer"
 	whenWrites    = "while a program writes the same changed files and syncs them, without Veneer"
 	whenWritesAll = "while a program writes the whole tree and syncs it, without Veneer"
 	whenLater     = "while a later build commits"
@@ -51,8 +54,9 @@ func (s span) took() time.Duration { return s.ended.Sub(s.began) }
 // meets reports whether two spans have a moment in common.
 func (s span) meets(o span) bool { return s.began.Before(o.ended) && o.began.Before(s.ended) }
 
-// prepareLatency measures a second client's Prepare while the daemon idles, while builds commit, and while the same
-// bytes are written by a program that has nothing to do with containerd, which tells what the disk costs.
+// prepareLatency measures a second client's Prepare while the daemon idles, while builds commit, and while programs that
+// have nothing to do with containerd keep the processors busy, or write the same bytes: that tells what a share of the
+// processors and of the disk costs by itself.
 func prepareLatency(ctx context.Context, w *world) error {
 	if err := w.ensureBase(ctx); err != nil {
 		return err
@@ -74,6 +78,7 @@ func prepareLatency(ctx context.Context, w *world) error {
 		when string
 		work func(context.Context) (span, error)
 	}{
+		{whenComputes, compute},
 		{whenWrites, func(ctx context.Context) (span, error) { return w.plainWrite(ctx, w.trees.changed) }},
 		{whenWritesAll, func(ctx context.Context) (span, error) { return w.plainWrite(ctx, all) }},
 		{whenLater, func(ctx context.Context) (span, error) { return w.commitSpan(ctx, base1) }},
@@ -219,4 +224,23 @@ func (w *world) plainWrite(ctx context.Context, files []file) (span, error) {
 		return span{}, err
 	}
 	return span{began, time.Now()}, os.RemoveAll(dest)
+}
+
+// compute has a program on each processor compute for a while, and tells when.
+func compute(ctx context.Context) (span, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var running sync.WaitGroup
+	began := time.Now()
+	for range runtime.NumCPU() {
+		cmd := exec.CommandContext(ctx, "sha256sum", "/dev/zero")
+		if err := cmd.Start(); err != nil {
+			cancel()
+			running.Wait()
+			return span{}, err
+		}
+		running.Go(func() { _ = cmd.Wait() }) // it has no end but being killed
+	}
+	running.Wait()
+	return span{began, time.Now()}, nil
 }

@@ -52,7 +52,7 @@ func (w *world) markdown() string {
 		}
 	}
 	if len(w.latencies) > 0 {
-		p("\n## Prepare of a second client\n\n| daemon | p50 | p99 | worst | p99 ÷ idle | calls |\n|---|---:|---:|---:|---:|---:|")
+		p("\n## Prepare of a second client\n\nOne client prepares a snapshot on Debian and removes it, again and again. Counted are the calls that have a moment in common with what the row says. A build commits from the end of its comparison to the end of the program.\n\n| daemon | p50 | p99 | worst | p99 ÷ idle | calls |\n|---|---:|---:|---:|---:|---:|")
 		for _, l := range w.latencies {
 			p("| %s | %.1f ms | %.1f ms | %.1f ms | %.1f | %d |", l.when, ms(l.p50), ms(l.p99), ms(l.worst), float64(l.p99)/float64(w.latencies[0].p99), l.n)
 		}
