@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/moby/patternmatcher/ignorefile"
 	"github.com/moby/sys/user"
 	mode "github.com/tonistiigi/dchapes-mode"
 	"golang.org/x/sys/unix"
@@ -178,18 +176,9 @@ func excludes(s TargetSpec) ([]string, error) {
 	if err != nil || s.IgnoreFile == "" {
 		return append(only, s.Exclude...), err
 	}
-	name := s.IgnoreFile
-	if !filepath.IsAbs(name) && (s.Type == "" || s.Type == SourceDir) {
-		name = filepath.Join(s.Source, name)
-	}
-	f, err := os.Open(name)
+	patterns, err := ignorePatterns(s)
 	if err != nil {
-		return nil, fmt.Errorf("read ignore file: %w", err)
-	}
-	defer f.Close() // only read
-	patterns, err := ignorefile.ReadAll(f)
-	if err != nil {
-		return nil, fmt.Errorf("read ignore file %s: %w", name, err)
+		return nil, err
 	}
 	return slices.Concat(only, patterns, s.Exclude), nil
 }
