@@ -80,7 +80,9 @@ func FuzzImport(f *testing.F) {
 	for _, data := range [][]byte{
 		plain, storetest.Gzip(plain), zstdOf(plain), plain[:len(plain)/2],
 		dockerArchive(next, "app:1"), oci(index.Descriptor, append(base.Blobs(), append(next.Blobs(), index)...)),
-		oldSparse(), paxSparse(), files(nil, "../x", "y"), {}, []byte("hello"),
+		oldSparse(), paxSparse(), files(nil, "../x", "y"),
+		{},
+		[]byte("hello"),
 	} {
 		f.Add(data)
 	}

@@ -175,7 +175,8 @@ func readWhole(data io.Reader, size, limit int64) ([]byte, error) {
 func (r *reader) blob(ctx context.Context, name string, size int64, data io.Reader) error {
 	alg, encoded, _ := strings.Cut(strings.TrimPrefix(name, ocispec.ImageBlobsDir+"/"), "/")
 	desc := ocispec.Descriptor{Digest: digest.NewDigestFromEncoded(digest.Algorithm(alg), encoded), Size: size}
-	if desc.Digest.Validate() != nil {
+	valid := desc.Digest.Validate() == nil
+	if !valid {
 		r.files[name] = ocispec.Descriptor{Size: size}
 		return nil
 	}
