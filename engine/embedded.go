@@ -122,6 +122,7 @@ func (s *stores) open(ctx context.Context, root string) error {
 	if err := makePrivate(filepath.Join(root, "content", "blobs", "sha256")); err != nil {
 		return err
 	}
+	removeNameless(filepath.Join(root, "content", "ingest"))
 	blobs, err := local.NewStore(filepath.Join(root, "content"))
 	if err != nil {
 		return fmt.Errorf("open content store: %w", err)
@@ -156,6 +157,21 @@ func removeProbes(dir string) {
 		}
 		for _, probe := range probes {
 			_ = os.RemoveAll(probe)
+		}
+	}
+}
+
+// removeNameless removes half-written blobs of which a process that was killed
+// had not written down the name, or had removed it first: the store cannot list
+// them, and so nobody else can. The lock is ours: nobody writes any now.
+func removeNameless(dir string) {
+	ingests, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		return // the directory's name is no pattern: nothing is found
+	}
+	for _, ingest := range ingests {
+		if ref, err := os.ReadFile(filepath.Join(ingest, "ref")); errors.Is(err, fs.ErrNotExist) || err == nil && len(ref) == 0 {
+			_ = os.RemoveAll(ingest)
 		}
 	}
 }

@@ -427,3 +427,33 @@ func TestDaemon(t *testing.T) {
 		}
 	}
 }
+
+// A half-written blob whose name a killed process had not written down is gone when the stores are opened again; one
+// with a name stays for veneer prune.
+func TestEmbeddedRemovesNamelessIngests(t *testing.T) {
+	root := t.TempDir()
+	ingest := filepath.Join(root, "content", "ingest")
+	for _, file := range []string{"nameless/startedat", "empty/ref", "named/ref"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(ingest, file)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(
+		os.WriteFile(filepath.Join(ingest, "nameless", "startedat"), []byte("2026"), 0o600),
+		os.WriteFile(filepath.Join(ingest, "empty", "ref"), nil, 0o600),
+		os.WriteFile(filepath.Join(ingest, "named", "ref"), []byte("default/1/veneer-layer"), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	e, err := engine.Open(t.Context(), engine.Options{Mode: engine.Embedded, Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(ingest)
+	if err != nil || len(entries) != 1 || entries[0].Name() != "named" {
+		t.Errorf("left %v, %v", entries, err)
+	}
+}
