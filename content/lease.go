@@ -13,6 +13,10 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
+// labelExpire is when the engine may end a lease by itself (containerd
+// docs/garbage-collection.md).
+const labelExpire = "containerd.io/gc.expire"
+
 const (
 	// leaseLife is when the engine may end a lease by itself. It is measured
 	// by the daemon's clock from a time that ours made; a day forgives both a
@@ -73,6 +77,28 @@ func createLease(ctx context.Context, ls leases.Manager, id string, owner proces
 		return nil
 	}
 	return err
+}
+
+// checkLease is an error if ctx's lease is not there any more, or about to end:
+// then the engine may have collected what was written under it. That takes a
+// build of a day, or a clock that was set forward by one.
+func checkLease(ctx context.Context, c *client.Client) error {
+	id, ok := leases.FromContext(ctx)
+	if !ok {
+		return nil
+	}
+	found, err := c.LeasesService().List(ctx, "id=="+id)
+	if err != nil {
+		return fmt.Errorf("look up lease: %w", err)
+	}
+	if len(found) == 0 {
+		return fmt.Errorf("lease %s is gone, and with it what was written; was the clock set, or did this take longer than %s? Try again: %w", id, leaseLife, errdefs.ErrNotFound)
+	}
+	expire, err := time.Parse(time.RFC3339, found[0].Labels[labelExpire])
+	if err == nil && time.Now().After(expire.Add(-time.Minute)) {
+		return fmt.Errorf("lease %s ends at %s, so that what was written may be gone; was the clock set, or did this take longer than %s? Try again: %w", id, expire.Format(time.RFC3339), leaseLife, errdefs.ErrFailedPrecondition)
+	}
+	return nil
 }
 
 // Hold adds an image's documents and layer blobs to ctx's lease, so that

@@ -79,7 +79,8 @@ const recordTimeout = 30 * time.Second
 // Record points an image name at a target: the last step of a build, since
 // from here on others use what the name means. An existing record gets the
 // new target and the given labels; its other labels and its time of creation
-// stay. The labels must be ours, see [LabelPrefix].
+// stay. The labels must be ours, see [LabelPrefix]. It is an error if ctx's
+// lease is over, since what the target names may be gone then.
 func Record(ctx context.Context, c *client.Client, name string, target ocispec.Descriptor, own map[string]string) (images.Image, error) {
 	fields := []string{"target"}
 	for _, k := range slices.Sorted(maps.Keys(own)) {
@@ -95,6 +96,9 @@ func Record(ctx context.Context, c *client.Client, name string, target ocispec.D
 	// what the record names is gone with the lease.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
+	if err := checkLease(ctx, c); err != nil {
+		return images.Image{}, fmt.Errorf("record image %s: %w", name, err)
+	}
 	is := c.ImageService()
 	img := images.Image{Name: name, Target: target, Labels: own}
 	var err error

@@ -116,7 +116,7 @@ func ended(l leases.Lease, self process) bool {
 	case dead:
 		return true
 	}
-	expire, err := time.Parse(time.RFC3339, l.Labels["containerd.io/gc.expire"])
+	expire, err := time.Parse(time.RFC3339, l.Labels[labelExpire])
 	if err != nil {
 		expire = l.CreatedAt.Add(leaseLife)
 	}

@@ -9,7 +9,10 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/containerd/errdefs"
 	"github.com/spf13/pflag"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/engine"
@@ -138,7 +141,15 @@ func (a *app) withEngine(ctx context.Context, f func(context.Context, *engine.En
 		}
 	}()
 	a.log.Debug("engine open", "engine", e.String(), "root", e.Root)
-	return f(e.Context(ctx), e)
+	return disconnected(e, f(e.Context(ctx), e))
+}
+
+// disconnected adds to an error that the daemon did not answer what to do then.
+func disconnected(e *engine.Engine, err error) error {
+	if e.Mode != engine.Containerd || !errdefs.IsUnavailable(err) && status.Code(err) != codes.Unavailable {
+		return err
+	}
+	return fmt.Errorf("%w; the connection to containerd broke: try again when it runs, and veneer prune removes what this left", err)
 }
 
 // withTemporaryEngine is withEngine for what needs none of the images that are here.
