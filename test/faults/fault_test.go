@@ -24,6 +24,8 @@ type fault struct {
 	stops int
 	// restarts: the daemon is not there for a moment, so that cleaning up may fail, and says so.
 	restarts bool
+	// breaks: the program learns that the daemon cannot be reached.
+	breaks bool
 }
 
 // patience is how long a program may take to react to a signal. A call that is not to be stopped goes on after it.
@@ -59,16 +61,16 @@ func faults() []fault {
 	return []fault{
 		{name: "kill-before", do: kill, dies: true},
 		{name: "kill-after", late: true, do: kill, dies: true},
-		{name: "lost-answer", late: true, do: answer(errLost), stops: 1},
+		{name: "lost-answer", late: true, do: answer(errLost), stops: 1, breaks: true},
 		{name: "term-before", do: term, stops: 143},
 		{name: "term-after", late: true, do: term, stops: 143},
 		{name: "term-overtakes", do: overtake, stops: 143},
-		{name: "cut-before", do: cut, stops: 1},
-		{name: "cut-after", late: true, do: cut, stops: 1},
-		{name: "unavailable", do: answer(status.Error(codes.Unavailable, "connection refused")), stops: 1},
+		{name: "cut-before", do: cut, stops: 1, breaks: true},
+		{name: "cut-after", late: true, do: cut, stops: 1, breaks: true},
+		{name: "unavailable", do: answer(status.Error(codes.Unavailable, "connection refused")), stops: 1, breaks: true},
 		{name: "deadline", do: answer(status.Error(codes.DeadlineExceeded, "context deadline exceeded")), stops: 1},
-		{name: "daemon-before", do: restart, stops: 1, restarts: true},
-		{name: "daemon-after", late: true, do: restart, stops: 1, restarts: true},
+		{name: "daemon-before", do: restart, stops: 1, breaks: true, restarts: true},
+		{name: "daemon-after", late: true, do: restart, stops: 1, breaks: true, restarts: true},
 	}
 }
 

@@ -6,63 +6,50 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/veneer-build/veneer/test/harness"
 	"github.com/veneer-build/veneer/test/trees"
 )
 
 // TestEveryCall breaks each scenario at each call that changes something, in each way.
 func TestEveryCall(t *testing.T) {
-	harness.RequireRoot(t)
-	for _, kind := range harness.Daemons(t) {
-		if kind != harness.Containerd2 && !soak() {
-			continue
+	eachWorld(t, nil, func(t *testing.T, w *world, sc scenario) {
+		e := w.learn(sc)
+		for _, f := range faults() {
+			e.all(t, f)
 		}
-		for _, snapshotter := range harness.Snapshotters() {
-			if snapshotter != "overlayfs" && !soak() {
-				continue
-			}
-			t.Run(string(kind)+"/"+snapshotter, func(t *testing.T) {
-				w := newWorld(t, kind, snapshotter)
-				for _, sc := range w.scenarios() {
-					if only := os.Getenv("VENEER_FAULTS_ONLY"); only != "" && !strings.Contains(","+only+",", ","+sc.name+",") {
-						continue
-					}
-					t.Run(sc.name, func(t *testing.T) { w.on(t, sc) })
-				}
-			})
-		}
-	}
+	})
 }
 
-// on tries a scenario with each fault.
-func (w *world) on(t *testing.T, sc scenario) {
-	outer := w.t
-	w.t = t
-	defer func() { w.t = outer }()
-	e := w.learn(sc)
-	for _, f := range faults() {
-		tried, survived := 0, 0
-		start := time.Now()
-		for _, n := range picks(sc, f, max(len(e.calls[0]), len(e.calls[1]))) {
-			method, problems := e.try(f, n)
-			if method == "" && len(problems) == 0 {
-				continue // it made fewer calls this time
-			}
-			tried++
-			if len(problems) == 0 {
-				survived++
-				continue
-			}
-			t.Errorf("%s at call %d (%s):\n\t%s", f.name, n, method, strings.Join(problems, "\n\t"))
+// all tries a fault at each call that is picked.
+func (e *expected) all(t *testing.T, f fault) {
+	t.Helper()
+	tried, survived := 0, 0
+	start := time.Now()
+	for _, n := range picks(e.scenario, f, max(len(e.calls[0]), len(e.calls[1]))) {
+		method, problems := e.try(f, n)
+		if method == "" && len(problems) == 0 {
+			continue // it made fewer calls this time
 		}
-		t.Logf("faults: %s, %s, %s, %s: %d tried, %d survived, %.1f s", w.daemon.Kind, w.snapshotter, sc.name, f.name, tried, survived, time.Since(start).Seconds())
+		tried++
+		if len(problems) == 0 {
+			survived++
+			continue
+		}
+		t.Errorf("%s at call %d (%s):\n\t%s", f.name, n, method, strings.Join(problems, "\n\t"))
 	}
+	t.Logf("faults: %s, %s, %s, %s: %d tried, %d survived, %.1f s", e.daemon.Kind, e.snapshotter, e.name, f.name, tried, survived, time.Since(start).Seconds())
+}
+
+// chosen: VENEER_FAULTS_ONLY=build,pull leaves out the other scenarios.
+func chosen(scenario string) bool {
+	only := os.Getenv("VENEER_FAULTS_ONLY")
+	return only == "" || slices.Contains(strings.Split(only, ","), scenario)
 }
 
 // picks are the calls that a fault is tried at.
@@ -163,6 +150,9 @@ func (e *expected) judge(f fault, method string, o outcome, v int, problem func(
 	case !f.dies && o.code != 0 && !message.MatchString(o.stderr):
 		problem("unclear message: %q", o.stderr)
 	}
+	if o.code == 1 && f.breaks && !strings.Contains(o.stderr, "the connection to containerd broke: try again") {
+		problem("it does not say what to do: %q", o.stderr)
+	}
 	if o.code == 1 && testing.Verbose() {
 		e.t.Logf("%s: %s", f.name, strings.TrimSpace(o.stderr))
 	}
@@ -174,6 +164,12 @@ func (e *expected) judge(f fault, method string, o outcome, v int, problem func(
 		}
 	}
 	e.collect()
+	e.wantWhole(problem)
+}
+
+// wantWhole wants each name to be one of the images that the scenario makes of it, with all that belongs to it.
+func (e *expected) wantWhole(problem func(string, ...any)) {
+	e.t.Helper()
 	for _, name := range e.names {
 		d, files, err := e.whole(name)
 		if err != nil {

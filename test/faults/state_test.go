@@ -75,6 +75,9 @@ func (w *world) addFiles(add func(string, ...any)) {
 			if err != nil || path == dir {
 				return err
 			}
+			if cached(path) {
+				return nil
+			}
 			mark := ""
 			if dir == w.tmp || strings.HasPrefix(d.Name(), ".") {
 				mark = "! "
@@ -97,6 +100,11 @@ func (w *world) addFiles(add func(string, ...any)) {
 	must(w.t, lines.Err())
 }
 
+// cached: a whole cache entry may be there or not. What is remembered depends on how old files are.
+func cached(path string) bool {
+	return strings.Contains(path, "/root/cache/") && !strings.HasPrefix(filepath.Base(path), ".")
+}
+
 // leftovers are the lines of what is in use.
 func (s state) leftovers() []string {
 	var all []string
@@ -107,6 +115,16 @@ func (s state) leftovers() []string {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// mentions reports whether there is a blob of the digest.
+func (s state) mentions(digest string) bool {
+	for line := range s {
+		if strings.HasPrefix(line, "blob "+digest) {
+			return true
+		}
+	}
+	return false
 }
 
 // diff says how s is not want.
