@@ -11,9 +11,9 @@ import (
 )
 
 // openEmbedded opens an embedded engine of the test's own.
-func openEmbedded(t *testing.T, root, snapshotter string) *engine.Engine {
+func openEmbedded(t *testing.T, root string) *engine.Engine {
 	t.Helper()
-	e, err := engine.Open(t.Context(), engine.Options{Mode: engine.Embedded, Root: root, Snapshotter: snapshotter})
+	e, err := engine.Open(t.Context(), engine.Options{Mode: engine.Embedded, Root: root})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func write(t *testing.T, dir, name, content string) {
 }
 
 func TestBuildOnScratchAndAgain(t *testing.T) {
-	e := openEmbedded(t, t.TempDir(), "")
+	e := openEmbedded(t, t.TempDir())
 	src := t.TempDir()
 	write(t, src, "bin/app", "one")
 	write(t, src, "lib/a", "a")

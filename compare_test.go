@@ -13,7 +13,7 @@ import (
 
 // Whatever the two trees are in, they differ in the same paths for the same reasons.
 func TestCompareAnyTwo(t *testing.T) {
-	e := openEmbedded(t, t.TempDir(), "")
+	e := openEmbedded(t, t.TempDir())
 	dir := deltaImages(t, e)
 	ctx := e.Context(t.Context())
 	img := resolve(t, e, "full:1")
@@ -62,7 +62,7 @@ func TestCompareAnyTwo(t *testing.T) {
 }
 
 func TestCompareRefused(t *testing.T) {
-	e := openEmbedded(t, t.TempDir(), "")
+	e := openEmbedded(t, t.TempDir())
 	deltaImages(t, e)
 	file := filepath.Join(t.TempDir(), "file")
 	write(t, filepath.Dir(file), "file", "x")

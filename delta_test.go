@@ -116,7 +116,7 @@ func resolve(t *testing.T, e *engine.Engine, ref string) *content.Image {
 }
 
 func TestDelta(t *testing.T) {
-	e := openEmbedded(t, t.TempDir(), "")
+	e := openEmbedded(t, t.TempDir())
 	deltaImages(t, e)
 	res := mustDelta(t, e, veneer.DeltaRequest{Request: veneer.Request{Base: "base:1", Tags: []string{"app:2"}}, Full: "full:1"})
 	base, full, got := resolve(t, e, "base:1"), resolve(t, e, "full:1"), resolve(t, e, "app:2")
@@ -150,7 +150,7 @@ func TestDelta(t *testing.T) {
 }
 
 func TestDeltaIgnoresTimes(t *testing.T) {
-	e := openEmbedded(t, t.TempDir(), "")
+	e := openEmbedded(t, t.TempDir())
 	src := t.TempDir()
 	write(t, src, "f", "f")
 	for i, tag := range []string{"old", "new"} {
@@ -168,7 +168,7 @@ func TestDeltaIgnoresTimes(t *testing.T) {
 }
 
 func TestDeltaRefused(t *testing.T) {
-	e := openEmbedded(t, t.TempDir(), "")
+	e := openEmbedded(t, t.TempDir())
 	src := t.TempDir()
 	write(t, src, "f", "f")
 	all := []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/"}}
@@ -201,7 +201,7 @@ func TestDeltaRefused(t *testing.T) {
 
 // Between archives, with no engine but a temporary one: the digest is that of an engine's delta.
 func TestDeltaOfArchives(t *testing.T) {
-	e := openEmbedded(t, t.TempDir(), "")
+	e := openEmbedded(t, t.TempDir())
 	deltaImages(t, e)
 	dir := t.TempDir()
 	export := func(name, file string) string {
@@ -294,7 +294,7 @@ func TestParseArchiveRef(t *testing.T) {
 }
 
 func TestDeltaCancelled(t *testing.T) {
-	e := openEmbedded(t, t.TempDir(), "")
+	e := openEmbedded(t, t.TempDir())
 	deltaImages(t, e)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

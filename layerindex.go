@@ -108,7 +108,7 @@ func (r *rootfs) readLayer(ctx context.Context, l ocispec.Descriptor, fn func(io
 	if err != nil {
 		return err
 	}
-	defer t.Close()
+	defer t.Close() //nolint:errcheck // only read
 	if err := fn(t); err != nil {
 		return err
 	}

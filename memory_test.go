@@ -14,7 +14,7 @@ import (
 // modification time, and what is remembered is damaged: both are noticed.
 func TestMemoryIsNeverBelievedWrongly(t *testing.T) {
 	root, src := t.TempDir(), t.TempDir()
-	e := openEmbedded(t, root, "")
+	e := openEmbedded(t, root)
 	for _, name := range []string{"a", "b", "c"} {
 		write(t, src, name, "content of "+name)
 	}
@@ -76,7 +76,7 @@ func TestMemoryIsNeverBelievedWrongly(t *testing.T) {
 // TestNoCache writes nothing and reads nothing.
 func TestNoCache(t *testing.T) {
 	root, src := t.TempDir(), t.TempDir()
-	e := openEmbedded(t, root, "")
+	e := openEmbedded(t, root)
 	write(t, src, "a", "a")
 	targets := []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/app"}}
 	mustBuild(t, e, veneer.Request{Base: "scratch", Targets: targets, Tags: []string{"base"}, NoCache: true})

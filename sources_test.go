@@ -39,7 +39,7 @@ func fromImage(op differ.Op, src, dest string) veneer.TargetSpec {
 
 // Read in place or out of blobs, by whatever path, the result is the same.
 func TestImageAsSource(t *testing.T) {
-	e := openEmbedded(t, t.TempDir(), "")
+	e := openEmbedded(t, t.TempDir())
 	sourceImages(t, e)
 	var digests []string
 	for _, reader := range []veneer.ReaderKind{veneer.ReadAuto, veneer.ReadIndex, veneer.ReadView} {
@@ -67,7 +67,7 @@ func TestImageAsSource(t *testing.T) {
 }
 
 func TestImageFileAsSource(t *testing.T) {
-	e := openEmbedded(t, t.TempDir(), "")
+	e := openEmbedded(t, t.TempDir())
 	sourceImages(t, e)
 	for _, reader := range []veneer.ReaderKind{veneer.ReadAuto, veneer.ReadIndex} {
 		for dest, want := range map[string]string{"/app/bin/run": "/app/bin/run", "/opt/": "/opt/run", "/app/bin": "/app/bin/run"} {
@@ -80,7 +80,7 @@ func TestImageFileAsSource(t *testing.T) {
 }
 
 func TestImageSourceRefused(t *testing.T) {
-	e := openEmbedded(t, t.TempDir(), "")
+	e := openEmbedded(t, t.TempDir())
 	sourceImages(t, e)
 	for what, c := range map[string]struct {
 		spec veneer.TargetSpec

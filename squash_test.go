@@ -55,7 +55,7 @@ func mustSquash(t *testing.T, e *engine.Engine, base, onto, tag string) *veneer.
 }
 
 func TestSquash(t *testing.T) {
-	e := openEmbedded(t, t.TempDir(), "")
+	e := openEmbedded(t, t.TempDir())
 	chain(t, e, 4, 0)
 	system, app := resolve(t, e, "os"), resolve(t, e, "app:4")
 
@@ -89,7 +89,7 @@ func TestSquash(t *testing.T) {
 
 // Where the images between are gone, and in a format without annotations, the history tells.
 func TestSquashByHistory(t *testing.T) {
-	e := openEmbedded(t, t.TempDir(), "")
+	e := openEmbedded(t, t.TempDir())
 	chain(t, e, 4, 0)
 	if _, err := content.Remove(e.Context(t.Context()), e.Client, []string{"app:3", "app:2", "app:1"}, true); err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func TestSquashByHistory(t *testing.T) {
 }
 
 func TestSquashRefused(t *testing.T) {
-	e := openEmbedded(t, t.TempDir(), "")
+	e := openEmbedded(t, t.TempDir())
 	chain(t, e, 2, 0)
 	other := t.TempDir()
 	write(t, other, "f", "f")
@@ -127,7 +127,7 @@ func TestSquashRefused(t *testing.T) {
 
 // However many updates there are, the layers stay few, and the files right.
 func TestMaxLayers(t *testing.T) {
-	e := openEmbedded(t, t.TempDir(), "")
+	e := openEmbedded(t, t.TempDir())
 	const most = 4
 	app := chain(t, e, 12, most)
 	squashed := 0
@@ -169,7 +169,7 @@ func TestMaxLayers(t *testing.T) {
 
 // A sync of the root that was allowed is not refused for what earlier layers deleted.
 func TestMaxLayersSyncRoot(t *testing.T) {
-	e := openEmbedded(t, t.TempDir(), "")
+	e := openEmbedded(t, t.TempDir())
 	dir := t.TempDir()
 	write(t, dir, "a", "a")
 	write(t, dir, "b", "b")

@@ -135,7 +135,7 @@ func TestVerifyCrafted(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			e := openEmbedded(t, t.TempDir(), "")
+			e := openEmbedded(t, t.TempDir())
 			craft(t, e, c.image)
 			res, err := veneer.Verify(t.Context(), e, veneer.VerifyRequest{Image: "craft:1"})
 			if err != nil {
@@ -169,7 +169,7 @@ func TestVerifyCrafted(t *testing.T) {
 
 // TestVerifyMissing: what cannot be verified is no finding but an error.
 func TestVerifyMissing(t *testing.T) {
-	e := openEmbedded(t, t.TempDir(), "")
+	e := openEmbedded(t, t.TempDir())
 	craft(t, e, crafted{tar: archiveOf(t), history: 1})
 	for ref, platform := range map[string]string{"absent:1": "", "craft:1": "windows/amd64"} {
 		if _, err := veneer.Verify(t.Context(), e, veneer.VerifyRequest{Image: ref, Platform: platform}); err == nil || !strings.HasPrefix(err.Error(), "verify "+ref+": ") {

@@ -40,7 +40,7 @@ func (c *Changes) Exactly(ctx context.Context, src tree.Tree, o ExactOptions) er
 		return fmt.Errorf("%s: the root is a file", o.Name)
 	}
 	t := &Target{Op: Sync, Name: o.Name, Source: src, Dest: "/", Owner: OwnerSource}
-	opts := o.Options.defaults()
+	opts := o.defaults()
 	x := &exact{ExactOptions: o, walker: &walker{
 		changes: c, target: t, ignore: &ignore{}, Options: opts, tokens: make(chan struct{}, opts.Workers-1),
 	}}
@@ -49,7 +49,7 @@ func (c *Changes) Exactly(ctx context.Context, src tree.Tree, o ExactOptions) er
 		err = x.dir(ctx, visit{src: dir, entries: entries, at: c.root})
 	}
 	if err == nil {
-		err = x.walker.settle(ctx)
+		err = x.settle(ctx)
 	}
 	if err != nil {
 		return t.errorf("%w", err)

@@ -46,7 +46,7 @@ func TestStage(t *testing.T) {
 				}
 			} else if err != nil {
 				t.Fatal(err)
-			} else if img, err := content.ResolveTarget(ctx, s.Client.ContentStore(), target, c.platform); err != nil || len(img.Missing) > 0 || img.ConfigDesc.Digest != c.want.Config.Digest {
+			} else if img, err := content.ResolveTarget(ctx, s.ContentStore(), target, c.platform); err != nil || len(img.Missing) > 0 || img.ConfigDesc.Digest != c.want.Config.Digest {
 				t.Errorf("got %+v, %v", img, err)
 			}
 			s.Collect(ctx, t) // the lease holds it

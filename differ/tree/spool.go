@@ -172,7 +172,7 @@ func (l *spooledLayer) start() error {
 // advance reads the stream up to an offset, or to its end, and keeps what is wanted.
 func (l *spooledLayer) advance(to int64) error {
 	for l.pos < to && !l.ended {
-		var w io.Writer = io.Discard
+		w := io.Discard
 		next := to
 		switch wanted := l.next(); {
 		case l.pos >= l.keepFrom:
