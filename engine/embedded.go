@@ -122,6 +122,7 @@ func (s *stores) open(ctx context.Context, root string) error {
 	if err := makePrivate(filepath.Join(root, "content", "blobs", "sha256")); err != nil {
 		return err
 	}
+	removeProbes(filepath.Join(root, "content"))
 	removeNameless(filepath.Join(root, "content", "ingest"))
 	blobs, err := local.NewStore(filepath.Join(root, "content"))
 	if err != nil {
@@ -146,11 +147,12 @@ func (s *stores) open(ctx context.Context, root string) error {
 	return nil
 }
 
-// removeProbes removes the empty directories in which a process that was killed
-// meanwhile had tried out what overlayfs can do here (containerd's overlayutils).
+// removeProbes removes the directories in which a process that was killed
+// meanwhile had tried out what overlayfs can do here (containerd's overlayutils),
+// or whether the file system has fs-verity (its content store).
 // One that is still mounted somewhere stays, and harms nobody.
 func removeProbes(dir string) {
-	for _, pattern := range []string{"multiple-lowerdir-check*", "userxattr-check*"} {
+	for _, pattern := range []string{"multiple-lowerdir-check*", "userxattr-check*", ".fsverity-check-*"} {
 		probes, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			continue // the directory's name is no pattern: nothing is found
