@@ -168,7 +168,7 @@ func (a *app) notify(line string) {
 	case a.quiet:
 	case a.jsonMessages():
 		if data, err := json.Marshal(map[string]string{"message": line}); err == nil {
-			_, _ = fmt.Fprintln(a.stderr, string(data))
+			_, _ = fmt.Fprintln(a.stderr, string(escapeJSON(data)))
 		}
 	default:
 		_, _ = fmt.Fprintln(a.stderr, "veneer: "+printable(line))

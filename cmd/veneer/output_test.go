@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -83,5 +84,33 @@ func TestWriteFileReplacesAsAWhole(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
 		t.Errorf("left over: %v, %v", left, err)
+	}
+}
+
+// What a terminal would act upon is escaped in JSON too, and reads as the same.
+func TestPrintJSON(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain – ünïcode ✓ <&>": `plain – ünïcode ✓ <&>`,
+		"\x1b[2J\x7f":           `\u001b[2J\u007f`,
+		"\u009b2J":              `\u009b2J`, // as ESC [ is
+		"a\u202Eb":              `a\u202eb`,
+		"\U000E0041":            `\udb40\udc41`,
+	} {
+		for _, v := range []any{in, json.RawMessage(`"` + strings.ReplaceAll(in, "\x1b", `\u001b`) + `"`)} {
+			var b strings.Builder
+			if err := printJSON(&b, v); err != nil {
+				t.Fatal(err)
+			}
+			var again string
+			if err := json.Unmarshal([]byte(b.String()), &again); err != nil || again != in {
+				t.Errorf("%q reads as %q, %v", b.String(), again, err)
+			}
+			if b.String() != `"`+want+"\"\n" {
+				t.Errorf("%q: %s, want %s", in, b.String(), want)
+			}
+		}
+	}
+	if got := string(escapeJSON([]byte("\"bad\xff\""))); got != `"bad\ufffd"` {
+		t.Errorf("what is no UTF-8: %s", got)
 	}
 }

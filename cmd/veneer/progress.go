@@ -98,7 +98,7 @@ func jsonLine(l progressLine) string {
 	if err != nil {
 		return "" // strings and numbers always encode
 	}
-	return string(data)
+	return string(escapeJSON(data))
 }
 
 // lineDisplay writes a line when a step ends, and now and then before.
