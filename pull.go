@@ -18,14 +18,14 @@ import (
 // [engine.Engine.Unpacks]) the image is just fetched. opts.Ready is called
 // before an image is unpacked.
 func Pull(ctx context.Context, e *engine.Engine, ref string, opts registry.Options) (images.Image, error) {
-	ready := opts.Ready
+	ready, unpacks := opts.Ready, e.Unpacks() == nil
 	opts.Ready = func(ctx context.Context, img *content.Image) error {
 		if ready != nil {
 			if err := ready(ctx, img); err != nil {
 				return err
 			}
 		}
-		if e.Unpacks() != nil || opts.AllPlatforms && !platforms.Default().Match(img.Platform) {
+		if !unpacks || opts.AllPlatforms && !platforms.Default().Match(img.Platform) {
 			return nil
 		}
 		_, err := snapshot.Unpack(ctx, e.Client, img.Manifest, e.Snapshotter)

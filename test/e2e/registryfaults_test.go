@@ -148,7 +148,7 @@ func TestRegistryCutAtEachRequest(t *testing.T) {
 			must(t, err)
 			px.reset(cut(n, 1<<20, half))
 			_, err = veneer.Pull(node.ctx, node.engine, name, o)
-			if err == nil && !(half && n == 1) { // a HEAD has no body
+			if err == nil && (!half || n > 1) { // a HEAD has no body
 				t.Errorf("pulled with all requests from %d on cut", n)
 			}
 			must(t, before.Leaks(node.ctx))
