@@ -172,7 +172,7 @@ func TestBrokenImageArchives(t *testing.T) {
 			"empty":        {"empty"},
 			"dir":          {"is a directory"},
 			"none":         {"no such file"},
-			"climbing.tar": {"holds no image"},
+			"climbing.tar": {"leads out of the archive"},
 		} {
 			b.leavesNothing(func() { b.fails(1, append(words, file), quiet("load", "-t", "new", file)...) })
 		}
