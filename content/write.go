@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"time"
@@ -44,9 +45,18 @@ func WriteBlob(ctx context.Context, store cstore.Store, desc ocispec.Descriptor,
 	ref := NewRef("blob")
 	err := cstore.WriteBlob(ctx, store, ref, bytes.NewReader(data), desc, cstore.WithLabels(labels))
 	if err != nil {
-		return errors.Join(fmt.Errorf("write blob %s: %w", desc.Digest, err), Abort(ctx, store, ref))
+		return errors.Join(fmt.Errorf("write blob %s: %w", desc.Digest, streamError(err)), Abort(ctx, store, ref))
 	}
 	return SetLabels(ctx, store, desc.Digest, labels)
+}
+
+// streamError says of a stream's end what it means: gRPC answers a write to a
+// stream that broke with io.EOF.
+func streamError(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: the daemon ended the stream: %w", err, errdefs.ErrUnavailable)
+	}
+	return err
 }
 
 // SetLabels sets the given labels on a stored blob and leaves its other ones.
@@ -126,7 +136,7 @@ func (l *LayerWriter) flush() error {
 		err = fmt.Errorf("%d of %d bytes taken", n, len(l.buf))
 	}
 	if err != nil {
-		return fmt.Errorf("write layer blob: %w", err)
+		return fmt.Errorf("write layer blob: %w", streamError(err))
 	}
 	l.buf = l.buf[:0]
 	return nil
