@@ -74,7 +74,7 @@ func SweepTemp() ([]string, error) {
 		tempStoresPrefix: removeStores,
 	} {
 		// The names are such that no pattern can be wrong.
-		found, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*")) //nolint:errcheck // see above
+		found, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
 		for _, path := range found {
 			ok, err := sweepOne(path, remove)
 			errs = append(errs, err)
@@ -89,7 +89,7 @@ func SweepTemp() ([]string, error) {
 func sweepOne(path string, remove func(string) error) (removed bool, err error) {
 	lock, err := lockDir(path)
 	if err != nil {
-		return false, nil //nolint:nilerr // it is in use, somebody else's, gone, or not what it looks like
+		return false, nil // It is in use, somebody else's, gone, or not what it looks like.
 	}
 	defer lock.Close() // only read
 	var st unix.Stat_t
