@@ -59,6 +59,13 @@ test-e2e: build tools oracles race-note ## End to end, against private daemons a
 	@[ "$$(id -u)" = 0 ] || echo "SKIP: not root: tests that need a daemon, a mount or another user are skipped"
 	$(GO) test $(RACE) -count=1 -timeout 25m -p 1 ./test/...
 
+# The long form of the suites in test/ that try faults and load: everything in place of a sample.
+SOAK_TIMEOUT ?= 6h
+
+.PHONY: soak
+soak: build tools oracles ## The fault suites in full, on every containerd and snapshotter (root; hours)
+	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -p 1 -v ./test/faults/...
+
 .PHONY: race-note
 race-note:
 	@[ -n '$(RACE)' ] || { echo 'NOTE: no C compiler: running without the race detector' >&2; [ -z "$$VENEER_REQUIRE" ]; }

@@ -97,7 +97,7 @@ func killEmbedded(t *testing.T, snapshotter, reader string) {
 	w.write("note", "note\n")
 	s.ok("build", "--from", "scratch", "--copy", "note:/etc/note", "-t", "base:1")
 	s.ok("build", "--from", "base:1", "--copy", "note:/app/old", "-t", "base:2")
-	sources := []string{w.source("src", 0), w.source("src", 1)}
+	sources := []string{w.source(0), w.source(1)}
 	args := func(v int) []string {
 		return []string{"build", "--reader", reader, "--from", "base:2", "--sync", sources[v] + ":/app", "-t", "app:v"}
 	}
@@ -121,7 +121,7 @@ func killEmbedded(t *testing.T, snapshotter, reader string) {
 	t.Logf("%s makes %d changing system calls: %v", reader, len(calls[1]), count)
 	step := 1
 	if !soak() {
-		step = max(1, len(calls[1])/20)
+		step = max(1, len(calls[1])/12)
 	}
 	tried, turn := 0, 0
 	for n := 1; n <= len(calls[turn]); n += step {

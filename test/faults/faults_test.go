@@ -58,11 +58,11 @@ func picks(sc scenario, f fault, calls int) []int {
 	switch {
 	case soak(), sc.name == "build" && (f.name == "kill-after" || f.name == "lost-answer"):
 	case f.restarts:
-		step = 9
+		step = 14
 	case sc.name == "build":
-		step = 4
+		step = 6
 	default:
-		step = 7
+		step = 13
 	}
 	var all []int
 	// Each fault of a sample begins at another call, so that together they meet most.
@@ -159,7 +159,12 @@ func (e *expected) judge(f fault, method string, o outcome, v int, problem func(
 	// Where it was cleaning up that failed, it can but say what does it.
 	late := f.name == "deadline" && cleaning[path.Base(method)] && strings.Contains(o.stderr, "veneer prune removes it")
 	if !f.dies && !f.restarts && !late {
-		if more := e.state().within(e.states[1-v], e.states[v]); len(more) > 0 {
+		now := e.state()
+		more := now.within(e.states[1-v], e.states[v])
+		if o.code == 0 {
+			more = now.leftovers() // The daemon collects what the old image leaves when it likes to.
+		}
+		if len(more) > 0 {
 			problem("at once after %d, %q:\n\t  %s", o.code, o.stderr, strings.Join(more, "\n\t  "))
 		}
 	}

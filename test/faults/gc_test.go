@@ -92,6 +92,10 @@ func TestLeaseEnds(t *testing.T) {
 		e := w.learn(sc)
 		tried := 0
 		for n := 2; n <= len(e.calls[0]); n++ {
+			// In the short form the last of each kind of call stands for all.
+			if !soak() && slices.Contains(e.calls[0][n:], e.calls[0][n-1]) {
+				continue
+			}
 			v := e.turn
 			e.turn = 1 - v
 			x := &expiry{world: w, n: n}
@@ -100,6 +104,9 @@ func TestLeaseEnds(t *testing.T) {
 			o := w.run(nil, sc.args(v)...)
 			w.proxy.arm(nil)
 			tried++
+			if testing.Verbose() {
+				t.Logf("collected at call %d (%s): exit code %d, %s", n, x.method, o.code, strings.TrimSpace(o.stderr))
+			}
 			problem := func(format string, args ...any) {
 				t.Errorf("collected at call %d (%s): "+format, append([]any{n, x.method}, args...)...)
 			}

@@ -25,7 +25,7 @@ func withProgram(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	program = filepath.Join(dir, "veneer")
-	build := exec.Command("go", "build", "-trimpath", "-o", program, "../../cmd/veneer") //nolint:noctx // a test's main
+	build := exec.Command("go", "build", "-trimpath", "-o", program, "../../cmd/veneer")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build veneer: %v\n%s", err, out)

@@ -58,7 +58,7 @@ type call struct {
 
 func newProxy(t *testing.T, d *harness.Daemon) *proxy {
 	t.Helper()
-	dir, err := os.MkdirTemp("/run", "vnr-faults-") // a socket's path may have 104 bytes
+	dir, err := os.MkdirTemp("/run", "vnr-faults-") //nolint:usetesting // whose names are too long for a socket
 	must(t, err)
 	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 	p := &proxy{address: filepath.Join(dir, "proxy.sock"), conns: map[net.Conn]bool{}}

@@ -31,7 +31,7 @@ type scenario struct {
 // scenarios makes what the scenarios need, and the scenarios.
 func (w *world) scenarios() []scenario {
 	w.t.Helper()
-	sources := []string{w.source("src", 0), w.source("src", 1)}
+	sources := []string{w.source(0), w.source(1)}
 	return []scenario{
 		{
 			name: "build", names: []string{"docker.io/library/app:v", "docker.io/library/also:v", "docker.io/library/base:2"},

@@ -78,9 +78,9 @@ func (w *world) write(name, data string) {
 }
 
 // source makes a directory of a few files, which differ from variant to variant, and returns its path.
-func (w *world) source(name string, variant int) string {
+func (w *world) source(variant int) string {
 	w.t.Helper()
-	name = fmt.Sprintf("%s%d", name, variant)
+	name := fmt.Sprintf("src%d", variant)
 	w.write(name+"/same", "same\n")
 	w.write(name+"/differs", strings.Repeat(fmt.Sprintf("variant %d\n", variant), 500))
 	w.write(fmt.Sprintf("%s/sub/only%d", name, variant), "only here\n")
