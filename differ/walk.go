@@ -205,6 +205,10 @@ func (w *walker) admit(v visit, e *tree.Entry) (skip bool, sub visit, err error)
 			return true, sub, nil
 		}
 	}
+	// The layer's writer refuses it too; this saves reading what is below.
+	if len(sub.path) > tree.MaxPath && !sub.excluded {
+		return false, sub, fmt.Errorf("%.64q…: the path is longer than %d bytes, which no system can unpack; exclude it", sub.rel, tree.MaxPath)
+	}
 	if e.Type() == unix.S_IFSOCK {
 		w.warn("%s: left out, since a layer cannot hold a socket", quote(joinPath(v.rel, e.Name)))
 		return true, sub, nil

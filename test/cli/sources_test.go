@@ -221,7 +221,7 @@ func TestEveryByteInNames(t *testing.T) {
 func TestSparseSource(t *testing.T) {
 	b := newBench(t)
 	b.write("src/sparse", "begin")
-	if err := os.Truncate(filepath.Join(b.dir, "src/sparse"), 512<<20); err != nil {
+	if err := os.Truncate(filepath.Join(b.dir, "src/sparse"), 128<<20); err != nil {
 		t.Fatal(err)
 	}
 	cmd := b.command(quiet("build", "--no-unpack", "--from", "scratch", "--copy", "src/:/", "-t", "new", "--format", "json")...)
@@ -262,8 +262,9 @@ func TestDeepSource(t *testing.T) {
 	if res := b.builds("--from", "scratch", "--sync", "fits/:/f"); res.Layer == nil {
 		t.Error("nothing was stored")
 	}
-	if out := b.ok("diff", "--from", "new", "--sync", "fits/:/f"); !strings.HasPrefix(out, "nothing differs") {
-		t.Errorf("the image is another:\n%s", out)
+	// Not by diff, for which containerd would unpack it: that takes the cube of the depth.
+	if res := b.builds("--from", "new", "--sync", "fits/:/f"); !res.Unchanged {
+		t.Errorf("the second build is another: %+v", res)
 	}
 }
 
@@ -369,11 +370,11 @@ func TestSourceFileSystems(t *testing.T) {
 	want := b.builds("--from", "scratch", "--sync", "plain/:/p")
 	for kind, mount := range map[string]string{
 		"ramfs":  `mount -t ramfs veneer-test m`,
-		"tmpfs":  `mount -t tmpfs veneer-test m`,
+		"tmpfs":  `mount -t tmpfs -o mode=755 veneer-test m`,
 		"fuse":   `mkdir lower upper work && fuse-overlayfs -o lowerdir=lower,upperdir=upper,workdir=work m`,
-		"ext2":   `truncate -s 16M disk && mkfs.ext2 -q disk && mount -o loop,nouser_xattr disk m`,
+		"ext2":   `truncate -s 16M disk && mkfs.ext2 -q disk && mount -o loop disk m`,
 		"vfat":   `truncate -s 16M disk && mkfs.vfat disk >/dev/null && mount -o loop disk m`,
-		"noexec": `mount -t tmpfs -o noexec,nosuid,nodev veneer-test m`,
+		"noexec": `mount -t tmpfs -o mode=755,noexec,nosuid,nodev veneer-test m`,
 	} {
 		t.Run(kind, func(t *testing.T) {
 			b := b.in(t)
