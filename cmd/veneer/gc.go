@@ -7,7 +7,7 @@ import (
 
 // collectLater is how much garbage small builds may make before any is
 // collected: most are over by then.
-const collectLater = 32 << 20
+const collectLater = 16 << 20
 
 // tuneGC makes the collector wait for longer where there is little to collect,
 // and come earlier where there is much: a million files are some 200 MB, which

@@ -9,7 +9,7 @@ import (
 )
 
 // chunkSize is the unit in which the tar goes to its hash and its compressor.
-const chunkSize = 1 << 20
+const chunkSize = 256 << 10
 
 // pipeline takes a tar stream and hashes it, compresses it, hashes the result
 // and writes that, side by side.
