@@ -5,14 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"time"
 
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ"
@@ -213,143 +209,4 @@ func (b *build) resolve(ctx context.Context) error {
 	}
 	b.configJSON, b.createdBy, err = b.Config.Apply(configJSON)
 	return err
-}
-
-// compare applies the targets, in order, to the base's files.
-func (b *build) compare(ctx context.Context) error {
-	through := b.compareFiles
-	if through == nil {
-		if len(b.Targets) == 0 {
-			return nil
-		}
-		through = b.compareThrough
-	}
-	err := through(ctx, b.Reader)
-	if b.Reader == ReadAuto && errors.Is(err, tree.ErrOverlayFeature) {
-		b.log.Debug("the base is read through the index of its layers", "reason", err)
-		b.throughMounts = b.hasContainer()
-		err = errors.Join(b.closeSources(), through(ctx, ReadIndex))
-	}
-	return err
-}
-
-func (b *build) compareThrough(ctx context.Context, reader ReaderKind) error {
-	b.base, b.origin, b.squashed, b.opened = b.from, nil, 0, nil // It may be the second try.
-	base, err := b.rootfs(b.base, "base").open(ctx, reader)
-	if err != nil {
-		return err
-	}
-	b.baseTree = base
-	b.closers = append(b.closers, base.Close)
-	if b.changes, err = differ.NewChanges(ctx, base); err != nil {
-		return err
-	}
-	o := &opener{
-		changes: b.changes, workdir: b.base.Config.Config.WorkingDir,
-		spool: b.spoolDir(), stdin: b.Stdin, force: b.ForceDelete, memory: b.memory,
-		image:     func(ctx context.Context, ref string) (tree.Tree, error) { return b.sourceImage(ctx, ref, reader) },
-		container: b.sourceContainer,
-	}
-	opts := b.compareOptions()
-	for _, spec := range b.Targets {
-		t, err := o.open(ctx, spec)
-		if err != nil {
-			return err
-		}
-		if t.Source != nil {
-			b.closers = append(b.closers, t.Source.Close)
-		}
-		b.opened = append(b.opened, t)
-		if err := b.changes.Apply(ctx, t, opts); err != nil {
-			return err
-		}
-	}
-	if err := b.squashDeep(ctx, reader); err != nil {
-		return err
-	}
-	b.changes.Expect()
-	b.result.Warnings = append(b.result.Warnings, b.changes.Warnings()...)
-	return nil
-}
-
-func (b *build) compareOptions() differ.Options {
-	return differ.Options{Compare: b.Compare, Count: b.steps.count, Own: b.ownDirs()}
-}
-
-// spoolDir is where archives are unpacked to be read twice: the engine's own
-// directory where it exists, since /tmp is often small.
-func (b *build) spoolDir() string {
-	dir := filepath.Join(b.engine.Root, "tmp")
-	if b.engine.Mode == engine.Embedded {
-		if err := os.MkdirAll(dir, 0o700); err == nil {
-			return dir
-		}
-	}
-	return os.TempDir()
-}
-
-// ownDirs is the engine's directory, which grows while a source that contains
-// it is read.
-func (b *build) ownDirs() []tree.Inode {
-	var st unix.Stat_t
-	if unix.Stat(b.engine.Root, &st) != nil {
-		return nil
-	}
-	return []tree.Inode{{Dev: st.Dev, Ino: st.Ino}}
-}
-
-// empty reports whether the image's files are the base's.
-func (b *build) empty() bool { return b.changes == nil || b.changes.Empty() }
-
-// layerEpoch bounds the times in the layer. Where the result has to show what
-// another image does, they are that one's.
-func (b *build) layerEpoch() *time.Time {
-	if b.compareFiles != nil {
-		return nil
-	}
-	return b.Epoch
-}
-
-// makeLayer writes the layer, and lets go of what it is made of at once: a
-// container that was paused for it goes on.
-func (b *build) makeLayer(ctx context.Context) error {
-	return errors.Join(b.writeLayer(ctx), b.closeSources())
-}
-
-// writeLayer writes the changes into the content store.
-func (b *build) writeLayer(ctx context.Context) (err error) {
-	if b.empty() {
-		return nil
-	}
-	if b.Differ == DifferService {
-		return b.serviceLayer(ctx)
-	}
-	mediaType, err := content.LayerMediaType(b.base.Docker, string(b.Compression))
-	if err != nil {
-		return err
-	}
-	w, err := content.NewLayerWriter(ctx, b.engine.Client.ContentStore())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, w.Close()) }()
-	opts := layer.Options{Compression: b.Compression, Level: b.CompressionLevel, Epoch: b.layerEpoch(), Count: b.steps.count}
-	if err := b.startFill(ctx); err != nil {
-		return err
-	}
-	if b.fill != nil {
-		// Whoever can write to the snapshot reads the next base there: if ever
-		// an index is needed, the layer is scanned for it.
-		opts.Tar, opts.NoIndex = b.fill, true
-	}
-	b.blob, err = layer.Write(ctx, w, b.changes, opts)
-	if err != nil {
-		return err
-	}
-	if b.fill != nil {
-		b.fill.End()
-	}
-	b.diffID = toDigest(b.blob.DiffID)
-	b.desc = &ocispec.Descriptor{MediaType: mediaType, Digest: toDigest(b.blob.Digest), Size: b.blob.Size}
-	return w.Commit(ctx, b.desc.Size, b.desc.Digest, content.LayerLabels(b.diffID))
 }
