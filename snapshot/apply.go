@@ -7,6 +7,7 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/diff"
+	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -27,7 +28,7 @@ type Layer struct {
 
 // Apply makes the committed snapshot of a layer upon its parent, by the diff
 // service. A nil error promises that the snapshot is there, durably, and that
-// its bytes had the diff ID; if it is there already, nothing is done. Otherwise
+// its bytes had the diff ID, which is a label of the blob then; if it is there already, nothing is done. Otherwise
 // nothing is left. Concurrent calls for one layer all succeed.
 func Apply(ctx context.Context, c *client.Client, snapshotter string, l Layer) (err error) {
 	sn, err := service(c, snapshotter)
@@ -59,6 +60,11 @@ func Apply(ctx context.Context, c *client.Client, snapshotter string, l Layer) (
 	}
 	if err := syncMounts(a.mounts); err != nil {
 		return fmt.Errorf("sync snapshot of layer %s: %w", l.Blob.Digest, err)
+	}
+	// It has been verified. Before the snapshot is there, since who finds that
+	// one applies nothing, and would not set it.
+	if err := label(ctx, c, l.Blob.Digest, labels.LabelUncompressed, l.DiffID.String()); err != nil {
+		return err
 	}
 	return a.commit(ctx, l.ChainID.String(), l.Labels)
 }

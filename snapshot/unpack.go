@@ -11,7 +11,6 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
-	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -59,10 +58,6 @@ func Unpack(ctx context.Context, c *client.Client, manifest ocispec.Descriptor, 
 			return did, unpackError(manifest, l, err)
 		}
 		did = true
-		// Apply has verified it.
-		if err := label(ctx, c, l.Blob.Digest, labels.LabelUncompressed, l.DiffID.String()); err != nil {
-			return did, err
-		}
 	}
 	return did, label(ctx, c, config.Digest, labelSnapshotRef+snapshotter, top.String())
 }
