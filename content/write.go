@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
@@ -51,9 +52,9 @@ func WriteBlob(ctx context.Context, store cstore.Store, desc ocispec.Descriptor,
 }
 
 // streamError says of a stream's end what it means: gRPC answers a write to a
-// stream that broke with io.EOF.
+// stream that broke with io.EOF, of which containerd's client keeps the text.
 func streamError(err error) error {
-	if errors.Is(err, io.EOF) {
+	if strings.HasSuffix(err.Error(), ": "+io.EOF.Error()) && !errdefs.IsUnavailable(err) {
 		return fmt.Errorf("%w: the daemon ended the stream: %w", err, errdefs.ErrUnavailable)
 	}
 	return err
