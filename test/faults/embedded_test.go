@@ -121,7 +121,7 @@ func killEmbedded(t *testing.T, snapshotter, reader string) {
 	t.Logf("%s makes %d changing system calls: %v", reader, len(calls[1]), count)
 	step := 1
 	if !soak() {
-		step = max(1, len(calls[1])/12)
+		step = max(1, len(calls[1])/8)
 	}
 	tried, turn := 0, 0
 	for n := 1; n <= len(calls[turn]); n += step {

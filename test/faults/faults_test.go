@@ -204,6 +204,7 @@ func (e *expected) heal(v int) {
 	e.ok(e.args(v)...)
 	e.ok("prune")
 	if diff := e.state().diff(e.states[v]); len(diff) > 0 {
-		e.t.Fatalf("it cannot be healed: %q", diff)
+		e.t.Errorf("it cannot be healed: %q", diff)
+		e.states[v] = e.state() // so that each is reported once
 	}
 }
