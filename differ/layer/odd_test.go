@@ -1,11 +1,9 @@
 package layer_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/differ"
-	"github.com/veneer-build/veneer/differ/layer"
 )
 
 // TestEveryByteInNames: a file's name is bytes, and so is a link's target.
@@ -73,26 +70,6 @@ func TestWhiteoutDevice(t *testing.T) {
 	err = c.Apply(t.Context(), exactly(t, src), differ.Options{})
 	if says := `"zero" is a character device 0:0`; err == nil || !strings.Contains(err.Error(), says) {
 		t.Errorf("%v, want %q", err, says)
-	}
-}
-
-// TestDeepTree: of a tree deeper than any path can name there is no layer. The error says what to do, and is short.
-func TestDeepTree(t *testing.T) {
-	src := t.TempDir()
-	t.Cleanup(func() { must(t, exec.Command("rm", "-rf", src).Run()) })
-	deep := strings.Repeat("deep", 15)
-	at, err := unix.Open(src, unix.O_DIRECTORY, 0)
-	must(t, err)
-	for range 80 {
-		must(t, unix.Mkdirat(at, deep, 0o755))
-		next, err := unix.Openat(at, deep, unix.O_DIRECTORY, 0)
-		must(t, errors.Join(err, unix.Close(at)))
-		at = next
-	}
-	must(t, unix.Close(at))
-	_, err = layer.Write(t.Context(), &bytes.Buffer{}, changesOf(t, src), layer.Options{})
-	if err == nil || !strings.Contains(err.Error(), "longer than 4095 bytes") || !strings.Contains(err.Error(), "exclude it") || len(err.Error()) > 300 {
-		t.Errorf("error %.400v", err)
 	}
 }
 
