@@ -114,7 +114,7 @@ func (s *stores) open(ctx context.Context, root string) error {
 			s.broken[name] = err
 			continue
 		}
-		s.snapshotters[name] = sn
+		s.snapshotters[name] = rootMode{sn}
 		s.closers = append(s.closers, sn)
 	}
 	// The store itself syncs a blob and its directory on commit, but not the

@@ -1,0 +1,47 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+)
+
+// rootMode is a snapshotter whose new snapshots have a root directory of mode
+// 0755, as a daemon's have. In this process the umask is the user's, and a
+// root directory of mode 0700 would keep everybody but root out of a container.
+type rootMode struct{ snapshots.Snapshotter }
+
+// Prepare implements [snapshots.Snapshotter]. Nothing can have given the
+// directory another mode yet, nor, since its parent is closed to others, have
+// put something else in its place.
+func (s rootMode) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
+	mounts, err := s.Snapshotter.Prepare(ctx, key, parent, opts...)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range mounts {
+		dir := m.Source
+		for _, o := range m.Options {
+			if upper, ok := strings.CutPrefix(o, "upperdir="); ok {
+				dir = upper
+			}
+		}
+		if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // as every root file system has it
+			return nil, fmt.Errorf("prepare root directory of snapshot: %w", err)
+		}
+	}
+	return mounts, nil
+}
+
+// Cleanup implements [snapshots.Cleaner], for snapshotters that do.
+func (s rootMode) Cleanup(ctx context.Context) error {
+	if c, ok := s.Snapshotter.(snapshots.Cleaner); ok {
+		return c.Cleanup(ctx)
+	}
+	return errdefs.ErrNotImplemented
+}
