@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/opencontainers/go-digest"
@@ -78,7 +77,7 @@ func (r *rootfs) open(ctx context.Context, reader ReaderKind) (tree.Tree, error)
 
 // prefersIndex reports whether a snapshot is out of the question.
 func (r *rootfs) prefersIndex() bool {
-	return len(r.image.Missing) == 0 && (r.noUnpack || os.Geteuid() != 0 || r.engine.Unpacks() != nil)
+	return len(r.image.Missing) == 0 && (r.noUnpack || !mayUseDirs() || r.engine.Unpacks() != nil)
 }
 
 func (r *rootfs) snapshotter() snapshots.Snapshotter {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 
+	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
@@ -13,11 +14,14 @@ func (b *build) unpackBase(ctx context.Context) error {
 	return b.rootfs(b.base, "base").unpack(ctx)
 }
 
+// mayUseDirs reports whether an engine's directories are this process's to use.
+func mayUseDirs() bool { return os.Geteuid() == 0 && engine.Capable() == nil }
+
 // startFill begins the new snapshot where its directories are this host's to
 // write to: the layer is unpacked into it while it is being written. Elsewhere
 // the diff service applies it when it is there.
 func (b *build) startFill(ctx context.Context) error {
-	if os.Geteuid() != 0 || b.NoUnpack || b.engine.Unpacks() != nil {
+	if !mayUseDirs() || b.NoUnpack || b.engine.Unpacks() != nil {
 		return nil //nolint:nilerr // that there is to be no snapshot is no failure
 	}
 	if err := b.unpackBase(ctx); err != nil {

@@ -19,13 +19,8 @@ func (e *Engine) Unpacks() error {
 	if e.stores == nil {
 		return nil
 	}
-	missing, err := missingCapabilities()
-	if err != nil {
-		return fmt.Errorf("%w: %w", errCannotUnpack, err)
-	}
-	if len(missing) > 0 {
-		return fmt.Errorf("%w: the embedded engine needs root to (missing %s); use --no-unpack, or a containerd's socket (--engine=containerd)",
-			errCannotUnpack, strings.Join(missing, ", "))
+	if err := Capable(); err != nil {
+		return fmt.Errorf("%w: the embedded engine needs root to (%w); use --no-unpack, or a containerd's socket (--engine=containerd)", errCannotUnpack, err)
 	}
 	if err := e.stores.broken[e.Snapshotter]; err != nil {
 		return fmt.Errorf("%w: snapshotter %s: %w; use another --snapshotter, another --root, or --no-unpack", errCannotUnpack, e.Snapshotter, err)
@@ -40,27 +35,36 @@ func (e *Engine) Unpacks() error {
 	return nil
 }
 
-// missingCapabilities names what applying a layer takes and this process has
-// not: mounts, owners of files, and devices and whiteouts.
-func missingCapabilities() ([]string, error) {
+// Capable is nil if this process may make every file that a layer can hold, and
+// read every file of a root file system; else the error names what is missing.
+// Root in a container or under systemd often has not all of it. It is asked
+// before, since not every lack is an error then: without CAP_FSETID, files lose
+// their setgid bit, and nobody says so.
+func Capable() error {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return nil, fmt.Errorf("read capabilities: %w", err)
+		return fmt.Errorf("read capabilities: %w", err)
 	}
 	var missing []string
 	for _, c := range []struct {
 		bit  int
 		name string
 	}{
-		{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"},
+		{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}, // mounts, and overlayfs's attributes
 		{unix.CAP_CHOWN, "CAP_CHOWN"},
 		{unix.CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE"},
-		{unix.CAP_MKNOD, "CAP_MKNOD"},
+		{unix.CAP_FOWNER, "CAP_FOWNER"},
+		{unix.CAP_FSETID, "CAP_FSETID"},
+		{unix.CAP_MKNOD, "CAP_MKNOD"}, // devices, and whiteouts
+		{unix.CAP_SETFCAP, "CAP_SETFCAP"},
 	} {
 		if data[c.bit/32].Effective&(1<<(c.bit%32)) == 0 {
 			missing = append(missing, c.name)
 		}
 	}
-	return missing, nil
+	if len(missing) > 0 {
+		return fmt.Errorf("missing %s", strings.Join(missing, ", "))
+	}
+	return nil
 }
