@@ -24,6 +24,7 @@ type Daemon struct {
 	Kind DaemonKind
 
 	host     *Host // whose network it has; nil: this machine's
+	settings Settings
 	dir      string
 	sockets  string // of its own in /run: TMPDIR may be longer than the 104 bytes that a socket's path may have
 	programs programs
@@ -35,7 +36,13 @@ type Daemon struct {
 // is shown if the test failed.
 func Start(t testing.TB, kind DaemonKind) *Daemon {
 	t.Helper()
-	d, err := StartDaemon(t.Context(), kind)
+	return StartWith(t, kind, Settings{})
+}
+
+// StartWith is [Start], with settings other than the harness's.
+func StartWith(t testing.TB, kind DaemonKind, settings Settings) *Daemon {
+	t.Helper()
+	d, err := startDaemon(t.Context(), kind, nil, settings)
 	Check(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -51,11 +58,11 @@ func Start(t testing.TB, kind DaemonKind) *Daemon {
 // StartDaemon starts a daemon and returns when it answers. The caller calls Stop. The daemon dies with this process,
 // but its directory and shims then stay.
 func StartDaemon(ctx context.Context, kind DaemonKind) (*Daemon, error) {
-	return startDaemon(ctx, kind, nil)
+	return startDaemon(ctx, kind, nil, Settings{})
 }
 
-// startDaemon is StartDaemon, in the network of a host.
-func startDaemon(ctx context.Context, kind DaemonKind, host *Host) (_ *Daemon, err error) {
+// startDaemon is StartDaemon, in the network of a host, with settings.
+func startDaemon(ctx context.Context, kind DaemonKind, host *Host, settings Settings) (_ *Daemon, err error) {
 	set, err := kind.programs(ctx)
 	if err != nil {
 		return nil, err
@@ -64,7 +71,7 @@ func startDaemon(ctx context.Context, kind DaemonKind, host *Host) (_ *Daemon, e
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", kind, err)
 	}
-	d := &Daemon{Kind: kind, host: host, dir: dir, programs: set}
+	d := &Daemon{Kind: kind, host: host, settings: settings, dir: dir, programs: set}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("start %s: %w\n%s", kind, err, d.Log()), d.stop(context.WithoutCancel(ctx)))

@@ -54,7 +54,7 @@ func StartFleet(ctx context.Context, n int) (_ *Fleet, err error) {
 		return nil, err
 	}
 	for _, host := range f.network.Hosts {
-		d, err := startDaemon(ctx, Containerd2, host)
+		d, err := startDaemon(ctx, Containerd2, host, Settings{})
 		if err != nil {
 			return nil, err
 		}
