@@ -21,9 +21,9 @@ const (
 	// MaxPath is the length of a path or link target; Linux's PATH_MAX
 	// counts the NUL, so nothing longer can be unpacked anywhere.
 	MaxPath = unix.PathMax - 1
-	// maxXattr is the length of an attribute's name or value. archive/tar
-	// reads PAX headers of at most this; Linux takes 64 KiB.
-	maxXattr = 1 << 20
+	// maxXattr is the length of an attribute's name or value, Linux's
+	// XATTR_SIZE_MAX: nothing longer can be unpacked anywhere.
+	maxXattr = 64 << 10
 	// MaxName is the length of one path component, Linux's NAME_MAX.
 	MaxName = 255
 )

@@ -110,6 +110,7 @@ func TestScanErrors(t *testing.T) {
 		"read error at end": {nil, io.MultiReader(bytes.NewReader(good), iotest.ErrReader(unix.EIO)), unix.EIO},
 		"cancelled":         {cancelled, bytes.NewReader(good), context.Canceled},
 		"long path":         {nil, bytes.NewReader(layerOf{tc.Dir(strings.Repeat("a/", 2100), 0)}.bytes(t)), ErrLimit},
+		"large attribute":   {nil, bytes.NewReader(layerOf{tc.WithXattrs(map[string]string{"user.x": strings.Repeat("x", 64<<10+1)}).File("a", nil, 0)}.bytes(t)), ErrLimit},
 		"never ready":       {nil, iotest.TimeoutReader(iotest.OneByteReader(bytes.NewReader(good))), iotest.ErrTimeout},
 	} {
 		if c.ctx == nil {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/test/harness"
@@ -68,5 +70,35 @@ func TestUnprivileged(t *testing.T) {
 				t.Errorf("it prints %q", out)
 			}
 		})
+	}
+}
+
+// TestRootWithoutCapabilities: root that may do nothing but use a daemon's socket builds there: the daemon applies the
+// layer, and the digest and the snapshot are those of a root that may do all.
+func TestRootWithoutCapabilities(t *testing.T) {
+	p := oneDaemon(t)
+	base := serviceBase(t)
+	must(t, os.Chmod(filepath.Join(base, "d/sub"), 0o700), os.Lchown(filepath.Join(base, "d/sub"), 1000, 1000), os.Chmod(filepath.Join(base, "d/other"), 0))
+	p.build(t, veneer.Request{Base: "scratch", Targets: exactly(base), Tags: []string{"base:1"}})
+	src := filepath.Join(t.TempDir(), "src")
+	write(t, filepath.Join(src, "sub/new"), "new\n")
+	write(t, filepath.Join(src, "other"), "other than before\n")
+	must(t, unix.Chmod(filepath.Join(src, "other"), 0o2755))
+	build := func(tag string, limited bool) *veneer.Result {
+		cmd := cli(t, "--address", p.daemon.Address(), "--engine", "containerd", "build", "--from", "base:1", "--copy", src+"/:/d", "--no-cache", "-t", tag, "--format", "json")
+		if limited {
+			setpriv, err := exec.LookPath("setpriv")
+			must(t, err)
+			cmd.Args = append([]string{setpriv, "--bounding-set", "-all", "--inh-caps", "-all", "--no-new-privs", "--", cmd.Path}, cmd.Args[1:]...)
+			cmd.Path = setpriv
+		}
+		return result(t, cmd)
+	}
+	limited, all := build("limited:1", true), build("all:1", false)
+	if limited.Digest != all.Digest || !limited.Unpacked || len(limited.Warnings) > 0 {
+		t.Errorf("without capabilities %+v, with them %s", limited, all.Digest)
+	}
+	if got := p.describe(t, limited.ChainID, "d", false)["other"]; !strings.Contains(got, "2755") {
+		t.Errorf("the file that sets its group is %q", got)
 	}
 }
