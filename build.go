@@ -161,14 +161,17 @@ func (r *Request) check() error {
 }
 
 // close releases everything that the build holds. After a failure it waits
-// until the engine has collected what was written.
+// until the engine has collected what was written, and also where that is a
+// second copy of a snapshot, unless the result is nameless and would go too.
 func (b *build) close(ctx context.Context, release content.Release, failed bool) error {
 	err := b.closeSources()
+	collect := failed
 	if b.fill != nil {
 		err = errors.Join(err, b.fill.Close(ctx))
+		collect = collect || b.fill.Spare() && len(b.Tags) > 0
 	}
 	var opts []leases.DeleteOpt
-	if failed {
+	if collect {
 		opts = append(opts, leases.SynchronousDelete)
 	}
 	return errors.Join(err, release(ctx, opts...))

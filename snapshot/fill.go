@@ -106,6 +106,10 @@ func (f *Fill) Commit(ctx context.Context, chainID digest.Digest) error {
 	return f.active.commit(ctx, chainID.String(), nil)
 }
 
+// Spare reports whether the snapshot was there already when it was committed,
+// so that what was unpacked takes up space until the next garbage collection.
+func (f *Fill) Spare() bool { return f.active.spare }
+
 // Close waits until nothing writes to the snapshot any more, and removes it
 // unless it was committed.
 func (f *Fill) Close(ctx context.Context) error {

@@ -81,6 +81,8 @@ type active struct {
 	sn     snapshots.Snapshotter
 	key    string
 	mounts []mount.Mount
+	// spare: it was not needed, since the chain was there when it was committed.
+	spare bool
 }
 
 // prepare makes a writable snapshot on parent (empty: on nothing).
@@ -126,7 +128,7 @@ func (a *active) commit(ctx context.Context, name string, labels map[string]stri
 		return fmt.Errorf("commit snapshot %s: %w", name, err)
 	}
 	err := a.sn.Commit(ctx, name, a.key, snapshots.WithLabels(labels))
-	if err != nil && !errdefs.IsAlreadyExists(err) {
+	if a.spare = errdefs.IsAlreadyExists(err); err != nil && !a.spare {
 		return fmt.Errorf("commit snapshot %s: %w", name, err)
 	}
 	return nil
