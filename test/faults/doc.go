@@ -10,5 +10,6 @@
 // must be left in use.
 //
 // The short form takes each call for kill -9 and lost answers in a build, and a sample of all else. VENEER_SOAK=1
-// (make soak) takes everything, on each containerd and snapshotter. Each test logs how many faults it tried.
+// (make soak) takes everything, on each containerd and snapshotter; VENEER_FAULTS_ONLY=build,pull just those scenarios.
+// Each test logs how many faults it tried.
 package faults

@@ -64,6 +64,7 @@ func picks(sc scenario, f fault, calls int) []int {
 	default:
 		step = 13
 	}
+	step = min(step, calls)
 	var all []int
 	// Each fault of a sample begins at another call, so that together they meet most.
 	for n := 1 + len(f.name)%step; n <= calls; n += step {
@@ -150,7 +151,7 @@ func (e *expected) judge(f fault, method string, o outcome, v int, problem func(
 	case !f.dies && o.code != 0 && !message.MatchString(o.stderr):
 		problem("unclear message: %q", o.stderr)
 	}
-	if o.code == 1 && f.breaks && !strings.Contains(o.stderr, "the connection to containerd broke: try again") {
+	if o.code == 1 && f.breaks && !hint.MatchString(o.stderr) {
 		problem("it does not say what to do: %q", o.stderr)
 	}
 	if o.code == 1 && testing.Verbose() {
@@ -189,6 +190,9 @@ func (e *expected) wantWhole(problem func(string, ...any)) {
 		}
 	}
 }
+
+// hint is what to do when a connection broke.
+var hint = regexp.MustCompile(`the connection to containerd broke: try again|a connection broke, to containerd or to the registry; try again`)
 
 // cleaning are the methods that end what a run holds.
 var cleaning = map[string]bool{"Delete": true, "Remove": true, "Abort": true} //nolint:gochecknoglobals // a table
