@@ -108,24 +108,3 @@ func (p *place) wantNowhere(t *testing.T, marks ...string) {
 func has(s string, marks []string) bool {
 	return slices.ContainsFunc(marks, func(mark string) bool { return strings.Contains(s, mark) })
 }
-
-// wantNotBelow fails the test if a mark is in the content or the name of any file below a directory.
-func wantNotBelow(t *testing.T, dir string, marks ...string) {
-	t.Helper()
-	must(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if has(path, marks) {
-			t.Errorf("a mark is in the name of %s", path)
-		}
-		if !d.Type().IsRegular() {
-			return nil
-		}
-		data, err := os.ReadFile(path)
-		if has(string(data), marks) {
-			t.Errorf("a mark of %q is in %s", marks, path)
-		}
-		return err
-	}))
-}

@@ -190,8 +190,10 @@ func TestEscapeBase(t *testing.T) {
 			for _, reader := range []veneer.ReaderKind{veneer.ReadIndex, veneer.ReadView} {
 				for link := range escapeLinks(c) {
 					for _, spec := range []veneer.TargetSpec{
-						{Op: differ.Copy, Source: file, Dest: "/" + link}, {Op: differ.Copy, Source: file, Dest: "/" + link + "/f"},
-						{Op: differ.Sync, Source: filepath.Join(dir, "tree"), Dest: "/" + link}, {Op: differ.Delete, Dest: "/" + link + "/d"},
+						{Op: differ.Copy, Source: file, Dest: "/" + link},
+						{Op: differ.Copy, Source: file, Dest: "/" + link + "/f"},
+						{Op: differ.Sync, Source: filepath.Join(dir, "tree"), Dest: "/" + link},
+						{Op: differ.Delete, Dest: "/" + link + "/d"},
 					} {
 						if kind == veneer.DifferService && (spec.Op == differ.Delete || link != "absolute" && link != "file") {
 							continue // It is slow.
