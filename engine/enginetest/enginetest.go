@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -65,12 +66,24 @@ func Daemon(t testing.TB) string {
 	cmd := exec.Command(bin, "--config", file) //nolint:noctx // it is stopped in Cleanup, after t.Context ended
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	started, ended := make(chan error), make(chan struct{})
+	go func() {
+		// The signal comes when the thread ends that forked, and a test may end
+		// any thread but one that is taken.
+		runtime.LockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+		close(ended)
+	}()
+	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
+		<-ended
 		if t.Failed() {
 			if b, err := os.ReadFile(log.Name()); err == nil {
 				t.Logf("containerd's log, its end:\n%s", b[max(0, len(b)-4000):])
