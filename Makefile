@@ -63,8 +63,8 @@ test-e2e: build tools oracles race-note ## End to end, against private daemons a
 SOAK_TIMEOUT ?= 6h
 
 .PHONY: soak
-soak: build tools oracles ## The fault suites in full, on every containerd and snapshotter (root; hours)
-	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -p 1 -v ./test/faults/...
+soak: build tools oracles ## The suites of faults and damage in full, on every containerd and snapshotter (root; hours)
+	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -p 1 -v ./test/faults/... ./content/archive
 
 .PHONY: race-note
 race-note:

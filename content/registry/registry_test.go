@@ -233,17 +233,20 @@ func TestRetries(t *testing.T) {
 	stored(ctx, t, from, img, name)
 	for _, status := range []int{429, 500, 502, 503, 504} {
 		const times = 5
-		for verb, try := range map[string]func() error{
-			"push": func() error { _, err := registry.Push(ctx, from.Client, name, options(t)); return err },
-			"pull": func() error {
+		for _, c := range []struct {
+			verb string
+			try  func() error
+		}{
+			{"push", func() error { _, err := registry.Push(ctx, from.Client, name, options(t)); return err }},
+			{"pull", func() error {
 				ctx, to := storetest.Open(t)
 				_, err := registry.Pull(ctx, to.Client, name, options(t))
 				return err
-			},
+			}},
 		} {
 			srv.misbehave(refuse(status, times))
-			if err := try(); err != nil {
-				t.Errorf("%s with status %d at first: %v", verb, status, err)
+			if err := c.try(); err != nil {
+				t.Errorf("%s with status %d at first: %v", c.verb, status, err)
 			}
 		}
 	}
