@@ -76,6 +76,10 @@ func mountable(mounts []mount.Mount) ([]mount.Mount, error) {
 	mounts = slices.Clone(mount.RemoveVolatileOption(mounts))
 	for i := range mounts {
 		m := &mounts[i]
+		if strings.Contains(m.Type, "/") {
+			// Of the mount manager's (containerd's docs/mounts.md): erofs has them.
+			return nil, fmt.Errorf("mount of type %q: only the daemon can; use --reader=index and --differ=veneer, which mount nothing, or another --snapshotter", m.Type)
+		}
 		for _, o := range m.Options {
 			if strings.HasPrefix(o, "uidmap") || strings.HasPrefix(o, "gidmap") {
 				return nil, fmt.Errorf("mount with option %q: owners would be shifted; use a snapshotter without id-mapped mounts (--snapshotter)", o)

@@ -93,6 +93,12 @@ func Crane() (string, error) {
 	return filepath.Join(dir, "crane"), err
 }
 
+// Installed is an [ErrUnavailable] error unless the program is there, which a Debian package brings.
+func Installed(program, debianPackage string) error {
+	_, err := installed(program, debianPackage)
+	return err
+}
+
 // installed returns the path of a program that a Debian package brings.
 func installed(program, debianPackage string) (string, error) {
 	path, err := exec.LookPath(program)
