@@ -51,7 +51,7 @@ func explain(verb, name string, err error) error {
 		return fmt.Errorf("%s %s: the registry's certificate is of an authority that is not known here (put the authority's into /etc/containerd/certs.d/%s/ca.crt): %w", verb, name, host, err)
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return fmt.Errorf("%s %s: the registry speaks plain HTTP (allow it with --plain-http): %w", verb, name, err)
-	case err.Error() == io.EOF.Error():
+	case err.Error() == io.EOF.Error(), strings.HasSuffix(err.Error(), ": "+io.EOF.Error()):
 		// It says no more: gRPC answers a write to a stream that broke with it.
 		return fmt.Errorf("%s %s: a connection broke, to containerd or to the registry; try again: %w", verb, name, err)
 	}
