@@ -60,6 +60,12 @@ func TakeInventory(ctx context.Context, c *client.Client, snapshotter string) (I
 	return inv, inv.addMachine()
 }
 
+// On returns the same inventory of an engine that another client is of now, as of one that was opened again.
+func (inv Inventory) On(c *client.Client) Inventory {
+	inv.client = c
+	return inv
+}
+
 // Leaks returns an error that names what is there now and was not in the inventory. It looks again for a while before
 // it says so.
 func (inv Inventory) Leaks(ctx context.Context) error {
