@@ -177,6 +177,8 @@ func (c *crowd) buildAll(t *testing.T) (names []string, gone int) {
 		err          error
 	}
 	results := make(chan ended)
+	stop, others := make(chan struct{}), sync.WaitGroup{}
+	others.Go(func() { c.disturb(t, stop) })
 	for i := range c.size() {
 		// The first half builds one name, the others one each; each third builds on the base that goes.
 		name, base := "same:1", "kept:1"
@@ -186,6 +188,13 @@ func (c *crowd) buildAll(t *testing.T) (names []string, gone int) {
 		if i%3 == 0 {
 			base = "gone:1"
 		}
+		if i == c.size()/2 {
+			others.Go(func() {
+				if out, err := c.command(t, "rmi", "gone:1").CombinedOutput(); err != nil {
+					t.Errorf("rmi: %v: %s", err, out)
+				}
+			})
+		}
 		cmd := c.command(t, "build", "--from", base, "--sync", c.sources[i%crowdSources]+":/app", "-t", name)
 		go func() {
 			var stderr strings.Builder
@@ -194,8 +203,6 @@ func (c *crowd) buildAll(t *testing.T) (names []string, gone int) {
 			results <- ended{name, stderr.String(), err}
 		}()
 	}
-	stop, others := make(chan struct{}), sync.WaitGroup{}
-	others.Go(func() { c.disturb(t, stop) })
 	there := map[string]bool{}
 	for range c.size() {
 		r := <-results
@@ -213,15 +220,11 @@ func (c *crowd) buildAll(t *testing.T) (names []string, gone int) {
 	return slices.Sorted(maps.Keys(there)), gone
 }
 
-// disturb removes the base and what is unused, again and again.
+// disturb removes what is unused, again and again.
 func (c *crowd) disturb(t *testing.T, stop <-chan struct{}) {
-	for i := 0; ; i++ {
-		args := []string{"prune"}
-		if i == 1 { // in the midst of them
-			args = []string{"rmi", "gone:1"}
-		}
-		if out, err := c.command(t, args...).CombinedOutput(); err != nil {
-			t.Errorf("%q: %v: %s", args, err, out)
+	for {
+		if out, err := c.command(t, "prune").CombinedOutput(); err != nil {
+			t.Errorf("prune: %v: %s", err, out)
 		}
 		if c.daemon != nil {
 			if err := c.engine.CollectGarbage(c.ctx); err != nil {
@@ -230,9 +233,7 @@ func (c *crowd) disturb(t *testing.T, stop <-chan struct{}) {
 		}
 		select {
 		case <-stop:
-			if i >= 1 {
-				return
-			}
+			return
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
