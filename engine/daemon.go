@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/plugins"
+	"google.golang.org/grpc"
 )
 
 // probeTimeout is how long a socket may take to answer as containerd does. One
@@ -45,14 +46,14 @@ func openDaemon(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err := dial(ctx, o.Address); err != nil {
 		return nil, err
 	}
-	c, err := client.New(o.Address, client.WithDefaultNamespace(o.Namespace), client.WithExtraDialOpts(dialOptions()))
+	e := &Engine{Mode: Containerd, Root: o.Root, Snapshotter: o.Snapshotter, Namespace: o.Namespace, address: o.Address}
+	c, err := client.New(o.Address, client.WithDefaultNamespace(o.Namespace), client.WithExtraDialOpts([]grpc.DialOption{
+		grpc.WithDefaultServiceConfig(resend), grpc.WithChainUnaryInterceptor(e.beforeNaming),
+	}))
 	if err != nil {
 		return nil, fmt.Errorf("open containerd at %s: %w", o.Address, err)
 	}
-	e := &Engine{
-		Client: c, Mode: Containerd, Root: o.Root, Snapshotter: o.Snapshotter, Namespace: o.Namespace,
-		address: o.Address,
-	}
+	e.Client = c
 	defer func() {
 		if err != nil {
 			_ = e.Close()

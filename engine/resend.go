@@ -1,7 +1,5 @@
 package engine
 
-import "google.golang.org/grpc"
-
 // resend makes the connection send a call again whose answer was lost, or that
 // did not arrive, as when the daemon restarts: at most five times, within some
 // three seconds. It is for calls that are as good as one when they are done
@@ -37,8 +35,3 @@ const resend = `{"methodConfig": [{
 		"retryableStatusCodes": ["UNAVAILABLE"]
 	}
 }]}`
-
-// dialOptions are those of a daemon's connection.
-func dialOptions() []grpc.DialOption {
-	return []grpc.DialOption{grpc.WithDefaultServiceConfig(resend)}
-}

@@ -1,0 +1,56 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/containerd/v2/plugins"
+	"google.golang.org/grpc"
+)
+
+// The calls that give an image its name.
+const (
+	methodImageCreate = "/containerd.services.images.v1.Images/Create"
+	methodImageUpdate = "/containerd.services.images.v1.Images/Update"
+)
+
+// beforeNaming is a grpc.UnaryClientInterceptor that makes blobs durable
+// before a name points at them.
+func (e *Engine) beforeNaming(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	if method == methodImageCreate || method == methodImageUpdate {
+		if err := e.syncBlobs(ctx); err != nil {
+			return fmt.Errorf("sync content store: %w", err)
+		}
+	}
+	return invoke(ctx, method, req, reply, cc, opts...)
+}
+
+// syncBlobs makes the blobs' names in the daemon's directory durable. Daemons
+// before 2.0 sync a blob and not the directory that it is renamed into, so that
+// after a power loss the image's name can be there and the blob gone. Where the
+// directory is not this process's to open, it does nothing.
+func (e *Engine) syncBlobs(ctx context.Context) error {
+	if !strings.HasPrefix(e.version, "1.") {
+		return nil
+	}
+	resp, err := e.Client.IntrospectionService().Plugins(ctx, "type=="+plugins.ContentPlugin.String())
+	if err != nil {
+		return fmt.Errorf("find its directory: %w", err)
+	}
+	for _, p := range resp.Plugins {
+		root := p.Exports["root"]
+		if root == "" {
+			continue
+		}
+		dir := filepath.Join(root, "blobs", "sha256")
+		if e.Sees(ctx, dir) != nil {
+			continue
+		}
+		if err := syncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
