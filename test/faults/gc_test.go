@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 // collector collects garbage before and after each call.
 type collector struct {
 	world *world
+	mu    sync.Mutex // a pull makes calls side by side
 	count int
 }
 
@@ -25,6 +27,8 @@ func (g *collector) before(context.Context, *call) error { return g.collect() }
 func (g *collector) after(context.Context, *call) error  { return g.collect() }
 
 func (g *collector) collect() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.count++
 	return collect(g.world.ctx, g.world.client)
 }
