@@ -57,7 +57,7 @@ test-unit: race-note ## Unit tests and fuzz seeds, with the race detector
 .PHONY: test-e2e
 test-e2e: build tools oracles race-note ## End to end, against private daemons and a real registry (wants root)
 	@[ "$$(id -u)" = 0 ] || echo "SKIP: not root: tests that need a daemon, a mount or another user are skipped"
-	$(GO) test $(RACE) -count=1 -timeout 45m -p 1 ./test/...
+	$(GO) test $(RACE) -count=1 -timeout 70m -p 1 ./test/...
 
 # The long form of the suites in test/ that try faults and load: everything in place of a sample.
 SOAK_TIMEOUT ?= 6h
