@@ -13,8 +13,8 @@ import (
 	"testing"
 
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
-	"github.com/opencontainers/go-digest"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
