@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/veneer-build/veneer/test/harness"
 )
 
 // sample is one measured run.
@@ -131,7 +133,7 @@ func measure(ctx context.Context, c command) (sample, error) {
 		return s, fmt.Errorf("read usage of %s: %w", c.args[0], err)
 	}
 	for _, pid := range c.daemons {
-		s.daemon += peak(pid)
+		s.daemon += harness.PeakMemory(pid)
 	}
 	return s, nil
 }
@@ -182,24 +184,6 @@ func lastLines(text string, n int) string {
 func resetPeak(pid int) {
 	// A kernel that cannot leaves the peak of the process's life, which is an upper bound.
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0o200)
-}
-
-// peak returns a process's VmHWM in bytes, 0 if it is gone.
-func peak(pid int) int64 {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(status)) {
-		words := strings.Fields(line)
-		if len(words) > 1 && words[0] == "VmHWM:" {
-			kib, err := strconv.ParseInt(words[1], 10, 64)
-			if err == nil {
-				return kib << 10
-			}
-		}
-	}
-	return 0
 }
 
 // findProcess returns the process that has the argument, 0 if none.
