@@ -134,7 +134,7 @@ func (l *LayerWriter) flush() error {
 	}
 	n, err := l.w.Write(l.buf)
 	if err == nil && n != len(l.buf) {
-		err = fmt.Errorf("%d of %d bytes taken", n, len(l.buf))
+		err = io.ErrShortWrite
 	}
 	if err != nil {
 		return fmt.Errorf("write layer blob: %w", streamError(err))

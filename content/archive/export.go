@@ -58,7 +58,7 @@ func Export(ctx context.Context, store cstore.Store, w io.Writer, items []Item, 
 	if err != nil {
 		return nil, err
 	}
-	tw := tar.NewWriter(w)
+	tw := tar.NewWriter(wholeWriter{w})
 	if err := p.write(ctx, store, tarSink{tw}); err != nil {
 		return nil, fmt.Errorf("write archive: %w", err)
 	}
@@ -88,6 +88,18 @@ func (t tarSink) file(name string, size int64, data io.Reader) error {
 	}
 	_, err := io.Copy(t.tw, data)
 	return err
+}
+
+// wholeWriter makes an error of a write that takes less and says nothing, which
+// archive/tar does not notice in headers.
+type wholeWriter struct{ w io.Writer }
+
+func (w wholeWriter) Write(p []byte) (int, error) {
+	n, err := w.w.Write(p)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	return n, err
 }
 
 // write puts the layout's files into a sink, documents first.

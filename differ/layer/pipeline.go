@@ -57,7 +57,7 @@ func newPipeline(ctx context.Context, w io.Writer, o Options) (*pipeline, error)
 	})
 	if o.Tar != nil {
 		p.sink(func(b []byte) error {
-			_, err := o.Tar.Write(b)
+			_, err := writeAll(o.Tar, b)
 			return err
 		}, func() error { return nil })
 	}
@@ -170,7 +170,17 @@ type hashWriter struct {
 
 func (w *hashWriter) Write(p []byte) (int, error) {
 	w.h.Write(p)
-	n, err := w.w.Write(p)
+	n, err := writeAll(w.w, p)
 	w.written += int64(n)
+	return n, err
+}
+
+// writeAll writes all of b. A writer that takes less and says nothing is an
+// error: compressors look at the error alone.
+func writeAll(w io.Writer, b []byte) (int, error) {
+	n, err := w.Write(b)
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
 	return n, err
 }
