@@ -41,10 +41,10 @@ func find(ctx context.Context, c *client.Client, input string) (found, error) {
 			continue
 		}
 		img, err := is.Get(ctx, name)
-		if err == nil {
+		switch {
+		case err == nil && !isAlias(img):
 			return found{record: img, target: img.Target}, nil
-		}
-		if !errdefs.IsNotFound(err) {
+		case err != nil && !errdefs.IsNotFound(err):
 			return found{}, fmt.Errorf("look up image %s: %w", name, err)
 		}
 	}
@@ -74,7 +74,8 @@ func findByID(ctx context.Context, store cstore.Store, all []images.Image, ref R
 		if err != nil {
 			return found{}, fmt.Errorf("look for %s in %s: %w", ref.Input, img.Name, err)
 		}
-		if _, seen := hits[target.Digest]; ok && !seen {
+		// A name that was given goes before the image's alias.
+		if was, seen := hits[target.Digest]; ok && (!seen || isAlias(was.record)) {
 			hits[target.Digest] = found{record: img, target: target}
 		}
 	}

@@ -80,7 +80,7 @@ func (l *Listed) measure(ctx context.Context, store cstore.Store) error {
 		l.Incomplete = l.Incomplete || len(img.Missing) > 0
 		add(img.Manifest, img.ConfigDesc)
 		for _, layer := range img.Layers {
-			if !slices.ContainsFunc(img.Missing, func(m ocispec.Descriptor) bool { return m.Digest == layer.Digest }) {
+			if !img.lacks(layer.Digest) {
 				add(layer)
 			}
 		}
@@ -109,7 +109,7 @@ func History(img *Image) []Step {
 	layer := func(s Step) Step {
 		l := img.Layers[next]
 		s.Layer, s.DiffID = &l, img.DiffIDs[next]
-		s.Missing = slices.ContainsFunc(img.Missing, func(m ocispec.Descriptor) bool { return m.Digest == l.Digest })
+		s.Missing = img.lacks(l.Digest)
 		next++
 		return s
 	}
@@ -145,7 +145,8 @@ func Tag(ctx context.Context, c *client.Client, src, dst string) (images.Image, 
 // Remove removes image names; what nothing else refers to is left to the
 // engine's garbage collector, which sync waits for. An ID removes the image's
 // name if it has just one. All names are looked up before the first is
-// removed. It returns the records that it removed, also on error.
+// removed. The kubelet's name for an image goes with the last other one, see
+// isAlias. It returns the records that it removed, also on error.
 func Remove(ctx context.Context, c *client.Client, refs []string, sync bool) ([]images.Image, error) {
 	var records []images.Image
 	for _, ref := range refs {
@@ -157,18 +158,54 @@ func Remove(ctx context.Context, c *client.Client, refs []string, sync bool) ([]
 			records = append(records, img)
 		}
 	}
-	for i, img := range records {
+	aliases, err := lastAliases(ctx, c, records)
+	if err != nil {
+		return nil, err
+	}
+	all := slices.Concat(records, aliases)
+	for i, img := range all {
 		// Only what was looked up is removed, not what another process
 		// gave the name to meanwhile.
 		opts := []images.DeleteOpt{images.DeleteTarget(&img.Target)}
-		if sync && i == len(records)-1 {
+		if sync && i == len(all)-1 {
 			opts = append(opts, images.SynchronousDelete())
 		}
-		if err := c.ImageService().Delete(ctx, img.Name, opts...); err != nil {
-			return records[:i], fmt.Errorf("remove image %s: %w", img.Name, err)
+		err := c.ImageService().Delete(ctx, img.Name, opts...)
+		if err != nil && (!isAlias(img) || !errdefs.IsNotFound(err)) {
+			return records[:min(i, len(records))], fmt.Errorf("remove image %s: %w", img.Name, err)
 		}
 	}
 	return records, nil
+}
+
+// isAlias reports whether a record is no name that somebody gave, but the one
+// that containerd's CRI plugin makes of the ID of each image it knows
+// (containerd internal/cri/server/images).
+func isAlias(img images.Image) bool {
+	return img.Labels["io.cri-containerd.image"] == "managed" && digest.Digest(img.Name).Validate() == nil
+}
+
+// lastAliases returns the aliases of those images that have no other name than
+// the given ones.
+func lastAliases(ctx context.Context, c *client.Client, gone []images.Image) ([]images.Image, error) {
+	all, err := c.ImageService().List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	going := map[string]bool{}
+	named := map[digest.Digest]bool{} // by another name
+	for _, img := range gone {
+		going[img.Name], named[img.Target.Digest] = true, false
+	}
+	for _, img := range all {
+		if _, ok := named[img.Target.Digest]; ok && !isAlias(img) && !going[img.Name] {
+			named[img.Target.Digest] = true
+		}
+	}
+	return slices.DeleteFunc(all, func(img images.Image) bool {
+		other, ok := named[img.Target.Digest]
+		return !ok || other || !isAlias(img) || going[img.Name]
+	}), nil
 }
 
 // findRecord is find for what removes a name, so an ID must have just one.
@@ -190,7 +227,7 @@ func findRecord(ctx context.Context, c *client.Client, ref string) (images.Image
 	}
 	var names []string
 	for _, img := range all {
-		if img.Target.Digest == f.record.Target.Digest && (parsed.Repository() == "" || parsed.Repository() == repositoryOf(img.Name)) {
+		if img.Target.Digest == f.record.Target.Digest && !isAlias(img) && (parsed.Repository() == "" || parsed.Repository() == repositoryOf(img.Name)) {
 			names = append(names, img.Name)
 		}
 	}
