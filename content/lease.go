@@ -1,6 +1,7 @@
 package content
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -102,8 +103,9 @@ func checkLease(ctx context.Context, c *client.Client) error {
 }
 
 // Hold adds an image's documents and layer blobs to ctx's lease, so that
-// nobody who removes the image meanwhile takes them from under a build.
-// Without a lease, and for blobs that are not stored, it does nothing.
+// nobody who removes the image meanwhile takes them from under a build. It is
+// an error if that was done since the image was resolved. Without a lease it
+// does nothing.
 func Hold(ctx context.Context, c *client.Client, img *Image) error {
 	id, ok := leases.FromContext(ctx)
 	if !ok || img.IsScratch() {
@@ -115,7 +117,15 @@ func Hold(ctx context.Context, c *client.Client, img *Image) error {
 	}
 	for _, b := range blobs {
 		r := leases.Resource{Type: "content", ID: b.Digest.String()}
-		if err := c.LeasesService().AddResource(ctx, leases.Lease{ID: id}, r); err != nil && !errdefs.IsNotFound(err) {
+		if err := c.LeasesService().AddResource(ctx, leases.Lease{ID: id}, r); err != nil {
+			return fmt.Errorf("hold %s of %s: %w", b.Digest, img.Name, err)
+		}
+		// First the lease, then the look: the lease takes what is not there, too.
+		_, err := c.ContentStore().Info(ctx, b.Digest)
+		if errdefs.IsNotFound(err) && !img.lacks(b.Digest) {
+			return fmt.Errorf("image %s was removed while it was looked up (pull or load it again): %w", cmp.Or(img.Name, string(img.Manifest.Digest)), err)
+		}
+		if err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("hold %s of %s: %w", b.Digest, img.Name, err)
 		}
 	}

@@ -3,6 +3,7 @@ package content
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/v2/client"
@@ -58,6 +59,11 @@ func Scratch(p ocispec.Platform) *Image {
 
 // IsScratch reports whether this is the empty image.
 func (i *Image) IsScratch() bool { return i.Manifest.Digest == "" }
+
+// lacks reports whether the layer is one of the missing ones.
+func (i *Image) lacks(layer digest.Digest) bool {
+	return slices.ContainsFunc(i.Missing, func(m ocispec.Descriptor) bool { return m.Digest == layer })
+}
 
 // Resolve finds a stored image by what a user typed (see [ParseRef]; "scratch"
 // is [Scratch]) and selects the platform, which is the host's if empty. The
