@@ -197,6 +197,9 @@ func (b *build) resolve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := checkDiffIDs(b.base); err != nil {
+		return err
+	}
 	if err := content.Hold(ctx, b.engine.Client, b.base); err != nil {
 		return err
 	}
@@ -212,4 +215,16 @@ func (b *build) resolve(ctx context.Context) error {
 	}
 	b.configJSON, b.createdBy, err = b.Config.Apply(configJSON)
 	return err
+}
+
+// checkDiffIDs refuses a base whose layers' content is named by another
+// algorithm than containerd's own: neither it nor what lies on it could be
+// unpacked.
+func checkDiffIDs(base *content.Image) error {
+	for _, id := range base.DiffIDs {
+		if id.Algorithm() != digest.Canonical {
+			return fmt.Errorf("base %s: its config names a layer's content %s; containerd unpacks layers that are named by %s alone, so take another base", base.Name, id, digest.Canonical)
+		}
+	}
+	return nil
 }
