@@ -2,6 +2,9 @@ package faults_test
 
 import (
 	"context"
+	"maps"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -166,9 +169,139 @@ func TestUnlabelledBlobs(t *testing.T) {
 	})
 }
 
-// eachWorld runs a test with each scenario, or those that only names, on each daemon and snapshotter; in the short
-// form, on one.
+// removal removes the base before one call, and collects what it kept.
+type removal struct {
+	world  *world
+	n      int
+	method string
+}
+
+func (r *removal) before(_ context.Context, c *call) error {
+	if c.n != r.n {
+		return nil
+	}
+	r.method = c.method
+	if err := r.world.client.ImageService().Delete(r.world.ctx, importedBase); err != nil {
+		return err
+	}
+	return collect(r.world.ctx, r.world.client)
+}
+
+func (r *removal) after(context.Context, *call) error { return nil }
+
+// importedBase is the base that others have imported, and that goes.
+const importedBase = "docker.io/library/base:1"
+
+// TestBaseRemoved: the base goes at any time of a build, its blobs and its snapshot with it. The image is whole all the
+// same, or the build says that the base is not there, and leaves nothing.
+func TestBaseRemoved(t *testing.T) {
+	eachDaemon(t, func(t *testing.T, w *world) {
+		build := []string{"build", "--from", "base:1", "--sync", w.source(0) + ":/app", "-t", "app:v"}
+		for name, c := range map[string]struct {
+			unpacked bool // the base is, before
+			flags    []string
+		}{
+			"not-unpacked": {unpacked: false},
+			"unpacked":     {unpacked: true},
+			"no-snapshot":  {flags: []string{"--no-unpack"}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				outer := w.t
+				w.t = t
+				defer func() { w.t = outer }()
+				w.baseRemoved(c.unpacked, append(slices.Clone(build), c.flags...))
+			})
+		}
+	})
+}
+
+// baseRemoved removes the base at each call of a build.
+func (w *world) baseRemoved(unpacked bool, build []string) {
+	w.t.Helper()
+	w.onlyBase(unpacked)
+	w.ok(build...)
+	calls := w.proxy.counted()
+	must(w.t, w.client.ImageService().Delete(w.ctx, importedBase))
+	whole := w.kept()
+	tried, built := 0, 0
+	for n := 1; n <= len(calls); n++ {
+		// In the short form the last of each kind of call stands for all but the first two, which look for the base.
+		if !soak() && n > 2 && slices.Contains(calls[n:], calls[n-1]) {
+			continue
+		}
+		w.onlyBase(unpacked)
+		r := &removal{world: w, n: n}
+		w.proxy.arm(r)
+		o := w.run(nil, build...)
+		w.proxy.arm(nil)
+		tried++
+		want := state{}
+		switch {
+		case o.code == 0:
+			built++
+			want = whole
+		case !message.MatchString(o.stderr) || !baseGone.MatchString(o.stderr):
+			w.t.Errorf("removed at call %d (%s): exit code %d, %s", n, r.method, o.code, o.stderr)
+		}
+		if diff := w.kept().diff(want); len(diff) > 0 {
+			w.t.Errorf("removed at call %d (%s): exit code %d, %s and it leaves\n\t%s", n, r.method, o.code, o.stderr, strings.Join(diff, "\n\t"))
+		}
+	}
+	w.t.Logf("faults: %s, %s, %s, base removed: %d tried, %d built", w.daemon.Kind, w.snapshotter, w.t.Name(), tried, built)
+}
+
+// baseGone is how a build says that its base was removed.
+var baseGone = regexp.MustCompile(`no image "base:1"|image docker.io/library/base:1 was removed`)
+
+// onlyBase leaves the base and no other image, as it was imported.
+func (w *world) onlyBase(unpacked bool) {
+	w.t.Helper()
+	all, err := w.client.ImageService().List(w.ctx)
+	must(w.t, err)
+	for _, img := range all {
+		must(w.t, w.client.ImageService().Delete(w.ctx, img.Name))
+	}
+	w.collect()
+	if unpacked {
+		w.daemon.Import(w.t, w.at("base.tar"), w.snapshotter)
+		return
+	}
+	f, err := os.Open(w.at("base.tar"))
+	must(w.t, err)
+	defer f.Close() // only read
+	_, err = w.client.Import(w.ctx, f)
+	must(w.t, err)
+}
+
+// kept is what the daemon keeps when garbage is collected, and what the program left in use.
+func (w *world) kept() state {
+	w.t.Helper()
+	w.collect()
+	s := w.state()
+	maps.DeleteFunc(s, func(line string, _ bool) bool { return strings.HasPrefix(line, "file ") })
+	return s
+}
+
+// eachWorld runs a test with each scenario, or those that only names, in each world.
 func eachWorld(t *testing.T, only []string, do func(t *testing.T, w *world, sc scenario)) {
+	t.Helper()
+	eachDaemon(t, func(t *testing.T, w *world) {
+		for _, sc := range w.scenarios() {
+			if !chosen(sc.name) || only != nil && !slices.Contains(only, sc.name) {
+				continue
+			}
+			t.Run(sc.name, func(t *testing.T) {
+				outer := w.t
+				w.t = t
+				defer func() { w.t = outer }()
+				do(t, w, sc)
+			})
+		}
+	})
+}
+
+// eachDaemon runs a test in a world of each daemon and snapshotter; in the short form, of one.
+func eachDaemon(t *testing.T, do func(t *testing.T, w *world)) {
 	t.Helper()
 	harness.RequireRoot(t)
 	for _, kind := range harness.Daemons(t) {
@@ -180,18 +313,7 @@ func eachWorld(t *testing.T, only []string, do func(t *testing.T, w *world, sc s
 				continue
 			}
 			t.Run(string(kind)+"/"+snapshotter, func(t *testing.T) {
-				w := newWorld(t, kind, snapshotter)
-				for _, sc := range w.scenarios() {
-					if !chosen(sc.name) || only != nil && !slices.Contains(only, sc.name) {
-						continue
-					}
-					t.Run(sc.name, func(t *testing.T) {
-						outer := w.t
-						w.t = t
-						defer func() { w.t = outer }()
-						do(t, w, sc)
-					})
-				}
+				do(t, newWorld(t, kind, snapshotter))
 			})
 		}
 	}
