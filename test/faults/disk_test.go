@@ -23,7 +23,10 @@ import (
 type disk struct {
 	t    *testing.T
 	file string // what a power loss leaves
+	dev  string // what is mounted
 	dir  string // where it is mounted
+
+	unmount func()
 }
 
 // newDisk makes an empty disk and mounts it on a directory. It is unmounted, whatever was mounted upon it, when the test is done.
@@ -34,7 +37,7 @@ func newDisk(t *testing.T, dir string, size int64, mkfs ...string) *disk {
 	must(t, os.MkdirAll(dir, 0o755), os.WriteFile(d.file, nil, 0o600), os.Truncate(d.file, size))
 	dev := attach(t, attach(t, d.file))
 	sh(t, append(append([]string{"mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"}, mkfs...), dev)...)
-	d.mount(dev, d.dir)
+	d.dev, d.unmount = dev, d.mount(dev, d.dir)
 	return d
 }
 

@@ -2,6 +2,7 @@ package faults_test
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -91,54 +92,110 @@ func (f *filled) again() {
 	f.ok("prune")
 }
 
-// TestFullDisk builds with so much room that it ends at one write or another, and then with enough.
-func TestFullDisk(t *testing.T) {
-	f := newFilled(t, 64<<20)
-	f.again()
-	need := int64(9 << 20) // the layer, the snapshot, and what stands beside them
-	steps := int64(5)
-	if soak() {
-		steps = 60
-	}
-	full, worked := 0, 0
-	for i := range steps {
-		room := need * i / (steps - 1)
-		before := f.onDisk()
-		remove := f.disk.fill(room)
-		cmd := f.command(f.args...)
-		var stderr strings.Builder
-		cmd.Stderr = &stderr
-		err := cmd.Run()
-		remove()
-		if err == nil {
-			worked++
-			f.ok("verify", "app:v")
-		} else {
-			full++
-			f.fails(fmt.Sprintf("room for %d bytes", room), cmd.ProcessState.ExitCode(), stderr.String(), before, "no space left on device")
-		}
-		f.again()
-	}
-	if full == 0 || worked == 0 {
-		t.Errorf("%d builds found the disk full, %d worked: the sizes are not around what is needed", full, worked)
-	}
-	t.Logf("faults: full disk, embedded: %d sizes, %d too small", steps, full)
+// shortage is a disk with little room, in steps.
+type shortage struct {
+	name string
+	// fill leaves so much room.
+	fill func(room int64) (remove func())
+	// rooms are from none to more than is needed.
+	rooms []int64
 }
 
-// fill leaves room for so many bytes.
+// upTo are so many numbers from 0 to the last.
+func upTo(last, number int64) []int64 {
+	rooms := make([]int64, number)
+	for i := range rooms {
+		rooms[i] = last * int64(i) / (number - 1)
+	}
+	return rooms
+}
+
+// sweep builds with each room, of which some must be too small and some large enough. It fails the test if not.
+func (sh shortage) sweep(t *testing.T, where string, build func(room int64) (full bool)) {
+	t.Helper()
+	full := 0
+	for _, room := range sh.rooms {
+		if build(room) {
+			full++
+		}
+	}
+	if full == 0 || full == len(sh.rooms) {
+		t.Errorf("%s: %d of %d rooms are too small: they are not around what is needed", sh.name, full, len(sh.rooms))
+	}
+	t.Logf("faults: full disk, %s, %s: %d rooms, %d too small", where, sh.name, len(sh.rooms), full)
+}
+
+// TestFullDisk builds with so much room that it ends at one write or another, and then with enough.
+func TestFullDisk(t *testing.T) {
+	f := newFilled(t, 64<<20, "-N", "1024")
+	f.again()
+	rooms, inodes := int64(5), int64(5)
+	if soak() {
+		rooms, inodes = 60, 17
+	}
+	for _, sh := range []shortage{
+		{"bytes", f.disk.fill, upTo(9<<20, rooms)}, // the layer, the snapshot, and what stands beside them
+		{"inodes", f.disk.fillInodes, upTo(16, inodes)},
+	} {
+		sh.sweep(t, "embedded", func(room int64) (full bool) {
+			before := f.onDisk()
+			remove := sh.fill(room)
+			o := finish(t, f.command(f.args...), nil)
+			remove()
+			if o.code != 0 {
+				f.fails(fmt.Sprintf("room for %d %s", room, sh.name), o.code, o.stderr, before, "no space left on device")
+			} else {
+				f.ok("verify", "app:v")
+			}
+			f.again()
+			return o.code != 0
+		})
+	}
+}
+
+// fill leaves room for so many bytes, in whole blocks.
 func (d *disk) fill(room int64) (remove func()) {
 	d.t.Helper()
-	var fs unix.Statfs_t
 	d.settle()
-	must(d.t, unix.Statfs(d.dir, &fs))
 	path := filepath.Join(d.dir, "filler")
 	file, err := os.Create(path)
 	must(d.t, err)
-	if size := int64(fs.Bavail)*fs.Bsize - room; size > 0 { //nolint:gosec // small
-		must(d.t, unix.Fallocate(int(file.Fd()), 0, 0, size-size/200)) // its own metadata takes some
+	const block = 4096
+	end := int64(0)
+	for more := d.free() - room; more >= block; more = d.free() - room {
+		err := unix.Fallocate(int(file.Fd()), 0, end, more)
+		for ; errors.Is(err, unix.ENOSPC) && more > block; more -= block { // its own metadata takes some
+			err = unix.Fallocate(int(file.Fd()), 0, end, more-block)
+		}
+		if errors.Is(err, unix.ENOSPC) {
+			break
+		}
+		must(d.t, err)
+		end += more
 	}
 	must(d.t, file.Close())
 	return func() { must(d.t, os.Remove(path)) }
+}
+
+// free is how many bytes are.
+func (d *disk) free() int64 {
+	d.t.Helper()
+	var fs unix.Statfs_t
+	must(d.t, unix.Statfs(d.dir, &fs))
+	return int64(fs.Bavail) * fs.Bsize //nolint:gosec // small
+}
+
+// fillInodes leaves so many inodes.
+func (d *disk) fillInodes(room int64) (remove func()) {
+	d.t.Helper()
+	dir := filepath.Join(d.dir, "fillers")
+	must(d.t, os.Mkdir(dir, 0o700))
+	var fs unix.Statfs_t
+	must(d.t, unix.Statfs(d.dir, &fs))
+	for i := range int64(fs.Ffree) - room { //nolint:gosec // small
+		must(d.t, os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), nil, 0o600))
+	}
+	return func() { must(d.t, os.RemoveAll(dir)) }
 }
 
 // TestDiskErrors has each system call that changes or syncs what is on disk fail by itself, and reads of the source.

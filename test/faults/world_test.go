@@ -128,25 +128,32 @@ type outcome struct {
 // run runs the program; s, if not nil, is told of it.
 func (w *world) run(s *strike, args ...string) outcome {
 	w.t.Helper()
-	cmd := w.command(args...)
+	defer w.proxy.idle()
+	if s == nil {
+		return finish(w.t, w.command(args...), nil)
+	}
+	defer close(s.ended)
+	return finish(w.t, w.command(args...), func(p *os.Process) {
+		s.process = p
+		close(s.started)
+	})
+}
+
+// finish runs a command; started, if not nil, is told of its process.
+func finish(t *testing.T, cmd *exec.Cmd, started func(*os.Process)) outcome {
+	t.Helper()
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	start := time.Now()
-	must(w.t, cmd.Start())
-	if s != nil {
-		s.process = cmd.Process
-		close(s.started)
+	must(t, cmd.Start())
+	if started != nil {
+		started(cmd.Process)
 	}
 	err := cmd.Wait()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		w.t.Fatalf("%q: %v", cmd.Args, err)
+		t.Fatalf("%q: %v", cmd.Args, err)
 	}
-	took := time.Since(start)
-	if s != nil {
-		close(s.ended)
-	}
-	w.proxy.idle()
-	return outcome{cmd.ProcessState.ExitCode(), stderr.String(), took}
+	return outcome{cmd.ProcessState.ExitCode(), stderr.String(), time.Since(start)}
 }
 
 // ok runs the program undisturbed; it must succeed.
