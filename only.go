@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"strings"
 
 	"github.com/veneer-build/veneer/differ"
@@ -17,7 +18,6 @@ func onlyPatterns(paths []string) ([]string, error) {
 		return nil, nil
 	}
 	patterns := []string{"*"}
-	escape := strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 	for _, p := range paths {
 		rel := strings.TrimPrefix(path.Join("/", p), "/")
 		switch {
@@ -28,7 +28,8 @@ func onlyPatterns(paths []string) ([]string, error) {
 		case strings.TrimSpace(rel) != rel:
 			return nil, fmt.Errorf("%q: paths to take part cannot begin or end with a space; name the directory", p)
 		}
-		patterns = append(patterns, "!"+escape.Replace(rel))
+		// More than patterns need: their matcher makes regular expressions of them, and lets | and braces through.
+		patterns = append(patterns, "!"+regexp.QuoteMeta(rel))
 	}
 	return patterns, nil
 }
