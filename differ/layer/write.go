@@ -177,7 +177,7 @@ func record(ch *differ.Change, hdr *tar.Header) tree.Record {
 	case ch.Kind == differ.Deleted:
 		rec.Path, rec.Mode = hdr.Name, unix.S_IFREG
 	case ch.Link != "":
-		rec.Kind, rec.Link, rec.Size = tree.KindLink, ch.Link, 0
+		rec.Kind, rec.Link, rec.Size, rec.Rdev = tree.KindLink, ch.Link, 0, 0
 		rec.Mode &^= unix.S_IFMT
 	}
 	return rec

@@ -126,6 +126,8 @@ type Options struct {
 	Unprivileged bool
 	// NoXattrs leaves extended attributes out, NoLinks hard links.
 	NoXattrs, NoLinks bool
+	// Small leaves out files of more than a few bytes.
+	Small bool
 }
 
 var names = []string{
@@ -189,7 +191,11 @@ func (g *generator) one(p string, depth int) error {
 		}
 		return g.meta(p, false)
 	}
-	data := make([]byte, []int{0, 3, 3, 3, 5000, 200_000}[g.r.IntN(6)])
+	sizes := []int{0, 3, 3, 3, 5000, 200_000}
+	if g.o.Small {
+		sizes = sizes[:4]
+	}
+	data := make([]byte, sizes[g.r.IntN(len(sizes))])
 	for i := range data {
 		data[i] = byte(g.r.IntN(2)) // two trees often hold the same small files
 	}
