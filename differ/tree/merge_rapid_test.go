@@ -96,45 +96,51 @@ func TestMergeRandom(t *testing.T) {
 	tmp := t.TempDir()
 	made, total := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
-		var layers [][]byte
-		var below []*Index
-		var text strings.Builder
-		for range rapid.IntRange(1, 3).Draw(rt, "layers") {
-			var l layerOf
-			for range rapid.IntRange(1, 20).Draw(rt, "entries") {
-				h := genHeader(rt)
-				with := append(slices.Clip(l), tartest.WriterToTar(h))
-				// Most entries that fail are left out, else nearly all stacks would.
-				if err := mergeOn(below, with.bytes(rt)); err != nil && rapid.IntRange(0, 19).Draw(rt, "keep") > 0 {
-					continue
-				}
-				l = with
-				text.WriteString(string(h.Typeflag) + " " + h.Name + " -> " + h.Linkname + "\n")
-			}
-			text.WriteString("--\n")
-			layers = append(layers, l.bytes(rt))
-			if x, err := ScanLayer(context.Background(), bytes.NewReader(layers[len(layers)-1])); err == nil {
-				below = append(below, x)
-			}
-		}
-		// Deep, so that links with ".." meet nothing of this host.
-		outer, err := os.MkdirTemp(tmp, "") //nolint:usetesting // one for each of many rounds, removed at once
-		if err != nil {
-			rt.Fatal(err)
-		}
-		defer os.RemoveAll(outer)
-		dir := filepath.Join(outer, "1/2/3/4/5/6/root")
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			rt.Fatal(err)
-		}
-		p := checkAgainstContainerd(t, dir, layers)
-		if p != "" {
-			rt.Fatalf("%s\n%s", text.String(), p)
-		}
-		if _, err := mergeTars(layers); err == nil {
+		if compareStack(t, rt, tmp) {
 			made++
 		}
 		total++
 	})
 	t.Logf("%d stacks compared, %d of them can be unpacked", total, made)
+}
+
+// compareStack compares one random stack with containerd, unpacked below tmp, and reports whether it can be.
+func compareStack(t *testing.T, rt *rapid.T, tmp string) bool {
+	t.Helper()
+	var layers [][]byte
+	var below []*Index
+	var text strings.Builder
+	for range rapid.IntRange(1, 3).Draw(rt, "layers") {
+		var l layerOf
+		for range rapid.IntRange(1, 20).Draw(rt, "entries") {
+			h := genHeader(rt)
+			with := append(slices.Clip(l), tartest.WriterToTar(h))
+			// Most entries that fail are left out, else nearly all stacks would.
+			if err := mergeOn(below, with.bytes(rt)); err != nil && rapid.IntRange(0, 19).Draw(rt, "keep") > 0 {
+				continue
+			}
+			l = with
+			text.WriteString(string(h.Typeflag) + " " + h.Name + " -> " + h.Linkname + "\n")
+		}
+		text.WriteString("--\n")
+		layers = append(layers, l.bytes(rt))
+		if x, err := ScanLayer(context.Background(), bytes.NewReader(layers[len(layers)-1])); err == nil {
+			below = append(below, x)
+		}
+	}
+	// Deep, so that links with ".." meet nothing of this host.
+	outer, err := os.MkdirTemp(tmp, "") //nolint:usetesting // one for each of many rounds, removed at once
+	if err != nil {
+		rt.Fatal(err)
+	}
+	defer os.RemoveAll(outer)
+	dir := filepath.Join(outer, "1/2/3/4/5/6/root")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		rt.Fatal(err)
+	}
+	if p := checkAgainstContainerd(t, dir, layers); p != "" {
+		rt.Fatalf("%s\n%s", text.String(), p)
+	}
+	_, err = mergeTars(layers)
+	return err == nil
 }
