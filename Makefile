@@ -66,6 +66,13 @@ SOAK_TIMEOUT ?= 6h
 soak: build tools oracles ## The suites of faults and damage in full, on every containerd and snapshotter (root; hours)
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -p 1 -v ./test/faults/... ./test/e2e ./content/archive
 
+# Bounds each target: 10m, or 100000x for that many inputs. FUZZ=regexp chooses targets.
+FUZZTIME ?= 10m
+
+.PHONY: fuzz
+fuzz: ## Fuzz each target for FUZZTIME; an input that breaks one is kept (wants root, which some targets need)
+	FUZZTIME='$(FUZZTIME)' FUZZ='$(FUZZ)' FUZZBUILD='$(FUZZBUILD)' GO='$(GO)' scripts/fuzz.sh
+
 .PHONY: race-note
 race-note:
 	@[ -n '$(RACE)' ] || { echo 'NOTE: no C compiler: running without the race detector' >&2; [ -z "$$VENEER_REQUIRE" ]; }

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Runs the fuzz targets, one after the other, and prints how many inputs each has tried. An input that breaks one is kept
+# in the package's testdata/fuzz, where go test tries it from then on; what covers more is kept in .cache/fuzz.
+#
+#   FUZZTIME   for each target: a duration, or as in 1000x a number of inputs
+#   FUZZ       a regular expression that chooses targets, as in FuzzWrite
+#   FUZZPROCS  how many processes try inputs (all processors)
+#   FUZZBUILD  how targets are compiled. "-fuzz ." lets the fuzzer see what an input covers, and takes minutes the first
+#              time, since it is for the standard library too; -race takes what the tests have compiled already
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cache=$PWD/.cache/fuzz
+mkdir -p "$cache/bin"
+TMPDIR=$(mktemp -d)
+# In memory five times as many trees are compared, where files there can have attributes.
+memory=$(mktemp -d -p /dev/shm 2>/dev/null) || memory=
+trap 'rm -rf "$TMPDIR" "$memory"' EXIT
+if [ -n "$memory" ] && setfattr -n user.a -v b "$memory" 2>/dev/null; then
+  rmdir "$TMPDIR"
+  TMPDIR=$memory
+fi
+export TMPDIR
+
+failed=0
+run() { # DIRECTORY PROGRAM TARGET
+  local name=${1#.} log=$TMPDIR/log status=0 tried
+  name=${name#/}
+  # Making an input smaller that covers more, which takes a minute at most if nobody says otherwise, is not worth its time.
+  (cd "$1" && "$2" -test.run '^$' -test.fuzz "^$3\$" -test.fuzztime "$FUZZTIME" -test.fuzzminimizetime 100x \
+    -test.fuzzcachedir "$cache/$1" ${FUZZPROCS:+-test.parallel "$FUZZPROCS"}) >"$log" 2>&1 || status=$?
+  tried=$(sed -n 's/.*execs: \([0-9]*\).*/\1/p' "$log" | tail -n 1)
+  printf '%-40s %12s inputs\n' "${name:-veneer}.$3" "${tried:-no}"
+  if [ "$status" != 0 ] || [ -z "$tried" ]; then
+    sed "s|testdata/fuzz/|$1/&|g" "$log" >&2
+    [ "$status" = 0 ] && [ -z "${VENEER_REQUIRE:-}" ] || failed=1
+  fi
+}
+
+for dir in $(grep -rl --include='*_test.go' --exclude-dir=.cache '^func Fuzz' . | xargs -n 1 dirname | sort -u); do
+  program=$cache/bin/$(tr / - <<<"$dir").test
+  ${GO:-go} test -c ${FUZZBUILD:--fuzz .} -o "$program" "$dir"
+  for target in $(cd "$dir" && "$program" -test.list '^Fuzz'); do
+    [[ $target =~ ${FUZZ:-.} ]] && run "$dir" "$program" "$target"
+  done
+done
+exit "$failed"
