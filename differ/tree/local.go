@@ -37,6 +37,8 @@ type Local struct {
 	overlay bool
 	// held counts the directories that hold descriptors.
 	held atomic.Int32
+	// noticed: this process may not read without changing access times.
+	noticed atomic.Bool
 	// memory knows which files have no attributes; nil: nothing.
 	memory *Memory
 }
@@ -123,7 +125,7 @@ func (l *Local) openBeneath(rel string, flags int) (int, error) {
 		if tail != "" {
 			how.Flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
 		}
-		fd, err := retry(func() (int, error) { return unix.Openat2(at, head, &how) })
+		fd, err := l.openat(at, head, how)
 		if at != l.root {
 			_ = unix.Close(at) // It was only passed through.
 		}
@@ -135,6 +137,26 @@ func (l *Local) openBeneath(rel string, flags int) (int, error) {
 		}
 		at, rest = fd, tail
 	}
+}
+
+// openat opens a name in the directory at, and leaves access times as they are
+// where the kernel lets this process: it must own the file, or be privileged.
+// What is only read is not to be written to, and each new time is a write.
+func (l *Local) openat(at int, name string, how unix.OpenHow) (int, error) {
+	open := func() (int, error) { return retry(func() (int, error) { return unix.Openat2(at, name, &how) }) }
+	if how.Flags&unix.O_PATH != 0 || l.noticed.Load() {
+		return open()
+	}
+	how.Flags |= unix.O_NOATIME
+	fd, err := open()
+	if !errors.Is(err, unix.EPERM) {
+		return fd, err
+	}
+	how.Flags &^= unix.O_NOATIME
+	if fd, err = open(); err == nil {
+		l.noticed.Store(true)
+	}
+	return fd, err
 }
 
 // beneath is how everything below the root is opened.

@@ -50,8 +50,7 @@ func (d *localDir) openIn(name string, flags int) (int, error) {
 	if d.fd < 0 {
 		return d.tree.openBeneath(joinPath(d.rel, name), flags)
 	}
-	how := beneath(flags)
-	fd, err := retry(func() (int, error) { return unix.Openat2(d.fd, name, &how) })
+	fd, err := d.tree.openat(d.fd, name, beneath(flags))
 	if err != nil {
 		return -1, d.tree.openError(joinPath(d.rel, name), err)
 	}

@@ -7,6 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func descriptors(t *testing.T) int {
@@ -90,5 +93,56 @@ func TestHold(t *testing.T) {
 	read()
 	if n := descriptors(t) - before; n != 0 {
 		t.Errorf("%d descriptors are left", n)
+	}
+}
+
+// TestAccessTimes: reading a tree of one's own leaves no trace in it.
+func TestAccessTimes(t *testing.T) {
+	top := t.TempDir()
+	file := filepath.Join(top, "dir", "file")
+	if err := errors.Join(os.Mkdir(filepath.Join(top, "dir"), 0o755), os.WriteFile(file, []byte("x"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	// Older than the times of change: such an access is noted even with relatime.
+	old := time.Unix(1_000_000_000, 0)
+	for _, path := range []string{file, filepath.Dir(file)} {
+		if err := os.Chtimes(path, old, time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := OpenLocal(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, root, err := l.Root(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub, err := root.Sub("dir")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sub.Entries(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f, err := sub.Open("file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(f); err != nil {
+		t.Error(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, path := range []string{file, filepath.Dir(file)} {
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			t.Fatal(err)
+		}
+		if st.Atim.Sec != old.Unix() {
+			t.Errorf("%s: the time of the last access is %d", path, st.Atim.Sec)
+		}
 	}
 }
