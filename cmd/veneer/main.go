@@ -6,7 +6,6 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 
 	"github.com/veneer-build/veneer/content/registry"
@@ -16,7 +15,7 @@ import (
 func main() { os.Exit(realMain()) }
 
 func realMain() int {
-	defer runtime.KeepAlive(tuneGC())
+	tuneGC()
 	if mayMount(os.Args[1:]) {
 		if err := snapshot.PrivateMounts(); err != nil {
 			return report(os.Stderr, err)
