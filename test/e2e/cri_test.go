@@ -95,6 +95,8 @@ type (
 	nothing struct{ criMessage }
 )
 
+func (i *criImage) String() string { return fmt.Sprintf("%+v", *i) }
+
 // hostNetwork is NamespaceMode NODE: a pod that needs no network plugin.
 const hostNetwork = 2
 

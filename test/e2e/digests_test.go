@@ -69,7 +69,7 @@ func helloTar(t *testing.T) []byte {
 	return plain.Bytes()
 }
 
-// digestPlaces are engines whose content store knows more than sha256: daemons before 2.4 store no other blob.
+// digestPlaces are engines whose content store knows more than sha256, as that of daemons of 1.x does not.
 func digestPlaces(t *testing.T, do func(t *testing.T, p *place)) {
 	t.Helper()
 	harness.RequireRoot(t)
@@ -124,6 +124,31 @@ func TestDigestsOfBases(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestDigestsOfOlderDaemons: what a daemon of 1.x cannot store is refused by its name, and nothing of it stays.
+func TestDigestsOfOlderDaemons(t *testing.T) {
+	harness.RequireRoot(t)
+	from := embedded(t)
+	digestBase{digest.SHA512, digest.SHA256}.put(t, from, "blobs:1")
+	saved := from.save(t, "blobs:1")
+	for _, kind := range harness.Daemons(t) {
+		if kind == harness.Containerd2 {
+			continue
+		}
+		t.Run(string(kind), func(t *testing.T) {
+			p := newPlace(t, harness.Start(t, kind), "overlayfs")
+			if _, err := p.loadBytes(saved); err == nil || !strings.Contains(err.Error(), "sha512:") {
+				t.Errorf("load: %v", err)
+			} else {
+				t.Log(err)
+			}
+			p.collect(t)
+			if left := p.stored(t); len(left) > 0 {
+				t.Errorf("left: %v", left)
+			}
+		})
+	}
 }
 
 // TestRepeatedLayers: a base has a layer twice, and the layer that comes of a build is there already: each keeps its place.
