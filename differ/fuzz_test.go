@@ -229,12 +229,23 @@ func FuzzTargets(f *testing.F) {
 	})
 }
 
+// matches asks as BuildKit does: for each directory on the way, since an exception for one counts only if it was excluded.
+func matches(pm *patternmatcher.PatternMatcher, p string) (hit bool, err error) {
+	var info patternmatcher.MatchInfo
+	for i := range len(p) + 1 {
+		if err == nil && (i == len(p) || p[i] == '/') {
+			hit, info, err = pm.MatchesUsingParentResults(p[:i], info)
+		}
+	}
+	return hit, err
+}
+
 // FuzzExclude: a file of .dockerignore patterns excludes what they match by the rules of those who defined them: it is
 // neither added nor replaced nor deleted.
 func FuzzExclude(f *testing.F) {
 	for _, s := range []string{
 		"", "a", "*\n!d/e", "**/*.log", "d/**\n!d/e/**\n", "/a\nd/", "# a\n d/e \n\n!", "[", "[a-]", "\\", "a\\*b", "**", "!**", "d/../a", "é",
-		"*/e/?", "!d\nd", "*\n!.*", "x y", "\ufeffa", "d/e/\n!d/e/f", "./d", "..", "a\r\nd\r", "**/e", "d/*/f", ".\n", "[^d]*", "*\\", "d**e",
+		"*/e/?", "!d\nd", "*\n!.*", "x y", "\ufeffa", "d/e/\n!d/e/f", "./d", "..", "a\r\nd\r", "**/e", "d/*/f", ".\n", "[^d]*", "*\\", "d**e", "*/**\n!d", "*/x\n!\\1",
 	} {
 		f.Add(s)
 	}
@@ -274,7 +285,7 @@ func FuzzExclude(f *testing.F) {
 		}
 		image := memTree{}
 		for p, f := range both {
-			excluded, err := pm.MatchesOrParentMatches(p)
+			excluded, err := matches(pm, p)
 			if err != nil {
 				return
 			}
@@ -295,4 +306,23 @@ func FuzzExclude(f *testing.F) {
 			t.Logf("patterns %q", patterns)
 		}
 	})
+}
+
+// TestBrokenPattern: a pattern that cannot be a regular expression is an error, once, for all the directories that are
+// looked at side by side. FuzzOnly found that its second use panics.
+func TestBrokenPattern(t *testing.T) {
+	src := memTree{}
+	for i := range 100 {
+		p := fmt.Sprintf("d%d/x", i)
+		src.parents(p)
+		src[p] = memFile{memReg, "x"}
+	}
+	c, err := differ.NewChanges(t.Context(), memTree{}.open(t))
+	must(t, err)
+	err = c.Apply(t.Context(), differ.Target{
+		Op: differ.Copy, Name: "test", Source: src.open(t), Dest: "/", Exclude: []string{"*/x", `!\1`},
+	}, differ.Options{})
+	if err == nil || !strings.Contains(err.Error(), "exclude patterns") {
+		t.Errorf("%v, want an error that tells of the patterns", err)
+	}
 }

@@ -138,6 +138,9 @@ func unionXattrs(want, have map[string]string) map[string]string {
 type ignore struct {
 	mu       sync.Mutex // patterns compile at their first use
 	patterns *patternmatcher.PatternMatcher
+	// err is that of the first match that failed: the pattern would panic if it
+	// were asked again, for another directory.
+	err error
 }
 
 func newIgnore(patterns []string) (*ignore, error) {
@@ -163,11 +166,14 @@ func (g *ignore) match(rel string, parent matchInfo) (bool, matchInfo, error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.err != nil {
+		return false, matchInfo{}, g.err
+	}
 	hit, info, err := g.patterns.MatchesUsingParentResults(rel, parent)
 	if err != nil {
-		return false, info, fmt.Errorf("match %q with the exclude patterns: %w", rel, err)
+		g.err = fmt.Errorf("match %q with the exclude patterns: %w", rel, err)
 	}
-	return hit, info, nil
+	return hit, info, g.err
 }
 
 // mayInclude reports whether something below an excluded directory may be
