@@ -35,8 +35,8 @@ type Local struct {
 	// overlay: this is a layer of an overlay file system, whose own attributes
 	// mean something.
 	overlay bool
-	// held counts the directories that hold descriptors.
-	held atomic.Int32
+	// heldBelow bounds the descriptors that directories keep.
+	heldBelow int
 	// noticed: this process may not read without changing access times.
 	noticed atomic.Bool
 	// memory knows which files have no attributes; nil: nothing.
@@ -57,7 +57,7 @@ func OpenLocal(name string) (*Local, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
-	l := &Local{name: name, root: fd}
+	l := &Local{name: name, root: fd, heldBelow: heldBelow()}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, errors.Join(&os.PathError{Op: "stat", Path: name, Err: err}, l.Close())

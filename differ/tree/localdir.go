@@ -11,9 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxHeld is how many directories of one tree hold descriptors at a time. The
-// kernel's default limit is 1024 for all that a process has open.
-const maxHeld = 128
+// maxHeld is how many descriptors may be open for a directory to keep one more.
+const maxHeld = 512
+
+// heldBelow is what the number of a descriptor must be below for a directory to
+// keep it. The kernel gives out the lowest number that is free, so that this
+// bounds what all trees hold together, the layers of a stack among them, and
+// leaves three of four to files.
+func heldBelow() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	return int(min(maxHeld, limit.Cur/4))
+}
 
 // localDir is a directory below the root. It is known by its path, so that trees
 // of any width and depth need but few descriptors; while it is held it has one
@@ -71,12 +82,9 @@ func (d *localDir) Hold() error {
 func (d *localDir) keep(fd int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.fd < 0 && d.tree.held.Add(1) <= maxHeld {
+	if d.fd < 0 && fd < d.tree.heldBelow {
 		d.fd = fd
 		return nil
-	}
-	if d.fd < 0 {
-		d.tree.held.Add(-1)
 	}
 	return unix.Close(fd)
 }
@@ -90,7 +98,6 @@ func (d *localDir) Close() error {
 	}
 	fd := d.fd
 	d.fd = -1
-	d.tree.held.Add(-1)
 	return unix.Close(fd)
 }
 
