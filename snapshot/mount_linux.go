@@ -120,13 +120,13 @@ func syncMounts(mounts []mount.Mount) error {
 
 // syncFS writes back the file system that dir is on, and reports what failed.
 func syncFS(dir string) error {
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	d, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0) // which tries again where a signal interrupts it
 	if err != nil {
-		return &fs.PathError{Op: "open", Path: dir, Err: err}
+		return err
 	}
-	if err := unix.Syncfs(fd); err != nil {
-		_ = unix.Close(fd)
+	if err := unix.Syncfs(int(d.Fd())); err != nil {
+		_ = d.Close() // only read
 		return &fs.PathError{Op: "syncfs", Path: dir, Err: err}
 	}
-	return unix.Close(fd)
+	return d.Close()
 }
