@@ -33,10 +33,10 @@ func noise(t *testing.T, path string, size int) {
 	must(t, os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, data[:size], 0o644))
 }
 
-func newFilled(t *testing.T, size int64, mkfs ...string) *filled {
+func newFilled(t *testing.T, mkfs ...string) *filled {
 	t.Helper()
 	dir := t.TempDir()
-	d := newDisk(t, dir+"/disk", size, mkfs...)
+	d := newDisk(t, dir+"/disk", 64<<20, mkfs...)
 	f := &filled{stores: &stores{t: t, dir: dir, root: d.dir + "/root", tmp: dir + "/tmp", snapshotter: "overlayfs"}, t: t, disk: d}
 	must(t, os.Mkdir(f.tmp, 0o755))
 	w := &world{t: t, dir: dir}
@@ -127,7 +127,7 @@ func (sh shortage) sweep(t *testing.T, where string, build func(room int64) (ful
 
 // TestFullDisk builds with so much room that it ends at one write or another, and then with enough.
 func TestFullDisk(t *testing.T) {
-	f := newFilled(t, 64<<20, "-N", "1024")
+	f := newFilled(t, "-N", "1024")
 	f.again()
 	rooms, inodes := int64(5), int64(5)
 	if soak() {
@@ -200,7 +200,7 @@ func (d *disk) fillInodes(room int64) (remove func()) {
 
 // TestDiskErrors has each system call that changes or syncs what is on disk fail by itself, and reads of the source.
 func TestDiskErrors(t *testing.T) {
-	f := newFilled(t, 64<<20)
+	f := newFilled(t)
 	f.ok("prune")
 	source := f.dir + "/new"
 	for _, c := range []struct {

@@ -74,7 +74,7 @@ func TestSignalStorm(t *testing.T) {
 // each is made again, and the image is the same.
 func TestInterruptedCalls(t *testing.T) {
 	harness.Check(t, canReplace())
-	f := newFilled(t, 64<<20)
+	f := newFilled(t)
 	p := place{name: "embedded", command: f.command}
 	for _, extra := range [][]string{{"--reader", "index"}, {"--reader", "view"}} {
 		args := append(append([]string{}, f.args...), extra...)
