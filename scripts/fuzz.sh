@@ -28,6 +28,10 @@ run() { # DIRECTORY PROGRAM TARGET
   # Making an input smaller that covers more, which takes a minute at most if nobody says otherwise, is not worth its time.
   (cd "$1" && "$2" -test.run '^$' -test.fuzz "^$3\$" -test.fuzztime "$FUZZTIME" -test.fuzzminimizetime 100x \
     -test.fuzzcachedir "$cache/$1" ${FUZZPROCS:+-test.parallel "$FUZZPROCS"}) >"$log" 2>&1 || status=$?
+  # Go's fuzzer sometimes takes the end of its own time for a failure. A real one has an input.
+  if grep -q '^ *context deadline exceeded$' "$log" && ! grep -q 'Failing input' "$log"; then
+    status=0
+  fi
   tried=$(sed -n 's/.*execs: \([0-9]*\).*/\1/p' "$log" | tail -n 1)
   printf '%-40s %12s inputs\n' "${name:-veneer}.$3" "${tried:-no}"
   if [ "$status" != 0 ] || [ -z "$tried" ]; then
