@@ -164,15 +164,18 @@ func removeProbes(dir string) {
 }
 
 // removeNameless removes half-written blobs of which a process that was killed
-// had not written down the name, or had removed it first: the store cannot list
-// them, and so nobody else can. The lock is ours: nobody writes any now.
+// had not written down the name, or had removed it first, and those that a full
+// disk kept from having a file of data: the store cannot list them, and so
+// nobody else can. The lock is ours: nobody writes any now.
 func removeNameless(dir string) {
 	ingests, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil {
 		return // the directory's name is no pattern: nothing is found
 	}
 	for _, ingest := range ingests {
-		if ref, err := os.ReadFile(filepath.Join(ingest, "ref")); errors.Is(err, fs.ErrNotExist) || err == nil && len(ref) == 0 {
+		ref, err := os.ReadFile(filepath.Join(ingest, "ref"))
+		_, begun := os.Lstat(filepath.Join(ingest, "data"))
+		if errors.Is(err, fs.ErrNotExist) || err == nil && len(ref) == 0 || errors.Is(begun, fs.ErrNotExist) {
 			_ = os.RemoveAll(ingest)
 		}
 	}

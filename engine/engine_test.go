@@ -428,12 +428,12 @@ func TestDaemon(t *testing.T) {
 	}
 }
 
-// A half-written blob whose name a killed process had not written down is gone when the stores are opened again; one
-// with a name stays for veneer prune.
+// A half-written blob whose name a killed process had not written down, or that has no data, is gone when the stores
+// are opened again; one with both stays for veneer prune.
 func TestEmbeddedRemovesNamelessIngests(t *testing.T) {
 	root := t.TempDir()
 	ingest := filepath.Join(root, "content", "ingest")
-	for _, file := range []string{"nameless/startedat", "empty/ref", "named/ref"} {
+	for _, file := range []string{"nameless/startedat", "empty/ref", "unbegun/ref", "named/ref"} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(ingest, file)), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -441,7 +441,9 @@ func TestEmbeddedRemovesNamelessIngests(t *testing.T) {
 	if err := errors.Join(
 		os.WriteFile(filepath.Join(ingest, "nameless", "startedat"), []byte("2026"), 0o600),
 		os.WriteFile(filepath.Join(ingest, "empty", "ref"), nil, 0o600),
+		os.WriteFile(filepath.Join(ingest, "unbegun", "ref"), []byte("default/2/veneer-layer"), 0o600),
 		os.WriteFile(filepath.Join(ingest, "named", "ref"), []byte("default/1/veneer-layer"), 0o600),
+		os.WriteFile(filepath.Join(ingest, "named", "data"), nil, 0o600),
 	); err != nil {
 		t.Fatal(err)
 	}
