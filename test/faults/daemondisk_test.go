@@ -89,16 +89,26 @@ func (w diskWorld) heavy() []scenario {
 
 // shortages are of each disk.
 func (w diskWorld) shortages() []shortage {
-	bytes, blocks, inodes := []int64{0, 2 << 20, 6 << 20}, []int64{0, 4, 64}, []int64{0, 5, 40}
+	bytes, blocks, inodes := []int64{0, 2 << 20, 6 << 20}, []int64{0, 4, 64}, []int64{0, 3, 5, 40}
 	if soak() {
 		bytes, blocks, inodes = append(upTo(256<<10, 33), upTo(9<<20, 19)[1:]...), upTo(64, 33), upTo(40, 41)
 	}
 	return []shortage{
 		{"the database's blocks", w.fillDatabase, blocks},
 		{"bytes of the content store", w.content.fill, bytes},
-		{"inodes of the content store", w.content.fillInodes, inodes},
+		{"inodes of the content store", w.fillIngests, inodes},
 		{"bytes of the snapshots", w.snapshots.fill, bytes},
 		{"inodes of the snapshots", w.snapshots.fillInodes, inodes},
+	}
+}
+
+// fillIngests leaves so many inodes of the content store; what the store has forgotten goes when there is room again.
+func (w diskWorld) fillIngests(inodes int64) (remove func()) {
+	w.t.Helper()
+	empty := w.content.fillInodes(inodes)
+	return func() {
+		empty()
+		w.removeNameless()
 	}
 }
 
@@ -221,7 +231,7 @@ func (d *disk) shutdown() error {
 }
 
 // removeNameless has prune remove what the daemon lists, and removes the directories of ingests that it has forgotten
-// since it could not remove them: no client sees these.
+// since it could not begin or remove them: no client sees these.
 func (w diskWorld) removeNameless() {
 	w.t.Helper()
 	w.ok("prune")

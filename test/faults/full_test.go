@@ -143,6 +143,11 @@ func TestFullDisk(t *testing.T) {
 			o := finish(t, f.command(f.args...), nil)
 			remove()
 			if o.code != 0 {
+				if sh.name == "inodes" {
+					// containerd's content store forgets an ingest that it cannot begin, but not its directory: the next
+					// start removes it.
+					f.ok("prune")
+				}
 				f.fails(fmt.Sprintf("room for %d %s", room, sh.name), o.code, o.stderr, before, "no space left on device")
 			} else {
 				f.ok("verify", "app:v")
