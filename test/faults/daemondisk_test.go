@@ -24,7 +24,7 @@ type diskWorld struct {
 func newDiskWorld(t *testing.T, kind harness.DaemonKind, snapshotter string) diskWorld {
 	t.Helper()
 	w := newWorld(t, kind, snapshotter)
-	small := func(dir string) *disk { return newDisk(t, w.daemon.Root()+dir, 64<<20, "-N", "1024") }
+	small := func(dir string) *disk { return newDisk(t, w.daemon.Root()+dir, "-N", "1024") }
 	dw := diskWorld{
 		world: w, database: small(""),
 		content: small("/io.containerd.content.v1.content"), snapshots: small("/io.containerd.snapshotter.v1." + snapshotter),

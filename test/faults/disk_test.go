@@ -29,12 +29,12 @@ type disk struct {
 	unmount func()
 }
 
-// newDisk makes an empty disk and mounts it on a directory. It is unmounted, whatever was mounted upon it, when the test is done.
-func newDisk(t *testing.T, dir string, size int64, mkfs ...string) *disk {
+// newDisk makes an empty disk of 64 MiB and mounts it on a directory. It is unmounted, whatever was mounted upon it, when the test is done.
+func newDisk(t *testing.T, dir string, mkfs ...string) *disk {
 	t.Helper()
 	harness.RequireRoot(t)
 	d := &disk{t: t, file: filepath.Join(t.TempDir(), "disk"), dir: dir}
-	must(t, os.MkdirAll(dir, 0o755), os.WriteFile(d.file, nil, 0o600), os.Truncate(d.file, size))
+	must(t, os.MkdirAll(dir, 0o755), os.WriteFile(d.file, nil, 0o600), os.Truncate(d.file, 64<<20))
 	dev := attach(t, attach(t, d.file))
 	sh(t, append(append([]string{"mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"}, mkfs...), dev)...)
 	d.dev, d.unmount = dev, d.mount(dev, d.dir)
@@ -111,9 +111,9 @@ type disks []*disk
 // newDisks makes the disks of an engine's root and mounts them: the first on the root, the others below it.
 func newDisks(t *testing.T, root string, below ...string) disks {
 	t.Helper()
-	all := disks{newDisk(t, root, 64<<20)}
+	all := disks{newDisk(t, root)}
 	for _, dir := range below {
-		all = append(all, newDisk(t, filepath.Join(root, dir), 64<<20))
+		all = append(all, newDisk(t, filepath.Join(root, dir)))
 	}
 	return all
 }

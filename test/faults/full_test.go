@@ -36,7 +36,7 @@ func noise(t *testing.T, path string, size int) {
 func newFilled(t *testing.T, mkfs ...string) *filled {
 	t.Helper()
 	dir := t.TempDir()
-	d := newDisk(t, dir+"/disk", 64<<20, mkfs...)
+	d := newDisk(t, dir+"/disk", mkfs...)
 	f := &filled{stores: &stores{t: t, dir: dir, root: d.dir + "/root", tmp: dir + "/tmp", snapshotter: "overlayfs"}, t: t, disk: d}
 	must(t, os.Mkdir(f.tmp, 0o755))
 	w := &world{t: t, dir: dir}
