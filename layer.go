@@ -23,6 +23,9 @@ func (b *build) layerEpoch() *time.Time {
 // makeLayer writes the layer, and lets go of what it is made of at once: a
 // container that was paused for it goes on.
 func (b *build) makeLayer(ctx context.Context) error {
+	if b.changes != nil {
+		b.result.Changes = b.changes.Summary()
+	}
 	return errors.Join(b.writeLayer(ctx), b.closeSources())
 }
 
@@ -43,7 +46,7 @@ func (b *build) writeLayer(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	opts := layer.Options{Compression: b.Compression, Level: b.CompressionLevel, Epoch: b.layerEpoch(), Count: b.steps.count}
+	opts := layer.Options{Compression: b.Compression, Level: b.CompressionLevel, Epoch: b.layerEpoch(), Drain: true, Count: b.steps.count}
 	if err := b.startFill(ctx); err != nil {
 		return err
 	}

@@ -129,8 +129,5 @@ func (b *build) finish() *Result {
 			r.Layer.UncompressedSize = b.blob.UncompressedSize
 		}
 	}
-	if b.changes != nil {
-		r.Changes = b.changes.Summary()
-	}
 	return r
 }

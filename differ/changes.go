@@ -82,18 +82,27 @@ func (c *Change) Bytes() int64 {
 // by path components, a directory before what is below it, parents included.
 // The Change is fn's only until it returns. Each may be called again, but not
 // beside [Changes.Apply].
-func (c *Changes) Each(fn func(*Change) error) error {
+func (c *Changes) Each(fn func(*Change) error) error { return c.list(&lister{fn: fn}) }
+
+// Drain is [Changes.Each] for the last time: the changes below a directory are
+// let go of when all of them were told, so that what fn builds up takes their
+// place.
+func (c *Changes) Drain(fn func(*Change) error) error { return c.list(&lister{fn: fn, drain: true}) }
+
+func (c *Changes) list(l *lister) error {
 	if c.root.node.state == set {
-		if err := fn(c.root.node.change("")); err != nil {
+		if err := l.fn(c.root.node.change("")); err != nil {
 			return err
 		}
 	}
-	return (&lister{fn: fn, first: make(map[*group]string)}).below(c.root.node, nil, "")
+	l.first = make(map[*group]string)
+	return l.below(c.root.node, nil, "")
 }
 
 // lister walks the nodes in the order of a layer.
 type lister struct {
-	fn func(*Change) error
+	fn    func(*Change) error
+	drain bool
 	// first is the path of a group's first change: the one that has the content.
 	first map[*group]string
 }
@@ -136,6 +145,9 @@ func (l *lister) below(n *node, up *parent, path string) error {
 		if err := l.below(kid, self, ch.Path); err != nil {
 			return err
 		}
+	}
+	if l.drain {
+		n.kids = kids{}
 	}
 	return nil
 }

@@ -109,8 +109,13 @@ func apply(t *testing.T, base string, o differ.Options, targets ...differ.Target
 // list renders the changes, without parents, as "A path reason [=link]".
 func list(t *testing.T, c *differ.Changes) []string {
 	t.Helper()
+	return listed(t, c.Each)
+}
+
+func listed(t *testing.T, each func(func(*differ.Change) error) error) []string {
+	t.Helper()
 	lines := []string{}
-	must(t, c.Each(func(ch *differ.Change) error {
+	must(t, each(func(ch *differ.Change) error {
 		if ch.Parent {
 			return nil
 		}
@@ -122,6 +127,20 @@ func list(t *testing.T, c *differ.Changes) []string {
 		return nil
 	}))
 	return lines
+}
+
+// TestDrain: the last list is the same one, and takes the changes with it.
+func TestDrain(t *testing.T) {
+	src := files{"a/b/c": "1", "a/d": "2", "e = a/d": "", "f": "new", "g/h -> x": ""}.make(t)
+	c, err := apply(t, files{"f": "old", "g": "a file", "gone/x": "x"}.make(t), differ.Options{}, target(t, differ.Copy, src, "/"), remove("/gone"))
+	must(t, err)
+	want := list(t, c)
+	if got := listed(t, c.Drain); len(got) < 8 || !slices.Equal(got, want) {
+		t.Errorf("%q, before it was drained %q", got, want)
+	}
+	if left := list(t, c); len(left) != 0 {
+		t.Errorf("left: %q", left)
+	}
 }
 
 func TestRules(t *testing.T) {

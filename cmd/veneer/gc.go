@@ -13,7 +13,7 @@ const (
 	collectLater = 16 << 20
 	// gcMost is the garbage that small builds and huge ones may have, in percent
 	// of what is live; those between have gcLeast.
-	gcMost, gcLeast = 50, 10
+	gcMost, gcLeast = 50, 20
 )
 
 // gcTuner sets after each collection when the next one comes.

@@ -29,6 +29,8 @@ type Options struct {
 	NoIndex bool
 	// Tar is given the uncompressed tar, beside its compression; nil: nobody is.
 	Tar io.Writer
+	// Drain lets go of the changes while they are written.
+	Drain bool
 	// Count is told of entries and content bytes written; nil: nobody is.
 	Count func(files, bytes int64)
 }
@@ -68,7 +70,11 @@ func Write(ctx context.Context, w io.Writer, changes *differ.Changes, o Options)
 			return nil, errors.Join(err, p.finish())
 		}
 	}
-	err = changes.Each(lw.change)
+	each := changes.Each
+	if o.Drain {
+		each = changes.Drain
+	}
+	err = each(lw.change)
 	if err == nil {
 		err = lw.tar.Close()
 	}
