@@ -13,6 +13,8 @@
 //	BENCH_PARTS         parts to run (all): rounds,cold,prepare,base,changes,fleet
 //	BENCH_PROGRAM       the veneer to measure (bin/veneer)
 //	BENCH_MILLION=1     also build from a tree of a million files
-//	BENCH_DIR           where the trees and daemons go ($TMPDIR); on a file system that overlayfs takes
+//	BENCH_DIR           where the trees and daemons go ($TMPDIR); on a file system that overlayfs takes. Not ext4 without a
+//	                    journal, if it can be helped: for some minutes that does not use removed inodes again, and looks at
+//	                    each of them for every new file, so that runs get slower by a factor of three
 //	BENCH_OUT           where benchmarks.md goes (docs/)
 package main
