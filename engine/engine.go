@@ -72,8 +72,10 @@ type Engine struct {
 	version string
 	stores  *stores
 
-	closeOnce sync.Once
-	closeErr  error
+	unpacksOnce sync.Once
+	unpacksErr  error
+	closeOnce   sync.Once
+	closeErr    error
 }
 
 // Open opens the engine that the options ask for. Two processes on one root of

@@ -14,8 +14,14 @@ var errCannotUnpack = errors.New("cannot unpack images here")
 
 // Unpacks is nil where layers can be applied to snapshots by this process, and
 // otherwise an error that says why not and what works instead. A daemon does
-// it on its own account, so that nothing is asked of this process.
+// it on its own account, so that nothing is asked of this process. It is found
+// out once: overlayfs is tried by a mount, whose end syncs the file system.
 func (e *Engine) Unpacks() error {
+	e.unpacksOnce.Do(func() { e.unpacksErr = e.unpacks() })
+	return e.unpacksErr
+}
+
+func (e *Engine) unpacks() error {
 	if e.stores == nil {
 		return nil
 	}
