@@ -111,7 +111,7 @@ func (s *snapshotCheck) lowestWrong(ctx context.Context) (int, error) {
 			continue
 		}
 		below, err := s.compare(ctx, i-1, firstOnly)
-		if errors.Is(err, tree.ErrOverlayFeature) || err == nil && below.total > 0 {
+		if errors.Is(err, tree.ErrOverlayFeature) || errors.Is(err, snapshot.ErrGone) || err == nil && below.total > 0 {
 			continue
 		}
 		return i, err

@@ -2,6 +2,7 @@ package veneer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -197,6 +198,9 @@ func (s *snapshotCheck) files(ctx context.Context) ([]int, error) {
 	diffs, err := s.compare(ctx, len(s.chain)-1, maxDifferences)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
+	}
+	if errors.Is(err, snapshot.ErrGone) {
+		return []int{s.add(s.finding(SeverityError, CheckFiles, "no container can have them: %v", err))}, nil
 	}
 	if err != nil {
 		s.add(s.finding(SeverityNote, CheckFiles, "not checked: %v", err))

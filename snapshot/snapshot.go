@@ -12,6 +12,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -20,11 +22,16 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
+	"golang.org/x/sys/unix"
 )
 
 // LabelTemporary marks snapshots that end with the operation that made them;
 // the value is what they are for. One that outlives its lease is a leftover.
 const LabelTemporary = "veneer.build/temporary"
+
+// ErrGone says that the snapshotter has a snapshot, but not its files: nothing
+// can be made on it any more. Removing it and unpacking it again helps.
+var ErrGone = errors.New("the snapshot's files are gone")
 
 // cleanupTimeout bounds what is undone after the context that asked for it ended.
 const cleanupTimeout = 30 * time.Second
@@ -105,6 +112,10 @@ func create(ctx context.Context, sn snapshots.Snapshotter, purpose, parent strin
 	a := &active{sn: sn, key: "veneer-" + purpose + "-" + rand.Text()}
 	mounts, err := call(ctx, a.key, parent, snapshots.WithLabels(map[string]string{LabelTemporary: purpose}))
 	if err != nil {
+		// A daemon has but words for it.
+		if errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), unix.ENOENT.Error()) {
+			err = fmt.Errorf("%w: %w", ErrGone, err)
+		}
 		// The answer may be lost of a call that did its work, as when ctx ended.
 		err = fmt.Errorf("prepare snapshot for %s on %s: %w", purpose, orScratch(parent), err)
 		return nil, errors.Join(err, a.remove(ctx))

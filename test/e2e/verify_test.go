@@ -154,6 +154,12 @@ func TestVerifyDamage(t *testing.T) {
 		{"lower layer", func(t *testing.T, d damaged) error {
 			return writeInPlace(d.file(t, "low"), "LOWER layer")
 		}, []string{"error files /low content: sha256:"}},
+		{"all files", func(t *testing.T, d damaged) error {
+			if d.engine.Snapshotter == "native" {
+				t.Skip("not found with native: the view is the directory itself, and may be out of this process's sight as well as gone")
+			}
+			return os.RemoveAll(filepath.Dir(filepath.Dir(d.file(t, "dir/upper"))))
+		}, []string{"error files no container can have them: "}},
 		{"labels", func(t *testing.T, d damaged) error {
 			d.unlabel(t, d.img.Manifest.Digest, "containerd.io/gc.ref.content.config")
 			d.unlabel(t, d.img.Manifest.Digest, "containerd.io/gc.ref.content.l.1")
