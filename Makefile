@@ -56,7 +56,7 @@ test-unit: race-note ## Unit tests and fuzz seeds, with the race detector
 
 # The tests of test/e2e that run under the race detector: one or two of each command. Under it all of them would take twice
 # the time, since there the library works inside of the test. (TestCrowd builds the program itself with it.)
-RACED := ^Test(Concurrent.*|FSSuite|CommitStates|DeltaArchives|SaveLoad|LoadDiscarded|BuildPush|PullAllPlatforms|PlatformsDocker|VerifyDamage)$$
+RACED := ^Test(Concurrent.*|FSSuite|CommitStates|DeltaInvariant|LoadDiscarded|BuildPush|PullAllPlatforms|PlatformsDocker|VerifyDamage)$$
 
 .PHONY: test-e2e
 test-e2e: build tools oracles race-note ## End to end, against private daemons and a real registry (wants root)
