@@ -40,9 +40,25 @@ type place struct {
 // eachPlace runs a test on every engine with every snapshotter. It fails if the test leaves anything behind.
 func eachPlace(t *testing.T, fn func(t *testing.T, p *place)) {
 	t.Helper()
+	inPlaces(t, harness.Snapshotters(), fn)
+}
+
+// eachEngine is eachPlace for tests that unpack whole systems and are about other things than snapshots: in the short
+// form they have overlayfs alone.
+func eachEngine(t *testing.T, fn func(t *testing.T, p *place)) {
+	t.Helper()
+	snapshotters := harness.Snapshotters()
+	if !soak() {
+		snapshotters = []string{"overlayfs"}
+	}
+	inPlaces(t, snapshotters, fn)
+}
+
+func inPlaces(t *testing.T, with []string, fn func(t *testing.T, p *place)) {
+	t.Helper()
 	harness.RequireRoot(t)
 	snapshotters := func(t *testing.T, d *harness.Daemon) {
-		for _, snapshotter := range harness.Snapshotters() {
+		for _, snapshotter := range with {
 			t.Run(snapshotter, func(t *testing.T) { fn(t, newPlace(t, d, snapshotter)) })
 		}
 	}

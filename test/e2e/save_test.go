@@ -71,7 +71,7 @@ func (p *place) wantSays(t *testing.T, name, says string) {
 // and what it brings is an image like any other, after its base was removed as well.
 func TestSaveLoad(t *testing.T) {
 	same := agreement{}
-	eachPlace(t, func(t *testing.T, p *place) {
+	eachEngine(t, func(t *testing.T, p *place) {
 		before := p.stored(t)
 		p.twoStates(t, false)
 		v1, v2, delta := p.save(t, "app:1"), p.save(t, "app:2"), p.save(t, "app:2", "app:1")
@@ -113,7 +113,7 @@ func TestSaveLoad(t *testing.T) {
 // TestLoadDiscarded: where containerd's discard_unpacked_layers left only snapshots, they stand for the layers, and
 // stay as long as the image that was loaded onto them. Such an image can be saved since its base.
 func TestLoadDiscarded(t *testing.T) {
-	eachPlace(t, func(t *testing.T, p *place) {
+	eachEngine(t, func(t *testing.T, p *place) {
 		if p.engine.Snapshotter == "native" {
 			return // which copies all of Debian for each layer, and has no part in it
 		}

@@ -26,7 +26,7 @@ import (
 func TestVerifyDebian(t *testing.T) {
 	harness.RequireRoot(t)
 	_, app := application(t, t.TempDir())
-	eachPlace(t, func(t *testing.T, p *place) {
+	eachEngine(t, func(t *testing.T, p *place) {
 		p.loadDebian(t)
 		p.build(t, veneer.Request{Base: "debian:12", Tags: []string{"app:2"}, Targets: []veneer.TargetSpec{
 			{Op: differ.Sync, Source: app, Dest: "/app"}, {Op: differ.Delete, Dest: "/usr/share/doc"},
