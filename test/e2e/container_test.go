@@ -80,7 +80,7 @@ func eachDaemon(t *testing.T, fn func(t *testing.T, p *place)) {
 func oneDaemon(t *testing.T) *place {
 	t.Helper()
 	harness.RequireRoot(t)
-	return newPlace(t, harness.Start(t, harness.Daemons(t)[0]), "overlayfs")
+	return newPlace(t, harness.Start(t, harness.Kinds()[0]), "overlayfs")
 }
 
 // liveBase builds base:1, an image that holds the tree and the program.
