@@ -11,6 +11,9 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/engine"
 )
 
 // resumeTimeout bounds the resuming of a container after the build was stopped.
@@ -19,7 +22,8 @@ const resumeTimeout = 30 * time.Second
 // pause pauses a container's task, if it runs. The function returned resumes
 // it, also after ctx ended, and is an error if the container did not stay
 // paused until then. A container that is paused already stays so, and one
-// without a running task needs nothing.
+// without a running task needs nothing. If this process is killed meanwhile,
+// [ResumeContainers] resumes it.
 func pause(ctx context.Context, c *client.Client, id string) (resume func() error, err error) {
 	status, err := taskStatus(ctx, c, id)
 	if err != nil {
@@ -32,15 +36,48 @@ func pause(ctx context.Context, c *client.Client, id string) (resume func() erro
 	default:
 		return func() error { return nil }, nil
 	}
+	forget, err := content.NotePaused(ctx, c, id)
+	if err != nil {
+		return nil, fmt.Errorf("pause container %s: %w", id, err)
+	}
 	resume = func() error {
-		return errors.Join(stillPaused(ctx, c, id), resumeTask(ctx, c, id))
+		return errors.Join(stillPaused(ctx, c, id), resumeNoted(ctx, c, content.Paused{Container: id, Release: forget}))
 	}
 	if _, err := c.TaskService().Pause(ctx, &tasks.PauseTaskRequest{ContainerID: id}); err != nil {
 		err = fmt.Errorf("pause container %s: %w; --pause=false reads it while it runs", id, errgrpc.ToNative(err))
 		// The answer may be lost of a call that did its work, as when ctx ended.
-		return nil, errors.Join(err, resumeTask(ctx, c, id))
+		return nil, errors.Join(err, resumeNoted(ctx, c, content.Paused{Container: id, Release: forget}))
 	}
 	return resume, nil
+}
+
+// ResumeContainers lets containers go on that killed processes left paused, and
+// returns their IDs. It goes on after an error and returns what it did together
+// with the errors.
+func ResumeContainers(ctx context.Context, e *engine.Engine) ([]string, error) {
+	ctx = e.Context(ctx)
+	left, err := content.LeftPaused(ctx, e.Client)
+	if err != nil {
+		return nil, fmt.Errorf("look for paused containers: %w", err)
+	}
+	var resumed []string
+	var errs []error
+	for _, p := range left {
+		if err := resumeNoted(ctx, e.Client, p); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		resumed = append(resumed, p.Container)
+	}
+	return resumed, errors.Join(errs...)
+}
+
+// resumeNoted keeps the record of a container that could not be resumed.
+func resumeNoted(ctx context.Context, c *client.Client, p content.Paused) error {
+	if err := resumeTask(ctx, c, p.Container); err != nil {
+		return err
+	}
+	return p.Release(ctx)
 }
 
 // stillPaused is an error if the container runs, and so may have written
@@ -65,7 +102,7 @@ func resumeTask(ctx context.Context, c *client.Client, id string) error {
 		err = errgrpc.ToNative(err)
 	}
 	if err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("resume container %s: %w; it may be paused: `ctr task resume %[1]s`", id, err)
+		return fmt.Errorf("resume container %s: %w; it may be paused: veneer prune or `ctr task resume %[1]s` lets it go on", id, err)
 	}
 	return nil
 }

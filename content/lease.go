@@ -43,37 +43,50 @@ func NewLease(ctx context.Context, c *client.Client) (context.Context, Release, 
 	if _, ok := leases.FromContext(ctx); ok {
 		return ctx, func(context.Context, ...leases.DeleteOpt) error { return nil }, nil
 	}
+	id, release, err := newLease(ctx, c, leases.WithExpiration(leaseLife))
+	if err != nil {
+		return nil, nil, err
+	}
+	return leases.WithLease(ctx, id), release, nil
+}
+
+// newLease creates a lease that says which process it belongs to.
+func newLease(ctx context.Context, c *client.Client, opts ...leases.Opt) (id string, _ Release, err error) {
 	owner, err := thisProcess()
 	if err != nil {
-		return nil, nil, fmt.Errorf("create lease: %w", err)
+		return "", nil, fmt.Errorf("create lease: %w", err)
 	}
-	ls := c.LeasesService()
 	lease := leases.Lease{ID: Prefix + rand.Text()}
-	release := func(ctx context.Context, opts ...leases.DeleteOpt) error {
+	release := releaseOf(c, lease)
+	opts = append(opts, leases.WithID(lease.ID), leases.WithLabels(owner.labels()))
+	if err := createLease(ctx, c.LeasesService(), opts...); err != nil {
+		// The answer may be lost of a call that did its work.
+		return "", nil, errors.Join(fmt.Errorf("create lease: %w", err), release(ctx))
+	}
+	return lease.ID, release, nil
+}
+
+func releaseOf(c *client.Client, lease leases.Lease) Release {
+	return func(ctx context.Context, opts ...leases.DeleteOpt) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 		defer cancel()
-		if err := ls.Delete(ctx, lease, opts...); err != nil && !errdefs.IsNotFound(err) {
+		if err := c.LeasesService().Delete(ctx, lease, opts...); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("end lease %s (veneer prune removes it): %w", lease.ID, err)
 		}
 		return nil
 	}
-	if err := createLease(ctx, ls, lease.ID, owner); err != nil {
-		// The answer may be lost of a call that did its work.
-		return nil, nil, errors.Join(fmt.Errorf("create lease: %w", err), release(ctx))
-	}
-	return leases.WithLease(ctx, lease.ID), release, nil
 }
 
 // createLease waits for the answer also when ctx ends: the daemon could make
 // the lease after it was told to delete it. That there is one already is the
 // answer that was lost, since the name is ours alone.
-func createLease(ctx context.Context, ls leases.Manager, id string, owner process) error {
+func createLease(ctx context.Context, ls leases.Manager, opts ...leases.Opt) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	_, err := ls.Create(ctx, leases.WithID(id), leases.WithExpiration(leaseLife), leases.WithLabels(owner.labels()))
+	_, err := ls.Create(ctx, opts...)
 	if errdefs.IsAlreadyExists(err) {
 		return nil
 	}

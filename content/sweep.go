@@ -35,7 +35,8 @@ type Swept struct {
 // held by a lease whose process cannot be judged from here (another PID
 // namespace's) until the lease has expired.
 //
-// It goes on after an error and returns what it did together with the errors.
+// The records of [NotePaused] stay. It goes on after an error and returns what
+// it did together with the errors.
 func Sweep(ctx context.Context, c *client.Client, snapshotter string) (Swept, error) {
 	var done Swept
 	gone, held, err := sortLeases(ctx, c)
@@ -91,7 +92,7 @@ func sortLeases(ctx context.Context, c *client.Client) ([]leases.Lease, holdings
 	var gone []leases.Lease
 	held := holdings{}
 	for _, l := range all {
-		over := strings.HasPrefix(l.ID, Prefix) && ended(l, self)
+		over := ours(l) && l.Labels[labelPaused] == "" && ended(l, self)
 		if over {
 			gone = append(gone, l)
 		}
@@ -108,6 +109,8 @@ func sortLeases(ctx context.Context, c *client.Client) ([]leases.Lease, holdings
 	}
 	return gone, held, nil
 }
+
+func ours(l leases.Lease) bool { return strings.HasPrefix(l.ID, Prefix) }
 
 func ended(l leases.Lease, self process) bool {
 	switch judge(l.Labels, self) {

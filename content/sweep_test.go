@@ -122,6 +122,11 @@ func TestSweep(t *testing.T) {
 		}
 		leaveBuild(leases.WithLease(ctx, lease.ID), t, s, name)
 	}
+	paused := with("veneer.build/pid", strconv.Itoa(gone.Process.Pid))
+	paused["veneer.build/paused"] = "container"
+	if _, err := s.LeasesService().Create(ctx, leases.WithID("veneer-paused"), leases.WithLabels(paused)); err != nil {
+		t.Fatal(err)
+	}
 	foreign, err := s.LeasesService().Create(ctx, leases.WithID("theirs"))
 	if err != nil {
 		t.Fatal(err)
@@ -156,6 +161,10 @@ func TestSweep(t *testing.T) {
 	}
 	if err := release(ctx); err != nil {
 		t.Error(err)
+	}
+	left, err := content.LeftPaused(ctx, s.Client)
+	if err != nil || len(left) != 1 || left[0].Container != "container" {
+		t.Errorf("paused containers %+v, %v", left, err)
 	}
 	if again, err := content.Sweep(ctx, s.Client, "native"); err != nil || len(again.Leases) != 0 {
 		t.Errorf("second sweep %+v, %v", again, err)

@@ -16,6 +16,8 @@ import (
 
 // pruned is what veneer prune removed.
 type pruned struct {
+	// Resumed are containers that a killed commit had left paused.
+	Resumed []string `json:"resumed"`
 	content.Swept
 	// Blobs are those that garbage collection removed, and BlobBytes their size.
 	Blobs     int64 `json:"blobs"`
@@ -33,8 +35,8 @@ func (a *app) pruneCommand() *cobra.Command {
 		Use:   "prune",
 		Short: "Remove what killed builds left, and what nothing refers to",
 		Long: `Remove what killed builds left (leases, snapshots, half-written blobs, files in
-the caches and in $TMPDIR), then let the engine collect what no image refers to. What a running build holds stays.
-Images that have a name stay; veneer rmi removes those.`,
+the caches and in $TMPDIR), let containers go on that a killed commit left paused, then let the engine collect what no
+image refers to. What a running build holds stays. Images that have a name stay; veneer rmi removes those.`,
 		Example: `  veneer prune
   veneer prune --cache --format json`,
 		Args: cobra.NoArgs,
@@ -61,9 +63,11 @@ func prune(ctx context.Context, e *engine.Engine, cache bool) (pruned, error) {
 		return p, err
 	}
 	var errs []error
+	p.Resumed, err = veneer.ResumeContainers(ctx, e)
+	errs = append(errs, err)
 	p.Swept, err = content.Sweep(ctx, e.Client, e.Snapshotter)
 	errs = append(errs, err, e.CollectGarbage(ctx))
-	for _, list := range []*[]string{&p.Leases, &p.Snapshots, &p.Ingests} {
+	for _, list := range []*[]string{&p.Resumed, &p.Leases, &p.Snapshots, &p.Ingests} {
 		if *list == nil {
 			*list = []string{} // so that JSON has a list and not null
 		}
@@ -102,7 +106,7 @@ func (a *app) printPruned(p pruned) error {
 	for _, kind := range []struct {
 		what  string
 		names []string
-	}{{"lease", p.Leases}, {"snapshot", p.Snapshots}, {"ingest", p.Ingests}, {"temporary", p.Temporary}} {
+	}{{"resumed container", p.Resumed}, {"lease", p.Leases}, {"snapshot", p.Snapshots}, {"ingest", p.Ingests}, {"temporary", p.Temporary}} {
 		for _, name := range kind.names {
 			if err := printLine(a.std.out, "%s %s", kind.what, printable(name)); err != nil {
 				return err

@@ -3,6 +3,7 @@ package e2e
 import (
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -164,13 +165,7 @@ func TestCommitStopped(t *testing.T) {
 	b := p.container(t, "run", "base:1", "/bin/live")
 	command(t, "dd", "if=/dev/urandom", "of="+filepath.Join(b.rootfs, "big"), "bs=1M", "count=400", "status=none")
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
-		cmd := cli(t, "commit", "--address", p.daemon.Address(), "--progress", "plain", b.id, "never:1")
-		must(t, cmd.Start())
-		for deadline := time.Now().Add(20 * time.Second); b.status(t) != "PAUSED"; {
-			if time.Now().After(deadline) {
-				t.Fatal("the container was never paused")
-			}
-		}
+		cmd := b.commitsPaused(t)
 		must(t, cmd.Process.Signal(sig))
 		_ = cmd.Wait() // The exit code says how it ended.
 		if code := cmd.ProcessState.ExitCode(); code != 128+int(sig) {
@@ -182,6 +177,54 @@ func TestCommitStopped(t *testing.T) {
 		if images := b.ctr(t, "images", "ls", "-q"); strings.Contains(images, "never") {
 			t.Errorf("images: %s", images)
 		}
+	}
+}
+
+// commitsPaused starts a commit of the container, and returns when that is paused.
+func (b *box) commitsPaused(t *testing.T) *exec.Cmd {
+	t.Helper()
+	cmd := cli(t, "commit", "--address", b.daemon.Address(), "--progress", "plain", b.id, "never:1")
+	must(t, cmd.Start())
+	for deadline := time.Now().Add(20 * time.Second); b.status(t) != "PAUSED"; {
+		if time.Now().After(deadline) {
+			t.Fatal("the container was never paused")
+		}
+	}
+	return cmd
+}
+
+// TestCommitKilled: after kill -9 prune lets the container go on, and not before. One that others paused stays so.
+func TestCommitKilled(t *testing.T) {
+	for _, kind := range harness.Daemons(t) {
+		t.Run(string(kind), func(t *testing.T) {
+			p := newPlace(t, harness.Start(t, kind), "overlayfs")
+			p.liveBase(t, serviceBase(t))
+			b, other := p.container(t, "run", "base:1", "/bin/live"), p.container(t, "run", "base:1", "/bin/live")
+			other.ctr(t, "tasks", "pause", other.id)
+			command(t, "dd", "if=/dev/urandom", "of="+filepath.Join(b.rootfs, "big"), "bs=1M", "count=400", "status=none")
+			cmd := b.commitsPaused(t)
+			resumed, err := veneer.ResumeContainers(p.ctx, p.engine)
+			must(t, err, cmd.Process.Kill())
+			if len(resumed) > 0 {
+				t.Errorf("resumed %q, whose commit runs", resumed)
+			}
+			_ = cmd.Wait()
+			if got := b.status(t); got != "PAUSED" {
+				t.Fatalf("the container is %s after kill -9", got)
+			}
+			prune := func() string {
+				return command(t, cli(t).Path, "prune", "--address", p.daemon.Address(), "--root", p.engine.Root)
+			}
+			if out := prune(); !strings.Contains(out, "resumed container "+b.id+"\n") || strings.Contains(out, other.id) {
+				t.Errorf("prune says %q", out)
+			}
+			if out := prune(); strings.Contains(out, "resumed") {
+				t.Errorf("prune says %q once more", out)
+			}
+			if got := b.status(t) + other.status(t); got != "RUNNINGPAUSED" {
+				t.Errorf("the containers are %s", got)
+			}
+		})
 	}
 }
 
