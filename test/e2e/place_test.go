@@ -40,25 +40,34 @@ type place struct {
 // eachPlace runs a test on every engine with every snapshotter. It fails if the test leaves anything behind.
 func eachPlace(t *testing.T, fn func(t *testing.T, p *place)) {
 	t.Helper()
-	inPlaces(t, harness.Snapshotters(), fn)
+	inPlaces(t, func(harness.DaemonKind) []string { return harness.Snapshotters() }, fn)
 }
 
 // eachEngine is eachPlace for tests that unpack whole systems and are about other things than snapshots: in the short
 // form they have overlayfs alone.
 func eachEngine(t *testing.T, fn func(t *testing.T, p *place)) {
 	t.Helper()
-	snapshotters := harness.Snapshotters()
-	if !soak() {
-		snapshotters = []string{"overlayfs"}
-	}
-	inPlaces(t, snapshotters, fn)
+	inPlaces(t, func(harness.DaemonKind) []string { return shortly("overlayfs") }, fn)
 }
 
-func inPlaces(t *testing.T, with []string, fn func(t *testing.T, p *place)) {
+// shortly returns what of the snapshotters is for the short form, and all of them in the long one.
+func shortly(short ...string) []string {
+	if soak() {
+		return harness.Snapshotters()
+	}
+	return short
+}
+
+// inPlaces runs a test on every engine, with the snapshotters for each; the embedded one's kind is empty.
+func inPlaces(t *testing.T, with func(harness.DaemonKind) []string, fn func(t *testing.T, p *place)) {
 	t.Helper()
 	harness.RequireRoot(t)
 	snapshotters := func(t *testing.T, d *harness.Daemon) {
-		for _, snapshotter := range with {
+		kind := harness.DaemonKind("")
+		if d != nil {
+			kind = d.Kind
+		}
+		for _, snapshotter := range with(kind) {
 			t.Run(snapshotter, func(t *testing.T) { fn(t, newPlace(t, d, snapshotter)) })
 		}
 	}

@@ -58,11 +58,11 @@ func picks(sc scenario, f fault, calls int) []int {
 	switch {
 	case soak(), sc.name == "build" && (f.name == "kill-after" || f.name == "lost-answer"):
 	case f.restarts:
-		step = 14
+		step = 20
 	case sc.name == "build":
 		step = 6
 	default:
-		step = 13
+		step = 19
 	}
 	step = min(step, calls)
 	var all []int
