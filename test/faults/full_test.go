@@ -131,11 +131,11 @@ func TestFullDisk(t *testing.T) {
 	f.again()
 	rooms, inodes := int64(5), int64(5)
 	if soak() {
-		rooms, inodes = 60, 17
+		rooms, inodes = 60, 25
 	}
 	for _, sh := range []shortage{
-		{"bytes", f.disk.fill, upTo(9<<20, rooms)}, // the layer, the snapshot, and what stands beside them
-		{"inodes", f.disk.fillInodes, upTo(16, inodes)},
+		{"bytes", f.disk.fill, upTo(16<<20, rooms)},     // some 8 MiB: the layer, the snapshot, and what stands beside them
+		{"inodes", f.disk.fillInodes, upTo(48, inodes)}, // it takes some 16
 	} {
 		sh.sweep(t, "embedded", func(room int64) (full bool) {
 			before := f.onDisk()
