@@ -23,6 +23,11 @@ type kids struct {
 	dev    uint64
 }
 
+// many is how many files a new directory has to have for room to be made for
+// them at once, at the risk that they are no leaves: else a list that grows is
+// there twice.
+const many = 64 << 10
+
 // leaf is a new regular file without extended attributes or further names.
 type leaf struct {
 	name           string
@@ -88,6 +93,13 @@ func (k *kids) addFile(e *tree.Entry, src tree.Dir, memory *tree.Memory) bool {
 		size: e.Size, mtime: e.MTime, ctime: e.Stamp.CTime, ino: e.Stamp.Ino,
 	})
 	return true
+}
+
+// expect makes room for so many leaves where that is worth it.
+func (k *kids) expect(n int) {
+	if n > many {
+		k.leaves = slices.Grow(k.leaves, n)
+	}
 }
 
 // node makes a leaf a node.

@@ -162,9 +162,15 @@ func (w *walker) list(ctx context.Context, v *visit) (base []tree.Entry, err err
 }
 
 // pairs puts the source's names beside the base's; both are sorted. The visits
-// are those of the directories among them.
+// are those of the directories among them. New files that are as plain as can be
+// are in the place already, and not among the pairs.
 func (w *walker) pairs(v visit, base []tree.Entry) ([]pair, []visit, error) {
-	pairs := make([]pair, 0, len(v.entries))
+	var pairs []pair
+	if v.at.base == nil {
+		v.at.node.kids.expect(len(v.entries))
+	} else {
+		pairs = make([]pair, 0, len(v.entries))
+	}
 	var below []visit
 	for i := range v.entries {
 		src := &v.entries[i]
@@ -183,6 +189,9 @@ func (w *walker) pairs(v visit, base []tree.Entry) ([]pair, []visit, error) {
 			p.base = &base[0]
 		}
 		w.target.shape(src, v.at.current(src.Name, p.base))
+		if p.base == nil && v.at.node.kids.addFile(src, v.src, w.target.Memory) {
+			continue
+		}
 		pairs = append(pairs, p)
 		if src.IsDir() {
 			below = append(below, sub)
@@ -244,9 +253,6 @@ func (w *walker) put(v visit, p *pair) {
 	kids := &v.at.node.kids
 	if p.reason == "" {
 		kids.remove(p.src.Name)
-		return
-	}
-	if p.reason == ReasonNew && kids.addFile(p.src, v.src, w.target.Memory) {
 		return
 	}
 	n := p.node(v.src, w.target.Memory)

@@ -11,9 +11,11 @@ const (
 	// collectLater is how much garbage small builds may make before any is
 	// collected: most are over by then.
 	collectLater = 16 << 20
-	// gcMost is the garbage that small builds and huge ones may have, in percent
+	// gcMost is the garbage that small builds and large ones may have, in percent
 	// of what is live; those between have gcLeast.
 	gcMost, gcLeast = 50, 20
+	// garbageMost is how much huge builds may have.
+	garbageMost = 64 << 20
 )
 
 // gcTuner sets after each collection when the next one comes.
@@ -59,5 +61,5 @@ func gcPercent(live uint64) int {
 	if live < 2*collectLater {
 		return gcMost
 	}
-	return int(min(max(live/(4<<20), gcLeast), gcMost))
+	return int(max(min(live/(4<<20), gcMost, 100*garbageMost/live), gcLeast))
 }
