@@ -5,105 +5,28 @@ package enginetest
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/test/harness"
 )
 
-// config keeps a daemon to itself: no CRI, which wants the network, and none
-// of the sockets and directories that daemons of one host share.
-const config = `version = 2
-root = %[1]q
-state = %[2]q
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.nri.v1.nri"]
-[grpc]
-  address = %[3]q
-[ttrpc]
-  address = %[4]q
-[plugins."io.containerd.internal.v1.opt"]
-  path = %[5]q
-`
-
-// Root skips the test unless it runs as root.
+// Root skips the test, or fails it in CI, unless it runs as root.
 func Root(t testing.TB) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	harness.RequireRoot(t)
 }
 
-// Daemon starts the containerd that is on PATH, privately, and returns its
-// socket. It is stopped when the test ends. Without root or containerd the
-// test is skipped.
+// Daemon starts Debian's containerd, privately, and returns its socket. It is
+// stopped when the test ends. Without root or containerd the test is skipped,
+// or fails in CI.
 func Daemon(t testing.TB) string {
 	t.Helper()
-	Root(t)
-	bin, err := exec.LookPath("containerd")
-	if err != nil {
-		t.Skip("needs containerd on PATH")
-	}
-	dir, err := os.MkdirTemp("", "ctrd-") //nolint:usetesting // whose names are too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket := filepath.Join(dir, "c.sock")
-	file := filepath.Join(dir, "config.toml")
-	text := fmt.Sprintf(config, filepath.Join(dir, "root"), filepath.Join(dir, "state"), socket, socket+".ttrpc", filepath.Join(dir, "opt"))
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(bin, "--config", file) //nolint:noctx // it is stopped in Cleanup, after t.Context ended
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started, ended := make(chan error), make(chan struct{})
-	go func() {
-		// The signal comes when the thread ends that forked, and a test may end
-		// any thread but one that is taken.
-		runtime.LockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-		close(ended)
-	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		<-ended
-		if t.Failed() {
-			if b, err := os.ReadFile(log.Name()); err == nil {
-				t.Logf("containerd's log, its end:\n%s", b[max(0, len(b)-4000):])
-			}
-		}
-		_ = log.Close()
-		if err := os.RemoveAll(dir); err != nil {
-			t.Errorf("remove the daemon's files: %v", err)
-		}
-	})
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		e, err := engine.Open(t.Context(), engine.Options{Mode: engine.Containerd, Address: socket})
-		if err == nil {
-			_ = e.Close()
-			return socket
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("containerd does not start: %v", err)
-		}
-	}
+	return harness.Start(t, harness.Containerd16).Address()
 }
 
 // AsNobody runs the test that calls it again, in a process of a user who owns
