@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/content/proxy"
 	"github.com/containerd/containerd/v2/plugins"
 	"google.golang.org/grpc"
 )
@@ -47,12 +48,14 @@ func openDaemon(ctx context.Context, o Options) (_ *Engine, err error) {
 		return nil, err
 	}
 	e := &Engine{Mode: Containerd, Root: o.Root, Snapshotter: o.Snapshotter, Namespace: o.Namespace, address: o.Address}
+	blobs := &holdingStore{}
 	c, err := client.New(o.Address, client.WithDefaultNamespace(o.Namespace), client.WithExtraDialOpts([]grpc.DialOption{
 		grpc.WithDefaultServiceConfig(resend), grpc.WithChainUnaryInterceptor(e.beforeNaming),
-	}))
+	}), client.WithServices(client.WithContentStore(blobs)))
 	if err != nil {
 		return nil, fmt.Errorf("open containerd at %s: %w", o.Address, err)
 	}
+	blobs.Store, blobs.leases = proxy.NewContentStore(c.Conn()), c.LeasesService()
 	e.Client = c
 	defer func() {
 		if err != nil {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,7 +15,10 @@ import (
 	"testing"
 	"time"
 
+	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/content"
@@ -57,6 +61,43 @@ func TestCrowd(t *testing.T) {
 	harness.Check(t, err)
 	t.Run("embedded", func(t *testing.T) { newCrowd(t, nil, program).run(t) })
 	t.Run(string(harness.Containerd2), func(t *testing.T) { newCrowd(t, harness.Start(t, harness.Containerd2), program).run(t) })
+}
+
+// TestSameBlobAtOnce: two builds write the same blob, the other one is first, and ends: the blob stays.
+func TestSameBlobAtOnce(t *testing.T) {
+	test := func(t *testing.T, p *place) {
+		store := p.engine.Client.ContentStore()
+		data := []byte("one blob of two builds\n")
+		dgst := digest.FromBytes(data)
+		begin := func(ref string) (context.Context, content.Release, cstore.Writer) {
+			ctx, release, err := content.NewLease(p.ctx, p.engine.Client)
+			must(t, err)
+			w, err := cstore.OpenWriter(ctx, store, cstore.WithRef(content.NewRef(ref)))
+			must(t, err)
+			t.Cleanup(func() { _ = w.Close() })
+			_, err = w.Write(data)
+			must(t, err)
+			return ctx, release, w
+		}
+		first, end, a := begin("first")
+		second, endSecond, b := begin("second")
+		must(t, a.Commit(first, int64(len(data)), dgst))
+		if err := b.Commit(second, int64(len(data)), dgst); !errdefs.IsAlreadyExists(err) {
+			t.Errorf("the second commit: %v", err)
+		}
+		must(t, end(first, leases.SynchronousDelete))
+		if _, err := store.Info(p.ctx, dgst); err != nil {
+			t.Errorf("after the first build ended: %v", err)
+		}
+		must(t, endSecond(second, leases.SynchronousDelete))
+		if _, err := store.Info(p.ctx, dgst); !errdefs.IsNotFound(err) {
+			t.Errorf("after both ended: %v", err)
+		}
+	}
+	t.Run("embedded", func(t *testing.T) { test(t, embedded(t)) })
+	for _, kind := range harness.Daemons(t) {
+		t.Run(string(kind), func(t *testing.T) { test(t, newPlace(t, harness.Start(t, kind), "overlayfs")) })
+	}
 }
 
 // crowd is many processes at one engine.

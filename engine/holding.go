@@ -1,0 +1,48 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/opencontainers/go-digest"
+)
+
+// holdingStore puts each blob under the writer's lease before it is committed.
+// A daemon does so itself, but not if another client has committed the same
+// blob since the writer was opened: its content service says that it exists
+// without asking the store, and the blob then goes with the other's lease.
+type holdingStore struct {
+	cstore.Store
+	leases leases.Manager
+}
+
+// Writer implements cstore.Ingester.
+func (s *holdingStore) Writer(ctx context.Context, opts ...cstore.WriterOpt) (cstore.Writer, error) {
+	w, err := s.Store.Writer(ctx, opts...)
+	if err != nil {
+		return nil, err
+	}
+	id, ok := leases.FromContext(ctx)
+	if !ok {
+		return w, nil
+	}
+	return &holdingWriter{w, s.leases, leases.Lease{ID: id}}, nil
+}
+
+type holdingWriter struct {
+	cstore.Writer
+	leases leases.Manager
+	lease  leases.Lease
+}
+
+// Commit implements cstore.Writer.
+func (w *holdingWriter) Commit(ctx context.Context, size int64, expected digest.Digest, opts ...cstore.Opt) error {
+	if expected != "" {
+		if err := w.leases.AddResource(ctx, w.lease, leases.Resource{Type: "content", ID: expected.String()}); err != nil {
+			return fmt.Errorf("hold blob %s: %w", expected, err)
+		}
+	}
+	return w.Writer.Commit(ctx, size, expected, opts...)
+}
