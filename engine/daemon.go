@@ -51,6 +51,7 @@ func openDaemon(ctx context.Context, o Options) (_ *Engine, err error) {
 	blobs := &holdingStore{}
 	c, err := client.New(o.Address, client.WithDefaultNamespace(o.Namespace), client.WithExtraDialOpts([]grpc.DialOption{
 		grpc.WithDefaultServiceConfig(resend), grpc.WithChainUnaryInterceptor(e.beforeNaming),
+		grpc.WithChainStreamInterceptor(untilWriteEnds),
 	}), client.WithServices(client.WithContentStore(blobs)))
 	if err != nil {
 		return nil, fmt.Errorf("open containerd at %s: %w", o.Address, err)

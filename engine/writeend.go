@@ -1,0 +1,66 @@
+package engine
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	contentapi "github.com/containerd/containerd/api/services/content/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+)
+
+const methodContentWrite = "/containerd.services.content.v1.Content/Write"
+
+// writeEnd bounds the wait for a daemon to give up a writer.
+const writeEnd = 2 * time.Second
+
+// untilWriteEnds is a grpc.StreamClientInterceptor that makes closing a writer
+// of the content store, and cancelling it, wait until the daemon has closed its
+// own. That one writes into the ingest's directory at its end: if a collection
+// or an Abort removes the directory just then, part of it stays, which no client
+// can see or remove.
+func untilWriteEnds(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	if method != methodContentWrite {
+		return open(ctx, desc, cc, method, opts...)
+	}
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(writeEnd, cancel) })
+	stream, err := open(own, desc, cc, method, opts...)
+	if err != nil {
+		stop()
+		cancel()
+		return nil, err
+	}
+	s := &writeStream{ClientStream: stream, ctx: ctx}
+	s.end = sync.OnceValue(func() error {
+		defer cancel()
+		defer stop()
+		defer time.AfterFunc(writeEnd, cancel).Stop()
+		err := stream.CloseSend()
+		for err == nil && stream.RecvMsg(&contentapi.WriteContentResponse{}) == nil {
+			continue // An answer that nobody waited for.
+		}
+		return err
+	})
+	return s, nil
+}
+
+// writeStream is the stream of a writer. Once ctx is done nothing is sent any
+// more, but what was is waited for.
+type writeStream struct {
+	grpc.ClientStream
+	ctx context.Context //nolint:containedctx // the one that the stream was opened with
+	end func() error
+}
+
+// SendMsg implements grpc.ClientStream.
+func (s *writeStream) SendMsg(m any) error {
+	if err := s.ctx.Err(); err != nil {
+		return status.FromContextError(err).Err()
+	}
+	return s.ClientStream.SendMsg(m)
+}
+
+// CloseSend implements grpc.ClientStream.
+func (s *writeStream) CloseSend() error { return s.end() }
