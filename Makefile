@@ -61,7 +61,7 @@ RACED := ^Test(Concurrent.*|FSSuite|CommitStates|DeltaInvariant|LoadDiscarded|Bu
 .PHONY: test-e2e
 test-e2e: build tools oracles race-note ## End to end, against private daemons and a real registry (wants root)
 	@[ "$$(id -u)" = 0 ] || echo "SKIP: not root: tests that need a daemon, a mount or another user are skipped"
-	@$(MAKE) --no-print-directory -j2 test-e2e-1 test-e2e-2
+	@$(MAKE) --no-print-directory -j2 SIDE_BY_SIDE=1 test-e2e-1 test-e2e-2
 	$(GO) test -count=1 -timeout 30m -p 1 $$($(GO) list ./test/... | grep -v -e /test/e2e -e /test/cli)
 
 # Two halves that run beside each other, since they wait for daemons and disks for more than half of their time. test/faults
