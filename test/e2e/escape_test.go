@@ -106,7 +106,7 @@ func TestEscapeHardLink(t *testing.T) {
 	res := build("one")
 	write(t, filepath.Join(dir, "other"), "other")
 	must(t, os.Remove(filepath.Join(src, "in")), os.Link(filepath.Join(dir, "other"), filepath.Join(src, "in")))
-	if again := p.build(t, veneer.Request{Base: "one:1", Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/"}}}); again.Digest == res.Digest {
+	if again := p.build(t, veneer.Request{Base: "one:1", Tags: []string{"two:1"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/"}}}); again.Digest == res.Digest {
 		t.Error("the second build changed nothing")
 	}
 	wantSame(t, "the file outside", before, describe(t, outside, true))
@@ -211,7 +211,7 @@ func TestEscapeBase(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "/etc/passwd") {
 			t.Errorf("a user's name with a passwd that leads out: %v", err)
 		}
-		res := p.build(t, veneer.Request{Base: "hostile:1", Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: file, Dest: "/ok/file"}}})
+		res := p.build(t, veneer.Request{Base: "hostile:1", Tags: []string{"ok:1"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: file, Dest: "/ok/file"}}})
 		if got := p.describe(t, res.ChainID, "real", false); !strings.Contains(got["file"], "3") {
 			t.Errorf("through a link within: %q", got)
 		}
