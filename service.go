@@ -62,7 +62,7 @@ func expressible(ch *differ.Change) error {
 		return fmt.Errorf("/%s: its directory has a default ACL, and containerd's diff service stores no ACLs; leave out --differ=service", ch.Path)
 	}
 	for _, name := range slices.Sorted(maps.Keys(ch.Entry.Xattrs)) {
-		kept := ch.Entry.IsDir() && ch.Base != nil && ch.Base.IsDir() && ch.Base.Xattrs[name] == ch.Entry.Xattrs[name]
+		kept := ch.Base != nil && ch.Base.Xattrs[name] == ch.Entry.Xattrs[name]
 		if name != "security.capability" && !kept {
 			return fmt.Errorf("/%s: it has the attribute %s, and containerd's diff service stores none but security.capability; leave out --differ=service", ch.Path, name)
 		}

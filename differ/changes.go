@@ -43,7 +43,7 @@ type Change struct {
 	Reason Reason
 	// Entry is what the image shows; zero for deletions.
 	Entry tree.Entry
-	// Base is the base's entry at the path, nil if there is none.
+	// Base is the base's entry at the path of a directory, nil if it has none there.
 	Base *tree.Entry
 	// Parent marks a directory that is as in the base, and stands in the list
 	// since something below it differs.
@@ -154,13 +154,13 @@ func (l *lister) below(n *node, up *parent, path string) error {
 
 // change describes the node's path as one entry of the change list.
 func (n *node) change(path string) *Change {
-	ch := &Change{Path: path, Reason: n.reason, Base: n.base, src: n.src, srcName: n.srcName, memory: n.memory}
+	ch := &Change{Path: path, Reason: n.reason, src: n.src, srcName: n.srcName, memory: n.memory}
 	switch {
 	case n.state == gone:
 		ch.Kind = Deleted
 		return ch
 	case n.state == inherit:
-		ch.Kind, ch.Parent, ch.Entry, ch.Reason = Modified, true, *n.base, ""
+		ch.Kind, ch.Parent, ch.Entry, ch.Base, ch.Reason = Modified, true, *n.base, n.base, ""
 		return ch
 	case n.base == nil:
 		ch.Kind = Added
@@ -168,6 +168,9 @@ func (n *node) change(path string) *Change {
 		ch.Kind = Modified
 	}
 	ch.Entry, ch.Fresh = n.entry, n.fresh
+	if n.base != nil && n.base.IsDir() && n.entry.IsDir() {
+		ch.Base = n.base
+	}
 	return ch
 }
 

@@ -6,12 +6,14 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// kids are the nodes of the names in a directory. New files make up most of a
-// large change, and most of them are as plain as can be: they are kept as
-// leaves, a fifth as large as nodes, until they are asked for by name.
+// kids are the nodes of the names in a directory. Files make up most of a large
+// change, and most of them are as plain as can be: they are kept as leaves, a
+// tenth as large as nodes, until they are asked for by name.
 type kids struct {
 	nodes map[string]*node
 	// leaves are sorted by name. Those without a mode have become nodes.
@@ -28,15 +30,21 @@ type kids struct {
 // there twice.
 const many = 64 << 10
 
-// leaf is a new regular file without extended attributes or further names.
+// leaf is a regular file without extended attributes or further names, which is
+// new or takes the place of one of the base's.
 type leaf struct {
-	name           string
-	mode, uid, gid uint32
-	nsec           int32
-	size, mtime    int64
-	ctime          int64
-	ino            uint64
+	name        string
+	uid, gid    uint32
+	nsec        int32
+	mode        uint16 // all of a regular file's
+	why         uint8  // of leafReasons
+	size, mtime int64
+	ctime       int64
+	ino         uint64
 }
+
+// leafReasons are why a leaf can be a change; the first is that of new files.
+var leafReasons = [...]Reason{ReasonNew, ReasonContent, ReasonMode, ReasonOwner, ReasonXattr, ReasonTime} //nolint:gochecknoglobals // a table
 
 // get returns the node of a name, nil if there is none.
 func (k *kids) get(name string) *node {
@@ -73,10 +81,12 @@ func (k *kids) remove(name string) {
 	}
 }
 
-// addFile adds a new file, and reports whether it could: names must come in
-// order, from one directory, and not have nodes.
-func (k *kids) addFile(e *tree.Entry, src tree.Dir, memory *tree.Memory) bool {
-	if !e.IsRegular() || e.Digest.Known() || e.Inode != (tree.Inode{}) || len(e.Xattrs) > 0 || k.nodes[e.Name] != nil {
+// addFile adds a file that is new or, as why says, takes the place of a regular
+// file of the base's, and reports whether it could: names must come in order,
+// from one directory, and not have nodes.
+func (k *kids) addFile(e *tree.Entry, why Reason, src tree.Dir, memory *tree.Memory) bool {
+	reason := slices.Index(leafReasons[:], why)
+	if reason < 0 || !e.IsRegular() || e.Digest.Known() || e.Inode != (tree.Inode{}) || len(e.Xattrs) > 0 || k.nodes[e.Name] != nil {
 		return false
 	}
 	if e.Stamp.MTime != e.MTime*1e9+int64(e.MTimeNsec) {
@@ -89,7 +99,7 @@ func (k *kids) addFile(e *tree.Entry, src tree.Dir, memory *tree.Memory) bool {
 		return false
 	}
 	k.leaves = append(k.leaves, leaf{
-		name: e.Name, mode: e.Mode, uid: e.UID, gid: e.GID, nsec: e.MTimeNsec,
+		name: e.Name, mode: uint16(e.Mode), why: uint8(reason), uid: e.UID, gid: e.GID, nsec: e.MTimeNsec,
 		size: e.Size, mtime: e.MTime, ctime: e.Stamp.CTime, ino: e.Stamp.Ino,
 	})
 	return true
@@ -102,13 +112,18 @@ func (k *kids) expect(n int) {
 	}
 }
 
-// node makes a leaf a node.
+// node makes a leaf a node. Of the file that it takes the place of, it knows
+// that there is one.
 func (k *kids) node(l *leaf) *node {
+	var base *tree.Entry
+	if l.why != 0 {
+		base = &tree.Entry{Name: l.name, Meta: tree.Meta{Mode: unix.S_IFREG}}
+	}
 	return &node{
-		state: set, reason: ReasonNew, src: k.src, srcName: l.name, memory: k.memory,
+		state: set, reason: leafReasons[l.why], base: base, src: k.src, srcName: l.name, memory: k.memory,
 		entry: tree.Entry{
 			Name: l.name,
-			Meta: tree.Meta{Mode: l.mode, UID: l.uid, GID: l.gid, Size: l.size, MTime: l.mtime, MTimeNsec: l.nsec},
+			Meta: tree.Meta{Mode: uint32(l.mode), UID: l.uid, GID: l.gid, Size: l.size, MTime: l.mtime, MTimeNsec: l.nsec},
 			Stamp: tree.Stamp{
 				Dev: k.dev, Ino: l.ino, CTime: l.ctime, MTime: l.mtime*1e9 + int64(l.nsec),
 			},

@@ -31,7 +31,7 @@ func TestKids(t *testing.T) {
 				model[name] = size
 			case 2:
 				e := tree.Entry{Name: name, Meta: tree.Meta{Mode: unix.S_IFREG | 0o644, Size: size}}
-				if _, ok := model[name]; ok || !k.addFile(&e, []tree.Dir{src, src, other}[r.IntN(3)], nil) {
+				if _, ok := model[name]; ok || !k.addFile(&e, ReasonNew, []tree.Dir{src, src, other}[r.IntN(3)], nil) {
 					continue
 				}
 				model[name] = size
@@ -64,11 +64,12 @@ func TestLeafIsTheFile(t *testing.T) {
 	}
 	var k kids
 	memory := tree.NewMemory()
-	if !k.addFile(&e, rootFile{}, memory) {
+	if !k.addFile(&e, ReasonContent, rootFile{}, memory) {
 		t.Fatal("not a leaf")
 	}
 	n := k.get("f")
-	if fmt.Sprintf("%+v", n.entry) != fmt.Sprintf("%+v", e) || n.memory != memory || n.src != (rootFile{}) || n.srcName != "f" {
+	if fmt.Sprintf("%+v", n.entry) != fmt.Sprintf("%+v", e) || n.memory != memory || n.src != (rootFile{}) || n.srcName != "f" ||
+		n.reason != ReasonContent || n.base == nil || !n.base.IsRegular() {
 		t.Errorf("%+v, want %+v", n.entry, e)
 	}
 	for name, change := range map[string]func(*tree.Entry){
@@ -80,7 +81,7 @@ func TestLeafIsTheFile(t *testing.T) {
 	} {
 		other := e
 		change(&other)
-		if new(kids).addFile(&other, rootFile{}, nil) {
+		if new(kids).addFile(&other, ReasonNew, rootFile{}, nil) {
 			t.Errorf("%s: became a leaf, which cannot hold it", name)
 		}
 	}

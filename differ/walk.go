@@ -189,7 +189,7 @@ func (w *walker) pairs(v visit, base []tree.Entry) ([]pair, []visit, error) {
 			p.base = &base[0]
 		}
 		w.target.shape(src, v.at.current(src.Name, p.base))
-		if p.base == nil && v.at.node.kids.addFile(src, v.src, w.target.Memory) {
+		if p.base == nil && v.at.node.kids.addFile(src, ReasonNew, v.src, w.target.Memory) {
 			continue
 		}
 		pairs = append(pairs, p)
@@ -253,6 +253,9 @@ func (w *walker) put(v visit, p *pair) {
 	kids := &v.at.node.kids
 	if p.reason == "" {
 		kids.remove(p.src.Name)
+		return
+	}
+	if p.base != nil && p.base.IsRegular() && kids.addFile(retained(p.src), p.reason, v.src, w.target.Memory) {
 		return
 	}
 	n := p.node(v.src, w.target.Memory)
