@@ -19,6 +19,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/internal/durable"
 )
 
 // defaultCacheBytes holds the indexes of some hundreds of large layers, and the
@@ -224,7 +226,7 @@ func writeEntry(name string, write func(io.Writer) error) (_ int64, retErr error
 	if err := os.Rename(temp, name); err != nil {
 		return 0, err
 	}
-	return size, syncDir(dir)
+	return size, durable.SyncDir(dir)
 }
 
 // createTemp makes a locked file that link gives the name temp. Until then it
@@ -271,14 +273,6 @@ func splitSum(data []byte) (body []byte, sum [sha256.Size]byte, ok bool) {
 	}
 	copy(sum[:], data[n:])
 	return data[:n], sum, true
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func remove(name string) error {

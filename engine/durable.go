@@ -8,6 +8,8 @@ import (
 
 	"github.com/containerd/containerd/v2/plugins"
 	"google.golang.org/grpc"
+
+	"github.com/veneer-build/veneer/internal/durable"
 )
 
 // The calls that give an image its name.
@@ -48,7 +50,7 @@ func (e *Engine) syncBlobs(ctx context.Context) error {
 		if e.Sees(ctx, dir) != nil {
 			continue
 		}
-		if err := syncDir(dir); err != nil {
+		if err := durable.SyncDir(dir); err != nil {
 			return err
 		}
 	}

@@ -25,6 +25,8 @@ import (
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/errdefs"
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/veneer-build/veneer/internal/durable"
 )
 
 // boltTimeout bounds the wait for bolt's own lock, which nobody holds but a
@@ -142,7 +144,7 @@ func (s *stores) open(ctx context.Context, root string) error {
 		return fmt.Errorf("prepare %s: %w", meta, err)
 	}
 	if errors.Is(statErr, fs.ErrNotExist) {
-		return syncDir(root)
+		return durable.SyncDir(root)
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/containerd/log"
+
+	"github.com/veneer-build/veneer/internal/durable"
 )
 
 // cleanupTimeout bounds what is done after the context that asked for it ended.
@@ -60,24 +62,7 @@ func makePrivate(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(parent)
-}
-
-// syncDir makes the names in a directory survive a power failure.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		// A parent that may be passed through but not read cannot be synced.
-		if errors.Is(err, fs.ErrPermission) {
-			return nil
-		}
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		_ = f.Close()
-		return err
-	}
-	return f.Close()
+	return durable.SyncDir(parent)
 }
 
 // rootError says what to do about an error in the embedded engine's directory.

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/internal/durable"
 )
 
 // pendingFile replaces a file as a whole: whoever reads it sees the old content
@@ -102,7 +104,7 @@ func (p *pendingFile) commit(data []byte) error {
 	if err != nil {
 		return p.wrap(errors.Join(err, p.removeTemp()))
 	}
-	return p.wrap(syncDir(filepath.Dir(p.name)))
+	return p.wrap(durable.SyncDir(filepath.Dir(p.name)))
 }
 
 func (p *pendingFile) wrap(err error) error {
@@ -110,19 +112,6 @@ func (p *pendingFile) wrap(err error) error {
 		return fmt.Errorf("write %s: %w", p.name, err)
 	}
 	return nil
-}
-
-// syncDir makes the names in a directory survive a power failure. A directory
-// that may be written but not read cannot be synced.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if errors.Is(err, os.ErrPermission) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // discard removes the temporary file unless it was committed, or failed to be.

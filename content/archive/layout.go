@@ -14,6 +14,8 @@ import (
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/internal/durable"
 )
 
 // ExportLayout is [Export] to a directory, which must not exist or be empty. It
@@ -73,7 +75,7 @@ func (d *dirSink) file(name string, _ int64, data io.Reader) (err error) {
 // finish makes the names durable and gives the directory its own.
 func (d *dirSink) finish(name string) error {
 	for _, dir := range d.dirs {
-		if err := syncDir(dir); err != nil {
+		if err := durable.SyncDir(dir); err != nil {
 			return err
 		}
 	}
@@ -81,15 +83,7 @@ func (d *dirSink) finish(name string) error {
 	if err := unix.Rename(d.dirs[0], name); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(name))
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return durable.SyncDir(filepath.Dir(name))
 }
 
 // OpenLayout opens an OCI image layout in a directory as the archive that
