@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,41 +12,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/test/harness"
 )
 
 // program is the compiled veneer, on a path that an ordinary user may pass.
 var program string //nolint:gochecknoglobals // set once, before any test runs
 
-func TestMain(m *testing.M) { os.Exit(withProgram(m)) }
-
-// withProgram builds the program, static as `make build` does, outside of the
-// directory in which leaks are looked for.
-func withProgram(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "veneer-cli-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // other users run what is in it
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	program = filepath.Join(dir, "veneer")
-	build := exec.Command("go", "build", "-trimpath", "-o", program, "../../cmd/veneer")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build veneer: %v\n%s", err, out)
-		return 1
-	}
-	if err := engine.QuietContainerd("fatal"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return harness.Main(m)
-}
+func TestMain(m *testing.M) { os.Exit(harness.MainWithProgram(m, &program)) }
 
 // bench is a place to run the program in: a working directory and a root of
 // the embedded engine, next to each other.

@@ -21,12 +21,7 @@ var buildProgram = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(root, ".cache", "e2e", "veneer")
-	cmd := exec.Command("go", "build", "-o", path, "./cmd/veneer")
-	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", &exec.Error{Name: "go build: " + string(out), Err: err}
-	}
-	return path, nil
+	return path, harness.BuildProgram(path)
 })
 
 // cli returns a command of the program with the tests' epoch and nothing else of Veneer's in its environment.

@@ -35,22 +35,14 @@ const (
 	raceExit = 66
 )
 
-// raceProgram builds the program with the race detector, which needs a C compiler.
+// raceProgram builds the program with the race detector.
 var raceProgram = sync.OnceValues(func() (string, error) {
-	if err := harness.Installed("gcc", "gcc"); err != nil {
-		return "", err
-	}
 	root, err := harness.RepoRoot()
 	if err != nil {
 		return "", err
 	}
 	path := filepath.Join(root, ".cache", "e2e", "veneer-race")
-	cmd := exec.Command("go", "build", "-race", "-o", path, "./cmd/veneer")
-	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=1")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build -race: %w: %s", err, out)
-	}
-	return path, nil
+	return path, harness.BuildProgram(path, "-race")
 })
 
 // TestCrowd: of fifty processes that build at once, under the race detector, with collections, prune and the removal of

@@ -6,18 +6,21 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/containerd/log"
 )
 
 // Main is the TestMain of packages that use the harness. It gives the test binary, and every command that it starts, a
 // temporary directory of its own (TMPDIR), so that [LeakCheck] can hold everything in it against the tests, and no
-// other process. The run fails if something is still there, or mounted there, when all tests are done.
+// other process. The run fails if something is still there, or mounted there, when all tests are done. What containerd's
+// libraries log is not shown, as the program does it: what matters comes back as an error.
 //
 //	func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 func Main(m *testing.M) int {
 	dir, err := os.MkdirTemp("", tempPrefix())
 	if err == nil {
 		// Ordinary users must get through it, and make files in it, as in /tmp.
-		err = errors.Join(os.Chmod(dir, os.ModeSticky|0o777), os.Setenv("TMPDIR", dir))
+		err = errors.Join(os.Chmod(dir, os.ModeSticky|0o777), os.Setenv("TMPDIR", dir), log.SetLevel("fatal"))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "test harness:", err)
