@@ -37,7 +37,7 @@ func snapshotterCases() []snapshotterCase {
 	return []snapshotterCase{
 		// Those of 1.7 and 2 here are built without cgo, and so without btrfs.
 		{name: "btrfs", snapshotter: "btrfs", kinds: []harness.DaemonKind{harness.Containerd16}, settings: onBtrfs, depths: []int{1, 127}, long: []int{62}, views: true},
-		{name: "blockfile", snapshotter: "blockfile", kinds: both, settings: inBlockFiles, depths: []int{1, 10}, views: true},
+		{name: "blockfile", snapshotter: "blockfile", kinds: both, settings: func(t *testing.T) harness.Settings { return harness.BlockFiles(t, 16<<20) }, depths: []int{1, 10}, views: true},
 		{name: "erofs", snapshotter: "erofs", kinds: both[:1], settings: onErofs, depths: []int{1, 10}},
 		{name: "overlayfs with its features", snapshotter: "overlayfs", kinds: both, settings: overlay("redirect_dir=on", "metacopy=on", "index=on"), depths: []int{1, 127}, long: []int{62}, views: true},
 		{name: "overlayfs without them", snapshotter: "overlayfs", kinds: both[:1], settings: overlay("redirect_dir=off", "metacopy=off", "index=off"), depths: []int{1}, long: []int{127}, views: true},
@@ -60,18 +60,6 @@ func onBtrfs(t *testing.T) harness.Settings {
 	return harness.Settings{
 		Enable: []string{"io.containerd.snapshotter.v1.btrfs"},
 		Config: fmt.Sprintf("[plugins.\"io.containerd.snapshotter.v1.btrfs\"]\n  root_path = %q\n", dir),
-	}
-}
-
-// inBlockFiles gives every snapshot a file system of its own, a copy of one that is empty.
-func inBlockFiles(t *testing.T) harness.Settings {
-	scratch := harness.FileSystem(t, "ext4", "e2fsprogs", 16<<20)
-	t.Run("scratch", func(t *testing.T) {
-		must(t, os.Remove(filepath.Join(harness.LoopMount(t, "ext4", scratch), "lost+found")))
-	})
-	return harness.Settings{
-		Enable: []string{"io.containerd.snapshotter.v1.blockfile"},
-		Config: fmt.Sprintf("[plugins.\"io.containerd.snapshotter.v1.blockfile\"]\n  scratch_file = %q\n  fs_type = \"ext4\"\n", scratch),
 	}
 }
 

@@ -22,6 +22,7 @@ type sysCall struct {
 	name string
 	path string // of its first descriptor, or the path that it names; that of a copy is where it writes
 	fd   uint64 // its first argument
+	tid  int    // of the thread that calls
 }
 
 func (c sysCall) String() string { return c.name + " " + c.path }
@@ -109,7 +110,7 @@ func judgeStop(t *testing.T, tid int, answers map[int]verdict, judge func(sysCal
 	if name == "" {
 		return
 	}
-	v := judge(sysCall{name, pathOf(tid, name, info.args), info.args[0]})
+	v := judge(sysCall{name, pathOf(tid, name, info.args), info.args[0], tid})
 	if v == 0 {
 		return
 	}
@@ -119,30 +120,35 @@ func judgeStop(t *testing.T, tid int, answers map[int]verdict, judge func(sysCal
 
 // pathOf says what a call is about.
 func pathOf(tid int, name string, args [6]uint64) string {
-	fd := args[0]
 	switch name {
 	case "openat", "mkdirat", "unlinkat", "mknodat", "fchmodat", "fchownat", "utimensat":
-		dir := ""
-		if int32(fd) != unix.AT_FDCWD { //nolint:gosec // as the kernel takes it
-			dir, _ = os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, int32(fd))) //nolint:gosec // see above
-		}
-		path := text(tid, args[1])
-		if strings.HasPrefix(path, "/") || dir == "" {
-			return path
-		}
-		return strings.TrimSuffix(dir+"/"+path, "/")
+		return pathAt(tid, args[0], args[1])
 	case "renameat", "renameat2", "linkat":
-		return text(tid, args[3])
+		return pathAt(tid, args[2], args[3])
 	case "symlinkat":
-		return text(tid, args[2])
+		return pathAt(tid, args[1], args[2])
 	case "mount":
 		return text(tid, args[1])
 	case "umount2", "lsetxattr":
 		return text(tid, args[0])
 	case "copy_file_range":
-		fd = args[2]
+		return openFile(tid, args[2])
 	}
-	path, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, fd)) // "" where it is closed
+	return openFile(tid, args[0])
+}
+
+// pathAt is a path that is relative to an open directory.
+func pathAt(tid int, dirfd, at uint64) string {
+	path := text(tid, at)
+	if strings.HasPrefix(path, "/") || int32(dirfd) == unix.AT_FDCWD { //nolint:gosec // as the kernel takes it
+		return path
+	}
+	return strings.TrimSuffix(openFile(tid, dirfd)+"/"+path, "/")
+}
+
+// openFile is the path of an open file, "" where it is closed.
+func openFile(tid int, fd uint64) string {
+	path, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, int32(fd))) //nolint:gosec // as the kernel takes it
 	return path
 }
 

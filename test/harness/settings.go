@@ -1,9 +1,29 @@
 package harness
 
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
 // Settings are what a daemon does otherwise than those of [Start]; the zero value is nothing.
 type Settings struct {
 	// Enable are the full names of plugins that are off otherwise, as in "io.containerd.snapshotter.v1.btrfs".
 	Enable []string
 	// Config is TOML that ends the daemon's configuration: tables of plugins.
 	Config string
+}
+
+// BlockFiles has every snapshot in a file system of its own, a copy of an empty one of that size in bytes.
+func BlockFiles(t *testing.T, size int64) Settings {
+	t.Helper()
+	scratch := FileSystem(t, "ext4", "e2fsprogs", size)
+	t.Run("scratch", func(t *testing.T) {
+		Check(t, os.Remove(filepath.Join(LoopMount(t, "ext4", scratch), "lost+found")))
+	})
+	return Settings{
+		Enable: []string{"io.containerd.snapshotter.v1.blockfile"},
+		Config: fmt.Sprintf("[plugins.\"io.containerd.snapshotter.v1.blockfile\"]\n  scratch_file = %q\n  fs_type = \"ext4\"\n", scratch),
+	}
 }
