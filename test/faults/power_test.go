@@ -354,7 +354,8 @@ func (p *powered) try(v verb, without string) (syncs map[string]int, err error) 
 		}
 		image := fmt.Sprint(v.image, p.turn)
 		for _, args := range [][]string{
-			{"verify", image}, {"verify", "base:1"},
+			{"verify", image},
+			{"verify", "base:1"},
 			// Of a snapshot that has all the directories verify reads no more.
 			{"diff", "--exit-code", "--reader", "view", "--from", image, "--sync", p.source(p.turn) + ":/app"},
 		} {
