@@ -9,7 +9,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
@@ -46,18 +45,9 @@ func WriteBlob(ctx context.Context, store cstore.Store, desc ocispec.Descriptor,
 	ref := NewRef("blob")
 	err := cstore.WriteBlob(ctx, store, ref, bytes.NewReader(data), desc, cstore.WithLabels(labels))
 	if err != nil {
-		return errors.Join(fmt.Errorf("write blob %s: %w", desc.Digest, streamError(err)), Abort(ctx, store, ref))
+		return errors.Join(fmt.Errorf("write blob %s: %w", desc.Digest, err), Abort(ctx, store, ref))
 	}
 	return SetLabels(ctx, store, desc.Digest, labels)
-}
-
-// streamError says of a stream's end what it means: gRPC answers a write to a
-// stream that broke with io.EOF, of which containerd's client keeps the text.
-func streamError(err error) error {
-	if strings.HasSuffix(err.Error(), ": "+io.EOF.Error()) && !errdefs.IsUnavailable(err) {
-		return fmt.Errorf("%w: the daemon ended the stream: %w", err, errdefs.ErrUnavailable)
-	}
-	return err
 }
 
 // SetLabels sets the given labels on a stored blob and leaves its other ones.
@@ -137,7 +127,7 @@ func (l *LayerWriter) flush() error {
 		err = io.ErrShortWrite
 	}
 	if err != nil {
-		return fmt.Errorf("write layer blob: %w", streamError(err))
+		return fmt.Errorf("write layer blob: %w", err)
 	}
 	l.buf = l.buf[:0]
 	return nil

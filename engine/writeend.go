@@ -2,11 +2,14 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"io"
 	"sync"
 	"time"
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
@@ -54,12 +57,23 @@ type writeStream struct {
 	end func() error
 }
 
-// SendMsg implements grpc.ClientStream.
+// SendMsg implements grpc.ClientStream. Of a stream that the other side has
+// ended that one says just io.EOF, and RecvMsg why.
 func (s *writeStream) SendMsg(m any) error {
 	if err := s.ctx.Err(); err != nil {
 		return status.FromContextError(err).Err()
 	}
-	return s.ClientStream.SendMsg(m)
+	err := s.ClientStream.SendMsg(m)
+	if !errors.Is(err, io.EOF) {
+		return err
+	}
+	for err = nil; err == nil; {
+		err = s.RecvMsg(&contentapi.WriteContentResponse{})
+	}
+	if errors.Is(err, io.EOF) {
+		return status.Error(codes.Unavailable, "the daemon ended the stream")
+	}
+	return err
 }
 
 // CloseSend implements grpc.ClientStream.
