@@ -34,6 +34,7 @@ func (b *build) writeLayer(ctx context.Context) (err error) {
 	if b.empty() {
 		return nil
 	}
+	b.releaseListings()
 	if b.Differ == DifferService {
 		return b.serviceLayer(ctx)
 	}

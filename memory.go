@@ -73,6 +73,16 @@ func recall[T learnt](ctx context.Context, b *build, key digest.Digest, fresh fu
 	return m
 }
 
+// releaseListings lets go of them before the layer is written, when they have
+// been asked all that they are asked.
+func (b *build) releaseListings() {
+	for _, m := range b.memories {
+		if l, ok := m.(*tree.Listings); ok {
+			l.Release()
+		}
+	}
+}
+
 // keepMemories saves what was learnt. That it cannot be is no reason to fail.
 func (b *build) keepMemories(ctx context.Context) {
 	for key, m := range b.memories {

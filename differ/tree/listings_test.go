@@ -61,6 +61,22 @@ func TestListingsKeepEverything(t *testing.T) {
 	}
 }
 
+// TestReleaseListings: what is stored already is let go of, and not added to any more; what is not stays.
+func TestReleaseListings(t *testing.T) {
+	l := NewListings()
+	l.add("new", odd())
+	l.Release()
+	if !l.Changed() || !l.has("new") {
+		t.Error("what was not saved yet is gone")
+	}
+	l = reloaded(t, l)
+	l.Release()
+	l.add("later", odd())
+	if l.Changed() || l.has("new") || l.has("later") {
+		t.Error("something is still remembered")
+	}
+}
+
 // FuzzListings: whatever the bytes are, they are read or refused; what is read
 // is sorted.
 func FuzzListings(f *testing.F) {
