@@ -13,7 +13,7 @@ const (
 	collectLater = 16 << 20
 	// gcMost is the garbage that small builds and large ones may have, in percent
 	// of what is live; those between have gcLeast.
-	gcMost, gcLeast = 50, 20
+	gcMost, gcLeast = 50, 15
 	// garbageMost is how much huge builds may have.
 	garbageMost = 64 << 20
 )
