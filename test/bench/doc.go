@@ -12,7 +12,7 @@
 //	BENCH_TOOLS         tools to run, separated by commas (all): veneer,buildkit,buildah,umoci,crane,commit
 //	BENCH_PARTS         parts to run (all): rounds,cold,prepare,base,changes,fleet
 //	BENCH_PROGRAM       the veneer to measure (bin/veneer)
-//	BENCH_MILLION=1     also build from a tree of a million files
+//	BENCH_MILLION=1     also build from a tree of a million files, which takes eight million inodes
 //	BENCH_DIR           where the trees and daemons go ($TMPDIR); on a file system that overlayfs takes. Not ext4 without a
 //	                    journal, if it can be helped: for some minutes that does not use removed inodes again, and looks at
 //	                    each of them for every new file, so that runs get slower by a factor of three

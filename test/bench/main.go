@@ -129,6 +129,7 @@ func run(ctx context.Context) (err error) {
 		}
 		w.say("== %s", part.name)
 		if err := part.do(ctx, w); err != nil {
+			fmt.Println(w.markdown()) // An hour's figures are not to be lost; docs/ stays as it is.
 			return fmt.Errorf("%s: %w", part.name, err)
 		}
 	}
