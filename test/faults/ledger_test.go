@@ -133,7 +133,7 @@ func (l *ledger) unsynced() []string {
 }
 
 // TestSynced: when success is printed, whatever the embedded engine and the program have written is synced, each name
-// in its directory too; and there is no sync of Veneer's own without which that would be so.
+// in its directory too; and without any kind of syncs it is not.
 func TestSynced(t *testing.T) {
 	harness.Check(t, canReplace())
 	harness.RequireRoot(t)

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// BuildProgram builds veneer, as `make build` does unless flags of go build say otherwise, and puts it at path. With
-// -race it needs a C compiler.
+// BuildProgram builds veneer with flags of go build and puts it at path. It is static, as `make build` makes it, unless
+// -race is among them, which needs a C compiler.
 func BuildProgram(path string, flags ...string) error {
 	root, err := RepoRoot()
 	if err != nil {
