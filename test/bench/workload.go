@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -206,8 +208,12 @@ func total(files []file) (bytes int64) {
 	return bytes
 }
 
-// alter makes v2 of a copy of v1, in the proportions of a real release: one percent of the files changed, and the
-// largest, up to a sixth of all bytes, as if programs were linked again; a few dozen added, a few deleted.
+// changedPerFile is how many bytes of changed files a tree has for each of its files: 75 MB for 70,000, as the release
+// of a real application that the targets are set for, whose changed bytes were text and compressed to a seventh.
+const changedPerFile = 75_000_000 / 70_000
+
+// alter makes v2 of a copy of v1, in the proportions of that release: one percent of the files changed, and the largest
+// texts, as if code were generated again; a few dozen added, a few deleted.
 func (t *workload) alter() error {
 	files, err := listFiles(t.v2)
 	if err != nil {
@@ -217,10 +223,13 @@ func (t *workload) alter() error {
 	if len(files) < 2*every*deleted {
 		return fmt.Errorf("%d files are too few; set BENCH_FILES higher", len(files))
 	}
+	taken := make(map[string]bool)
 	for i := range deleted {
-		if err := os.Remove(filepath.Join(t.v2, files[i*every+2].path)); err != nil {
+		f := files[i*every+2]
+		if err := os.Remove(filepath.Join(t.v2, f.path)); err != nil {
 			return err
 		}
+		taken[f.path] = true
 	}
 	for i := range added {
 		f := files[(i*len(files)/added/every)*every+1]
@@ -234,25 +243,40 @@ func (t *workload) alter() error {
 		}
 		t.changed = append(t.changed, f)
 	}
-	chosen := make(map[string]bool)
 	for i := 0; i < len(files); i += every {
 		t.changed = append(t.changed, files[i])
-		chosen[files[i].path] = true
+		taken[files[i].path] = true
 	}
-	limit := total(files) / 6
+	limit := int64(len(files))*changedPerFile - total(t.changed)
 	bySize := slices.SortedFunc(slices.Values(files), func(a, b file) int { return int(b.size - a.size) })
-	have := total(t.changed)
 	for _, f := range bySize {
-		if have+f.size > limit || chosen[f.path] {
-			continue
-		}
-		if have += f.size; f.size < 1<<20 {
+		if f.size < 64<<10 {
 			break
 		}
-		t.changed = append(t.changed, f)
+		if f.size > limit || taken[f.path] {
+			continue
+		}
+		text, err := isText(filepath.Join(t.v2, f.path))
+		if err != nil {
+			return err
+		}
+		if text {
+			t.changed = append(t.changed, f)
+			limit -= f.size
+		}
 	}
 	t.added, t.deleted = added, deleted
 	return t.refresh()
+}
+
+// isText tells as git does: no zero byte among the first 8000.
+func isText(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	head, err := io.ReadAll(io.LimitReader(f, 8000))
+	return !bytes.Contains(head, []byte{0}), errors.Join(err, f.Close())
 }
 
 // compare finds what two given states differ in.
