@@ -75,12 +75,15 @@ func SetLabels(ctx context.Context, store cstore.Manager, dgst digest.Digest, la
 }
 
 // LayerWriter streams one layer blob into a store, in chunks that suit a
-// store behind a socket whatever the size of the writes. It is not for
-// concurrent use. Either Commit succeeds, or Close removes what was written.
+// store behind a socket whatever the size of the writes, each while the next
+// is gathered. It is not for concurrent use. Either Commit succeeds, or Close
+// removes what was written.
 type LayerWriter struct {
 	store cstore.Store
 	w     cstore.Writer
 	buf   []byte
+	spare []byte       // what buf is next, once sent has told that it was written
+	sent  <-chan error // how writing spare ended; nil when nothing is being written
 	abort func() error
 	done  bool
 }
@@ -97,6 +100,7 @@ func NewLayerWriter(ctx context.Context, store cstore.Store) (*LayerWriter, erro
 	return &LayerWriter{
 		store: store, w: w,
 		buf:   make([]byte, 0, chunkSize),
+		spare: make([]byte, 0, chunkSize),
 		abort: func() error { return Abort(ctx, store, ref) },
 	}, nil
 }
@@ -110,7 +114,7 @@ func (l *LayerWriter) Write(p []byte) (int, error) {
 		l.buf = append(l.buf, p[:k]...)
 		p, n = p[k:], n+k
 		if len(l.buf) == cap(l.buf) {
-			if err := l.flush(); err != nil {
+			if err := l.send(); err != nil {
 				return n, err
 			}
 		}
@@ -118,19 +122,44 @@ func (l *LayerWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (l *LayerWriter) flush() error {
-	if len(l.buf) == 0 {
+// send begins to write what was gathered, when what was before it is written.
+func (l *LayerWriter) send() error {
+	if err := l.wait(); err != nil {
+		return err
+	}
+	chunk, sent := l.buf, make(chan error, 1)
+	l.buf, l.spare, l.sent = l.spare[:0], chunk, sent
+	go func() {
+		n, err := l.w.Write(chunk)
+		if err == nil && n != len(chunk) {
+			err = io.ErrShortWrite
+		}
+		sent <- err
+	}()
+	return nil
+}
+
+// wait returns when nothing is being written any more.
+func (l *LayerWriter) wait() error {
+	if l.sent == nil {
 		return nil
 	}
-	n, err := l.w.Write(l.buf)
-	if err == nil && n != len(l.buf) {
-		err = io.ErrShortWrite
-	}
+	err := <-l.sent
+	l.sent = nil
 	if err != nil {
 		return fmt.Errorf("write layer blob: %w", err)
 	}
-	l.buf = l.buf[:0]
 	return nil
+}
+
+// flush writes all that was gathered.
+func (l *LayerWriter) flush() error {
+	if len(l.buf) > 0 {
+		if err := l.send(); err != nil {
+			return err
+		}
+	}
+	return l.wait()
 }
 
 // Commit makes the blob durable under its digest; the store refuses it if the
@@ -158,6 +187,7 @@ func (l *LayerWriter) Close() error {
 	if l.w == nil {
 		return nil
 	}
+	_ = l.wait() // What it failed to write is removed below, or Commit told it.
 	w := l.w
 	l.w = nil
 	err := w.Close()
