@@ -17,6 +17,9 @@ import (
 // fillBuffer is what is read at once of the tar that a Fill gets.
 const fillBuffer = 256 << 10
 
+// fillPiece is how much of the tar is unpacked between two syncs on the way.
+const fillPiece = 32 << 20
+
 // Fill is an active snapshot that a layer is unpacked into by this process
 // while the layer is being written: what [Apply] has the diff service do
 // afterwards, with the same applier, from the same bytes, in the same
@@ -68,17 +71,25 @@ func NewFill(ctx context.Context, c *client.Client, snapshotter string, parent d
 // unpack writes the tar below dir, and then makes it durable.
 func (f *Fill) unpack(ctx context.Context, r *io.PipeReader, dir string, opts []archive.ApplyOpt) {
 	defer close(f.done)
-	br := bufio.NewReaderSize(r, fillBuffer)
-	_, err := archive.Apply(ctx, dir, br, opts...)
-	if err == nil {
-		// What follows the end of the archive must be read for the writer to end.
-		_, err = io.Copy(io.Discard, br)
+	f.err = unpackSynced(ctx, r, dir, opts)
+	_ = r.CloseWithError(f.err) // Never fails.
+}
+
+func unpackSynced(ctx context.Context, r io.Reader, dir string, opts []archive.ApplyOpt) (err error) {
+	s, err := newSyncer(dir)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		err = syncFS(dir)
+	defer func() { err = errors.Join(err, s.Close()) }()
+	br := bufio.NewReaderSize(&syncEach{Reader: r, syncer: s, size: fillPiece, left: fillPiece}, fillBuffer)
+	if _, err := archive.Apply(ctx, dir, br, opts...); err != nil {
+		return err
 	}
-	_ = r.CloseWithError(err) // Never fails.
-	f.err = err
+	// What follows the end of the archive must be read for the writer to end.
+	if _, err := io.Copy(io.Discard, br); err != nil {
+		return err
+	}
+	return s.end()
 }
 
 // Write takes the next piece of the layer's tar.

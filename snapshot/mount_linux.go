@@ -117,16 +117,3 @@ func syncMounts(mounts []mount.Mount) error {
 	}
 	return nil
 }
-
-// syncFS writes back the file system that dir is on, and reports what failed.
-func syncFS(dir string) error {
-	d, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0) // which tries again where a signal interrupts it
-	if err != nil {
-		return err
-	}
-	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		_ = d.Close() // only read
-		return &fs.PathError{Op: "syncfs", Path: dir, Err: err}
-	}
-	return d.Close()
-}
