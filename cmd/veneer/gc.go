@@ -8,23 +8,20 @@ import (
 )
 
 const (
-	// collectLater is how much garbage small builds may make before any is
-	// collected: most are over by then.
-	collectLater = 16 << 20
-	// gcMost is the garbage that small builds and large ones may have, in percent
-	// of what is live; those between have gcLeast.
+	// heapEasy is what the heap of small builds may grow to, with whatever share
+	// of it being garbage, up to gcFirst percent of what is live. That is where
+	// it starts too: what is not set in time after a collection is then not far off.
+	heapEasy = 40 << 20
+	gcFirst  = 400
+	// gcMost and gcLeast are the garbage that larger heaps may have, in percent
+	// of what is live: the most when they are huge, the least from heapEasy on.
 	gcMost, gcLeast = 50, 15
-	// garbageMost is how much huge builds may have.
+	// garbageMost is how much huge heaps may have.
 	garbageMost = 64 << 20
 )
 
 // gcTuner sets after each collection when the next one comes.
-type gcTuner struct {
-	// reserve counts for the collector's arithmetic alone: it is never touched
-	// and so never there.
-	reserve []byte
-	percent int
-}
+type gcTuner struct{ percent int }
 
 // tuneGC makes the collector wait for longer where there is little to collect,
 // and come earlier where there is much: builds of some 70,000 files, with a
@@ -35,7 +32,7 @@ func tuneGC() {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}
-	t := &gcTuner{reserve: make([]byte, collectLater), percent: gcMost}
+	t := &gcTuner{percent: gcFirst}
 	debug.SetGCPercent(t.percent)
 	t.afterNext()
 }
@@ -50,7 +47,7 @@ func (t *gcTuner) collected() {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
 	if percent := gcPercent(live[0].Value.Uint64()); percent != t.percent {
-		t.reserve, t.percent = nil, percent
+		t.percent = percent
 		debug.SetGCPercent(percent)
 	}
 	t.afterNext()
@@ -58,8 +55,10 @@ func (t *gcTuner) collected() {
 
 // gcPercent is the garbage to allow beside so many bytes of live heap.
 func gcPercent(live uint64) int {
-	if live < 2*collectLater {
-		return gcMost
+	live = max(live, 1<<20)
+	percent := max(min(live/(4<<20), gcMost, 100*garbageMost/live), gcLeast)
+	if live < heapEasy {
+		percent = max(percent, min(100*(heapEasy-live)/live, gcFirst))
 	}
-	return int(max(min(live/(4<<20), gcMost, 100*garbageMost/live), gcLeast))
+	return int(percent)
 }
