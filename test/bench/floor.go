@@ -21,7 +21,7 @@ import (
 const floorTool = "floor of the machine"
 
 // gzipBlock is the block of Veneer's layers: the floor compresses as they are.
-const gzipBlock = 1 << 20
+const gzipBlock = 256 << 10
 
 // parallel is how many goroutines the floor's steps run: more than processors, since they wait for the kernel too.
 func parallel() int { return 2 * runtime.GOMAXPROCS(0) }
