@@ -209,7 +209,7 @@ func total(files []file) (bytes int64) {
 }
 
 // changedPerFile is how many bytes of changed files a tree has for each of its files: 75 MB for 70,000, as the release
-// of a real application that the targets are set for, whose changed bytes were text and compressed to a seventh.
+// of a real application that the targets are set for. Those compressed to a seventh, which is what text does.
 const changedPerFile = 75_000_000 / 70_000
 
 // alter makes v2 of a copy of v1, in the proportions of that release: one percent of the files changed, and the largest
