@@ -22,6 +22,10 @@ type display interface {
 
 // newDisplay returns the display that --progress asks for.
 func (a *app) newDisplay() display {
+	return &diskWaiter{display: a.chosenDisplay(), blocks: blocksRead}
+}
+
+func (a *app) chosenDisplay() display {
 	kind := a.flags.progress.value
 	if a.quiet {
 		kind = "quiet"

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestDiskWaiter(t *testing.T) {
+	t.Setenv("GOMAXPROCS", "") // whoever runs the tests may have set it
+	usual := runtime.GOMAXPROCS(0)
+	if usual >= diskProcs {
+		t.Skipf("as many goroutines run at once as ever do: %d", usual)
+	}
+	for _, c := range []struct {
+		name, step string
+		env        string
+		blocks     int64
+		raised     bool
+	}{
+		{"cold", "compare", "", diskBlocks, true},
+		{"warm", "compare", "", diskBlocks - 1, false},
+		{"other_step", "layer", "", diskBlocks, false},
+		{"told", "compare", "2", diskBlocks, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("GOMAXPROCS", c.env)
+			// The first look is at how it was before.
+			var looks atomic.Int64
+			d := &diskWaiter{display: quietDisplay{}, blocks: func() int64 {
+				if looks.Add(1) == 1 {
+					return 0
+				}
+				return c.blocks
+			}}
+			defer d.Close()
+			d.Step("resolve")
+			d.Step(c.step)
+			raised := false
+			for began := time.Now(); !raised && (c.raised && time.Since(began) < time.Minute || time.Since(began) < 20*diskTick); {
+				time.Sleep(diskTick)
+				raised = runtime.GOMAXPROCS(0) == diskProcs
+			}
+			if raised != c.raised {
+				t.Errorf("%d goroutines run at once, %d usually", runtime.GOMAXPROCS(0), usual)
+			}
+			for _, end := range []func(){func() { d.Step("next") }, d.Done, d.Close} {
+				end()
+				if now := runtime.GOMAXPROCS(0); now != usual {
+					t.Fatalf("%d goroutines run at once afterwards, %d before", now, usual)
+				}
+			}
+		})
+	}
+}
