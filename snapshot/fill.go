@@ -17,8 +17,10 @@ import (
 // fillBuffer is what is read at once of the tar that a Fill gets.
 const fillBuffer = 256 << 10
 
-// fillPiece is how much of the tar is unpacked between two syncs on the way.
-const fillPiece = 32 << 20
+// fillPiece is how much of the tar is unpacked between two syncs on the way:
+// little, since whoever syncs meanwhile, as the daemon does for each of its
+// transactions, waits for what is being written.
+const fillPiece = 4 << 20
 
 // Fill is an active snapshot that a layer is unpacked into by this process
 // while the layer is being written: what [Apply] has the diff service do
