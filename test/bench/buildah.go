@@ -76,7 +76,9 @@ func (t *buildahTool) round(ctx context.Context, w *world) error {
 				return err
 			}
 		}
-		settle()
+		if err := warm(ctx, b.source); err != nil {
+			return err
+		}
 		s, err := measure(ctx, command{args: t.cmd("bud", "-q", "--layers", "--pull-never", "--isolation=chroot",
 			"--signature-policy", filepath.Join(t.dir, "policy.json"), "-f", filepath.Join(t.dir, "Dockerfile"), "-t", "localhost/app:2", b.source)})
 		if err != nil {

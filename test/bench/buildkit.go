@@ -103,7 +103,9 @@ func (t *buildkitTool) ctl(args ...string) []string {
 }
 
 func (t *buildkitTool) build(ctx context.Context, w *world, source, tag string) (sample, error) {
-	settle()
+	if err := warm(ctx, source); err != nil {
+		return sample{}, err
+	}
 	s, err := measure(ctx, command{
 		args: t.ctl("build", "--progress=plain", "--frontend=dockerfile.v0", "--opt=image-resolve-mode=local",
 			"--local=context="+source, "--local=dockerfile="+filepath.Join(t.dir, "dockerfile"),

@@ -86,7 +86,9 @@ func (t *commitTool) measure(ctx context.Context, w *world, title, source string
 	if err != nil {
 		return err
 	}
-	settle()
+	if err := warm(ctx, w.app); err != nil {
+		return err
+	}
 	s, err := measure(ctx, command{args: []string{self, commitCommand, w.daemon.Address(), key, tag2}, daemons: []int{w.pid}})
 	if err != nil {
 		return err
@@ -113,7 +115,9 @@ func (t *commitTool) measureVeneer(ctx context.Context, w *world, title, key str
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Delete(context.WithoutCancel(ctx))) }()
-	settle()
+	if err := warm(ctx, w.app); err != nil {
+		return err
+	}
 	s, err := measure(ctx, command{args: []string{
 		w.program, "commit", "--engine", "containerd", "--address", w.daemon.Address(), "--namespace", namespace,
 		"--root", w.path(warmRoot), "--progress", "quiet", key, tag2,

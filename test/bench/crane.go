@@ -42,7 +42,9 @@ func (t *craneTool) round(ctx context.Context, w *world) error {
 	}
 	layer := w.path("layer.tar.gz")
 	defer os.Remove(layer)
-	settle()
+	if err := warm(ctx, w.trees.v2); err != nil {
+		return err
+	}
 	all := sample{}
 	for _, args := range [][]string{
 		{"tar", "-czf", layer, "--transform", `s,^\.,app,`, "-C", w.trees.v2, "."},

@@ -30,6 +30,9 @@ func parallel() int { return 2 * runtime.GOMAXPROCS(0) }
 // the bytes that nobody has seen; compressing what is new; writing it to disk.
 func (w *world) floors(ctx context.Context) error {
 	t := w.trees
+	if err := warm(ctx, t.v2); err != nil {
+		return err
+	}
 	stat, err := timed(func() error { return statTree(t.v2) })
 	if err != nil {
 		return err

@@ -53,7 +53,9 @@ func (t *umociTool) round(ctx context.Context, w *world) error {
 	}
 	bundle := w.path("bundle")
 	defer os.RemoveAll(bundle)
-	settle()
+	if err := warm(ctx, w.trees.v2); err != nil {
+		return err
+	}
 	all := sample{}
 	for _, args := range [][]string{
 		{"umoci", "unpack", "--image", t.layout + ":1", bundle},

@@ -3,9 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 
 	"github.com/veneer-build/veneer"
@@ -82,8 +86,34 @@ func (w *world) ensureBase(ctx context.Context) error {
 	if _, err := w.client.ImageService().Get(ctx, base1); !errdefs.IsNotFound(err) {
 		return err
 	}
-	_, err := w.build(ctx, veneerBuild{root: "root-base", from: harness.DebianName, source: w.trees.v1, tag: base1})
+	if _, err := w.build(ctx, veneerBuild{root: "root-base", from: harness.DebianName, source: w.trees.v1, tag: base1}); err != nil {
+		return err
+	}
+	var err error
+	w.app, err = w.findApp(ctx)
 	return err
+}
+
+// findApp returns the directory that holds base1's /app in its snapshot.
+func (w *world) findApp(ctx context.Context) (_ string, err error) {
+	chain, err := w.chainID(ctx, base1)
+	if err != nil {
+		return "", err
+	}
+	const key = "bench-app"
+	sn := w.client.SnapshotService(snapshotter)
+	mounts, err := sn.View(ctx, key, chain, snapshots.WithLabels(map[string]string{"containerd.io/gc.root": "bench"}))
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, sn.Remove(context.WithoutCancel(ctx), key)) }()
+	for _, option := range mounts[0].Options {
+		if lower, ok := strings.CutPrefix(option, "lowerdir="); ok {
+			top, _, _ := strings.Cut(lower, ":")
+			return filepath.Join(top, "app"), nil
+		}
+	}
+	return "", fmt.Errorf("find the layer of /app: no lowerdir in %v", mounts[0].Options)
 }
 
 const (
@@ -157,6 +187,9 @@ func (t *veneerTool) round(ctx context.Context, w *world) error {
 			if err := w.trees.touch(); err != nil {
 				return err
 			}
+		}
+		if err := warm(ctx, s.build.source, w.app); err != nil {
+			return err
 		}
 		if err := w.measured(ctx, s.title, s.row, s.build); err != nil {
 			return err

@@ -39,6 +39,7 @@ type world struct {
 	client *client.Client
 	debian string // an OCI archive
 	trees  *workload
+	app    string // the directory with what base1 has at the destination; empty: no base1 yet
 
 	tables    []*table
 	plots     []plot
@@ -162,6 +163,22 @@ func (w *world) imageConfig(ctx context.Context, m *ocispec.Manifest) (*ocispec.
 
 // settle writes out what runs before have left for the kernel to write, so that it is not written in the next.
 func settle() { unix.Sync() }
+
+// warm reads some trees into the page cache, and syncs. Kernels that give memory back to a host drop what nobody has
+// read for half a minute.
+func warm(ctx context.Context, dirs ...string) error {
+	for _, dir := range dirs {
+		files, err := listFiles(dir)
+		if err != nil {
+			return err
+		}
+		if err := readAll(ctx, dir, files, false); err != nil {
+			return err
+		}
+	}
+	settle()
+	return nil
+}
 
 // table returns the table of a scenario, which is made at first use.
 func (w *world) table(title string) *table {
