@@ -14,8 +14,8 @@ const (
 	// at once: with more, it is not faster.
 	diskProcs = 16
 	// diskBlocks of 512 bytes, once they came from a disk, say that the page
-	// cache is cold.
-	diskBlocks = 1 << 20 / 512
+	// cache is cold. What is remembered of earlier builds is less.
+	diskBlocks = 16 << 20 / 512
 	// diskTick is how often that is looked at.
 	diskTick = 10 * time.Millisecond
 )
@@ -33,9 +33,9 @@ type diskWaiter struct {
 	display
 	blocks func() int64 // that the process has had read from disks
 
-	mu     sync.Mutex
-	stop   chan struct{} // nil: not comparing
-	ended  chan struct{}
+	mu    sync.Mutex
+	stop  chan struct{} // nil: not comparing
+	ended chan struct{}
 }
 
 func (d *diskWaiter) Step(name string) {

@@ -188,7 +188,7 @@ func (t *veneerTool) round(ctx context.Context, w *world) error {
 				return err
 			}
 		}
-		if err := warm(ctx, s.build.source, w.app); err != nil {
+		if err := warm(ctx, s.build.source, w.app, w.path(s.build.root)); err != nil {
 			return err
 		}
 		if err := w.measured(ctx, s.title, s.row, s.build); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -165,10 +166,13 @@ func (w *world) imageConfig(ctx context.Context, m *ocispec.Manifest) (*ocispec.
 func settle() { unix.Sync() }
 
 // warm reads some trees into the page cache, and syncs. Kernels that give memory back to a host drop what nobody has
-// read for half a minute.
+// read for half a minute. A tree that does not exist is warm.
 func warm(ctx context.Context, dirs ...string) error {
 	for _, dir := range dirs {
 		files, err := listFiles(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
