@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages of the programs that `make bench` compares with, as far as they are missing. Where that
+# Installs the Debian packages of the programs that `make bench` compares with, and of what they need, as far as they are
+# missing. Where that
 # cannot be done it says so and goes on: bench skips them, with a line of its own.
 set -eu
 
