@@ -175,7 +175,7 @@ func TestRules(t *testing.T) {
 			name: "or replaced", src: files{"lib/so": "new"}, dest: "/", adjust: func(t *differ.Target) { t.DirLinks = differ.ReplaceDirLinks },
 			want: []string{"M lib type", "A lib/so new"},
 		},
-		{name: "leaves the root", src: files{"a": "a"}, dest: "/out/", wantErr: "leads out of the image's root"},
+		{name: "above the root is the root", src: files{"a": "a"}, dest: "/out/", want: []string{"A x new", "A x/a new"}},
 		{name: "link loop", src: files{"a": "a"}, dest: "/loop/a", wantErr: "too many levels"},
 		{name: "dots stay inside", src: files{"a": "a"}, dest: "/../../new", want: []string{"A new new", "A new/a new"}},
 		{name: "below a file", src: files{"a": "a"}, dest: "/etc/conf/x", wantErr: "/etc/conf is not a directory"},

@@ -185,7 +185,8 @@ func (p place) step(name string, base *tree.Entry) (place, error) {
 // resolve follows an absolute path in the image as it would be then, through
 // symbolic links that are there, and returns the components of where it leads.
 // What does not exist is taken as it stands. The last component is followed
-// only if followLast. A link that climbs above the root is an error.
+// only if followLast. ".." of the root is the root, as in a container
+// (path_resolution(7)).
 func (c *Changes) resolve(ctx context.Context, p string, followLast bool) ([]string, error) {
 	rest := components(p)
 	real := []string{} // The root is no components, which is not nothing.
@@ -193,10 +194,7 @@ func (c *Changes) resolve(ctx context.Context, p string, followLast bool) ([]str
 		name := rest[0]
 		rest = rest[1:]
 		if name == ".." {
-			if len(real) == 0 {
-				return nil, fmt.Errorf("%s leads out of the image's root file system through a symbolic link", p)
-			}
-			real = real[:len(real)-1]
+			real = real[:max(0, len(real)-1)]
 			continue
 		}
 		cur, err := c.show(ctx, append(slices.Clone(real), name))
