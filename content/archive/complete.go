@@ -61,10 +61,10 @@ func (l *loader) complete(ctx context.Context, f named) error {
 			return below, err
 		}
 		return slices.DeleteFunc(below, func(m ocispec.Descriptor) bool {
-			if images.IsManifestType(m.MediaType) && !content.IsAttestation(m) {
+			if content.IsImage(ctx, l.store, m) {
 				return !whole[m.Digest]
 			}
-			_, err := l.store.Info(ctx, m.Digest) // an attestation or an index of another platform
+			_, err := l.store.Info(ctx, m.Digest) // an attestation, an artifact or an index of another platform
 			return err != nil
 		}), nil
 	})

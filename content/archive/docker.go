@@ -91,13 +91,9 @@ func (r *reader) dockerImage(ctx context.Context, entry dockerImage) (ocispec.De
 	return desc, nil
 }
 
-// named is the file that manifest.json means, through one symbolic link.
+// named is the file that manifest.json means, through links.
 func (r *reader) named(file string) (ocispec.Descriptor, error) {
-	name := path.Clean(file)
-	if to, ok := r.links[name]; ok {
-		name = to
-	}
-	f, ok := r.files[name]
+	f, ok := r.follow(path.Clean(file))
 	if !ok || f.Digest == "" {
 		return ocispec.Descriptor{}, fmt.Errorf("%q names the file %q, which the archive does not have: %w", dockerFile, file, errdefs.ErrInvalidArgument)
 	}

@@ -88,7 +88,7 @@ func Import(ctx context.Context, c *client.Client, r io.Reader, opts Options) (_
 	if err != nil {
 		return nil, err
 	}
-	found, err := listImages(index)
+	found, err := listImages(ctx, l.store, index)
 	if err != nil {
 		return nil, err
 	}

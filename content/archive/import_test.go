@@ -73,7 +73,11 @@ func TestImportNamesGiven(t *testing.T) {
 		says  string
 	}{
 		{"the archive's own names do not count", dockerArchive(img, "evil:1", "evil:2"), []string{"app", "app:2"}, []string{"docker.io/library/app:2", "docker.io/library/app:latest"}, ""},
-		{"not even a bad one", layout(img.Blobs(), carrying(img.Manifest.Descriptor, "UPPER/"+long)), []string{"app"}, []string{"docker.io/library/app:latest"}, "UPPER"},
+		{"not even a bad one", layout(img.Blobs(), carrying(img.Manifest.Descriptor, "UPPER/"+long)), []string{"app"}, []string{"docker.io/library/app:latest"}, ""},
+		{"nor that of another digest", layout(img.Blobs(), tagged(img.Manifest.Descriptor, "r.example/app@"+other.Manifest.Digest.String())), []string{"app"}, []string{"docker.io/library/app:latest"}, ""},
+		{"nor what docker calls none", dockerArchive(img, "<none>:<none>"), []string{"app"}, []string{"docker.io/library/app:latest"}, ""},
+		{"a bad one alone", layout(img.Blobs(), tagged(img.Manifest.Descriptor, "release/2026-R1")), nil, nil, "its name for the image " + img.Manifest.Digest.String() + " cannot be used (give another with -t)"},
+		{"a bad one beside a good one", dockerArchive(img, "two words", "app:3"), nil, []string{"docker.io/library/app:3"}, ""},
 		{"no name", layout(img.Blobs(), img.Manifest.Descriptor), nil, nil, "give one with -t"},
 		{"no name, one given", layout(img.Blobs(), img.Manifest.Descriptor), []string{"app"}, []string{"docker.io/library/app:latest"}, ""},
 		{"a tag is no name", layout(img.Blobs(), tagged(img.Manifest.Descriptor, "latest")), nil, nil, "give one with -t"},

@@ -91,8 +91,5 @@ func (i ingester) storeUnnamed(ctx context.Context, data io.Reader) (_ digest.Di
 		return "", err
 	}
 	dgst := digest.NewDigest(digest.SHA256, sum)
-	if n == 0 {
-		return dgst, nil // neither a config nor a layer
-	}
 	return dgst, w.Commit(ctx, n, dgst, nil)
 }

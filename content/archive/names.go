@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -19,6 +20,10 @@ import (
 type named struct {
 	names  []string
 	target ocispec.Descriptor
+	// unusable says why the first name that the archive has for the image, and
+	// that is left out of names, cannot be one here. Formats allow more than
+	// image names, and for what is given a name or is only read none matters.
+	unusable error
 }
 
 // maxManifests bounds the images of an archive, as an index's are.
@@ -54,18 +59,16 @@ func encodeIndex(idx *ocispec.Index) (storedIndex, error) {
 }
 
 // listImages returns the archive's images in its order, each once, with the
-// names that the archive has for it. Things beside images (attestations) are
-// left out where they are not below an image.
-func listImages(index storedIndex) ([]named, error) {
+// names that the archive has for it. Things beside images (attestations,
+// artifacts) are left out where they are not below an image.
+func listImages(ctx context.Context, store cstore.Provider, index storedIndex) ([]named, error) {
 	var found []named
 	for _, m := range index.idx.Manifests {
-		if !images.IsManifestType(m.MediaType) && !images.IsIndexType(m.MediaType) || content.IsAttestation(m) {
+		isIndex := images.IsIndexType(m.MediaType) && !content.IsAttestation(m)
+		if !isIndex && !content.IsImage(ctx, store, m) {
 			continue
 		}
 		name, err := carriedName(m)
-		if err != nil {
-			return nil, err
-		}
 		i := slices.IndexFunc(found, func(n named) bool { return n.target.Digest == m.Digest })
 		if i < 0 {
 			i = len(found)
@@ -75,6 +78,9 @@ func listImages(index storedIndex) ([]named, error) {
 		if name != "" && !slices.Contains(found[i].names, name) {
 			found[i].names = append(found[i].names, name)
 		}
+		if found[i].unusable == nil {
+			found[i].unusable = err
+		}
 	}
 	if len(found) == 0 {
 		return nil, fmt.Errorf("read archive: it holds no image: %w", errdefs.ErrInvalidArgument)
@@ -82,8 +88,9 @@ func listImages(index storedIndex) ([]named, error) {
 	return found, nil
 }
 
-// carriedName is the name that the archive has for one image; "" if none.
-// OCI's annotation is often a tag alone, which is no name to store.
+// carriedName is the name that the archive has for one image; "" if none, or
+// if it cannot be a name here, and then the error says why. OCI's annotation is
+// often a tag alone, which is no name to store.
 func carriedName(m ocispec.Descriptor) (string, error) {
 	name := m.Annotations[images.AnnotationImageName]
 	if ref := m.Annotations[ocispec.AnnotationRefName]; name == "" && strings.ContainsAny(ref, "/:") {
@@ -94,10 +101,10 @@ func carriedName(m ocispec.Descriptor) (string, error) {
 	}
 	full, err := content.Normalize(name)
 	if err != nil {
-		return "", fmt.Errorf("name in archive (give another with -t): %w", err)
+		return "", err
 	}
 	if _, d, ok := strings.Cut(full, "@"); ok && digest.Digest(d) != m.Digest {
-		return "", fmt.Errorf("name in archive: %s is for an image with the digest %s (give another with -t): %w", full, m.Digest, errdefs.ErrInvalidArgument)
+		return "", fmt.Errorf("%s is for an image with another digest than %s: %w", full, m.Digest, errdefs.ErrInvalidArgument)
 	}
 	return full, nil
 }
@@ -140,6 +147,9 @@ func onePerPlatform(found []named) bool {
 
 func requireNames(found []named) error {
 	for _, f := range found {
+		if len(f.names) == 0 && f.unusable != nil {
+			return fmt.Errorf("load archive: its name for the image %s cannot be used (give another with -t): %w", f.target.Digest, f.unusable)
+		}
 		if len(f.names) == 0 {
 			return fmt.Errorf("load archive: it has no name for the image %s; give one with -t: %w", f.target.Digest, errdefs.ErrInvalidArgument)
 		}

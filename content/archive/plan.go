@@ -81,7 +81,7 @@ func (p *plan) add(ctx context.Context, it Item) error {
 }
 
 // addIndex plans an index: the platforms of it that are whole, and what lies
-// beside them (attestations) where that is whole.
+// beside them (attestations, artifacts) where that is whole.
 func (p *plan) addIndex(ctx context.Context, target ocispec.Descriptor) ([]*content.Image, error) {
 	manifests, err := content.Manifests(ctx, p.store, target)
 	if err != nil {
@@ -109,7 +109,7 @@ func (p *plan) addIndex(ctx context.Context, target ocispec.Descriptor) ([]*cont
 	return whole, nil
 }
 
-// addDocuments plans an index, the indexes in it and the attestations of both.
+// addDocuments plans an index, the indexes in it and what lies beside images in both.
 // [content.Manifests] has bounded their number and depth.
 func (p *plan) addDocuments(ctx context.Context, index ocispec.Descriptor) error {
 	idx, err := content.ReadIndex(ctx, p.store, index)
@@ -124,8 +124,8 @@ func (p *plan) addDocuments(ctx context.Context, index ocispec.Descriptor) error
 		switch {
 		case images.IsIndexType(d.MediaType):
 			err = p.addDocuments(ctx, d)
-		case content.IsAttestation(d):
-			err = p.addAttestation(ctx, d)
+		case !content.IsImage(ctx, p.store, d):
+			err = p.addBeside(ctx, d)
 		}
 		if err != nil {
 			return err
@@ -134,8 +134,8 @@ func (p *plan) addDocuments(ctx context.Context, index ocispec.Descriptor) error
 	return nil
 }
 
-// addAttestation plans a manifest that is no image, if it is stored as a whole.
-func (p *plan) addAttestation(ctx context.Context, d ocispec.Descriptor) error {
+// addBeside plans a manifest that is no image, if it is stored as a whole.
+func (p *plan) addBeside(ctx context.Context, d ocispec.Descriptor) error {
 	if !images.IsManifestType(d.MediaType) {
 		return nil
 	}
@@ -144,11 +144,11 @@ func (p *plan) addAttestation(ctx context.Context, d ocispec.Descriptor) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read attestation %s: %w", d.Digest, err)
+		return fmt.Errorf("read %s, which lies beside images: %w", d.Digest, err)
 	}
 	for _, b := range below {
 		if err := b.Digest.Validate(); err != nil {
-			return fmt.Errorf("attestation %s: descriptor with digest %q: %w", d.Digest, b.Digest, err)
+			return fmt.Errorf("%s, which lies beside images: descriptor with digest %q: %w", d.Digest, b.Digest, err)
 		}
 		if ok, err := cstore.Exists(ctx, p.store, b); err != nil || !ok {
 			return err

@@ -19,6 +19,10 @@ const (
 	// maxEntries bounds the files of an archive, each of which is remembered.
 	// An image has a handful per layer.
 	maxEntries = 100_000
+	// maxUnnamed bounds the files that are stored though no digest names them:
+	// each takes the store some milliseconds. A docker-archive has one for each
+	// layer and config.
+	maxUnnamed = 10_000
 	// maxDocument bounds the files that are read whole.
 	maxDocument = 8 << 20
 )
@@ -33,8 +37,9 @@ type reader struct {
 
 	documents map[string][]byte
 	files     map[string]ocispec.Descriptor // all files, by their clean names
-	links     map[string]string             // symbolic links, to where they lead
+	links     map[string]string             // symbolic and hard links, to where they lead
 	sums      sums
+	unnamed   int // files that were stored though no digest names them
 }
 
 func newReader(blobs ingester, begun func(context.Context, []byte) error) *reader {
@@ -50,7 +55,7 @@ func (r *reader) read(ctx context.Context, tr *tar.Reader) error {
 		hdr, err := tr.Next()
 		switch {
 		case errors.Is(err, io.EOF):
-			return r.sums.complete(r.files)
+			return errors.Join(r.sums.complete(r.files), r.blobLinks())
 		case err != nil:
 			return err
 		case n == maxEntries:
@@ -73,18 +78,22 @@ func (r *reader) entry(ctx context.Context, hdr *tar.Header, data io.Reader) err
 		return nil
 	case r.known(name):
 		return fmt.Errorf("it is there twice: %w", errdefs.ErrInvalidArgument)
+	case hdr.Typeflag == tar.TypeSymlink && !path.IsAbs(hdr.Linkname):
+		return r.link(name, path.Join(path.Dir(name), hdr.Linkname))
 	case hdr.Typeflag == tar.TypeSymlink:
+		return errLink
+	case hdr.Typeflag == tar.TypeLink:
 		return r.link(name, hdr.Linkname)
 	case hdr.Typeflag != tar.TypeReg:
 		return fmt.Errorf("it is no regular file (tar entry type %q): %w", hdr.Typeflag, errdefs.ErrInvalidArgument)
 	case sparse(hdr):
 		return fmt.Errorf("it is a sparse file, which no image archive has: %w", errdefs.ErrInvalidArgument)
 	}
-	switch {
-	case isDocument(name):
+	if isDocument(name) {
 		return r.document(ctx, name, hdr.Size, data)
-	case strings.HasPrefix(name, ocispec.ImageBlobsDir+"/"):
-		return r.blob(ctx, name, hdr.Size, data)
+	}
+	if d, ok := blobDigest(name); ok {
+		return r.blob(ctx, name, ocispec.Descriptor{Digest: d, Size: hdr.Size}, data)
 	}
 	return r.other(ctx, name, hdr.Size, data)
 }
@@ -122,18 +131,73 @@ func isDocument(name string) bool {
 	return false
 }
 
-// link remembers a symbolic link, by which docker save wrote layers that images
-// share.
+// errLink is what is wrong with links that an archive of images cannot have.
+var errLink = fmt.Errorf("it is a link: %w", errdefs.ErrInvalidArgument)
+
+// link remembers a link within the archive: docker save wrote such for layers
+// that images share, and layouts are kept with blobs that are links to files
+// beside them.
 func (r *reader) link(name, to string) error {
-	if isDocument(name) || strings.HasPrefix(name, ocispec.ImageBlobsDir+"/") || path.IsAbs(to) {
-		return fmt.Errorf("it is a symbolic link: %w", errdefs.ErrInvalidArgument)
+	if isDocument(name) {
+		return errLink
 	}
-	to, err := cleanName(path.Join(path.Dir(name), to))
+	to, err := cleanName(to)
 	if err != nil {
 		return err
 	}
 	r.links[name] = to
 	return nil
+}
+
+// maxLinks is how many links a name may lead through, as in the kernel.
+const maxLinks = 40
+
+// follow returns the file that a name leads to.
+func (r *reader) follow(name string) (ocispec.Descriptor, bool) {
+	for range maxLinks {
+		to, ok := r.links[name]
+		if !ok {
+			f, ok := r.files[name]
+			return f, ok
+		}
+		name = to
+	}
+	return ocispec.Descriptor{}, false
+}
+
+// blobLinks looks, at the archive's end, at the blobs of a layout that are
+// links: each must lead to a file that was stored under the blob's digest.
+func (r *reader) blobLinks() error {
+	for name := range r.links {
+		want, ok := blobDigest(name)
+		if !ok {
+			continue
+		}
+		f, ok := r.follow(name)
+		switch {
+		case !ok:
+			return fmt.Errorf("%q: it is a link to %q, which the archive does not have: %w", name, r.links[name], errdefs.ErrInvalidArgument)
+		case f.Digest == "": // no bytes, or none that were stored
+			return fmt.Errorf("%q: %w", name, errNotItsDigest)
+		case f.Digest.Algorithm() != want.Algorithm():
+			return fmt.Errorf("%q: it is a link, which only blobs named by %s can be: %w", name, digest.Canonical, errdefs.ErrNotImplemented)
+		case f.Digest != want:
+			return fmt.Errorf("%q: %w", name, errNotItsDigest)
+		}
+		r.files[name] = f
+	}
+	return nil
+}
+
+// blobDigest is the digest that a layout's blob is named by.
+func blobDigest(name string) (digest.Digest, bool) {
+	rest, ok := strings.CutPrefix(name, ocispec.ImageBlobsDir+"/")
+	if !ok {
+		return "", false
+	}
+	alg, encoded, _ := strings.Cut(rest, "/")
+	d := digest.NewDigestFromEncoded(digest.Algorithm(alg), encoded)
+	return d, d.Validate() == nil
 }
 
 func (r *reader) document(ctx context.Context, name string, size int64, data io.Reader) error {
@@ -171,15 +235,7 @@ func readWhole(data io.Reader, size, limit int64) ([]byte, error) {
 }
 
 // blob stores a file of an OCI layout under the digest that its name says.
-// Others than blobs are passed over.
-func (r *reader) blob(ctx context.Context, name string, size int64, data io.Reader) error {
-	alg, encoded, _ := strings.Cut(strings.TrimPrefix(name, ocispec.ImageBlobsDir+"/"), "/")
-	desc := ocispec.Descriptor{Digest: digest.NewDigestFromEncoded(digest.Algorithm(alg), encoded), Size: size}
-	valid := desc.Digest.Validate() == nil
-	if !valid {
-		r.files[name] = ocispec.Descriptor{Size: size}
-		return nil
-	}
+func (r *reader) blob(ctx context.Context, name string, desc ocispec.Descriptor, data io.Reader) error {
 	if err := r.blobs.store(ctx, desc, data); err != nil {
 		return err
 	}
@@ -187,13 +243,15 @@ func (r *reader) blob(ctx context.Context, name string, size int64, data io.Read
 	return r.sums.check(name, desc.Digest)
 }
 
-// other stores a file that may be a config or a layer of a docker-archive,
-// which says so at its end. An OCI layout has no use for it.
+// other stores a file that a link may lead to, or which may be a config or a
+// layer of a docker-archive: the end of the archive tells.
 func (r *reader) other(ctx context.Context, name string, size int64, data io.Reader) error {
-	_, isLayout := r.documents[ocispec.ImageLayoutFile]
-	if isLayout || isLegacy(name) {
+	if isLegacy(name) || size == 0 {
 		r.files[name] = ocispec.Descriptor{Size: size}
 		return nil
+	}
+	if r.unnamed++; r.unnamed > maxUnnamed {
+		return fmt.Errorf("more than %d files before it are no documents or blobs that an image archive names: %w", maxUnnamed, errdefs.ErrInvalidArgument)
 	}
 	dgst, err := r.blobs.storeUnnamed(ctx, data)
 	r.files[name] = ocispec.Descriptor{Digest: dgst, Size: size}

@@ -40,7 +40,7 @@ func Stage(ctx context.Context, c *client.Client, r io.Reader, name, platform st
 
 // choose returns the image that the name means, or the only one.
 func (l *loader) choose(ctx context.Context, index storedIndex, name string) (named, error) {
-	found, err := listImages(index)
+	found, err := listImages(ctx, l.store, index)
 	if err != nil {
 		return named{}, err
 	}

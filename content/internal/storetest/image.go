@@ -14,6 +14,7 @@ import (
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -96,6 +97,19 @@ func NewImage(s Spec) Image {
 	}
 	img.Manifest = JSON(manifestType, strings.NewReplacer("$LAYERS", encode(layers), "$CONFIG", encode(img.Config.Descriptor)).Replace(s.Manifest))
 	return img
+}
+
+// NewArtifact makes what no image is: an OCI artifact of one blob, with the
+// empty config.
+func NewArtifact(artifactType, text string) Image {
+	blob, empty := NewBlob(artifactType, []byte(text)), NewBlob(ocispec.MediaTypeEmptyJSON, []byte("{}"))
+	return Image{
+		Config: empty, Layers: []Blob{blob},
+		Manifest: JSON(ocispec.MediaTypeImageManifest, ocispec.Manifest{
+			Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, ArtifactType: artifactType,
+			Config: empty.Descriptor, Layers: []ocispec.Descriptor{blob.Descriptor},
+		}),
+	}
 }
 
 // NewIndex makes an image index of manifests.
