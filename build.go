@@ -75,6 +75,8 @@ type build struct {
 
 	// findBase finds the base that Base does not name; nil: it does.
 	findBase func(context.Context) (*content.Image, error)
+	// given is the base where it was found before; nil: Base names it.
+	given *content.Image
 	// verb is what the history says was done; empty: the targets.
 	verb string
 	// unnamed: that the result has no name is as it should be.
@@ -189,9 +191,12 @@ func (b *build) closeSources() error {
 // resolve finds the base and edits its config.
 func (b *build) resolve(ctx context.Context) error {
 	var err error
-	if b.findBase != nil {
+	switch {
+	case b.given != nil:
+		b.base = b.given
+	case b.findBase != nil:
 		b.base, err = b.findBase(ctx)
-	} else {
+	default:
 		b.base, err = content.Resolve(ctx, b.engine.Client, b.Base, b.Platform)
 	}
 	if err != nil {

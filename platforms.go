@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/leases"
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
@@ -88,8 +87,9 @@ type platformsBuild struct {
 // platformBuild is what one platform is built on.
 type platformBuild struct {
 	spec ocispec.Platform
-	// base is the manifest; empty for scratch.
-	base digest.Digest
+	// entry is that of the base's index, and base its image; neither for scratch.
+	entry ocispec.Descriptor
+	base  *content.Image
 	// host: this is the platform that gets a snapshot.
 	host bool
 }
@@ -104,13 +104,10 @@ func (m *platformsBuild) one(ctx context.Context, p platformBuild) error {
 		req.Progress = platformProgress{m.Progress, name}
 	}
 	b := newBuild(m.engine, req)
-	b.unnamed = true
+	b.unnamed, b.given = true, p.base
 	res, err := b.run(ctx)
 	if err != nil {
 		return err
-	}
-	if res.BaseDigest != p.base {
-		return fmt.Errorf("its base was %s when the build began, and is %s now; build again", p.base, res.BaseDigest)
 	}
 	m.result.Manifests = append(m.result.Manifests, res)
 	return nil
@@ -159,7 +156,7 @@ func (m *platformsBuild) unchanged(ctx context.Context) bool {
 func (m *platformsBuild) store(ctx context.Context) error {
 	a := content.IndexAssembly{Base: m.index, BaseName: m.name}
 	for i, res := range m.result.Manifests {
-		a.Entries = append(a.Entries, content.IndexEntry{Base: m.list[i].base, Manifest: res.Target, Platform: m.list[i].spec})
+		a.Entries = append(a.Entries, content.IndexEntry{Base: m.list[i].entry, Manifest: res.Target, Platform: m.list[i].spec})
 	}
 	desc, data, err := content.AssembleIndex(ctx, m.engine.Client.ContentStore(), a)
 	if err != nil {

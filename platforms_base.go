@@ -49,7 +49,7 @@ func (m *platformsBuild) resolve(ctx context.Context) error {
 			return fmt.Errorf("resolve %s for %s: %w", record.Name, platformName(d), err)
 		}
 		img.Name, img.Record = record.Name, record
-		m.list = append(m.list, platformBuild{spec: img.Platform, base: d.Digest})
+		m.list = append(m.list, platformBuild{spec: img.Platform, entry: d, base: img})
 		if whole, err := m.whole(ctx, img); err != nil {
 			return err
 		} else if !whole {

@@ -47,7 +47,7 @@ func (v *verifier) document(ctx context.Context, doc *content.Document) error {
 	switch {
 	case doc.IsIndex():
 		return v.labels(ctx, doc, f.Platform, false)
-	case doc.Attestation:
+	case doc.Beside:
 		f.Platform = ""
 		return errors.Join(v.attestation(ctx, doc), v.labels(ctx, doc, "", false))
 	}

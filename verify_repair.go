@@ -164,7 +164,7 @@ func (s *snapshotCheck) imageText(ctx context.Context, name string) string {
 			continue
 		}
 		for _, doc := range docs {
-			if doc.Err != nil || doc.IsIndex() || doc.Attestation {
+			if doc.Err != nil || doc.IsIndex() || doc.Beside {
 				continue
 			}
 			img, err := content.ResolveTarget(ctx, store, doc.Desc, "")

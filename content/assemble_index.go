@@ -10,7 +10,6 @@ import (
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -26,11 +25,11 @@ func SelectManifests(ctx context.Context, store cstore.Provider, target ocispec.
 	if err != nil {
 		return nil, err
 	}
-	chosen := map[digest.Digest]bool{}
+	chosen := map[string]bool{}
 	for _, p := range platforms {
 		if p == AllPlatforms {
 			for _, d := range all {
-				chosen[d.Digest] = true
+				chosen[entryKey(d)] = true
 			}
 			continue
 		}
@@ -42,23 +41,29 @@ func SelectManifests(ctx context.Context, store cstore.Provider, target ocispec.
 		if err != nil {
 			return nil, err
 		}
-		chosen[d.Digest] = true
+		chosen[entryKey(d)] = true
 	}
 	var list []ocispec.Descriptor
 	for _, d := range all {
-		if chosen[d.Digest] {
+		if key := entryKey(d); chosen[key] {
 			list = append(list, d)
-			delete(chosen, d.Digest)
+			delete(chosen, key)
 		}
 	}
 	return list, nil
 }
 
+// entryKey tells the entries of an index apart: one manifest may be listed for
+// several platforms, and several for one.
+func entryKey(d ocispec.Descriptor) string {
+	return d.Digest.String() + " " + formatPlatform(d.Platform)
+}
+
 // IndexEntry is one image of a new index.
 type IndexEntry struct {
-	// Base is the manifest of the base's index that it was made from; zero for
-	// an image from scratch.
-	Base digest.Digest
+	// Base is the entry of the base's index that it was made from, as
+	// [SelectManifests] returns it; zero for an image from scratch.
+	Base ocispec.Descriptor
 	// Manifest is the new one. Platform is listed where the base's entry lists none.
 	Manifest ocispec.Descriptor
 	Platform ocispec.Platform
@@ -84,7 +89,7 @@ type IndexAssembly struct {
 // Same input, same bytes.
 func AssembleIndex(ctx context.Context, store cstore.Provider, a IndexAssembly) (ocispec.Descriptor, []byte, error) {
 	idx, mediaType := &object{fold: true}, ocispec.MediaTypeImageIndex
-	listed := map[digest.Digest]json.RawMessage{}
+	var listed []rawEntry
 	if a.Base != nil {
 		mediaType = a.Base.MediaType
 		data, err := readJSON(ctx, store, *a.Base)
@@ -100,7 +105,7 @@ func AssembleIndex(ctx context.Context, store cstore.Provider, a IndexAssembly) 
 	}
 	entries := []json.RawMessage{}
 	for _, e := range a.Entries {
-		raw, err := assembleEntry(listed[e.Base], e)
+		raw, err := assembleEntry(entryOf(listed, e.Base), e)
 		if err != nil {
 			return ocispec.Descriptor{}, nil, fmt.Errorf("assemble index: entry of %s: %w", FormatPlatform(e.Platform), err)
 		}
@@ -128,14 +133,36 @@ func AssembleIndex(ctx context.Context, store cstore.Provider, a IndexAssembly) 
 	return desc, data, checkDocument(data, desc)
 }
 
-// rawEntries returns an index's entries as they are written, and those of the
-// indexes in it, by the digest that they name.
-func rawEntries(ctx context.Context, store cstore.Provider, target ocispec.Descriptor) (map[digest.Digest]json.RawMessage, error) {
+// rawEntry is an index's entry as it is written, and what that says.
+type rawEntry struct {
+	raw  json.RawMessage
+	desc ocispec.Descriptor
+}
+
+// entryOf returns the entry of a manifest that is listed for the platform; the
+// first of that manifest where none is, as the entry may leave the platform out;
+// nil where there is none at all.
+func entryOf(listed []rawEntry, base ocispec.Descriptor) json.RawMessage {
+	var first json.RawMessage
+	for _, e := range listed {
+		switch {
+		case e.desc.Digest != base.Digest:
+		case entryKey(e.desc) == entryKey(base):
+			return e.raw
+		case first == nil:
+			first = e.raw
+		}
+	}
+	return first
+}
+
+// rawEntries returns the entries of an index and of the indexes in it, in order.
+func rawEntries(ctx context.Context, store cstore.Provider, target ocispec.Descriptor) ([]rawEntry, error) {
 	docs, err := Documents(ctx, store, target)
 	if err != nil {
 		return nil, err
 	}
-	listed := map[digest.Digest]json.RawMessage{}
+	var listed []rawEntry
 	for _, doc := range docs {
 		if !doc.IsIndex() || doc.Err != nil {
 			continue
@@ -151,13 +178,11 @@ func rawEntries(ctx context.Context, store cstore.Provider, target ocispec.Descr
 			return nil, fmt.Errorf("parse index %s: %w", doc.Desc.Digest, err)
 		}
 		for _, raw := range body.Manifests {
-			var d ocispec.Descriptor
-			if err := json.Unmarshal(raw, &d); err != nil {
+			e := rawEntry{raw: raw}
+			if err := json.Unmarshal(raw, &e.desc); err != nil {
 				return nil, fmt.Errorf("parse entry of index %s: %w", doc.Desc.Digest, err)
 			}
-			if _, ok := listed[d.Digest]; !ok {
-				listed[d.Digest] = raw
-			}
+			listed = append(listed, e)
 		}
 	}
 	return listed, nil
@@ -168,7 +193,7 @@ func assembleEntry(base json.RawMessage, e IndexEntry) (json.RawMessage, error) 
 	if base == nil {
 		return encodeJSON(ocispec.Descriptor{MediaType: e.Manifest.MediaType, Digest: e.Manifest.Digest, Size: e.Manifest.Size, Platform: &e.Platform})
 	}
-	if e.Base == e.Manifest.Digest {
+	if e.Base.Digest == e.Manifest.Digest {
 		return base, nil
 	}
 	entry, err := parseObject(base, true)

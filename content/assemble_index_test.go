@@ -68,8 +68,8 @@ func TestAssembleIndex(t *testing.T) {
 
 	fresh := storetest.NewImage(storetest.Spec{Files: []string{"b"}})
 	a := content.IndexAssembly{Base: &base.Descriptor, BaseName: "example.org/base:1", Entries: []content.IndexEntry{
-		{Base: amd.Manifest.Digest, Manifest: fresh.Manifest.Descriptor, Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"}},
-		{Base: ppc.Manifest.Digest, Manifest: ppc.Manifest.Descriptor, Platform: ocispec.Platform{OS: "linux", Architecture: "ppc64le"}},
+		{Base: amd.Manifest.On("linux", "amd64", ""), Manifest: fresh.Manifest.Descriptor, Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"}},
+		{Base: ppc.Manifest.On("linux", "ppc64le", ""), Manifest: ppc.Manifest.Descriptor, Platform: ocispec.Platform{OS: "linux", Architecture: "ppc64le"}},
 	}}
 	desc, data, err := content.AssembleIndex(ctx, s.ContentStore(), a)
 	if err != nil {
@@ -107,7 +107,7 @@ func TestAssembleIndexDocker(t *testing.T) {
 	s.Put(ctx, t, append(amd.Blobs(), list)...)
 	fresh := storetest.NewImage(storetest.Spec{Docker: true, Files: []string{"b"}})
 	desc, data, err := content.AssembleIndex(ctx, s.ContentStore(), content.IndexAssembly{Base: &list.Descriptor, BaseName: "base", Entries: []content.IndexEntry{
-		{Base: amd.Manifest.Digest, Manifest: fresh.Manifest.Descriptor},
+		{Base: amd.Manifest.On("linux", "amd64", ""), Manifest: fresh.Manifest.Descriptor},
 	}})
 	if err != nil || desc.MediaType != images.MediaTypeDockerSchema2ManifestList || strings.Contains(string(data), "annotations") {
 		t.Errorf("%v, %s, %v", desc, data, err)

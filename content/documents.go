@@ -22,8 +22,9 @@ type Document struct {
 	Err error
 	// Children are what it names, in order: manifests, or config and layers.
 	Children []Child
-	// Attestation: it is about an image, and none itself.
-	Attestation bool
+	// Beside: it lies beside images, as attestations and artifacts do, and is
+	// none itself. See [IsImage].
+	Beside bool
 }
 
 // Child is what a document names.
@@ -71,10 +72,10 @@ func Documents(ctx context.Context, store cstore.Provider, target ocispec.Descri
 	return list, walk(target, 0)
 }
 
-// readDocument reads what all manifests have in common: of attestations config
-// and layers are of types of their own.
+// readDocument reads what all manifests have in common: of attestations and
+// artifacts config and layers are of types of their own.
 func readDocument(ctx context.Context, store cstore.Provider, desc ocispec.Descriptor) Document {
-	doc := Document{Desc: desc, Attestation: IsAttestation(desc)}
+	doc := Document{Desc: desc, Beside: !images.IsIndexType(desc.MediaType) && !IsImage(ctx, store, desc)}
 	data, err := readJSON(ctx, store, desc)
 	if err == nil {
 		err = checkDocument(data, desc)

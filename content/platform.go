@@ -2,6 +2,7 @@ package content
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sort"
 
@@ -42,8 +43,8 @@ func selectManifest(ctx context.Context, store cstore.Provider, target ocispec.D
 }
 
 // Manifests returns the image manifests of an index and of the indexes in
-// it, each with its platform where one is known. Attestations and other
-// things that are no images are left out.
+// it, each with its platform where one is known. What is no image is left out,
+// see [IsImage].
 func Manifests(ctx context.Context, store cstore.Provider, target ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	var (
 		list  []ocispec.Descriptor
@@ -66,12 +67,11 @@ func Manifests(ctx context.Context, store cstore.Provider, target ocispec.Descri
 		}
 		for _, d := range idx.Manifests {
 			switch {
-			case IsAttestation(d):
-			case images.IsIndexType(d.MediaType):
+			case images.IsIndexType(d.MediaType) && !IsAttestation(d):
 				if err := walk(d, depth+1); err != nil {
 					return err
 				}
-			case images.IsManifestType(d.MediaType):
+			case IsImage(ctx, store, d):
 				d.Platform, err = listedPlatform(ctx, store, d)
 				if err != nil {
 					return err
@@ -95,6 +95,30 @@ func ReadIndex(ctx context.Context, store cstore.Provider, desc ocispec.Descript
 		return nil, fmt.Errorf("index %s: %w", desc.Digest, err)
 	}
 	return idx, nil
+}
+
+// IsImage reports whether an index lists a manifest as an image. Attestations,
+// and artifacts such as SBOMs and signatures, are none: an artifact's config is
+// of a type of its own (OCI image-spec manifest.md, "Guidelines for Artifact
+// Usage"). A manifest that is not stored, or is damaged, is an image unless its
+// entry says otherwise, so that whoever reads it is told what is wrong.
+func IsImage(ctx context.Context, store cstore.Provider, d ocispec.Descriptor) bool {
+	if !images.IsManifestType(d.MediaType) || IsAttestation(d) {
+		return false
+	}
+	data, err := readJSON(ctx, store, d)
+	if err != nil {
+		return d.ArtifactType == ""
+	}
+	var m struct {
+		Config struct {
+			MediaType string `json:"mediaType"`
+		} `json:"config"`
+	}
+	if json.Unmarshal(data, &m) != nil || m.Config.MediaType == "" {
+		return true
+	}
+	return images.IsConfigType(m.Config.MediaType)
 }
 
 // IsAttestation recognises what BuildKit hangs beside images in an index.

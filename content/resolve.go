@@ -187,12 +187,25 @@ func loadImage(ctx context.Context, store cstore.Store, desc ocispec.Descriptor)
 	return img, err
 }
 
-// platformOf is the config's platform; the index may know the variant of a
-// config that does not say it.
+// platformOf is the platform that an index lists an image for, which counts as
+// it does for whoever chooses an image by it. What the index leaves out is the
+// config's, and so is all where no index lists the image.
 func platformOf(cfg *ocispec.Image, listed *ocispec.Platform) ocispec.Platform {
-	p := cfg.Platform
-	if p.Variant == "" && listed != nil && listed.OS == p.OS && listed.Architecture == p.Architecture {
-		p.Variant = listed.Variant
+	if listed == nil || listed.OS == "" || listed.Architecture == "" {
+		return cfg.Platform
+	}
+	p := *listed
+	if p.OS != cfg.OS || p.Architecture != cfg.Architecture {
+		return p
+	}
+	if p.Variant == "" {
+		p.Variant = cfg.Variant
+	}
+	if p.OSVersion == "" {
+		p.OSVersion = cfg.OSVersion
+	}
+	if len(p.OSFeatures) == 0 {
+		p.OSFeatures = cfg.OSFeatures
 	}
 	return p
 }

@@ -163,6 +163,14 @@ func TestResolvePlatforms(t *testing.T) {
 			t.Errorf("%s for %s: got %s", c.ref, c.platform, img.Manifest.Digest)
 		}
 	}
+	lying := storetest.NewIndex(amd.Manifest.On("linux", "arm64", ""), amd.Manifest.On("linux", "amd64", "v3"))
+	s.Put(ctx, t, lying)
+	s.Name(ctx, t, "lying", lying.Descriptor)
+	for platform, want := range map[string]string{"linux/arm64": "linux/arm64", "linux/amd64/v3": "linux/amd64/v3"} {
+		if img, err := content.Resolve(ctx, s.Client, "lying", platform); err != nil || content.FormatPlatform(img.Platform) != want {
+			t.Errorf("the index's platform counts: %+v, %v", img, err)
+		}
+	}
 	img, err := content.Resolve(ctx, s.Client, "multi", "linux/arm/v7")
 	if err != nil || img.Platform.Variant != "v7" {
 		t.Errorf("variant of the index entry: %+v, %v", img, err)

@@ -129,7 +129,7 @@ func (p *pull) handler(from remotes.Fetcher) (images.Handler, error) {
 	below := images.SetChildrenLabels(p.store, images.ChildrenHandler(p.store))
 	below = images.FilterPlatforms(below, p.match)
 	if !p.opts.AllPlatforms {
-		below = images.LimitManifests(below, p.match, 1)
+		below = p.chooseOne(below, from)
 	}
 	// Where a blob is from lets a push to the same registry mount it.
 	source, err := docker.AppendDistributionSourceLabel(p.store, p.name)

@@ -225,6 +225,42 @@ func TestPlatforms(t *testing.T) {
 	checkNothingLeft(ctx, t, to)
 }
 
+// TestArtifactsBesideImages: an artifact in an index is not taken for the image, even if it claims the platform, and
+// travels along where all of the index does.
+func TestArtifactsBesideImages(t *testing.T) {
+	srv := newServer(t)
+	img := storetest.NewImage(storetest.Spec{Files: []string{"a"}})
+	arm := storetest.NewImage(storetest.Spec{Files: []string{"arm"}, Arch: "arm64"})
+	bom := storetest.NewArtifact("application/vnd.example.bom", "bom")
+	for i, claims := range []ocispec.Descriptor{bom.Manifest.Descriptor, bom.Manifest.On("linux", "", ""), bom.Manifest.On("linux", "amd64", "")} {
+		ctx, from := storetest.Open(t)
+		idx := storetest.NewIndex(claims, img.Manifest.On("linux", "amd64", ""), arm.Manifest.On("linux", "arm64", ""))
+		from.Put(ctx, t, slices.Concat(img.Blobs(), arm.Blobs(), bom.Blobs(), []storetest.Blob{idx})...)
+		name := fmt.Sprintf("%s/beside%d:1", srv.host, i)
+		from.Name(ctx, t, name, idx.Descriptor)
+		if _, err := registry.Push(ctx, from.Client, name, options(t)); err != nil {
+			t.Fatal(err)
+		}
+		for _, all := range []bool{false, true} {
+			ctx, to := storetest.Open(t)
+			opts := options(t)
+			if opts.AllPlatforms = all; !all {
+				opts.Platform = "linux/amd64"
+			}
+			if _, err := registry.Pull(ctx, to.Client, name, opts); err != nil {
+				t.Errorf("pull %v, all %v: %v", claims, all, err)
+				continue
+			}
+			blobs := to.Blobs(ctx, t)
+			_, hasImage := blobs[img.Layers[0].Digest]
+			_, hasBom := blobs[bom.Layers[0].Digest]
+			if !hasImage || all && !hasBom {
+				t.Errorf("pull %v, all %v: image %v, artifact %v", claims, all, hasImage, hasBom)
+			}
+		}
+	}
+}
+
 func TestRetries(t *testing.T) {
 	srv := newServer(t)
 	ctx, from := storetest.Open(t)
