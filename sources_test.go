@@ -90,7 +90,7 @@ func TestImageSourceRefused(t *testing.T) {
 		"no such path":   {fromImage(differ.Copy, "/nothing", "/"), `"/nothing" does not exist`},
 		"not a dir":      {fromImage(differ.Copy, "/app/conf/", "/"), "not a directory"},
 		"through a file": {fromImage(differ.Copy, "/app/conf/x", "/"), "not a directory"},
-		"out of it":      {fromImage(differ.Copy, "/real/up", "/"), "leads out"},
+		"out of it":      {fromImage(differ.Copy, "/real/up", "/"), "does not exist"},
 		"scratch":        {veneer.TargetSpec{Type: veneer.SourceImage, Ref: "scratch", Source: "/", Dest: "/"}, "no files"},
 	} {
 		t.Run(what, func(t *testing.T) {
