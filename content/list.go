@@ -139,6 +139,9 @@ func Tag(ctx context.Context, c *client.Client, src, dst string) (images.Image, 
 	}
 	target := f.target
 	target.Platform = nil // a record holds none
+	if err := NameSources(ctx, c, name, target); err != nil {
+		return images.Image{}, err
+	}
 	return Record(ctx, c, name, target, nil)
 }
 
