@@ -94,8 +94,8 @@ func (s source) name(ctx context.Context, store cstore.Store, blob digest.Digest
 	add := map[string]string{}
 	for _, key := range []string{labelSource + s.host, labelNamed + s.host} {
 		add[key] = join(append(split(info.Labels[key]), s.repository))
-		if labels.Validate(key, add[key]) != nil {
-			return nil // It has as many as a label can hold.
+		if !fits(key, add[key]) {
+			return nil
 		}
 	}
 	return SetLabels(ctx, store, blob, add)
@@ -174,7 +174,7 @@ func MissingSources(ctx context.Context, c *client.Client, blobs []ocispec.Descr
 
 // addSources adds the document's sources to those of its children that are asked for.
 func (d *Document) addSources(ctx context.Context, store cstore.Store, to map[digest.Digest]map[string]string) error {
-	if d.Err != nil || d.IsIndex() || !slices.ContainsFunc(d.Children, func(c Child) bool { return to[c.Desc.Digest] != nil }) {
+	if d.IsIndex() || !slices.ContainsFunc(d.Children, func(c Child) bool { return to[c.Desc.Digest] != nil }) {
 		return nil
 	}
 	info, err := store.Info(ctx, d.Desc.Digest)
@@ -219,5 +219,8 @@ func join(repositories []string) string {
 	slices.Sort(repositories)
 	return strings.Join(slices.Compact(repositories), ",")
 }
+
+// fits reports whether a store takes the label: it bounds names and values.
+func fits(key, value string) bool { return labels.Validate(key, value) == nil }
 
 func contains(value, repository string) bool { return slices.Contains(split(value), repository) }

@@ -102,7 +102,7 @@ func TestRelayedSocket(t *testing.T) {
 			if err != nil {
 				return
 			}
-			to, err := net.Dial("unix", p.daemon.Address()) //nolint:noctx // it ends with the listener's connections
+			to, err := net.Dial("unix", p.daemon.Address())
 			if err != nil {
 				t.Error(err)
 				return
