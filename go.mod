@@ -13,8 +13,8 @@ require (
 	github.com/distribution/reference v0.6.0
 	github.com/docker/cli v29.7.2+incompatible
 	github.com/google/go-containerregistry v0.22.1
-	github.com/klauspost/compress v1.20.3
-	github.com/klauspost/pgzip v1.3.0
+	github.com/klauspost/compress v1.20.3 // decides digests of layers: see differ/layer.TestGoldenCompression
+	github.com/klauspost/pgzip v1.3.0 // as well
 	github.com/moby/buildkit v0.26.3
 	github.com/moby/docker-image-spec v1.3.1
 	github.com/moby/patternmatcher v0.6.0

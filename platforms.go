@@ -136,6 +136,9 @@ func (m *platformsBuild) record(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if err := content.NameSources(ctx, m.engine.Client, name, r.Target); err != nil {
+			return err
+		}
 		if _, err := content.Record(ctx, m.engine.Client, name, r.Target, nil); err != nil {
 			return err
 		}

@@ -30,6 +30,9 @@ func (b *build) record(ctx context.Context) error {
 		b.rootfs(b.base, "base").keepIndex(ctx, b.desc.Digest, b.blob.Index.Encode)
 	}
 	b.keepMemories(ctx)
+	if err := b.pushable(ctx); err != nil {
+		return err
+	}
 	if b.export != nil {
 		return nil
 	}
@@ -37,10 +40,34 @@ func (b *build) record(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if err := content.NameSources(ctx, b.engine.Client, name, b.result.Target); err != nil {
+			return err
+		}
 		if _, err := content.Record(ctx, b.engine.Client, name, b.result.Target, nil); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// pushable says where the result can be pushed to: where the base came from, if
+// layers of that are not stored here.
+func (b *build) pushable(ctx context.Context) error {
+	count := len(b.base.Missing)
+	if count == 0 {
+		b.result.Pushable = true
+		return nil
+	}
+	sources, err := content.MissingSources(ctx, b.engine.Client, b.base.Missing)
+	if err != nil {
+		return err
+	}
+	can := "cannot be pushed or saved"
+	if hosts := content.SourceHosts(sources); len(hosts) > 0 {
+		b.result.Pushable = true
+		can = fmt.Sprintf("can be pushed to %s, where its base came from, and to no other registry, and cannot be saved", strings.Join(hosts, ", "))
+	}
+	b.result.Warnings = append(b.result.Warnings, fmt.Sprintf("the image %s: %d layer blobs of the base are not stored; pull %s again to get them", can, count, b.base.Name))
 	return nil
 }
 
@@ -116,10 +143,6 @@ func (b *build) finish() *Result {
 	r.Base, r.BaseDigest, r.Squashed = b.from.Name, b.from.Manifest.Digest, b.squashed
 	r.Platform = platforms.FormatAll(b.base.Platform)
 	r.ChainID, r.Unpacked = b.image.ChainID, b.unpacked
-	r.Pushable = len(b.base.Missing) == 0
-	if !r.Pushable {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("the image cannot be pushed or saved: %d layer blobs of the base are not stored; pull %s again to get them", len(b.base.Missing), b.base.Name))
-	}
 	if len(b.Tags) == 0 && !b.unnamed && b.export == nil {
 		r.Warnings = append(r.Warnings, warnUnnamed)
 	}

@@ -169,9 +169,10 @@ type Result struct {
 	// Unchanged: the names point at the base's own manifest.
 	Unchanged bool `json:"unchanged"`
 	// Squashed is how many of the base's layers became part of the new one.
-	Squashed int            `json:"squashed_layers,omitempty"`
-	ChainID  digest.Digest  `json:"chain_id,omitempty"`
-	Unpacked bool           `json:"unpacked"`
+	Squashed int           `json:"squashed_layers,omitempty"`
+	ChainID  digest.Digest `json:"chain_id,omitempty"`
+	Unpacked bool          `json:"unpacked"`
+	// Pushable: it can be pushed somewhere; the warnings say where to.
 	Pushable bool           `json:"pushable"`
 	Changes  differ.Summary `json:"changes"`
 	Warnings []string       `json:"warnings,omitempty"`

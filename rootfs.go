@@ -134,6 +134,9 @@ func (r *rootfs) openLayers(ctx context.Context) (tree.Tree, error) {
 
 // openView opens the snapshot through a mount.
 func (r *rootfs) openView(ctx context.Context) (tree.Tree, error) {
+	if err := r.engine.MayMount(ctx); err != nil {
+		return nil, fmt.Errorf("read %s: %w; or use --reader=index", r, err)
+	}
 	view, err := snapshot.OpenView(ctx, r.snapshotter(), r.image.ChainID.String())
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", r, err)

@@ -23,6 +23,9 @@ import (
 // containerd's applier: its paths hold no symbolic link, so a hostile base has
 // nothing to redirect, and directories get their times last.
 func (b *build) serviceLayer(ctx context.Context) error {
+	if err := b.engine.SharesOwners(ctx); err != nil {
+		return fmt.Errorf("write into a snapshot: %w; leave out --differ=service", err)
+	}
 	if err := b.changes.Each(expressible); err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func (s *snapshotCheck) compareTree(ctx context.Context, got tree.Tree, at, limi
 		},
 		Report: func(diff differ.Difference) error {
 			switch {
-			case copied && lostByCopy(diff):
+			case copied && lostByCopy(diff), lazily(s.engine.Snapshotter, diff):
 				return nil
 			case diff.Aspect == differ.AspectXattr && diff.Type == unix.S_IFDIR:
 				attrs.add(diff, maxDifferences)
@@ -115,6 +115,24 @@ func (d *differences) add(diff differ.Difference, limit int) {
 func lostByCopy(d differ.Difference) bool {
 	return d.Aspect == differ.AspectTime && d.Type == unix.S_IFDIR ||
 		d.Aspect == differ.AspectHardLink && d.Type != unix.S_IFREG
+}
+
+// lazily are differences that the stargz snapshotter makes on purpose: of a
+// layer it hides the files that tell it how to fetch the others, and shows a
+// directory with its own state. It goes by any name that the daemon's
+// configuration gives it; containerd's own snapshotters unpack every file.
+func lazily(snapshotter string, d differ.Difference) bool {
+	switch snapshotter {
+	case "blockfile", "btrfs", "devmapper", "erofs", "native", "overlayfs", "zfs":
+		return false
+	}
+	switch d.Path {
+	case "stargz.index.json", ".prefetch.landmark", ".no.prefetch.landmark":
+		return d.Aspect == differ.AspectMissing
+	case ".stargz-snapshotter":
+		return d.Aspect == differ.AspectExtra
+	}
+	return false
 }
 
 // directoryAttributes keeps those differences that are some for both of

@@ -54,18 +54,11 @@ func (v *verifier) discard(ctx context.Context, desc ocispec.Descriptor, cause e
 // repair replaces the snapshots from the lowest wrong one up, and marks the
 // findings as repaired if the files are right then.
 func (s *snapshotCheck) repair(ctx context.Context, findings []int) error {
-	refuse := func(format string, args ...any) error {
-		s.add(Finding{
-			Severity: SeverityError, Check: CheckRepair, Platform: s.platform, Object: s.img.ChainID,
-			Message: "the snapshot is not replaced: " + fmt.Sprintf(format, args...),
-		})
-		return nil
-	}
 	if s.indexes == nil {
-		return refuse("its layers are not all here, or damaged; veneer pull %s, and repair then", s.img.Name)
+		return s.refuse("its layers are not all here, or damaged; veneer pull %s, and repair then", s.img.Name)
 	}
 	if err := s.engine.Unpacks(); err != nil {
-		return refuse("%v", err)
+		return s.refuse("%v", err)
 	}
 	from, err := s.lowestWrong(ctx)
 	if err != nil {
@@ -77,7 +70,7 @@ func (s *snapshotCheck) repair(ctx context.Context, findings []int) error {
 		return err
 	}
 	if len(users) > 0 {
-		return refuse("%s", s.usersText(ctx, users))
+		return s.refuse("%s", s.usersText(ctx, users))
 	}
 	s.steps.start("repair " + s.platform)
 	if err := snapshot.RemoveChain(ctx, s.snapshots(), wrong); err != nil {
@@ -91,11 +84,20 @@ func (s *snapshotCheck) repair(ctx context.Context, findings []int) error {
 		return err
 	}
 	if left.total > 0 {
-		return refuse("it was, and the files differ again: %s", left.list[0].Path)
+		return s.refuse("it was, and the files differ again: %s", left.list[0].Path)
 	}
 	for _, i := range findings {
 		s.repaired(i)
 	}
+	return nil
+}
+
+// refuse says why the snapshot stays as it is.
+func (s *snapshotCheck) refuse(format string, args ...any) error {
+	s.add(Finding{
+		Severity: SeverityError, Check: CheckRepair, Platform: s.platform, Object: s.img.ChainID,
+		Message: "the snapshot is not replaced: " + fmt.Sprintf(format, args...),
+	})
 	return nil
 }
 

@@ -109,6 +109,10 @@ func (s *snapshotCheck) run(ctx context.Context, unpacked bool) error {
 		return err
 	}
 	if findings = append(findings, found...); len(findings) > 0 && s.Repair {
+		// What differs may be just what this process makes of the owners.
+		if err := s.engine.SharesOwners(ctx); err != nil {
+			return s.refuse("%v", err)
+		}
 		return s.repair(ctx, findings)
 	}
 	return nil

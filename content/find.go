@@ -42,7 +42,7 @@ func find(ctx context.Context, c *client.Client, input string) (found, error) {
 		}
 		img, err := is.Get(ctx, name)
 		switch {
-		case err == nil && !isAlias(img):
+		case err == nil && rank(img) == 0:
 			return found{record: img, target: img.Target}, nil
 		case err != nil && !errdefs.IsNotFound(err):
 			return found{}, fmt.Errorf("look up image %s: %w", name, err)
@@ -75,7 +75,7 @@ func findByID(ctx context.Context, store cstore.Store, all []images.Image, ref R
 			return found{}, fmt.Errorf("look for %s in %s: %w", ref.Input, img.Name, err)
 		}
 		// A name that was given goes before the image's alias.
-		if was, seen := hits[target.Digest]; ok && (!seen || isAlias(was.record)) {
+		if was, seen := hits[target.Digest]; ok && (!seen || rank(img) < rank(was.record)) {
 			hits[target.Digest] = found{record: img, target: target}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -127,9 +128,10 @@ func History(img *Image) []Step {
 }
 
 // Tag gives a stored image one more name, or moves the name to it. src is as
-// [Resolve] takes it, except that a name stands for all its platforms.
+// [Resolve] takes it, except that a name stands for all its platforms. The name
+// may be NAME@DIGEST if the digest is the image's.
 func Tag(ctx context.Context, c *client.Client, src, dst string) (images.Image, error) {
-	name, err := NormalizeTag(dst)
+	name, err := CheckTag(dst)
 	if err != nil {
 		return images.Image{}, err
 	}
@@ -139,14 +141,20 @@ func Tag(ctx context.Context, c *client.Client, src, dst string) (images.Image, 
 	}
 	target := f.target
 	target.Platform = nil // a record holds none
+	if isDigested(name) && !strings.HasSuffix(name, "@"+target.Digest.String()) {
+		return images.Image{}, fmt.Errorf("tag %s as %s: its digest is %s: %w", src, dst, target.Digest, errdefs.ErrInvalidArgument)
+	}
+	if err := NameSources(ctx, c, name, target); err != nil {
+		return images.Image{}, err
+	}
 	return Record(ctx, c, name, target, nil)
 }
 
 // Remove removes image names; what nothing else refers to is left to the
 // engine's garbage collector, which sync waits for. An ID removes the image's
 // name if it has just one. All names are looked up before the first is
-// removed. The kubelet's name for an image goes with the last other one, see
-// isAlias. It returns the records that it removed, also on error.
+// removed. What a kubelet knows an image by goes with the last other name, see
+// companions. It returns the records that it removed, also on error.
 func Remove(ctx context.Context, c *client.Client, refs []string, sync bool) ([]images.Image, error) {
 	var records []images.Image
 	for _, ref := range refs {
@@ -158,11 +166,11 @@ func Remove(ctx context.Context, c *client.Client, refs []string, sync bool) ([]
 			records = append(records, img)
 		}
 	}
-	aliases, err := lastAliases(ctx, c, records)
+	stored, err := c.ImageService().List(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list images: %w", err)
 	}
-	all := slices.Concat(records, aliases)
+	all := slices.Concat(records, companions(stored, records))
 	for i, img := range all {
 		// Only what was looked up is removed, not what another process
 		// gave the name to meanwhile.
@@ -171,41 +179,11 @@ func Remove(ctx context.Context, c *client.Client, refs []string, sync bool) ([]
 			opts = append(opts, images.SynchronousDelete())
 		}
 		err := c.ImageService().Delete(ctx, img.Name, opts...)
-		if err != nil && (!isAlias(img) || !errdefs.IsNotFound(err)) {
+		if err != nil && (i < len(records) || !errdefs.IsNotFound(err)) {
 			return records[:min(i, len(records))], fmt.Errorf("remove image %s: %w", img.Name, err)
 		}
 	}
 	return records, nil
-}
-
-// isAlias reports whether a record is no name that somebody gave, but the one
-// that containerd's CRI plugin makes of the ID of each image it knows
-// (containerd internal/cri/server/images).
-func isAlias(img images.Image) bool {
-	return img.Labels["io.cri-containerd.image"] == "managed" && digest.Digest(img.Name).Validate() == nil
-}
-
-// lastAliases returns the aliases of those images that have no other name than
-// the given ones.
-func lastAliases(ctx context.Context, c *client.Client, gone []images.Image) ([]images.Image, error) {
-	all, err := c.ImageService().List(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list images: %w", err)
-	}
-	going := map[string]bool{}
-	named := map[digest.Digest]bool{} // by another name
-	for _, img := range gone {
-		going[img.Name], named[img.Target.Digest] = true, false
-	}
-	for _, img := range all {
-		if _, ok := named[img.Target.Digest]; ok && !isAlias(img) && !going[img.Name] {
-			named[img.Target.Digest] = true
-		}
-	}
-	return slices.DeleteFunc(all, func(img images.Image) bool {
-		other, ok := named[img.Target.Digest]
-		return !ok || other || !isAlias(img) || going[img.Name]
-	}), nil
 }
 
 // findRecord is find for what removes a name, so an ID must have just one.
@@ -227,7 +205,7 @@ func findRecord(ctx context.Context, c *client.Client, ref string) (images.Image
 	}
 	var names []string
 	for _, img := range all {
-		if img.Target.Digest == f.record.Target.Digest && !isAlias(img) && (parsed.Repository() == "" || parsed.Repository() == repositoryOf(img.Name)) {
+		if img.Target.Digest == f.record.Target.Digest && !isAlias(img) && !accompanies(img, all) && (parsed.Repository() == "" || parsed.Repository() == repositoryOf(img.Name)) {
 			names = append(names, img.Name)
 		}
 	}

@@ -50,6 +50,18 @@ func NormalizeTag(ref string) (string, error) {
 	return name, nil
 }
 
+// CheckTag is the normalised form of one more name for an image that there is:
+// [NormalizeTag], or NAME@DIGEST.
+func CheckTag(ref string) (string, error) {
+	if strings.Contains(ref, "@") {
+		return Normalize(ref)
+	}
+	return NormalizeTag(ref)
+}
+
+// isDigested reports whether a normalised name ends in a digest.
+func isDigested(name string) bool { return strings.Contains(name, "@") }
+
 // Ref is what a user typed to mean a stored image.
 type Ref struct {
 	// Input is the text as typed.

@@ -80,14 +80,13 @@ const recordTimeout = 30 * time.Second
 // from here on others use what the name means. An existing record gets the
 // new target and the given labels; its other labels and its time of creation
 // stay. The labels must be ours, see [LabelPrefix]. It is an error if ctx's
-// lease is over, since what the target names may be gone then.
+// lease is over, since what the target names may be gone then. In the
+// namespace of Kubernetes the image gets its name by digest, too.
 func Record(ctx context.Context, c *client.Client, name string, target ocispec.Descriptor, own map[string]string) (images.Image, error) {
-	fields := []string{"target"}
 	for _, k := range slices.Sorted(maps.Keys(own)) {
 		if !strings.HasPrefix(k, LabelPrefix) {
 			return images.Image{}, fmt.Errorf("record image %s: label %q is not one of ours: %w", name, k, errdefs.ErrInvalidArgument)
 		}
-		fields = append(fields, "labels."+k)
 	}
 	if err := ctx.Err(); err != nil {
 		return images.Image{}, fmt.Errorf("record image %s: %w", name, err)
@@ -99,8 +98,26 @@ func Record(ctx context.Context, c *client.Client, name string, target ocispec.D
 	if err := checkLease(ctx, c); err != nil {
 		return images.Image{}, fmt.Errorf("record image %s: %w", name, err)
 	}
-	is := c.ImageService()
-	img := images.Image{Name: name, Target: target, Labels: own}
+	img, err := put(ctx, c.ImageService(), images.Image{Name: name, Target: target, Labels: own})
+	if err != nil {
+		return images.Image{}, fmt.Errorf("record image %s: %w", name, err)
+	}
+	pair, ok := pairOf(ctx, img)
+	if !ok {
+		return img, nil
+	}
+	if _, err := put(ctx, c.ImageService(), pair); err != nil {
+		return images.Image{}, fmt.Errorf("image %s is recorded, but not by its digest, as %s: %w", name, pair.Name, err)
+	}
+	return img, nil
+}
+
+// put makes or changes a record. An existing one keeps its other labels.
+func put(ctx context.Context, is images.Store, img images.Image) (images.Image, error) {
+	fields := []string{"target"}
+	for _, k := range slices.Sorted(maps.Keys(img.Labels)) {
+		fields = append(fields, "labels."+k)
+	}
 	var err error
 	for range maxRecordTries {
 		var got images.Image
@@ -119,5 +136,5 @@ func Record(ctx context.Context, c *client.Client, name string, target ocispec.D
 			break
 		}
 	}
-	return images.Image{}, fmt.Errorf("record image %s: %w", name, err)
+	return images.Image{}, err
 }

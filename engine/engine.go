@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/leases"
@@ -71,6 +72,8 @@ type Engine struct {
 	address string
 	version string
 	stores  *stores
+	// daemon is the process that is known to be the daemon; 0: none yet.
+	daemon atomic.Int32
 
 	unpacksOnce sync.Once
 	unpacksErr  error

@@ -4,15 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// Sees is nil if path is the same file to this process as to the engine. A
-// daemon may have another root file system, when its socket was handed into a
-// container: its paths mean nothing there, or something else.
+// ErrOtherOwners means that the daemon runs in another user namespace, as a
+// rootless one does: what it calls 0 is another number here.
+var ErrOtherOwners = errors.New("owners of files are other numbers to containerd")
+
+// Sees is nil if path is the same file to this process as to the engine, with
+// the same owner. A daemon may have another root file system, when its socket
+// was handed into a container: its paths mean nothing there, or something else.
+// A rootless daemon has other owners. An error means also that it cannot be told.
 func (e *Engine) Sees(ctx context.Context, path string) error {
 	if e.Mode == Embedded {
 		return nil
@@ -21,6 +29,58 @@ func (e *Engine) Sees(ctx context.Context, path string) error {
 	if err != nil {
 		return fmt.Errorf("find the containerd behind %s: %w", e.address, err)
 	}
+	if err := sameOwners(pid); err != nil {
+		return err
+	}
+	return samePlace(pid, path)
+}
+
+// SharesOwners is nil if the owner of a file is the same number to this
+// process as to the engine. The error wraps [ErrOtherOwners] where it is not,
+// and is another one where that cannot be told.
+func (e *Engine) SharesOwners(ctx context.Context) error {
+	if e.Mode == Embedded {
+		return nil
+	}
+	pid, err := e.daemonPID(ctx)
+	if err != nil {
+		return fmt.Errorf("find the containerd behind %s: %w", e.address, err)
+	}
+	return sameOwners(pid)
+}
+
+// MayMount is nil where a mount of the engine's snapshots would show this
+// process the owners that it shows the engine, or where that cannot be told.
+func (e *Engine) MayMount(ctx context.Context) error {
+	if err := e.SharesOwners(ctx); errors.Is(err, ErrOtherOwners) {
+		return err
+	}
+	return nil
+}
+
+// sameOwners compares user namespaces. Their links can be read by whoever may
+// look into the process, which is the right to read its root as well.
+func sameOwners(pid int32) error {
+	ours, err := os.Readlink("/proc/self/ns/user")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // The kernel has no user namespaces.
+	}
+	if err != nil {
+		return err
+	}
+	theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/user", pid))
+	if err != nil {
+		return err
+	}
+	if ours != theirs {
+		return fmt.Errorf("%w (process %d), which runs in another user namespace; to be there, use nsenter -U -m -t %[2]d", ErrOtherOwners, pid)
+	}
+	return nil
+}
+
+// samePlace is nil if the path leads to one file from here and from the
+// process. A mount that maps owners shows another owner there.
+func samePlace(pid int32, path string) error {
 	var ours, theirs unix.Stat_t
 	if err := unix.Stat(path, &ours); err != nil {
 		return &os.PathError{Op: "stat", Path: path, Err: err}
@@ -29,14 +89,71 @@ func (e *Engine) Sees(ctx context.Context, path string) error {
 	if err := unix.Stat(there, &theirs); err != nil {
 		return &os.PathError{Op: "stat", Path: there, Err: err}
 	}
-	if ours.Dev != theirs.Dev || ours.Ino != theirs.Ino {
+	if ours.Dev != theirs.Dev || ours.Ino != theirs.Ino || ours.Uid != theirs.Uid || ours.Gid != theirs.Gid {
 		return fmt.Errorf("%s is another directory to containerd (process %d)", path, pid)
 	}
 	return nil
 }
 
-// daemonPID is the process that listens on the socket, as unix(7) tells of it.
-func (e *Engine) daemonPID(ctx context.Context) (_ int32, err error) {
+// daemonPID is the process of the daemon. A process that passes the socket's
+// traffic on to a daemon elsewhere is none, and an error.
+func (e *Engine) daemonPID(ctx context.Context) (int32, error) {
+	pid, err := e.listenerPID(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if e.daemon.Load() == pid {
+		return pid, nil
+	}
+	if err := e.isDaemon(ctx, pid); err != nil {
+		return 0, err
+	}
+	e.daemon.Store(pid)
+	return pid, nil
+}
+
+// isDaemon compares a process with what the daemon says of itself, from 1.7 on:
+// its number, and the PID namespace that this is of.
+func (e *Engine) isDaemon(ctx context.Context, pid int32) error {
+	self, err := e.Client.IntrospectionService().Server(ctx)
+	if err != nil {
+		return fmt.Errorf("ask it which process it is: %w", err)
+	}
+	if self.Pid == 0 || self.Pidns == 0 {
+		return nil
+	}
+	var ns unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/pid", pid), &ns); err != nil {
+		return fmt.Errorf("find the PID namespace of process %d: %w", pid, err)
+	}
+	inside, err := innerPID(pid)
+	if err != nil {
+		return err
+	}
+	if ns.Ino != self.Pidns || inside != self.Pid {
+		return fmt.Errorf("process %d listens there, and is not containerd, which cannot be seen from here", pid)
+	}
+	return nil
+}
+
+// innerPID is what a process is called in its own PID namespace.
+func innerPID(pid int32) (uint64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if numbers, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			if list := strings.Fields(numbers); len(list) > 0 {
+				return strconv.ParseUint(list[len(list)-1], 10, 64)
+			}
+		}
+	}
+	return uint64(pid), nil // The kernel has no PID namespaces.
+}
+
+// listenerPID is the process that listens on the socket, as unix(7) tells of it.
+func (e *Engine) listenerPID(ctx context.Context) (_ int32, err error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", e.address)
 	if err != nil {
 		return 0, err

@@ -13,7 +13,8 @@ func (a *app) tagCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "tag IMAGE NAME",
 		Short: "Give an image one more name",
-		Long:  `Give an image one more name, or move the name to it.`,
+		Long: `Give an image one more name, or move the name to it. NAME@DIGEST is a name for
+the image of that digest only, for whoever asks for it so.`,
 		Example: `  veneer tag app:2 registry.example.org/team/app:2
   veneer tag sha256:3b1f… app:latest`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -23,7 +24,7 @@ func (a *app) tagCommand() *cobra.Command {
 			if err := checkRef(args[0]); err != nil {
 				return err
 			}
-			_, err := content.NormalizeTag(args[1])
+			_, err := content.CheckTag(args[1])
 			return asUsage(err)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -69,6 +69,9 @@ func remember(ctx context.Context, c *client.Client, ref string, target ocispec.
 	below := images.ChildrenHandler(store)
 	err = images.Walk(ctx, images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 		_, err := source(ctx, d)
+		if err == nil {
+			err = content.Pushed(ctx, store, ref, d.Digest)
+		}
 		if err != nil && !errdefs.IsNotFound(err) {
 			return nil, err
 		}
@@ -127,5 +130,6 @@ func pushOnce(ctx context.Context, c *client.Client, ref string, target ocispec.
 	if err != nil {
 		return err
 	}
-	return remotes.PushContent(ctx, pusher{to, opts.Progress, there}, target, c.ContentStore(), semaphore.NewWeighted(maxUploads), platforms.All, nil)
+	store := &sources{Store: c.ContentStore(), client: c, target: target}
+	return remotes.PushContent(ctx, pusher{to, opts.Progress, there}, target, store, semaphore.NewWeighted(maxUploads), platforms.All, nil)
 }

@@ -33,10 +33,11 @@ type (
 	}
 	criImage struct {
 		criMessage
-		ID       string   `protobuf:"bytes,1,opt,name=id,proto3"`
-		RepoTags []string `protobuf:"bytes,2,rep,name=repo_tags,proto3"`
-		Size     uint64   `protobuf:"varint,4,opt,name=size,proto3"`
-		Pinned   bool     `protobuf:"varint,8,opt,name=pinned,proto3"`
+		ID          string   `protobuf:"bytes,1,opt,name=id,proto3"`
+		RepoTags    []string `protobuf:"bytes,2,rep,name=repo_tags,proto3"`
+		RepoDigests []string `protobuf:"bytes,3,rep,name=repo_digests,proto3"`
+		Size        uint64   `protobuf:"varint,4,opt,name=size,proto3"`
+		Pinned      bool     `protobuf:"varint,8,opt,name=pinned,proto3"`
 	}
 	imageStatus struct {
 		criMessage

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,6 +31,7 @@ func TestKubernetes(t *testing.T) {
 			t.Run("seen", k.seesImages)
 			t.Run("runs", k.runsImages)
 			t.Run("rebuilt", k.followsNames)
+			t.Run("by digest", k.findsByDigest)
 			t.Run("pinned", k.keepsPins)
 			t.Run("removed by the kubelet", k.removesBases)
 			t.Run("removed by Veneer", k.forgetsImages)
@@ -114,6 +116,24 @@ func (k kubelet) followsNames(t *testing.T) {
 	if old := k.image(t, one.ID); old == nil || len(old.RepoTags) > 0 {
 		t.Errorf("the image before is %+v", old)
 	}
+}
+
+// findsByDigest: a pod that names an image by its digest finds it, and it is one name of the image to the kubelet; the
+// digest goes with the tag.
+func (k kubelet) findsByDigest(t *testing.T) {
+	const repo = "registry.example.org/team/digest"
+	res := k.on(t, "base:1", repo+":1", "by digest\n")
+	img := k.wantImage(t, repo+":1")
+	byDigest := repo + "@" + res.Digest.String()
+	soon(t, func() error {
+		if got := k.image(t, byDigest); got == nil || got.ID != img.ID || len(got.RepoTags) != 1 || !slices.Equal(got.RepoDigests, []string{byDigest}) {
+			return fmt.Errorf("%s is %+v to the kubelet", byDigest, got)
+		}
+		return nil
+	})
+	t.Run("runs", func(t *testing.T) { k.run(t, byDigest, "/bin/live", "count") })
+	k.remove(t, repo+":1")
+	k.wantGone(t, repo+":1", byDigest)
 }
 
 // keepsPins: a pin that others set, as that of the pods' own image by the configuration, stays when the name is built anew.

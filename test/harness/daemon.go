@@ -86,6 +86,13 @@ func startDaemon(ctx context.Context, kind DaemonKind, host *Host, settings Sett
 	if err := os.WriteFile(d.path("config.toml"), []byte(d.config()), 0o600); err != nil {
 		return nil, err
 	}
+	if settings.Rootless {
+		for _, path := range []string{d.dir, d.sockets, d.path("tmp"), d.path("config.toml")} {
+			if err := os.Chown(path, RootlessID, RootlessID); err != nil {
+				return nil, err
+			}
+		}
+	}
 	return d, d.start(ctx)
 }
 
@@ -100,7 +107,8 @@ func (d *Daemon) start(ctx context.Context) error {
 			"PATH=" + d.programs.bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 			"TMPDIR=" + d.path("tmp"),
 		},
-		log: d.path("log"),
+		log:      d.path("log"),
+		rootless: d.settings.Rootless,
 	})
 	if err != nil {
 		return err

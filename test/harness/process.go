@@ -24,6 +24,16 @@ type processSpec struct {
 	args []string
 	env  []string
 	log  string // path; appended to
+	// rootless: see Settings.
+	rootless bool
+}
+
+// becomeRootless adds the namespaces of a rootless process.
+func becomeRootless(attr *syscall.SysProcAttr) {
+	ids := []syscall.SysProcIDMap{{HostID: RootlessID, Size: 65536}}
+	attr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS
+	attr.UidMappings, attr.GidMappings, attr.GidMappingsEnableSetgroups = ids, ids, true
+	attr.Credential = &syscall.Credential{}
 }
 
 // startProcess starts a server that gets SIGKILL when this process dies, so that a test that panics or times out
@@ -39,6 +49,9 @@ func startProcess(ctx context.Context, spec processSpec) (*process, error) {
 	cmd.Env, cmd.Stdout, cmd.Stderr = spec.env, log, log
 	// A group of its own: ^C goes to the tests, which then stop the server in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if spec.rootless {
+		becomeRootless(cmd.SysProcAttr)
+	}
 
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error, 1)

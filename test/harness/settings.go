@@ -13,7 +13,13 @@ type Settings struct {
 	Enable []string
 	// Config is TOML that ends the daemon's configuration: tables of plugins.
 	Config string
+	// Rootless runs it in a user namespace and a mount namespace of its own, with [RootlessID] as root, as
+	// rootlesskit does.
+	Rootless bool
 }
+
+// RootlessID is what this machine knows the root of a rootless daemon as; those of its other users follow.
+const RootlessID = 100_000
 
 // BlockFiles has every snapshot in a file system of its own, a copy of an empty one of that size in bytes.
 func BlockFiles(t *testing.T, size int64) Settings {
