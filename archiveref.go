@@ -59,7 +59,7 @@ func (a ArchiveRef) String() string {
 
 // stage stores an archive's image for as long as the build's lease lasts.
 func (b *build) stage(ctx context.Context, a ArchiveRef) (_ *content.Image, err error) {
-	r, err := a.open()
+	r, err := a.open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -76,15 +76,11 @@ func (b *build) stage(ctx context.Context, a ArchiveRef) (_ *content.Image, err 
 	return img, nil
 }
 
-func (a ArchiveRef) open() (io.ReadCloser, error) {
+func (a ArchiveRef) open(ctx context.Context) (io.ReadCloser, error) {
 	if a.Layout {
 		return archive.OpenLayout(a.Path)
 	}
-	f, err := os.Open(a.Path)
-	if err != nil {
-		return nil, fmt.Errorf("open archive: %w", err)
-	}
-	return f, nil
+	return archive.OpenFile(ctx, a.Path)
 }
 
 // OpenTemporary opens an embedded engine over stores of its own, for work on

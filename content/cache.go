@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/internal/durable"
+	"github.com/veneer-build/veneer/internal/trusted"
 )
 
 // defaultCacheBytes holds the indexes of some hundreds of large layers, and the
@@ -43,9 +44,9 @@ type Cache struct {
 // Get calls read with the entry of dgst and reports whether there was one
 // that read accepted. An entry that is damaged, or that read returns an error
 // for, is removed and reported as absent. The error is for ctx and for what
-// else keeps the cache from being read at all.
+// else keeps the cache from being read at all: so does that others may write to it.
 func (c *Cache) Get(ctx context.Context, dgst digest.Digest, read func(io.Reader) error) (bool, error) {
-	if err := ctx.Err(); err != nil {
+	if err := cmp.Or(ctx.Err(), c.check()); err != nil {
 		return false, err
 	}
 	name, err := c.path(dgst)
@@ -82,7 +83,7 @@ func (c *Cache) Put(ctx context.Context, dgst digest.Digest, write func(io.Write
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), c.check()); err != nil {
 		return fmt.Errorf("make index cache: %w", err)
 	}
 	size, err := writeEntry(name, write)
@@ -108,6 +109,15 @@ func (c *Cache) Prune() (Pruned, error) { return c.shrink(0) }
 
 // Sweep removes what killed processes left half written.
 func (c *Cache) Sweep() (Pruned, error) { return c.shrink(c.limit()) }
+
+// check is an error if others may have put entries into the cache. They say
+// themselves what they hold for, and are believed.
+func (c *Cache) check() error {
+	if err := trusted.Check(c.Dir); err != nil {
+		return fmt.Errorf("use index cache: %w", err)
+	}
+	return nil
+}
 
 func (c *Cache) limit() int64 { return cmp.Or(c.MaxBytes, defaultCacheBytes) }
 
@@ -149,6 +159,9 @@ func (f cacheFile) abandoned() bool {
 // shrink removes the entries not used for longest until limit is kept, and
 // what killed writers left.
 func (c *Cache) shrink(limit int64) (Pruned, error) {
+	if err := c.check(); err != nil {
+		return Pruned{}, err
+	}
 	files, err := c.files()
 	if err != nil {
 		return Pruned{}, fmt.Errorf("list index cache: %w", err)

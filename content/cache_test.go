@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/internal/trusted"
 )
 
 func TestCache(t *testing.T) {
@@ -193,5 +194,30 @@ func TestCacheSweepsWhatIsAbandoned(t *testing.T) {
 		if _, err := os.Stat(at(name)); (err == nil) != want {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// What others may have written is neither believed nor removed.
+func TestCacheOfOthers(t *testing.T) {
+	c := content.Cache{Dir: filepath.Join(t.TempDir(), "cache")}
+	key := digest.FromString("x")
+	put := func() error {
+		return c.Put(t.Context(), key, func(w io.Writer) error { _, err := io.WriteString(w, "x"); return err })
+	}
+	if err := put(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(c.Dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	read := func(io.Reader) error { t.Error("it was read"); return nil }
+	if ok, err := c.Get(t.Context(), key, read); ok || !errors.Is(err, trusted.ErrForeign) {
+		t.Errorf("get: %t, %v", ok, err)
+	}
+	if err := put(); !errors.Is(err, trusted.ErrForeign) {
+		t.Errorf("put: %v", err)
+	}
+	if p, err := c.Prune(); !errors.Is(err, trusted.ErrForeign) || p.Files != 0 {
+		t.Errorf("prune: %v, %v", p, err)
 	}
 }

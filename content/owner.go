@@ -8,24 +8,30 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The labels that say which process a lease belongs to. A process number alone
 // would not do: numbers are used again, and they mean different processes
-// after a boot and in other PID namespaces.
+// after a boot and in other PID namespaces. Start times are shown with the
+// offset of the reader's time namespace.
 const (
-	labelPID   = LabelPrefix + "pid"
-	labelStart = LabelPrefix + "start"
-	labelBoot  = LabelPrefix + "boot"
-	labelPIDNS = LabelPrefix + "pidns"
+	labelPID    = LabelPrefix + "pid"
+	labelStart  = LabelPrefix + "start"
+	labelBoot   = LabelPrefix + "boot"
+	labelPIDNS  = LabelPrefix + "pidns"
+	labelTimeNS = LabelPrefix + "timens"
 )
 
 // process identifies one process of one boot.
 type process struct {
-	pid   string
-	start string // clock ticks after boot, as in /proc/PID/stat
-	boot  string
-	pidns string
+	pid    string
+	start  string // clock ticks after boot, as in /proc/PID/stat
+	boot   string
+	pidns  string
+	timens string // empty: the kernel has none
 }
 
 func thisProcess() (process, error) {
@@ -42,48 +48,89 @@ func thisProcess() (process, error) {
 	if p.pidns, err = os.Readlink("/proc/self/ns/pid"); err != nil {
 		return process{}, fmt.Errorf("read PID namespace: %w", err)
 	}
+	if p.timens, err = os.Readlink("/proc/self/ns/time"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return process{}, fmt.Errorf("read time namespace: %w", err)
+	}
 	return p, nil
 }
 
 func (p process) labels() map[string]string {
-	return map[string]string{labelPID: p.pid, labelStart: p.start, labelBoot: p.boot, labelPIDNS: p.pidns}
+	return map[string]string{labelPID: p.pid, labelStart: p.start, labelBoot: p.boot, labelPIDNS: p.pidns, labelTimeNS: p.timens}
+}
+
+func processOf(labels map[string]string) process {
+	return process{
+		pid: labels[labelPID], start: labels[labelStart], boot: labels[labelBoot],
+		pidns: labels[labelPIDNS], timens: labels[labelTimeNS],
+	}
 }
 
 // verdict is what can be said of a process from its labels.
 type verdict int
 
 const (
-	unknown verdict = iota // another PID namespace's, or not labelled
+	unknown verdict = iota // not to be told from here, or not labelled
 	alive
 	dead
 )
 
-// judge tells whether the process of the labels lives, as seen from self.
-func judge(labels map[string]string, self process) verdict {
-	p := process{pid: labels[labelPID], start: labels[labelStart], boot: labels[labelBoot], pidns: labels[labelPIDNS]}
+// judge tells whether the process of a lease's labels lives, as seen from self.
+// What cannot be seen is not dead: /proc hides other users' processes where it
+// is mounted so, and a container may have a boot ID or a time of its own.
+func judge(labels map[string]string, created time.Time, self process) verdict {
+	p := processOf(labels)
 	switch {
 	case p.boot == "" || p.pid == "" || p.start == "":
 		return unknown
 	case p.boot != self.boot:
-		// The engine's host booted since: client and engine share a host, as
-		// they share a socket.
-		return dead
+		// Client and engine share a host, as they share a socket.
+		if booted, ok := self.booted(); ok && created.Before(booted.Add(-bootMargin)) {
+			return dead
+		}
+		return unknown
 	case p.pidns != self.pidns:
 		return unknown
 	}
-	if _, err := strconv.Atoi(p.pid); err != nil {
+	pid, err := strconv.Atoi(p.pid)
+	if err != nil || pid <= 0 {
+		return unknown
+	}
+	switch err := unix.Kill(pid, 0); {
+	case errors.Is(err, unix.ESRCH):
+		return dead
+	case err != nil && !errors.Is(err, unix.EPERM):
 		return unknown
 	}
 	start, err := startTime(p.pid)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return dead
-	case err != nil:
+	case err != nil || start == p.start:
+		return alive // perhaps another process by now, which does no harm
+	case p.timens != self.timens:
 		return unknown
-	case start != p.start:
-		return dead // the number was given to another process
 	}
-	return alive
+	return dead // the number was given to another process
+}
+
+// bootMargin forgives the seconds that a boot's time, which is derived from the
+// clock's, can be wrong by.
+const bootMargin = time.Minute
+
+// initialTimeNS is the time namespace of the host (PROC_TIME_INIT_INO).
+const initialTimeNS = "time:[4026531834]"
+
+// booted is when the host booted, if that can be told from here.
+func (p process) booted() (time.Time, bool) {
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil || p.timens != initialTimeNS && p.timens != "" {
+		return time.Time{}, false
+	}
+	for line := range strings.Lines(string(data)) {
+		if text, ok := strings.CutPrefix(line, "btime "); ok {
+			seconds, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+			return time.Unix(seconds, 0), err == nil
+		}
+	}
+	return time.Time{}, false
 }
 
 // startTime reads field 22 of /proc/PID/stat (proc_pid_stat(5)). The second

@@ -33,7 +33,7 @@ type Swept struct {
 // that they were writing. It waits until the engine has collected what the
 // leases held. What a running build holds is left alone, and so is what is
 // held by a lease whose process cannot be judged from here (another PID
-// namespace's) until the lease has expired.
+// namespace's, or one that /proc hides) until the lease has expired.
 //
 // The records of [NotePaused] stay. It goes on after an error and returns what
 // it did together with the errors.
@@ -113,7 +113,7 @@ func sortLeases(ctx context.Context, c *client.Client) ([]leases.Lease, holdings
 func ours(l leases.Lease) bool { return strings.HasPrefix(l.ID, Prefix) }
 
 func ended(l leases.Lease, self process) bool {
-	switch judge(l.Labels, self) {
+	switch judge(l.Labels, l.CreatedAt, self) {
 	case alive:
 		return false
 	case dead:

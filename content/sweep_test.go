@@ -107,12 +107,15 @@ func TestSweep(t *testing.T) {
 		l[k] = v
 		return l
 	}
+	other := with("veneer.build/start", "1")
+	other["veneer.build/timens"] = "time:[1]"
 	expired := with("veneer.build/pidns", "pid:[1]")
 	expired["containerd.io/gc.expire"] = time.Now().Add(-time.Minute).Format(time.RFC3339)
 	for name, l := range map[string]map[string]string{
 		"killed":    with("veneer.build/pid", strconv.Itoa(gone.Process.Pid)),
 		"reused":    with("veneer.build/start", "1"),
-		"rebooted":  with("veneer.build/boot", "another"),
+		"unbooted":  with("veneer.build/boot", "another"), // made since the host booted
+		"othertime": other,
 		"elsewhere": with("veneer.build/pidns", "pid:[1]"),
 		"expired":   expired,
 	} {
@@ -140,8 +143,8 @@ func TestSweep(t *testing.T) {
 	slices.Sort(swept.Leases)
 	slices.Sort(swept.Snapshots)
 	slices.Sort(swept.Ingests)
-	want := []string{"killed", "rebooted", "reused"}
-	wantLeases := []string{"veneer-killed", "veneer-rebooted", "veneer-reused"}
+	want := []string{"killed", "reused"}
+	wantLeases := []string{"veneer-killed", "veneer-reused"}
 	// The store's own manager lists no expired lease any more or still does:
 	// what the lease held is gone either way.
 	swept.Leases = slices.DeleteFunc(swept.Leases, func(id string) bool { return id == "veneer-expired" })
@@ -151,7 +154,7 @@ func TestSweep(t *testing.T) {
 	if !slices.Equal(swept.Leases, wantLeases) || !slices.Equal(swept.Snapshots, want) || !slices.Equal(swept.Ingests, wantLeases) {
 		t.Errorf("swept %+v", swept)
 	}
-	for name, stays := range map[string]bool{"running": true, "elsewhere": true, "theirs": true, "killed": false, "expired": false} {
+	for name, stays := range map[string]bool{"running": true, "elsewhere": true, "unbooted": true, "othertime": true, "theirs": true, "killed": false, "expired": false} {
 		if _, err := s.SnapshotService("native").Stat(ctx, name); (err == nil) != stays {
 			t.Errorf("snapshot of %s: %v, want it to stay: %v", name, err, stays)
 		}

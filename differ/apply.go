@@ -71,6 +71,7 @@ func (c *Changes) Apply(ctx context.Context, t Target, o Options) error {
 	}
 	c.looked.Count += w.files.Load()
 	c.looked.Bytes += w.bytes.Load()
+	w.warnGained()
 	c.warnings = append(c.warnings, w.sortedWarnings()...)
 	return nil
 }
@@ -141,8 +142,8 @@ func (w *walker) file(ctx context.Context, src tree.Entry) error {
 	if cur != nil && cur.IsDir() {
 		return fmt.Errorf("/%s is a directory in the image and a file in the source", strings.Join(real, "/"))
 	}
-	t.shape(&src, cur)
 	p := pair{src: &src, base: base}
+	p.gains = t.shapeFound(&src, cur)
 	v := visit{src: rootFile{t.Source}, at: at, path: strings.Join(real[:last], "/")}
 	if err := w.compare(ctx, v, []*pair{&p}); err != nil {
 		return err

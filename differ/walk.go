@@ -27,6 +27,7 @@ type walker struct {
 
 	mu       sync.Mutex
 	warnings []string
+	gained   gained
 	members  []member   // of hard-link groups
 	links    []overLink // directories of the source that stand where the image has links
 }
@@ -49,6 +50,7 @@ type visit struct {
 type pair struct {
 	src, base *tree.Entry
 	reason    Reason
+	gains     bool // root's rights, if it is a change
 }
 
 // spawn runs fn in a goroutine of its own if there is one to spare, else at once.
@@ -188,8 +190,11 @@ func (w *walker) pairs(v visit, base []tree.Entry) ([]pair, []visit, error) {
 		if len(base) > 0 && base[0].Name == src.Name {
 			p.base = &base[0]
 		}
-		w.target.shape(src, v.at.current(src.Name, p.base))
+		p.gains = w.target.shapeFound(src, v.at.current(src.Name, p.base))
 		if p.base == nil && v.at.node.kids.addFile(src, ReasonNew, v.src, w.target.Memory) {
+			if p.gains {
+				w.noteGained(v, src.Name)
+			}
 			continue
 		}
 		pairs = append(pairs, p)
@@ -254,6 +259,9 @@ func (w *walker) put(v visit, p *pair) {
 	if p.reason == "" {
 		kids.remove(p.src.Name)
 		return
+	}
+	if p.gains {
+		w.noteGained(v, p.src.Name)
 	}
 	if p.base != nil && p.base.IsRegular() && kids.addFile(retained(p.src), p.reason, v.src, w.target.Memory) {
 		return

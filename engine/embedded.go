@@ -27,6 +27,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/veneer-build/veneer/internal/durable"
+	"github.com/veneer-build/veneer/internal/trusted"
 )
 
 // boltTimeout bounds the wait for bolt's own lock, which nobody holds but a
@@ -50,6 +51,9 @@ func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
 		return nil, fmt.Errorf("open embedded engine: no snapshotter %q; it has %s (--snapshotter)", o.Snapshotter, strings.Join(snapshotterNames(), ", "))
 	}
 	if err := makePrivate(o.Root); err != nil {
+		return nil, rootError(o.Root, err)
+	}
+	if err := trusted.Check(o.Root); err != nil {
 		return nil, rootError(o.Root, err)
 	}
 	lock, err := lockRoot(ctx, o.Root, o.Notify)

@@ -5,6 +5,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,8 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/pkg/identifiers"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+
+	"github.com/veneer-build/veneer/internal/trusted"
 )
 
 // Mode says where content, snapshots and images live.
@@ -154,6 +157,10 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Root, err = filepath.Abs(o.Root); err != nil {
 		return o, fmt.Errorf("make root path absolute: %w", err)
+	}
+	// With a daemon it holds the cache.
+	if err := trusted.Check(o.Root); errors.Is(err, trusted.ErrForeign) {
+		return o, rootError(o.Root, err)
 	}
 	return o, nil
 }

@@ -20,9 +20,13 @@ const lockPoll = 100 * time.Millisecond
 // lockRoot takes the embedded engine's lock, a flock that holds the owner's
 // process id in its file. bolt has a lock of its own, but waits for it in
 // silence and regardless of any context. The lock ends when the returned file
-// is closed or the process ends; the file stays.
+// is closed or the process ends; the file stays. A link in its place is an
+// error: what it leads to would be written to.
 func lockRoot(ctx context.Context, root string, notify func(string)) (_ io.Closer, err error) {
-	f, err := os.OpenFile(filepath.Join(root, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(root, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("%w (remove the link)", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -31,6 +35,9 @@ func lockRoot(ctx context.Context, root string, notify func(string)) (_ io.Close
 			_ = f.Close()
 		}
 	}()
+	if err := onlyName(f); err != nil {
+		return nil, err
+	}
 	for told := false; ; {
 		switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
 		case err == nil:
@@ -50,6 +57,18 @@ func lockRoot(ctx context.Context, root string, notify func(string)) (_ io.Close
 		case <-time.After(lockPoll):
 		}
 	}
+}
+
+// onlyName is an error unless f is a regular file with one name.
+func onlyName(f *os.File) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1 {
+		return fmt.Errorf("lock %s: it is no file of its own (mode %#o, %d names); remove it", f.Name(), st.Mode, st.Nlink)
+	}
+	return nil
 }
 
 func writePID(f *os.File) error {

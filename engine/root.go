@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/veneer-build/veneer/internal/durable"
+	"github.com/veneer-build/veneer/internal/trusted"
 )
 
 // cleanupTimeout bounds what is done after the context that asked for it ended.
@@ -73,6 +74,8 @@ func rootError(root string, err error) error {
 		return fmt.Errorf("%s: %w; choose a directory you may write to with --root, or run as its owner", what, err)
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%s: %w; free space there, or choose another directory with --root", what, err)
+	case errors.Is(err, trusted.ErrForeign):
+		return fmt.Errorf("use %s for veneer's data: %w; choose another with --root, as a new directory of your own, or take the right to write away from others (chmod go-w) if none has used it", root, err)
 	case errors.Is(err, syscall.ENOTDIR):
 		return fmt.Errorf("%s: %w; choose a directory with --root", what, err)
 	}

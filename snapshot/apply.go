@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ type Layer struct {
 
 // Apply makes the committed snapshot of a layer upon its parent, by the diff
 // service. A nil error promises that the snapshot is there, durably, and that
-// its bytes had the diff ID, which is a label of the blob then; if it is there already, nothing is done. Otherwise
+// its bytes had the diff ID, which is a label of the blob then; if it is there already, the blob is checked alone. Otherwise
 // nothing is left. Concurrent calls for one layer all succeed.
 func Apply(ctx context.Context, c *client.Client, snapshotter string, l Layer) (err error) {
 	sn, err := service(c, snapshotter)
@@ -44,7 +45,7 @@ func Apply(ctx context.Context, c *client.Client, snapshotter string, l Layer) (
 		l.ChainID = ChainID(l.Parent, l.DiffID)
 	}
 	if ok, err := Exists(ctx, sn, l.ChainID.String()); ok || err != nil {
-		return err
+		return cmp.Or(err, checkBlob(ctx, c, l))
 	}
 	a, err := prepare(ctx, sn, "apply", l.Parent.String())
 	if err != nil {

@@ -25,7 +25,8 @@ const labelSnapshotRef = "containerd.io/gc.ref.snapshot."
 // Unpack makes sure that the snapshot of an image is there, and that the image
 // and the lease in ctx keep it. It reports whether it had to make any. The
 // manifest is that of one platform. Only layers whose snapshots are missing
-// have to be in the content store.
+// have to be in the content store; those that are there have the content of
+// their diff IDs when the error is nil.
 func Unpack(ctx context.Context, c *client.Client, manifest ocispec.Descriptor, snapshotter string) (did bool, err error) {
 	sn, err := service(c, snapshotter)
 	if err != nil {
@@ -52,6 +53,11 @@ func Unpack(ctx context.Context, c *client.Client, manifest ocispec.Descriptor, 
 	missing, err := firstMissing(ctx, sn, layers)
 	if err != nil {
 		return false, err
+	}
+	for _, l := range layers[:missing] {
+		if err := checkBlob(ctx, c, l); err != nil {
+			return false, unpackError(manifest, l, err)
+		}
 	}
 	for _, l := range layers[missing:] {
 		if err := Apply(ctx, c, snapshotter, l); err != nil {

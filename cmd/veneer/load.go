@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/content/archive"
 	"github.com/veneer-build/veneer/engine"
 )
 
@@ -49,9 +49,9 @@ and the same archive can be loaded again.`,
 func (a *app) load(ctx context.Context, file string, req veneer.LoadRequest) error {
 	r := a.stdin(ctx)
 	if file != "-" {
-		f, err := os.Open(file)
+		f, err := archive.OpenFile(ctx, file)
 		if err != nil {
-			return fmt.Errorf("load archive: %w", err)
+			return fmt.Errorf("load: %w", err)
 		}
 		defer f.Close() // only read
 		r = f

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/internal/durable"
+	"github.com/veneer-build/veneer/internal/reopen"
 )
 
 // pendingFile replaces a file as a whole: whoever reads it sees the old content
@@ -20,38 +21,57 @@ import (
 type pendingFile struct {
 	name string
 	f    *os.File // nil once it is committed
-	// whole: f is a temporary file, which is to get the name.
+	// whole: f is a temporary file in dir, which is to get the name there.
 	whole bool
-	// temp is the temporary file's name, if it has one by now.
+	dir   *os.File // refers to the directory; its owner may put another in its place
+	// temp is the temporary file's name in dir, if it has one by now.
 	temp string
 }
 
 // openPending makes a temporary file in the named one's directory. Where the
 // file system can, it has no name, so that a killed process leaves nothing.
-func openPending(name string) (*pendingFile, error) {
-	info, err := os.Stat(name)
+func openPending(name string) (_ *pendingFile, err error) {
+	p := &pendingFile{name: name}
+	there, info, err := reopen.Look(name, 0)
+	if err == nil {
+		defer there.Close() // nothing is written by it
+	}
 	switch {
 	case err == nil && info.IsDir():
 		return nil, fmt.Errorf("write %s: is a directory", name)
 	case err == nil && !info.Mode().IsRegular():
-		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		// What was looked at, whatever has the name by now.
+		p.f, err = reopen.Open(there, os.O_WRONLY)
 		if err != nil {
-			return nil, fmt.Errorf("write %s: %w", name, err)
+			return nil, p.wrap(err)
 		}
-		return &pendingFile{name: name, f: f}, nil
+		return p, nil
 	}
-	p := &pendingFile{name: name, whole: true}
-	p.f, err = os.OpenFile(filepath.Dir(name), os.O_WRONLY|unix.O_TMPFILE, 0o666) //nolint:gosec // as the umask has it, like any output
+	p.whole = true
+	if p.dir, _, err = reopen.Look(filepath.Dir(name), unix.O_DIRECTORY); err != nil {
+		return nil, p.wrap(err)
+	}
+	p.f, err = p.create(".", unix.O_TMPFILE)
 	if err != nil {
 		p.temp = p.tempName()
-		p.f, err = os.OpenFile(p.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // as the umask has it, like any output
+		p.f, err = p.create(p.temp, os.O_CREATE|os.O_EXCL)
 	}
-	return p, p.wrap(err)
+	if err != nil {
+		return nil, errors.Join(p.wrap(err), p.dir.Close())
+	}
+	return p, nil
 }
 
-func (p *pendingFile) tempName() string {
-	return filepath.Join(filepath.Dir(p.name), "."+filepath.Base(p.name)+"."+rand.Text())
+// create makes a file in the directory, with the mode that the umask has for any output.
+func (p *pendingFile) create(base string, flags int) (*os.File, error) {
+	fd, err := unix.Openat(int(p.dir.Fd()), base, os.O_WRONLY|unix.O_CLOEXEC|flags, 0o666)
+	if err != nil {
+		return nil, os.NewSyscallError("openat", err)
+	}
+	return os.NewFile(uintptr(fd), p.name), nil
 }
+
+func (p *pendingFile) tempName() string { return "." + filepath.Base(p.name) + "." + rand.Text() }
 
 // link gives the file a name, if it has none: the one that it is for where
 // that is free, else a temporary one, since a link replaces nothing.
@@ -59,11 +79,10 @@ func (p *pendingFile) link() error {
 	if p.temp != "" {
 		return nil
 	}
-	from := fmt.Sprintf("/proc/self/fd/%d", p.f.Fd())
-	for _, name := range []string{p.name, p.tempName()} {
-		err := unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
+	for _, base := range []string{filepath.Base(p.name), p.tempName()} {
+		err := unix.Linkat(unix.AT_FDCWD, reopen.Path(p.f), int(p.dir.Fd()), base, unix.AT_SYMLINK_FOLLOW)
 		if err == nil {
-			p.temp = name
+			p.temp = base
 			return nil
 		}
 		if !errors.Is(err, unix.EEXIST) {
@@ -98,13 +117,15 @@ func (p *pendingFile) commit(data []byte) error {
 	if !p.whole {
 		return p.wrap(err)
 	}
-	if err == nil && p.temp != p.name {
-		err = os.Rename(p.temp, p.name)
+	defer p.dir.Close() // nothing is written by it
+	if base := filepath.Base(p.name); err == nil && p.temp != base {
+		dir := int(p.dir.Fd())
+		err = os.NewSyscallError("renameat", unix.Renameat(dir, p.temp, dir, base))
 	}
 	if err != nil {
 		return p.wrap(errors.Join(err, p.removeTemp()))
 	}
-	return p.wrap(durable.SyncDir(filepath.Dir(p.name)))
+	return p.wrap(durable.SyncDir(reopen.Path(p.dir)))
 }
 
 func (p *pendingFile) wrap(err error) error {
@@ -116,8 +137,14 @@ func (p *pendingFile) wrap(err error) error {
 
 // discard removes the temporary file unless it was committed, or failed to be.
 func (p *pendingFile) discard() {
-	if p != nil && p.f != nil && p.f.Close() == nil && p.whole {
+	if p == nil || p.f == nil {
+		return
+	}
+	if p.f.Close() == nil && p.whole {
 		_ = p.removeTemp()
+	}
+	if p.whole {
+		_ = p.dir.Close()
 	}
 }
 
@@ -125,7 +152,7 @@ func (p *pendingFile) removeTemp() error {
 	if p.temp == "" {
 		return nil
 	}
-	return os.Remove(p.temp)
+	return os.NewSyscallError("unlinkat", unix.Unlinkat(int(p.dir.Fd()), p.temp, 0))
 }
 
 // writeFile replaces a file with data that is at hand.

@@ -85,6 +85,7 @@ a layer that a killed pull has fetched half of is continued.
 	f.bind(cmd)
 	bindPlatform(cmd, &f.Platform)
 	cmd.Flags().BoolVar(&f.AllPlatforms, "all-platforms", false, "fetch all platforms of the image; unpack the host's")
+	cmd.Flags().BoolVar(&f.ForeignLayers, "foreign-layers", false, "fetch layers that the registry lacks from the addresses that the image names for them")
 	cmd.Flags().BoolVar(&noUnpack, "no-unpack", false, "fetch the image, but make no snapshot of it")
 	cmd.MarkFlagsMutuallyExclusive("platform", "all-platforms")
 	return cmd

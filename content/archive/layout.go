@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"archive/tar"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/internal/durable"
+	"github.com/veneer-build/veneer/internal/reopen"
 )
 
 // ExportLayout is [Export] to a directory, which must not exist or be empty. It
@@ -32,36 +32,59 @@ func ExportLayout(ctx context.Context, store cstore.Store, dir string, items []I
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("write layout %s: %w", dir, err)
 	}
-	temp := filepath.Join(filepath.Dir(dir), "."+filepath.Base(dir)+"."+rand.Text())
-	if err := os.Mkdir(temp, 0o777); err != nil { //nolint:gosec // as the umask has it, like any new directory
+	to, err := newDirSink(dir)
+	if err != nil {
 		return nil, fmt.Errorf("write layout %s: %w", dir, err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(temp))
-		}
-	}()
-	to := &dirSink{dirs: []string{temp}}
+	defer func() { err = errors.Join(err, to.close(err != nil)) }()
 	if err := p.write(ctx, store, to); err != nil {
 		return nil, fmt.Errorf("write layout %s: %w", dir, err)
 	}
-	if err := to.finish(dir); err != nil {
+	if err := to.finish(filepath.Base(dir)); err != nil {
 		return nil, fmt.Errorf("write layout %s: %w", dir, err)
 	}
 	return &p.result, nil
 }
 
-// dirSink writes files that are on disk when they are closed.
-type dirSink struct{ dirs []string } // the root first
+// dirSink writes files that are on disk when they are closed, in a temporary
+// directory beside the one that is to be. Both are worked on from descriptors:
+// whoever may write to the directory above could put links in their place.
+type dirSink struct {
+	above *os.Root
+	temp  string // its name in above
+	root  *os.Root
+	dirs  []string // the root first
+}
+
+func newDirSink(dir string) (_ *dirSink, err error) {
+	d := &dirSink{temp: "." + filepath.Base(dir) + "." + rand.Text(), dirs: []string{"."}}
+	if d.above, err = os.OpenRoot(filepath.Dir(dir)); err != nil {
+		return nil, err
+	}
+	if err = d.above.Mkdir(d.temp, 0o777); err != nil {
+		return nil, errors.Join(err, d.above.Close())
+	}
+	if d.root, err = d.above.OpenRoot(d.temp); err != nil {
+		return nil, errors.Join(err, d.above.RemoveAll(d.temp), d.above.Close())
+	}
+	return d, nil
+}
+
+// close removes the temporary directory if what was to be written failed.
+func (d *dirSink) close(failed bool) (err error) {
+	if failed {
+		err = d.above.RemoveAll(d.temp)
+	}
+	return errors.Join(err, d.root.Close(), d.above.Close())
+}
 
 func (d *dirSink) mkdir(name string) error {
-	dir := filepath.Join(d.dirs[0], name)
-	d.dirs = append(d.dirs, dir)
-	return os.Mkdir(dir, 0o777) //nolint:gosec // as the umask has it
+	d.dirs = append(d.dirs, name)
+	return d.root.Mkdir(name, 0o777)
 }
 
 func (d *dirSink) file(name string, _ int64, data io.Reader) (err error) {
-	f, err := os.OpenFile(filepath.Join(d.dirs[0], name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // as the umask has it
+	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
 	}
@@ -75,30 +98,27 @@ func (d *dirSink) file(name string, _ int64, data io.Reader) (err error) {
 // finish makes the names durable and gives the directory its own.
 func (d *dirSink) finish(name string) error {
 	for _, dir := range d.dirs {
-		if err := durable.SyncDir(dir); err != nil {
+		if err := syncIn(d.root, dir); err != nil {
 			return err
 		}
 	}
-	// Unlike os.Rename, also over an empty directory.
-	if err := unix.Rename(d.dirs[0], name); err != nil {
+	above, _, err := lookIn(d.above, ".")
+	if err != nil {
 		return err
 	}
-	return durable.SyncDir(filepath.Dir(name))
+	defer above.Close() // nothing is written by it
+	// Unlike os.Root's Rename, also over an empty directory.
+	if err := unix.Renameat(int(above.Fd()), d.temp, int(above.Fd()), name); err != nil {
+		return err
+	}
+	return syncIn(d.above, ".")
 }
 
-// OpenLayout opens an OCI image layout in a directory as the archive that
-// [Import] reads. Links do not lead out of the directory. The caller closes it.
-func OpenLayout(dir string) (io.ReadCloser, error) {
-	root, err := os.OpenRoot(dir)
+// syncIn is [durable.SyncDir] of a directory below root.
+func syncIn(root *os.Root, dir string) error {
+	f, _, err := lookIn(root, dir)
 	if err != nil {
-		return nil, fmt.Errorf("open layout %s: %w", dir, err)
+		return err
 	}
-	r, w := io.Pipe()
-	go func() {
-		defer root.Close()
-		tw := tar.NewWriter(w)
-		err := tw.AddFS(root.FS())
-		_ = w.CloseWithError(errors.Join(err, tw.Close())) // never fails
-	}()
-	return r, nil
+	return errors.Join(durable.SyncDir(reopen.Path(f)), f.Close())
 }

@@ -49,8 +49,10 @@ func guarded(dirs []string, configured docker.RegistryHosts) docker.RegistryHost
 		for i, h := range list {
 			// The client is also the authorizer's, and may be other hosts'.
 			c := *h.Client
-			c.Transport = newGuard(c.Transport, h)
+			g := newGuard(c.Transport, h)
+			c.Transport, c.CheckRedirect = g, nil // containerd's, which asks the authorizer
 			list[i].Client, list[i].Header = &c, nil
+			list[i].Authorizer = ownAuthorizer{h.Authorizer, g}
 		}
 		return list, nil
 	}

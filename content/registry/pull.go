@@ -165,14 +165,13 @@ func (p *pull) fetchBlob(ctx context.Context, from remotes.Fetcher, d ocispec.De
 		return fmt.Errorf("%s (%s): %d bytes are more than the %d that a manifest or config may have: %w",
 			d.Digest, d.MediaType, d.Size, maxDocument, errdefs.ErrInvalidArgument)
 	}
-	if !images.IsNonDistributable(d.MediaType) {
-		d.URLs = nil // nobody but the registry is asked
-	}
+	urls := d.URLs
+	d.URLs = nil // nobody but the registry is asked: containerd would ask them first
 	var got atomic.Int64
 	one := fetcher{Fetcher: from, progress: p.opts.Progress, got: &got}
 	r := p.opts.retrier()
 	r.progress, r.step = got.Load, stallBytes
-	return r.do(ctx, func(ctx context.Context) error {
+	fetch := func(ctx context.Context) error {
 		resumed := p.begun(ctx, d)
 		err := p.restart(ctx, d, p.fetchOnce(ctx, one, d))
 		if resumed && unfit(err) {
@@ -181,7 +180,15 @@ func (p *pull) fetchBlob(ctx context.Context, from remotes.Fetcher, d ocispec.De
 			err = p.restart(ctx, d, p.fetchOnce(ctx, one, d))
 		}
 		return err
-	})
+	}
+	err := r.do(ctx, fetch)
+	if !errdefs.IsNotFound(err) || !images.IsNonDistributable(d.MediaType) || len(urls) == 0 {
+		return err
+	}
+	if one.Fetcher, err = p.elsewhere(d, urls, err); err != nil {
+		return err
+	}
+	return fetch(ctx) // once: a server that hangs is tried for long enough
 }
 
 // isDocument reports whether a blob of the type is read whole.

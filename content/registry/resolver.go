@@ -3,6 +3,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -36,6 +37,10 @@ type Options struct {
 	Platform string
 	// AllPlatforms pulls every platform.
 	AllPlatforms bool
+	// ForeignLayers lets a pull fetch layers that the registry lacks from the
+	// addresses that the image names for them: any addresses, asked by this
+	// process.
+	ForeignLayers bool
 	// Ready, if set, is called by a pull with each image that it fetched, when
 	// all of it is there and before it is named. Its error is the pull's.
 	Ready func(context.Context, *content.Image) error
@@ -77,15 +82,15 @@ func Resolver(ctx context.Context, opts Options) (remotes.Resolver, error) {
 	}), nil
 }
 
-// patience makes a client's transport a patient one, once.
+func (o Options) stall() time.Duration { return cmp.Or(o.Stall, defaultStall) }
+
+// patience makes a client's transport a patient one, once. The client asks for
+// tokens; [guarded] makes those that talk to registries of it.
 func (o Options) patience(c *http.Client) error {
 	if _, ok := c.Transport.(*patient); ok {
 		return nil
 	}
-	stall := o.Stall
-	if stall == 0 {
-		stall = defaultStall
-	}
-	c.Transport = &patient{base: c.Transport, stall: stall}
+	c.Transport = &patient{base: c.Transport, stall: o.stall()}
+	c.CheckRedirect = redirectToken
 	return nil
 }

@@ -40,20 +40,18 @@ func newGuard(base http.RoundTripper, host docker.RegistryHost) *guard {
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.Clone(req.Context())
 	if first := firstRequest(req); !sameOrigin(first.URL, req.URL) {
-		// An Authorization that differs from the first one is not its copy:
-		// it was made for the host that the redirect leads to.
-		if req.Header.Get("Authorization") == first.Header.Get("Authorization") {
-			req.Header.Del("Authorization")
-		}
 		req.Header.Del("Referer")
 	}
 	if g.trusts(req.URL) {
 		for key, values := range g.header {
 			req.Header[key] = append(req.Header[key], values...)
 		}
+	} else {
+		req.Header.Del("Authorization")
+		req.Header.Del("Cookie")
 	}
 	resp, err := g.base.RoundTrip(req)
-	if err == nil && resp.Request != nil && req.URL.Scheme == "https" && resp.Request.URL.Scheme == "http" {
+	if err == nil && resp.Request != nil && sameOrigin(&g.origin, req.URL) && req.URL.Scheme == "https" && resp.Request.URL.Scheme == "http" {
 		g.plain.Store(true)
 	}
 	return resp, err
@@ -67,6 +65,10 @@ func (g *guard) trusts(u *url.URL) bool {
 	plain := url.URL{Scheme: "http", Host: g.origin.Host}
 	return g.plain.Load() && sameOrigin(&plain, u)
 }
+
+// isPlain reports whether the host is set up to speak plain HTTP, and does:
+// containerd's transport falls back to it for no others.
+func (g *guard) isPlain() bool { return g.origin.Scheme == "http" || g.plain.Load() }
 
 // firstRequest is the one that redirects have led on from; req itself if none did.
 func firstRequest(req *http.Request) *http.Request {
@@ -102,10 +104,15 @@ const maxDocument = 8 << 20
 type patient struct {
 	base  http.RoundTripper
 	stall time.Duration
+	// blobs: all answers are blobs, whose size is checked elsewhere.
+	blobs bool
 }
 
 // RoundTrip implements [http.RoundTripper].
 func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := checkToken(req); err != nil {
+		return nil, err
+	}
 	try := attemptOf(req.Context())
 	first := firstRequest(req)
 	ctx, cancel := context.WithCancelCause(req.Context())
@@ -135,7 +142,7 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 	// Nothing of ours needs a cookie, and containerd writes headers to its log.
 	resp.Header.Del("Set-Cookie")
 	body := &watchedBody{ReadCloser: resp.Body, watch: watch, cancel: cancel, ctx: ctx, try: try, left: maxDocument}
-	body.blob = strings.Contains(first.URL.Path, "/blobs/")
+	body.blob = p.blobs || strings.Contains(first.URL.Path, "/blobs/")
 	resp.Body = body
 	return resp, nil
 }

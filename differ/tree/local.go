@@ -48,29 +48,31 @@ var _ Tree = (*Local)(nil)
 // OpenLocal opens the directory or regular file at name, following symbolic
 // links in name itself. The caller closes it.
 func OpenLocal(name string) (*Local, error) {
-	fd, err := retry(func() (int, error) {
-		return unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	})
-	if errors.Is(err, unix.ENXIO) { // a socket cannot be opened at all
-		return nil, errFileType(name)
-	}
+	at, err := retry(func() (int, error) { return unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0) })
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
-	l := &Local{name: name, root: fd, heldBelow: heldBelow()}
+	defer unix.Close(at) //nolint:errcheck // nothing is written by it
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, errors.Join(&os.PathError{Op: "stat", Path: name, Err: err}, l.Close())
+	if err := unix.Fstat(at, &st); err != nil {
+		return nil, &os.PathError{Op: "stat", Path: name, Err: err}
 	}
+	// Looked at before it is opened, see [localDir.Open].
+	l := &Local{name: name, heldBelow: heldBelow()}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
-		return l, nil
 	case unix.S_IFREG:
 		l.file = true
-		return l, nil
+	default:
+		return nil, errFileType(name)
 	}
-	return nil, errors.Join(errFileType(name), l.Close())
+	if l.root, err = retry(func() (int, error) { return unix.Open(fdPath(at, ""), readFlags, 0) }); err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	return l, nil
 }
+
+const readFlags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK
 
 func errFileType(name string) error {
 	return fmt.Errorf("open %s: neither a directory nor a regular file", name)
@@ -97,7 +99,7 @@ func (l *Local) Root(context.Context) (Entry, Dir, error) {
 func (l *Local) Open() (File, error) {
 	// A new open file description, since offsets are shared otherwise.
 	fd, err := retry(func() (int, error) {
-		return unix.Open(fdPath(l.root, ""), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		return unix.Open(fdPath(l.root, ""), readFlags, 0)
 	})
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: l.name, Err: err}
@@ -154,6 +156,24 @@ func (l *Local) openat(at int, name string, how unix.OpenHow) (int, error) {
 	}
 	how.Flags &^= unix.O_NOATIME
 	if fd, err = open(); err == nil {
+		l.noticed.Store(true)
+	}
+	return fd, err
+}
+
+// reopen opens for reading what a descriptor of O_PATH refers to.
+func (l *Local) reopen(at int) (int, error) {
+	open := func(flags int) (int, error) {
+		return retry(func() (int, error) { return unix.Open(fdPath(at, ""), flags, 0) })
+	}
+	if l.noticed.Load() {
+		return open(readFlags)
+	}
+	fd, err := open(readFlags | unix.O_NOATIME)
+	if !errors.Is(err, unix.EPERM) {
+		return fd, err
+	}
+	if fd, err = open(readFlags); err == nil {
 		l.noticed.Store(true)
 	}
 	return fd, err

@@ -176,19 +176,24 @@ func (d *localDir) stat(e *Entry, fd int, name cString, scratch []byte) error {
 // Sub implements [Dir]; that the child is a directory shows at its first use.
 func (d *localDir) Sub(name string) (Dir, error) { return d.sub(name), nil }
 
-// Open implements [Dir].
+// Open implements [Dir]. What has the name is looked at before it is opened: a
+// device notices that it is opened, and some act upon it.
 func (d *localDir) Open(name string) (File, error) {
-	fd, err := d.openIn(name, unix.O_RDONLY|unix.O_NONBLOCK)
+	at, err := d.openIn(name, unix.O_PATH)
 	if err != nil {
 		return nil, err
 	}
-	f := &localFile{fd: fd, dir: d, name: name}
+	defer unix.Close(at) //nolint:errcheck // nothing is written by it
+	f := &localFile{fd: -1, dir: d, name: name}
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, errors.Join(&os.PathError{Op: "stat", Path: f.path(), Err: err}, f.Close())
+	if err := unix.Fstat(at, &st); err != nil {
+		return nil, &os.PathError{Op: "stat", Path: f.path(), Err: err}
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, errors.Join(fmt.Errorf("read %s: it is no regular file any more", f.path()), f.Close())
+		return nil, fmt.Errorf("read %s: it is no regular file any more", f.path())
+	}
+	if f.fd, err = d.tree.reopen(at); err != nil {
+		return nil, &os.PathError{Op: "open", Path: f.path(), Err: err}
 	}
 	f.opened = stampOf(&st)
 	return f, nil

@@ -1,0 +1,155 @@
+package archive
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/internal/reopen"
+)
+
+// OpenFile opens an archive's file. Of a pipe it waits for the other end, but
+// no longer than ctx, with which a read of it ends, too.
+func OpenFile(ctx context.Context, name string) (io.ReadCloser, error) {
+	at, info, err := reopen.Look(name, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open archive: %w", err)
+	}
+	if info.Mode().Type() != fs.ModeNamedPipe {
+		f, err := reopen.Open(at, os.O_RDONLY|unix.O_NONBLOCK)
+		if err = errors.Join(err, at.Close()); err != nil {
+			return nil, fmt.Errorf("open archive: %w", err)
+		}
+		return f, nil
+	}
+	type result struct {
+		f   *os.File
+		err error
+	}
+	opened := make(chan result, 1)
+	go func() {
+		f, err := reopen.Open(at, os.O_RDONLY)
+		_ = at.Close() // nothing is written by it
+		opened <- result{f, err}
+	}()
+	select {
+	case o := <-opened:
+		if o.err != nil {
+			return nil, fmt.Errorf("open archive: %w", o.err)
+		}
+		return &pipe{File: o.f, ctx: ctx, stop: context.AfterFunc(ctx, func() { _ = o.f.Close() })}, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("open archive: wait for somebody to write into %s: %w", name, context.Cause(ctx))
+	}
+}
+
+// pipe is closed when ctx ends, which ends a read of it.
+type pipe struct {
+	*os.File
+	ctx  context.Context //nolint:containedctx // its cause tells why a read failed
+	stop func() bool
+}
+
+func (p *pipe) Read(b []byte) (int, error) {
+	n, err := p.File.Read(b)
+	if err != nil && p.ctx.Err() != nil {
+		err = context.Cause(p.ctx)
+	}
+	return n, err
+}
+
+func (p *pipe) Close() error {
+	if !p.stop() {
+		return nil // closed already
+	}
+	return p.File.Close()
+}
+
+// OpenLayout opens an OCI image layout in a directory as the archive that
+// [Import] reads. Links do not lead out of the directory, and what is neither a
+// directory, a link nor a regular file is an error and not opened. The caller
+// closes it.
+func OpenLayout(dir string) (io.ReadCloser, error) {
+	// As a directory at once: a pipe would keep us waiting for its other end.
+	at, _, err := reopen.Look(dir, unix.O_DIRECTORY)
+	if err != nil {
+		return nil, fmt.Errorf("open layout %s: %w", dir, err)
+	}
+	root, err := os.OpenRoot(reopen.Path(at))
+	if err = errors.Join(err, at.Close()); err != nil {
+		return nil, fmt.Errorf("open layout %s: %w", dir, err)
+	}
+	r, w := io.Pipe()
+	go func() {
+		defer root.Close()
+		tw := tar.NewWriter(w)
+		err := addLayout(tw, root)
+		_ = w.CloseWithError(errors.Join(err, tw.Close())) // never fails
+	}()
+	return r, nil
+}
+
+// addLayout writes all that is below root.
+func addLayout(tw *tar.Writer, root *os.Root) error {
+	return fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || name == "." {
+			return err
+		}
+		if d.Type() == fs.ModeSymlink {
+			to, err := root.Readlink(name)
+			if err != nil {
+				return err
+			}
+			return tw.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: to})
+		}
+		return addFile(tw, root, name)
+	})
+}
+
+// addFile writes a directory's entry or a file.
+func addFile(tw *tar.Writer, root *os.Root, name string) error {
+	at, info, err := lookIn(root, name)
+	if err != nil {
+		return err
+	}
+	defer at.Close() // nothing is written by it
+	switch {
+	case info.IsDir():
+		return tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755})
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%q: it is no regular file (%s): %w", name, info.Mode(), errdefs.ErrInvalidArgument)
+	}
+	f, err := reopen.Open(at, os.O_RDONLY|unix.O_NONBLOCK)
+	if err != nil {
+		return err
+	}
+	defer f.Close() // only read
+	if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: info.Size()}); err != nil {
+		return err
+	}
+	n, err := io.CopyN(tw, f, info.Size())
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%q: it became shorter while it was read: %d bytes of %d: %w", name, n, info.Size(), io.ErrUnexpectedEOF)
+	}
+	return err
+}
+
+// lookIn is [reopen.Look] below root.
+func lookIn(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
+	f, err := root.OpenFile(name, unix.O_PATH, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, info, nil
+}

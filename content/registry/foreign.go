@@ -1,0 +1,66 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// maxURLs is how many addresses are tried for one layer. Images name one or
+// two; each that does not answer takes half a minute.
+const maxURLs = 8
+
+// elsewhere fetches a layer, which the registry lacks, from the addresses that
+// an image names for it (OCI image-spec descriptor.md, "urls"), if that was
+// asked for: whoever made the image would else choose what this process, often
+// root on an inner network, asks for. lacks is the registry's answer.
+func (p *pull) elsewhere(d ocispec.Descriptor, urls []string, lacks error) (remotes.Fetcher, error) {
+	if !p.opts.ForeignLayers {
+		return nil, fmt.Errorf("layer %s (%s) is not in the registry, and the image names another place for it (allow it to be fetched from there with --foreign-layers): %w", d.Digest, d.MediaType, lacks)
+	}
+	return remotes.FetcherFunc(func(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
+		var errs []error
+		for _, address := range urls[:min(len(urls), maxURLs)] {
+			rc, err := p.opts.get(ctx, address)
+			if err == nil {
+				return rc, nil
+			}
+			errs = append(errs, fmt.Errorf("fetch layer %s from where the image says: %w", d.Digest, err))
+		}
+		return nil, errors.Join(errs...)
+	}), nil
+}
+
+// get asks any host, with no credentials, and with the patience that a registry gets.
+func (o Options) get(ctx context.Context, address string) (io.ReadCloser, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("address %q is none of http or https: %w", address, errdefs.ErrInvalidArgument)
+	}
+	u.User = nil
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("User-Agent", "veneer")
+	transport := docker.DefaultHTTPTransport(nil)
+	transport.DisableKeepAlives = true
+	transport.ResponseHeaderTimeout = min(transport.ResponseHeaderTimeout, o.stall())
+	client := &http.Client{Transport: &patient{base: transport, stall: o.stall(), blobs: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, errors.Join(fmt.Errorf("%s: status %s: %w", u.Redacted(), resp.Status, errdefs.ErrUnavailable), resp.Body.Close())
+	}
+	return resp.Body, nil
+}

@@ -1,0 +1,71 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/labels"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+// checkBlob makes sure that a layer's blob, if it is stored, has the content of
+// its diff ID, where the snapshot of that diff ID was there already, so that
+// nobody has read the blob: it may be another's. A host that has to unpack it
+// would fail, or run something else. It is read once: the label that tells of
+// it is the one that unpacking sets.
+func checkBlob(ctx context.Context, c *client.Client, l Layer) error {
+	// What is encrypted cannot be read here.
+	if l.Blob.Digest == l.DiffID || strings.HasSuffix(l.Blob.MediaType, "+encrypted") {
+		return nil
+	}
+	store := c.ContentStore()
+	info, err := store.Info(ctx, l.Blob.Digest)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look up layer %s: %w", l.Blob.Digest, err)
+	}
+	got := digest.Digest(info.Labels[labels.LabelUncompressed])
+	if got == "" {
+		if got, err = diffID(ctx, c, l); err != nil {
+			return fmt.Errorf("check layer %s: %w", l.Blob.Digest, err)
+		}
+	}
+	if got != l.DiffID {
+		return fmt.Errorf("check layer %s: its content is %s, but the config says %s: %w", l.Blob.Digest, got, l.DiffID, content.ErrCorrupt)
+	}
+	if info.Labels[labels.LabelUncompressed] != "" {
+		return nil
+	}
+	return label(ctx, c, l.Blob.Digest, labels.LabelUncompressed, l.DiffID.String())
+}
+
+// diffID reads a blob to its end and returns the digest of its content.
+func diffID(ctx context.Context, c *client.Client, l Layer) (_ digest.Digest, err error) {
+	blob, err := content.ReadBlob(ctx, c.ContentStore(), l.Blob)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, blob.Close()) }()
+	plain, _, err := tree.Decompress(blob)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, plain.Close()) }()
+	sum := l.DiffID.Algorithm().Digester()
+	if _, err := io.Copy(sum.Hash(), plain); err != nil {
+		return "", err
+	}
+	// What follows the compressed stream belongs to the blob as well.
+	_, err = io.Copy(io.Discard, blob)
+	return sum.Digest(), err
+}
