@@ -49,7 +49,12 @@ func guarded(dirs []string, configured docker.RegistryHosts) docker.RegistryHost
 		for i, h := range list {
 			// The client is also the authorizer's, and may be other hosts'.
 			c := *h.Client
-			c.Transport = newGuard(c.Transport, h)
+			if t, ok := c.Transport.(*tokens); ok {
+				c.Transport = t.base
+			} else {
+				h.Client.Transport = &tokens{base: c.Transport}
+			}
+			c.Transport = newGuard(newLenient(c.Transport, h, i == len(list)-1), h)
 			list[i].Client, list[i].Header = &c, nil
 		}
 		return list, nil
