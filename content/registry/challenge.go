@@ -58,8 +58,7 @@ func (l *lenient) ask(req *http.Request, resp *http.Response) []string {
 	if err != nil {
 		return nil
 	}
-	defer answer.Body.Close() //nolint:errcheck // nothing of it is read
-	if answer.StatusCode != http.StatusUnauthorized {
+	if err := answer.Body.Close(); err != nil || answer.StatusCode != http.StatusUnauthorized {
 		return nil
 	}
 	return splitChallenges(answer.Header.Values("WWW-Authenticate"))

@@ -56,6 +56,9 @@ func guarded(dirs []string, configured docker.RegistryHosts) docker.RegistryHost
 			}
 			c.Transport = newGuard(newLenient(c.Transport, h, i == len(list)-1), h)
 			list[i].Client, list[i].Header = &c, nil
+			if h.Authorizer != nil {
+				list[i].Authorizer = newOneByOne(h.Authorizer)
+			}
 		}
 		return list, nil
 	}

@@ -82,7 +82,7 @@ var oddities = map[string]oddity{
 	"upload-201":       {wrap: edited(isStart, code(201)), pull: "-"},
 	"upload-moved":     {wrap: moved(isStart, 307).then(located("PATH")), pull: "-", check: checkMoved},
 	"upload-moved-302": {wrap: moved(isStart, 302).then(located("PATH")), pull: "-", check: checkMoved},
-	"upload-forgotten": {wrap: once(1, both(isPut, func(r *http.Request) bool { return !isManifest(r) }), forgets(404, "BLOB_UPLOAD_UNKNOWN")), pull: "-"},
+	"upload-forgotten": {wrap: once(1, both(isPut, func(r *http.Request) bool { return !isManifest(r) }), forgets("BLOB_UPLOAD_UNKNOWN")), pull: "-"},
 	"put-moved":        {wrap: moved(isPut, 307), pull: "-"},
 	"put-moved-302":    {wrap: moved(isPut, 302), pull: "-"},
 	"put-moved-308":    {wrap: moved(isPut, 308), pull: "-"},
