@@ -86,7 +86,7 @@ func oddImage() storetest.Image { return storetest.NewImage(storetest.Spec{Files
 func pullFrom(t *testing.T, o *odd, row oddity, opts registry.Options) {
 	t.Helper()
 	img := oddImage()
-	o.load("team/app", "1", img)
+	o.load("team/app", img)
 	ctx, store := storetest.Open(t)
 	got, err := registry.Pull(ctx, store.Client, o.host+"/team/app:1", opts)
 	if !ended(t, "pull", err, row.pull) {
@@ -114,7 +114,7 @@ func pushTo(t *testing.T, o *odd, row oddity, opts registry.Options) {
 	if row.mount {
 		name, repo = o.host+"/other/app:1", "other/app"
 		store.Name(ctx, t, name, img.Manifest.Descriptor)
-		o.load("team/app", "1", img)
+		o.load("team/app", img)
 		for _, b := range img.Blobs() {
 			label := map[string]string{"containerd.io/distribution.source." + strings.Split(o.host, ":")[0]: "team/app"}
 			if err := content.SetLabels(ctx, store.ContentStore(), b.Digest, label); err != nil {
@@ -151,8 +151,8 @@ func pullByMirror(t *testing.T, name string) {
 	mirror, behind := newOdd(t, name), newOdd(t, "")
 	refusing := newOdd(t, "push-only")
 	img := oddImage()
-	mirror.load("app", "1", img)
-	behind.load("app", "1", img)
+	mirror.load("app", img)
+	behind.load("app", img)
 	opts := oddOptions(t, behind, false)
 	dir := t.TempDir()
 	opts.HostsDirs = []string{dir}

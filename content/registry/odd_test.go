@@ -59,13 +59,13 @@ func newOdd(t *testing.T, name string) *odd {
 	return o
 }
 
-// load puts an image into a repository.
-func (o *odd) load(repo, tag string, img storetest.Image) {
+// load puts an image into a repository, with the tag 1.
+func (o *odd) load(repo string, img storetest.Image) {
 	for _, b := range append(img.Layers, img.Config) {
 		o.blobs[repo+"/"+b.Digest.String()] = b.Bytes
 	}
 	doc := document{img.Manifest.MediaType, img.Manifest.Bytes}
-	o.docs[repo+"/"+tag], o.docs[repo+"/"+img.Manifest.Digest.String()] = doc, doc
+	o.docs[repo+"/1"], o.docs[repo+"/"+img.Manifest.Digest.String()] = doc, doc
 }
 
 // lacks says what of an image is not in a repository; "" if all is.

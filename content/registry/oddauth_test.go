@@ -39,7 +39,7 @@ func (a authority) wrap(o *odd, next http.Handler) http.Handler {
 			return
 		}
 		root := r.URL.Path == "/v2/"
-		if moved := strings.HasPrefix(r.URL.Path, "/moved/"); moved || !(a.root && root) && a.admits(o, r, &authorised) {
+		if moved := strings.HasPrefix(r.URL.Path, "/moved/"); moved || (!a.root || !root) && a.admits(o, r, &authorised) {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -122,7 +122,7 @@ func moved(match func(*http.Request) bool, code int) wrap {
 // cutThen sends half of the first blob that is asked for and breaks off. It
 // answers requests for ranges by other means.
 func cutThen(ranges http.HandlerFunc) wrap {
-	return func(o *odd, next http.Handler) http.Handler {
+	return func(_ *odd, next http.Handler) http.Handler {
 		cut := first(1, both(isGet, isBlob))
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			switch {
