@@ -49,10 +49,17 @@ func guarded(dirs []string, configured docker.RegistryHosts) docker.RegistryHost
 		for i, h := range list {
 			// The client is also the authorizer's, and may be other hosts'.
 			c := *h.Client
-			g := newGuard(c.Transport, h)
+			if t, ok := c.Transport.(*tokens); ok {
+				c.Transport = t.base
+			} else {
+				h.Client.Transport = &tokens{base: c.Transport}
+			}
+			g := newGuard(newLenient(c.Transport, h, i == len(list)-1), h)
 			c.Transport, c.CheckRedirect = g, nil // containerd's, which asks the authorizer
 			list[i].Client, list[i].Header = &c, nil
-			list[i].Authorizer = ownAuthorizer{h.Authorizer, g}
+			if h.Authorizer != nil {
+				list[i].Authorizer = newOneByOne(ownAuthorizer{h.Authorizer, g})
+			}
 		}
 		return list, nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -148,13 +149,16 @@ func withoutSources(desc ocispec.Descriptor) (plain ocispec.Descriptor, mounts b
 }
 
 // unmountable reports whether a blob may be refused for the repository that it
-// was to be mounted from: that can be gone, or closed to whom ours is open.
+// was to be mounted from: that can be gone, or closed to whom ours is open, or
+// the registry be unable to mount. A mount saves an upload and is never needed,
+// so any failure leads to an upload but that of a registry that is asked too
+// much.
 func unmountable(err error) bool {
-	if err == nil || errdefs.IsAlreadyExists(err) || errdefs.IsUnavailable(err) {
+	if err == nil || errdefs.IsAlreadyExists(err) || errdefs.IsUnavailable(err) || errors.Is(err, context.Canceled) {
 		return false
 	}
 	status := statusOf(err)
-	return denied(err) || status >= 400 && status < 500 && !passes(status)
+	return status != http.StatusRequestTimeout && status != http.StatusTooManyRequests
 }
 
 func (p pusher) count(w cstore.Writer, desc ocispec.Descriptor, err error) (cstore.Writer, error) {

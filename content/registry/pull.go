@@ -102,18 +102,17 @@ const maxDownloads = 3
 
 // fetch resolves the name and fetches all that is wanted of it.
 func (p *pull) fetch(ctx context.Context, resolver remotes.Resolver) (ocispec.Descriptor, error) {
-	var target ocispec.Descriptor
-	err := p.opts.retrier().do(ctx, func(ctx context.Context) (err error) {
-		_, target, err = resolver.Resolve(ctx, p.name)
-		return err
-	})
+	from, err := resolver.Fetcher(ctx, p.name)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	if !images.IsManifestType(target.MediaType) && !images.IsIndexType(target.MediaType) {
-		return ocispec.Descriptor{}, fmt.Errorf("what the registry has under the name is no image: its type is %q: %w", target.MediaType, errdefs.ErrInvalidArgument)
-	}
-	from, err := resolver.Fetcher(ctx, p.name)
+	var target ocispec.Descriptor
+	err = p.opts.retrier().do(ctx, func(ctx context.Context) error {
+		return overHosts(ctx, func(ctx context.Context) (err error) {
+			target, err = p.resolve(ctx, resolver, from)
+			return err
+		})
+	})
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -181,7 +180,7 @@ func (p *pull) fetchBlob(ctx context.Context, from remotes.Fetcher, d ocispec.De
 		}
 		return err
 	}
-	err := r.do(ctx, fetch)
+	err := r.do(ctx, func(ctx context.Context) error { return overHosts(ctx, fetch) })
 	if !errdefs.IsNotFound(err) || !images.IsNonDistributable(d.MediaType) || len(urls) == 0 {
 		return err
 	}
@@ -215,10 +214,18 @@ func (p *pull) restart(ctx context.Context, d ocispec.Descriptor, err error) err
 	if !unfit(err) {
 		return err
 	}
-	if abortErr := p.store.Abort(ctx, remotes.MakeRefKey(ctx, d)); abortErr != nil && !errdefs.IsNotFound(abortErr) {
+	if abortErr := p.abort(ctx, d); abortErr != nil {
 		return errors.Join(err, abortErr)
 	}
 	return err
+}
+
+// abort removes what is there of a blob that is not complete.
+func (p *pull) abort(ctx context.Context, d ocispec.Descriptor) error {
+	if err := p.store.Abort(ctx, remotes.MakeRefKey(ctx, d)); !errdefs.IsNotFound(err) {
+		return err
+	}
+	return nil
 }
 
 // unfit reports whether what was fetched of a blob is of no use.

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
+	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -46,8 +48,15 @@ func Push(ctx context.Context, c *client.Client, name string, opts Options) (_ o
 	}
 	var there tally
 	r := opts.retrier()
-	r.progress, r.step = there.count, 1
-	err = r.do(ctx, func(ctx context.Context) error { return pushOnce(ctx, c, ref, target, opts, &there) })
+	r.progress, r.step, r.push = there.count, 1, true
+	forgotten := 0
+	err = r.do(ctx, func(ctx context.Context) error {
+		err := pushOnce(ctx, c, ref, target, opts, &there)
+		if forgotten++; forgotten <= maxForgotten && forgot(err) {
+			attemptOf(ctx).passes()
+		}
+		return err
+	})
 	switch {
 	case errdefs.IsNotFound(err) && statusOf(err) == 0:
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: the registry lacks content that this engine does not have either (veneer pull the base image first; of a multi-platform image, push one with --platform): %w", ref, redact(err))
@@ -132,4 +141,33 @@ func pushOnce(ctx context.Context, c *client.Client, ref string, target ocispec.
 	}
 	store := &sources{Store: c.ContentStore(), client: c, target: target}
 	return remotes.PushContent(ctx, pusher{to, opts.Progress, there}, target, store, semaphore.NewWeighted(maxUploads), platforms.All, nil)
+}
+
+// maxForgotten is how often a push is repeated because the registry forgot
+// what it was sent: the upload in the middle of it, or a blob that it had just
+// said it has. It happens where several of them share a store; a registry that
+// goes on so has another reason.
+const maxForgotten = 2
+
+// forgot reports whether a registry does not know what it was told before.
+func forgot(err error) bool {
+	var status remoteerrors.ErrUnexpectedStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	var said struct {
+		Errors []struct {
+			Code string `json:"code"`
+		} `json:"errors"`
+	}
+	if json.Unmarshal(status.Body, &said) != nil {
+		return false
+	}
+	for _, e := range said.Errors {
+		switch e.Code {
+		case "BLOB_UNKNOWN", "BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "MANIFEST_BLOB_UNKNOWN":
+			return true
+		}
+	}
+	return false
 }

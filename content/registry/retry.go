@@ -34,6 +34,7 @@ type retrier struct {
 	step     int64
 	// notify is told of waits that the registry asked for; nil: nobody is.
 	notify func(string)
+	push   bool // what is repeated is a push
 }
 
 // do calls f until it succeeds, fails for good, or has failed often enough.
@@ -45,7 +46,7 @@ func (r retrier) do(ctx context.Context, f func(context.Context) error) error {
 	backoff := first
 	var before int64
 	for n := 1; ; n++ {
-		try := &attempt{}
+		try := &attempt{push: r.push}
 		err := f(context.WithValue(ctx, attemptKey{}, try))
 		if err == nil || ctx.Err() != nil {
 			return err
@@ -98,9 +99,19 @@ type attemptKey struct{}
 // attempt is what the transport saw of one attempt. The error that comes out
 // of it at the top can be another one: with mirrors it is the first host's.
 type attempt struct {
+	push bool // it is part of a push
+
 	mu      sync.Mutex
 	passing bool
 	after   time.Duration
+	// refusedTokens are those that were refused for a request last.
+	refusedTokens map[string]map[string]bool
+	// mirror is the host that served last, if it is a mirror; without are the
+	// mirrors that are asked no more, and why; last is what the host behind
+	// all mirrors refused with last.
+	mirror  string
+	without map[string]error
+	last    error
 }
 
 // attemptOf returns the context's attempt, or one that nobody looks at.
@@ -130,6 +141,36 @@ func (a *attempt) failed(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.passing = a.passing || transient(err)
+}
+
+// passes notes that what failed can pass.
+func (a *attempt) passes() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.passing = true
+}
+
+// refusedToken returns how many tokens were refused for a request in a row. At
+// once there may be several requests that are the same, with the same token.
+func (a *attempt) refusedToken(req *http.Request) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.refusedTokens == nil {
+		a.refusedTokens = map[string]map[string]bool{}
+	}
+	key := req.Method + " " + req.URL.String()
+	if a.refusedTokens[key] == nil {
+		a.refusedTokens[key] = map[string]bool{}
+	}
+	a.refusedTokens[key][req.Header.Get("Authorization")] = true
+	return len(a.refusedTokens[key])
+}
+
+// admitted notes that a request was not refused for its token.
+func (a *attempt) admitted(req *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.refusedTokens, req.Method+" "+req.URL.String())
 }
 
 // transient reports whether a later try may succeed.

@@ -1,0 +1,88 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// resolve asks what the name stands for. What a mirror says is fetched before
+// it is believed, so that another host can be asked.
+func (p *pull) resolve(ctx context.Context, resolver remotes.Resolver, from remotes.Fetcher) (ocispec.Descriptor, error) {
+	_, target, err := resolver.Resolve(ctx, p.name)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	mirrored := attemptOf(ctx).mirrored()
+	target.MediaType = strings.ToLower(strings.TrimSpace(target.MediaType))
+	if saysNothing(target.MediaType) {
+		if target.MediaType, err = p.typeWithin(ctx, from, target); err != nil {
+			return ocispec.Descriptor{}, err
+		}
+	}
+	if !images.IsManifestType(target.MediaType) && !images.IsIndexType(target.MediaType) {
+		return ocispec.Descriptor{}, fmt.Errorf("what the registry has under the name is no image: its type is %q: %w", target.MediaType, errdefs.ErrInvalidArgument)
+	}
+	if !mirrored {
+		return target, nil
+	}
+	if err := p.fetchOnce(ctx, from, target); err != nil {
+		// There may be no such manifest.
+		return ocispec.Descriptor{}, errors.Join(err, p.abort(ctx, target))
+	}
+	return target, nil
+}
+
+// saysNothing reports whether a type is what web servers give to files that
+// they know nothing of. Containerd takes text/plain for Docker's first schema.
+func saysNothing(mediaType string) bool {
+	switch mediaType {
+	case "", "application/json", "text/json", "text/plain", "application/octet-stream", "binary/octet-stream", images.MediaTypeDockerSchema1Manifest:
+		return true
+	}
+	return false
+}
+
+// typeWithin returns the type of a document that the registry sends without
+// one: the one in it, or the one that its fields are of.
+func (p *pull) typeWithin(ctx context.Context, from remotes.Fetcher, d ocispec.Descriptor) (_ string, retErr error) {
+	d.MediaType = ocispec.MediaTypeImageManifest // so it is asked for among the manifests
+	rc, err := from.Fetch(ctx, d)
+	if err != nil {
+		return "", err
+	}
+	defer func() { retErr = errors.Join(retErr, rc.Close()) }()
+	data, err := io.ReadAll(io.LimitReader(rc, min(d.Size, maxDocument)))
+	if err != nil {
+		return "", err
+	}
+	if d.Digest.Algorithm().FromBytes(data) != d.Digest {
+		return "", fmt.Errorf("manifest %s: other bytes arrived: %w", d.Digest, errdefs.ErrFailedPrecondition)
+	}
+	var doc struct {
+		SchemaVersion int             `json:"schemaVersion"`
+		MediaType     string          `json:"mediaType"`
+		Config        json.RawMessage `json:"config"`
+		Manifests     json.RawMessage `json:"manifests"`
+	}
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return "", fmt.Errorf("parse manifest %s, which came without a type: %w", d.Digest, err)
+	}
+	switch {
+	case doc.MediaType != "":
+		return doc.MediaType, nil
+	case doc.SchemaVersion == 2 && doc.Manifests != nil:
+		return ocispec.MediaTypeImageIndex, nil
+	case doc.SchemaVersion == 2 && doc.Config != nil:
+		return ocispec.MediaTypeImageManifest, nil
+	}
+	return d.MediaType, fmt.Errorf("manifest %s: neither the registry nor it says what it is: %w", d.Digest, errdefs.ErrInvalidArgument)
+}
