@@ -49,7 +49,7 @@ func (b *build) run(ctx context.Context) (_ *Result, err error) {
 		do   func(context.Context) error
 	}{
 		{"resolve", b.resolve},
-		{"compare", b.compare},
+		{StepCompare, b.compare},
 		{"layer", b.makeLayer},
 		{"snapshot", b.unpack},
 		{"record", b.record},

@@ -52,7 +52,7 @@ func Diff(ctx context.Context, e *engine.Engine, req Request) (_ *DiffResult, er
 	if err := b.resolve(ctx); err != nil {
 		return nil, err
 	}
-	b.steps.start("compare")
+	b.steps.start(StepCompare)
 	if err := b.compare(ctx); err != nil {
 		return nil, err
 	}

@@ -88,7 +88,7 @@ func (s *loadSnapshots) Unpack(ctx context.Context, name string, img *content.Im
 		}
 		return nil
 	}
-	s.steps.start("unpack " + name)
+	s.steps.begin(Step{Kind: "unpack", Of: name})
 	_, err := snapshot.Unpack(ctx, s.engine.Client, img.Manifest, s.engine.Snapshotter)
 	return err
 }

@@ -120,7 +120,8 @@ func (b *build) finish() *Result {
 	if !r.Pushable {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("the image cannot be pushed or saved: %d layer blobs of the base are not stored; pull %s again to get them", len(b.base.Missing), b.base.Name))
 	}
-	if len(b.Tags) == 0 && !b.unnamed && b.export == nil {
+	// What is the base's own manifest stays for as long as the base.
+	if len(b.Tags) == 0 && !b.unnamed && b.export == nil && !r.Unchanged {
 		r.Warnings = append(r.Warnings, warnUnnamed)
 	}
 	if b.desc != nil {

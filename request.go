@@ -140,10 +140,37 @@ type TargetSpec struct {
 	DirLinks string
 }
 
+// StepCompare is the kind of the step that compares file trees, in which most of
+// a build's reading is done.
+const StepCompare = "compare"
+
+// Step is one step of what is done.
+type Step struct {
+	// Kind is one word: "resolve", [StepCompare], "layer", "snapshot", "record",
+	// "unpack", ….
+	Kind string
+	// Of is what the step is about, where its kind does not say it: an image's
+	// name, or what the image is for.
+	Of string
+	// Platform is set where the same is done for several platforms.
+	Platform string
+}
+
+// String is the step's name for people, as in "compare linux/arm64".
+func (s Step) String() string {
+	name := s.Kind
+	for _, more := range []string{s.Of, s.Platform} {
+		if more != "" {
+			name += " " + more
+		}
+	}
+	return name
+}
+
 // Progress follows a build. Its methods are called from several goroutines.
 type Progress interface {
-	// Step starts a named step ("compare", "layer", …) and ends the one before.
-	Step(name string)
+	// Step starts a step and ends the one before.
+	Step(s Step)
 	// Count adds to the running step's counters.
 	Count(files, bytes int64)
 	// Done ends the last step.
@@ -188,8 +215,10 @@ type LayerResult struct {
 	UncompressedSize int64         `json:"uncompressed_size"`
 }
 
-// StepDuration is the wall time of one step.
+// StepDuration is the wall time of one step. Name is the whole [Step.String].
 type StepDuration struct {
-	Name    string  `json:"name"`
-	Seconds float64 `json:"seconds"`
+	Name     string  `json:"name"`
+	Kind     string  `json:"kind"`
+	Platform string  `json:"platform,omitempty"`
+	Seconds  float64 `json:"seconds"`
 }

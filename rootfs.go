@@ -97,7 +97,7 @@ func (r *rootfs) unpack(ctx context.Context) error {
 		return fmt.Errorf("unpack %s: %w", r, err)
 	}
 	if !there && r.steps != nil {
-		defer r.steps.within("unpack " + r.role)()
+		defer r.steps.within(Step{Kind: "unpack", Of: r.role})()
 	}
 	// What is there has to be held, and may have gone since.
 	did, err := snapshot.Unpack(ctx, r.engine.Client, r.image.Manifest, r.engine.Snapshotter)

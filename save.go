@@ -49,7 +49,7 @@ type SavedImage struct {
 // meanwhile. After an error what w got is not whole.
 func Save(ctx context.Context, e *engine.Engine, w io.Writer, req SaveRequest) (_ *Saved, err error) {
 	steps := newSteps(req.Progress)
-	steps.start("save " + strings.Join(req.Images, " "))
+	steps.begin(Step{Kind: "save", Of: strings.Join(req.Images, " ")})
 	ctx, release, err := content.NewLease(e.Context(ctx), e.Client)
 	if err != nil {
 		return nil, err

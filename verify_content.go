@@ -120,12 +120,12 @@ func (v *verifier) image(ctx context.Context, doc *content.Document) error {
 		Platform: platform, Manifest: img.Manifest.Digest, Layers: len(img.Layers), ChainID: img.ChainID,
 	})
 	v.history(img, platform)
-	v.steps.start("layers " + platform)
+	v.steps.begin(Step{Kind: "layers", Platform: platform})
 	indexes, err := v.layers(ctx, img, platform)
 	if err != nil {
 		return err
 	}
-	v.steps.start("snapshot " + platform)
+	v.steps.begin(Step{Kind: "snapshot", Platform: platform})
 	s := &snapshotCheck{verifier: v, img: img, platform: platform, indexes: indexes}
 	// First what is there, then the labels that keep it.
 	unpacked, err := s.exists(ctx)

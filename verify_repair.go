@@ -79,7 +79,7 @@ func (s *snapshotCheck) repair(ctx context.Context, findings []int) error {
 	if len(users) > 0 {
 		return refuse("%s", s.usersText(ctx, users))
 	}
-	s.steps.start("repair " + s.platform)
+	s.steps.begin(Step{Kind: "repair", Platform: s.platform})
 	if err := snapshot.RemoveChain(ctx, s.snapshots(), wrong); err != nil {
 		return err
 	}
