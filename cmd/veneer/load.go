@@ -28,7 +28,7 @@ and the same archive can be loaded again.`,
 		Example: `  veneer load debian.tar
   veneer load -t debian:12 - < rootfs-oci.tar.zst
   veneer save app:2 --since app:1 | ssh edge veneer load -`,
-		Args:        cobra.ExactArgs(1),
+		Args:        exactArgs(1),
 		Annotations: map[string]string{annotationMounts: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkTags(req.Names); err != nil {

@@ -39,7 +39,7 @@ the caches and in $TMPDIR), let containers go on that a killed commit left pause
 image refers to. What a running build holds stays. Images that have a name stay; veneer rmi removes those.`,
 		Example: `  veneer prune
   veneer prune --cache --format json`,
-		Args: cobra.NoArgs,
+		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
 				p, err := prune(ctx, e, cache)

@@ -86,7 +86,7 @@ a layer that a killed pull has fetched half of is continued.
 	bindPlatform(cmd, &f.Platform)
 	cmd.Flags().BoolVar(&f.AllPlatforms, "all-platforms", false, "fetch all platforms of the image; unpack the host's")
 	cmd.Flags().BoolVar(&noUnpack, "no-unpack", false, "fetch the image, but make no snapshot of it")
-	cmd.MarkFlagsMutuallyExclusive("platform", "all-platforms")
+	exclusive(cmd, "platform", "all-platforms")
 	return cmd
 }
 
@@ -157,7 +157,7 @@ func (f *pushFlags) send(ctx context.Context, a *app, e *engine.Engine, names []
 // nameArg is a cobra.PositionalArgs for one image name: a registry knows none
 // by its ID.
 func nameArg(cmd *cobra.Command, args []string) error {
-	if err := cobra.ExactArgs(1)(cmd, args); err != nil {
+	if err := exactArgs(1)(cmd, args); err != nil {
 		return err
 	}
 	ref, err := content.ParseRef(args[0])

@@ -17,7 +17,7 @@ func (a *app) tagCommand() *cobra.Command {
 		Example: `  veneer tag app:2 registry.example.org/team/app:2
   veneer tag sha256:3b1f… app:latest`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.ExactArgs(2)(cmd, args); err != nil {
+			if err := exactArgs(2)(cmd, args); err != nil {
 				return err
 			}
 			if err := checkRef(args[0]); err != nil {
