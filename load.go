@@ -90,7 +90,7 @@ func (s *loadSnapshots) Unpack(ctx context.Context, name string, img *content.Im
 	}
 	s.steps.begin(Step{Kind: "unpack", Of: name})
 	_, err := snapshot.Unpack(ctx, s.engine.Client, img.Manifest, s.engine.Snapshotter)
-	return err
+	return unpackEncrypted(img, err)
 }
 
 // countReader tells of what is read.

@@ -60,6 +60,9 @@ type Request struct {
 	// NoCache neither uses nor writes what is remembered between builds: indexes
 	// of layers and digests of source files.
 	NoCache bool
+	// AllowEncrypted lets a layer, which is never encrypted, be made of files of
+	// encrypted ones, and be put upon them.
+	AllowEncrypted bool
 	// Stdin is what the source "-" reads.
 	Stdin io.Reader
 	// MaxLayers is how many layers a base may have before what Veneer put upon

@@ -62,6 +62,13 @@ func Save(ctx context.Context, e *engine.Engine, w io.Writer, req SaveRequest) (
 		if err != nil {
 			return nil, fmt.Errorf("save %s: %w", ref, err)
 		}
+		e, err := content.EncryptionOf(ctx, e.Client.ContentStore(), item.Target)
+		if err != nil {
+			return nil, fmt.Errorf("save %s: %w", ref, err)
+		}
+		if text := e.Warning(); text != "" {
+			saved.Warnings = append(saved.Warnings, ref+": "+text)
+		}
 		items = append(items, item)
 		saved.Images = append(saved.Images, SavedImage{Name: strings.Join(item.Names, ""), Digest: item.Target.Digest})
 	}

@@ -61,6 +61,9 @@ func (s *snapshotCheck) repair(ctx context.Context, findings []int) error {
 		})
 		return nil
 	}
+	if e := s.img.Encryption(); s.indexes == nil && e.Any() {
+		return refuse("%s, so what it should hold cannot be known here", e)
+	}
 	if s.indexes == nil {
 		return refuse("its layers are not all here, or damaged; veneer pull %s, and repair then", s.img.Name)
 	}
