@@ -148,6 +148,12 @@ func Tag(ctx context.Context, c *client.Client, src, dst string) (images.Image, 
 // removed. The kubelet's name for an image goes with the last other one, see
 // isAlias. It returns the records that it removed, also on error.
 func Remove(ctx context.Context, c *client.Client, refs []string, sync bool) ([]images.Image, error) {
+	return RemoveIf(ctx, c, refs, sync, func(context.Context, []images.Image) error { return nil })
+}
+
+// RemoveIf is [Remove] where allow has no objection: it is given all records
+// that would go, and its error ends it before one does.
+func RemoveIf(ctx context.Context, c *client.Client, refs []string, sync bool, allow func(context.Context, []images.Image) error) ([]images.Image, error) {
 	var records []images.Image
 	for _, ref := range refs {
 		img, err := findRecord(ctx, c, ref)
@@ -163,6 +169,9 @@ func Remove(ctx context.Context, c *client.Client, refs []string, sync bool) ([]
 		return nil, err
 	}
 	all := slices.Concat(records, aliases)
+	if err := allow(ctx, all); err != nil {
+		return nil, err
+	}
 	for i, img := range all {
 		// Only what was looked up is removed, not what another process
 		// gave the name to meanwhile.

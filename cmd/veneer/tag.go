@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/engine"
 )
@@ -28,6 +29,9 @@ func (a *app) tagCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
+				if users := veneer.Retagged(ctx, e, args[0], args[1]); users != "" {
+					a.notify("warning: " + args[1] + " was the only name of the image of " + users + ", which veneer commit finds no more")
+				}
 				img, err := content.Tag(ctx, e.Client, args[0], args[1])
 				if err != nil {
 					return err
