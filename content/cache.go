@@ -109,6 +109,16 @@ func (c *Cache) Prune() (Pruned, error) { return c.shrink(0) }
 // Sweep removes what killed processes left half written.
 func (c *Cache) Sweep() (Pruned, error) { return c.shrink(c.limit()) }
 
+// Left returns what Sweep would remove, or with all what Prune would, and
+// removes nothing.
+func (c *Cache) Left(all bool) (Pruned, error) {
+	limit := c.limit()
+	if all {
+		limit = 0
+	}
+	return c.shrinkBy(limit, func(string) error { return nil })
+}
+
 func (c *Cache) limit() int64 { return cmp.Or(c.MaxBytes, defaultCacheBytes) }
 
 func (c *Cache) path(dgst digest.Digest) (string, error) {
@@ -148,7 +158,9 @@ func (f cacheFile) abandoned() bool {
 
 // shrink removes the entries not used for longest until limit is kept, and
 // what killed writers left.
-func (c *Cache) shrink(limit int64) (Pruned, error) {
+func (c *Cache) shrink(limit int64) (Pruned, error) { return c.shrinkBy(limit, remove) }
+
+func (c *Cache) shrinkBy(limit int64, remove func(path string) error) (Pruned, error) {
 	files, err := c.files()
 	if err != nil {
 		return Pruned{}, fmt.Errorf("list index cache: %w", err)
