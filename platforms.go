@@ -189,6 +189,11 @@ func (m *platformsBuild) finish() *Result {
 		}
 		r.Pushable = r.Pushable && res.Pushable
 		r.Changes = addSummary(r.Changes, res.Changes)
+		for _, n := range res.Notes {
+			if !slices.Contains(r.Notes, n) {
+				r.Notes = append(r.Notes, n)
+			}
+		}
 		for _, w := range res.Warnings {
 			r.Warnings = append(r.Warnings, res.Platform+": "+w)
 		}

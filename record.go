@@ -124,6 +124,7 @@ func (b *build) finish() *Result {
 	if len(b.Tags) == 0 && !b.unnamed && b.export == nil && !r.Unchanged {
 		r.Warnings = append(r.Warnings, warnUnnamed)
 	}
+	r.Notes = append(r.Notes, archiveNotes(b.Targets)...)
 	if b.desc != nil {
 		r.Layer = &LayerResult{Digest: b.desc.Digest, DiffID: b.diffID, MediaType: b.desc.MediaType, Size: b.desc.Size}
 		if b.blob != nil {

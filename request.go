@@ -205,8 +205,10 @@ type Result struct {
 	Pushable bool           `json:"pushable"`
 	Changes  differ.Summary `json:"changes"`
 	Warnings []string       `json:"warnings,omitempty"`
-	Steps    []StepDuration `json:"steps"`
-	Seconds  float64        `json:"seconds"`
+	// Notes tell of what may not have been meant.
+	Notes   []string       `json:"notes,omitempty"`
+	Steps   []StepDuration `json:"steps"`
+	Seconds float64        `json:"seconds"`
 }
 
 // LayerResult describes the new layer.

@@ -161,6 +161,9 @@ func (a *app) makeImage(ctx context.Context, o buildOptions, tags []string, do f
 	for _, w := range res.Warnings {
 		a.notify("warning: " + w)
 	}
+	for _, n := range res.Notes {
+		a.notify("note: " + n)
+	}
 	if !a.quiet && !a.jsonMessages() {
 		_, _ = fmt.Fprintln(a.stderr, summaryText(res))
 	}

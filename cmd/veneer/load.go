@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
@@ -53,6 +56,9 @@ func (a *app) load(ctx context.Context, file string, req veneer.LoadRequest) err
 		if err != nil {
 			return fmt.Errorf("load archive: %w", err)
 		}
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return errors.Join(loadDirError(file), f.Close())
+		}
 		defer f.Close() // only read
 		r = f
 	}
@@ -75,4 +81,12 @@ func (a *app) load(ctx context.Context, file string, req veneer.LoadRequest) err
 		}
 		return nil
 	})
+}
+
+// loadDirError says what to do with a directory in place of an archive.
+func loadDirError(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, ocispec.ImageLayoutFile)); err == nil {
+		return fmt.Errorf("load %s: it is a directory; of an image layout a tar can be loaded: tar -C %[1]s -c . | veneer load -", dir)
+	}
+	return fmt.Errorf("load %s: it is a directory and no archive; its files become an image with veneer build --from scratch --copy %s/:/ -t NAME", dir, filepath.Clean(dir))
 }
