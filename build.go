@@ -48,8 +48,8 @@ func (b *build) run(ctx context.Context) (_ *Result, err error) {
 		name string
 		do   func(context.Context) error
 	}{
-		{"resolve", b.resolve},
-		{"compare", b.compare},
+		{"resolve", b.resolveForBuild},
+		{StepCompare, b.compare},
 		{"layer", b.makeLayer},
 		{"snapshot", b.unpack},
 		{"record", b.record},
@@ -186,6 +186,17 @@ func (b *build) closeSources() error {
 	}
 	b.closers = nil
 	return errors.Join(errs...)
+}
+
+// resolveForBuild is resolve where a layer is to be made.
+func (b *build) resolveForBuild(ctx context.Context) error {
+	if err := b.resolve(ctx); err != nil {
+		return err
+	}
+	if len(b.Targets) == 0 && b.compareFiles == nil {
+		return nil // No layer.
+	}
+	return b.refuseEncrypted(b.base)
 }
 
 // resolve finds the base and edits its config.

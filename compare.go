@@ -42,7 +42,7 @@ func Compare(ctx context.Context, e *engine.Engine, req CompareRequest) (_ *Diff
 	}
 	defer func() { err = errors.Join(err, b.close(ctx, release, false)) }()
 	c := &comparison{build: b, req: req}
-	b.steps.start("compare")
+	b.steps.start(StepCompare)
 	err = c.compare(ctx)
 	if errors.Is(err, tree.ErrOverlayFeature) {
 		b.throughMounts = true

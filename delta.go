@@ -85,6 +85,9 @@ func (d *delta) resolve(ctx context.Context) (*content.Image, error) {
 	if err := samePlatform(base, d.full); err != nil {
 		return nil, err
 	}
+	if err := d.refuseEncrypted(d.full); err != nil {
+		return nil, err
+	}
 	d.verb = "DELTA " + d.full.Manifest.Digest.String()
 	if d.req.KeepConfig {
 		return base, nil

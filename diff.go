@@ -17,6 +17,9 @@ type DiffResult struct {
 	// Changes are in the order in which a layer holds them.
 	Changes []PathChange   `json:"changes"`
 	Summary differ.Summary `json:"summary"`
+	// Removed counts the base's files that the image would lack, directories
+	// aside, and their bytes: those below a deleted directory, too.
+	Removed differ.Tally `json:"removed"`
 	// Layer is the size of the layer that a build would store, in bytes; 0 if
 	// there is none. UncompressedLayer is that of its tar.
 	Layer             int64    `json:"layer_bytes"`
@@ -32,6 +35,9 @@ type PathChange struct {
 	// Bytes is the content that the layer would store for it.
 	Bytes  int64         `json:"bytes"`
 	Reason differ.Reason `json:"reason"`
+	// RemovedFiles and RemovedBytes are the change's part of [DiffResult].Removed.
+	RemovedFiles int64 `json:"removed_files,omitempty"`
+	RemovedBytes int64 `json:"removed_bytes,omitempty"`
 }
 
 // Diff tells what [Build] would change. No image, blob or snapshot is written;
@@ -52,7 +58,7 @@ func Diff(ctx context.Context, e *engine.Engine, req Request) (_ *DiffResult, er
 	if err := b.resolve(ctx); err != nil {
 		return nil, err
 	}
-	b.steps.start("compare")
+	b.steps.start(StepCompare)
 	if err := b.compare(ctx); err != nil {
 		return nil, err
 	}
@@ -79,9 +85,18 @@ func (b *build) diffResult(ctx context.Context, base string) (*DiffResult, error
 // measure lists the changes and makes the layer, to nowhere.
 func (b *build) measure(ctx context.Context, res *DiffResult) error {
 	err := b.changes.Each(func(ch *differ.Change) error {
-		if !ch.Parent {
-			res.Changes = append(res.Changes, PathChange{Kind: ch.Kind, Path: "/" + ch.Path, Bytes: ch.Bytes(), Reason: ch.Reason})
+		if ch.Parent {
+			return nil
 		}
+		gone, err := b.changes.Removed(ctx, ch)
+		if err != nil {
+			return err
+		}
+		res.Removed.Count += gone.Count
+		res.Removed.Bytes += gone.Bytes
+		res.Changes = append(res.Changes, PathChange{
+			Kind: ch.Kind, Path: "/" + ch.Path, Bytes: ch.Bytes(), Reason: ch.Reason, RemovedFiles: gone.Count, RemovedBytes: gone.Bytes,
+		})
 		return nil
 	})
 	if err != nil {

@@ -88,9 +88,9 @@ func (s *loadSnapshots) Unpack(ctx context.Context, name string, img *content.Im
 		}
 		return nil
 	}
-	s.steps.start("unpack " + name)
+	s.steps.begin(Step{Kind: "unpack", Of: name})
 	_, err := snapshot.Unpack(ctx, s.engine.Client, img.Manifest, s.engine.Snapshotter)
-	return err
+	return unpackEncrypted(img, err)
 }
 
 // countReader tells of what is read.

@@ -120,8 +120,12 @@ type platformProgress struct {
 	platform string
 }
 
-func (p platformProgress) Step(name string) { p.Progress.Step(name + " " + p.platform) }
-func (platformProgress) Done()              {}
+func (p platformProgress) Step(s Step) {
+	s.Platform = p.platform
+	p.Progress.Step(s)
+}
+
+func (platformProgress) Done() {}
 
 // record stores the index and then names it.
 func (m *platformsBuild) record(ctx context.Context) error {
@@ -185,15 +189,21 @@ func (m *platformsBuild) finish() *Result {
 		}
 		r.Pushable = r.Pushable && res.Pushable
 		r.Changes = addSummary(r.Changes, res.Changes)
+		for _, n := range res.Notes {
+			if !slices.Contains(r.Notes, n) {
+				r.Notes = append(r.Notes, n)
+			}
+		}
 		for _, w := range res.Warnings {
 			r.Warnings = append(r.Warnings, res.Platform+": "+w)
 		}
 		for _, s := range res.Steps {
-			r.Steps = append(r.Steps, StepDuration{Name: s.Name + " " + res.Platform, Seconds: s.Seconds})
+			s.Name, s.Platform = s.Name+" "+res.Platform, res.Platform
+			r.Steps = append(r.Steps, s)
 		}
 	}
 	r.Platform = strings.Join(names, ",")
-	if len(m.Tags) == 0 {
+	if len(m.Tags) == 0 && !r.Unchanged {
 		r.Warnings = append(r.Warnings, warnUnnamed)
 	}
 	own, seconds := m.steps.end()

@@ -29,7 +29,7 @@ func Pull(ctx context.Context, e *engine.Engine, ref string, opts registry.Optio
 			return nil
 		}
 		_, err := snapshot.Unpack(ctx, e.Client, img.Manifest, e.Snapshotter)
-		return err
+		return unpackEncrypted(img, err)
 	}
 	return registry.Pull(e.Context(ctx), e.Client, ref, opts)
 }

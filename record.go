@@ -143,9 +143,11 @@ func (b *build) finish() *Result {
 	r.Base, r.BaseDigest, r.Squashed = b.from.Name, b.from.Manifest.Digest, b.squashed
 	r.Platform = platforms.FormatAll(b.base.Platform)
 	r.ChainID, r.Unpacked = b.image.ChainID, b.unpacked
-	if len(b.Tags) == 0 && !b.unnamed && b.export == nil {
+	// What is the base's own manifest stays for as long as the base.
+	if len(b.Tags) == 0 && !b.unnamed && b.export == nil && !r.Unchanged {
 		r.Warnings = append(r.Warnings, warnUnnamed)
 	}
+	r.Notes = append(r.Notes, archiveNotes(b.Targets)...)
 	if b.desc != nil {
 		r.Layer = &LayerResult{Digest: b.desc.Digest, DiffID: b.diffID, MediaType: b.desc.MediaType, Size: b.desc.Size}
 		if b.blob != nil {

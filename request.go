@@ -60,6 +60,9 @@ type Request struct {
 	// NoCache neither uses nor writes what is remembered between builds: indexes
 	// of layers and digests of source files.
 	NoCache bool
+	// AllowEncrypted lets a layer, which is never encrypted, be made of files of
+	// encrypted ones, and be put upon them.
+	AllowEncrypted bool
 	// Stdin is what the source "-" reads.
 	Stdin io.Reader
 	// MaxLayers is how many layers a base may have before what Veneer put upon
@@ -140,10 +143,37 @@ type TargetSpec struct {
 	DirLinks string
 }
 
+// StepCompare is the kind of the step that compares file trees, in which most of
+// a build's reading is done.
+const StepCompare = "compare"
+
+// Step is one step of what is done.
+type Step struct {
+	// Kind is one word: "resolve", [StepCompare], "layer", "snapshot", "record",
+	// "unpack", ….
+	Kind string
+	// Of is what the step is about, where its kind does not say it: an image's
+	// name, or what the image is for.
+	Of string
+	// Platform is set where the same is done for several platforms.
+	Platform string
+}
+
+// String is the step's name for people, as in "compare linux/arm64".
+func (s Step) String() string {
+	name := s.Kind
+	for _, more := range []string{s.Of, s.Platform} {
+		if more != "" {
+			name += " " + more
+		}
+	}
+	return name
+}
+
 // Progress follows a build. Its methods are called from several goroutines.
 type Progress interface {
-	// Step starts a named step ("compare", "layer", …) and ends the one before.
-	Step(name string)
+	// Step starts a step and ends the one before.
+	Step(s Step)
 	// Count adds to the running step's counters.
 	Count(files, bytes int64)
 	// Done ends the last step.
@@ -176,8 +206,10 @@ type Result struct {
 	Pushable bool           `json:"pushable"`
 	Changes  differ.Summary `json:"changes"`
 	Warnings []string       `json:"warnings,omitempty"`
-	Steps    []StepDuration `json:"steps"`
-	Seconds  float64        `json:"seconds"`
+	// Notes tell of what may not have been meant.
+	Notes   []string       `json:"notes,omitempty"`
+	Steps   []StepDuration `json:"steps"`
+	Seconds float64        `json:"seconds"`
 }
 
 // LayerResult describes the new layer.
@@ -189,8 +221,10 @@ type LayerResult struct {
 	UncompressedSize int64         `json:"uncompressed_size"`
 }
 
-// StepDuration is the wall time of one step.
+// StepDuration is the wall time of one step. Name is the whole [Step.String].
 type StepDuration struct {
-	Name    string  `json:"name"`
-	Seconds float64 `json:"seconds"`
+	Name     string  `json:"name"`
+	Kind     string  `json:"kind"`
+	Platform string  `json:"platform,omitempty"`
+	Seconds  float64 `json:"seconds"`
 }

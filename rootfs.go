@@ -57,6 +57,8 @@ func (r *rootfs) open(ctx context.Context, reader ReaderKind) (tree.Tree, error)
 	switch {
 	case r.image.IsScratch():
 		return tree.Merge(nil, tree.MergeOptions{})
+	case r.image.Encryption().Any():
+		return r.openEncrypted(ctx)
 	case reader == ReadIndex:
 		return r.openIndex(ctx)
 	case reader == ReadAuto && r.prefersIndex():
@@ -65,11 +67,17 @@ func (r *rootfs) open(ctx context.Context, reader ReaderKind) (tree.Tree, error)
 	if err := r.unpack(ctx); err != nil {
 		return nil, err
 	}
+	return r.openSnapshot(ctx, reader == ReadAuto && len(r.image.Missing) == 0)
+}
+
+// openSnapshot opens a snapshot that is there: its layers in place, or else the
+// index of its blobs where orIndex says so, or a view.
+func (r *rootfs) openSnapshot(ctx context.Context, orIndex bool) (tree.Tree, error) {
 	layers, err := r.openLayers(ctx)
 	switch {
 	case !errors.Is(err, snapshot.ErrNoLayers):
 		return layers, err
-	case reader == ReadAuto && len(r.image.Missing) == 0:
+	case orIndex:
 		return r.openIndex(ctx)
 	}
 	return r.openView(ctx)
@@ -97,7 +105,7 @@ func (r *rootfs) unpack(ctx context.Context) error {
 		return fmt.Errorf("unpack %s: %w", r, err)
 	}
 	if !there && r.steps != nil {
-		defer r.steps.within("unpack " + r.role)()
+		defer r.steps.within(Step{Kind: "unpack", Of: r.role})()
 	}
 	// What is there has to be held, and may have gone since.
 	did, err := snapshot.Unpack(ctx, r.engine.Client, r.image.Manifest, r.engine.Snapshotter)

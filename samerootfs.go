@@ -97,7 +97,7 @@ func SameRootfs(ctx context.Context, e *engine.Engine, req SameRequest) (_ *Same
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
 
-	steps.start("compare")
+	steps.start(StepCompare)
 	res := &SameResult{A: aimg.Name, B: bimg.Name, ADigest: aimg.Manifest.Digest, BDigest: bimg.Manifest.Digest}
 	if err := res.compare(ctx, a, b, req.Times, steps); err != nil {
 		return nil, fmt.Errorf("compare %s with %s: %w", res.A, res.B, err)

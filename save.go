@@ -49,7 +49,7 @@ type SavedImage struct {
 // meanwhile. After an error what w got is not whole.
 func Save(ctx context.Context, e *engine.Engine, w io.Writer, req SaveRequest) (_ *Saved, err error) {
 	steps := newSteps(req.Progress)
-	steps.start("save " + strings.Join(req.Images, " "))
+	steps.begin(Step{Kind: "save", Of: strings.Join(req.Images, " ")})
 	ctx, release, err := content.NewLease(e.Context(ctx), e.Client)
 	if err != nil {
 		return nil, err
@@ -61,6 +61,13 @@ func Save(ctx context.Context, e *engine.Engine, w io.Writer, req SaveRequest) (
 		item, err := saveItem(ctx, e, ref, req.Platform)
 		if err != nil {
 			return nil, fmt.Errorf("save %s: %w", ref, err)
+		}
+		e, err := content.EncryptionOf(ctx, e.Client.ContentStore(), item.Target)
+		if err != nil {
+			return nil, fmt.Errorf("save %s: %w", ref, err)
+		}
+		if text := e.Warning(); text != "" {
+			saved.Warnings = append(saved.Warnings, ref+": "+text)
 		}
 		items = append(items, item)
 		saved.Images = append(saved.Images, SavedImage{Name: strings.Join(item.Names, ""), Digest: item.Target.Digest})

@@ -21,5 +21,8 @@ func (b *build) sourceImage(ctx context.Context, ref string, reader ReaderKind) 
 	if err := content.Hold(ctx, b.engine.Client, img); err != nil {
 		return nil, err
 	}
+	if err := b.refuseEncrypted(img); err != nil {
+		return nil, err
+	}
 	return b.rootfs(img, "source").open(ctx, reader)
 }

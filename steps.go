@@ -11,7 +11,7 @@ type steps struct {
 	progress Progress
 	began    time.Time
 	mark     time.Time // up to here, time is some step's
-	name     string    // of the running step
+	step     Step      // the running one; the zero value: none runs
 	done     []StepDuration
 }
 
@@ -20,38 +20,42 @@ func newSteps(p Progress) *steps {
 	return &steps{progress: p, began: now, mark: now}
 }
 
-// start ends the running step and begins another. What was before the first
+// start is begin for a step that its kind alone describes.
+func (s *steps) start(kind string) { s.begin(Step{Kind: kind}) }
+
+// begin ends the running step and begins another. What was before the first
 // step is the first's.
-func (s *steps) start(name string) {
+func (s *steps) begin(step Step) {
 	s.stop()
-	s.name = name
+	s.step = step
 	if s.progress != nil {
-		s.progress.Step(name)
+		s.progress.Step(step)
 	}
 }
 
 // within begins a step that interrupts the running one, which goes on when the
 // function is called that it returns.
-func (s *steps) within(name string) (back func()) {
-	outer := s.name
-	s.start(name)
-	return func() { s.start(outer) }
+func (s *steps) within(step Step) (back func()) {
+	outer := s.step
+	s.begin(step)
+	return func() { s.begin(outer) }
 }
 
 // stop ends the running step. One that went on after another counts once.
 func (s *steps) stop() {
-	if s.name == "" {
+	if s.step == (Step{}) {
 		return
 	}
 	now := time.Now()
 	seconds := now.Sub(s.mark).Seconds()
 	s.mark = now
-	i := slices.IndexFunc(s.done, func(d StepDuration) bool { return d.Name == s.name })
+	name := s.step.String()
+	i := slices.IndexFunc(s.done, func(d StepDuration) bool { return d.Name == name })
 	if i < 0 {
-		i, s.done = len(s.done), append(s.done, StepDuration{Name: s.name})
+		i, s.done = len(s.done), append(s.done, StepDuration{Name: name, Kind: s.step.Kind, Platform: s.step.Platform})
 	}
 	s.done[i].Seconds += seconds
-	s.name = ""
+	s.step = Step{}
 }
 
 // count tells of work done in the running step, from any goroutine.

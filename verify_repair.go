@@ -54,6 +54,9 @@ func (v *verifier) discard(ctx context.Context, desc ocispec.Descriptor, cause e
 // repair replaces the snapshots from the lowest wrong one up, and marks the
 // findings as repaired if the files are right then.
 func (s *snapshotCheck) repair(ctx context.Context, findings []int) error {
+	if e := s.img.Encryption(); s.indexes == nil && e.Any() {
+		return s.refuse("%s, so what it should hold cannot be known here", e)
+	}
 	if s.indexes == nil {
 		return s.refuse("its layers are not all here, or damaged; veneer pull %s, and repair then", s.img.Name)
 	}
@@ -72,7 +75,7 @@ func (s *snapshotCheck) repair(ctx context.Context, findings []int) error {
 	if len(users) > 0 {
 		return s.refuse("%s", s.usersText(ctx, users))
 	}
-	s.steps.start("repair " + s.platform)
+	s.steps.begin(Step{Kind: "repair", Platform: s.platform})
 	if err := snapshot.RemoveChain(ctx, s.snapshots(), wrong); err != nil {
 		return err
 	}

@@ -119,6 +119,16 @@ func (c *Cache) check() error {
 	return nil
 }
 
+// Left returns what Sweep would remove, or with all what Prune would, and
+// removes nothing.
+func (c *Cache) Left(all bool) (Pruned, error) {
+	limit := c.limit()
+	if all {
+		limit = 0
+	}
+	return c.shrinkBy(limit, func(string) error { return nil })
+}
+
 func (c *Cache) limit() int64 { return cmp.Or(c.MaxBytes, defaultCacheBytes) }
 
 func (c *Cache) path(dgst digest.Digest) (string, error) {
@@ -158,7 +168,9 @@ func (f cacheFile) abandoned() bool {
 
 // shrink removes the entries not used for longest until limit is kept, and
 // what killed writers left.
-func (c *Cache) shrink(limit int64) (Pruned, error) {
+func (c *Cache) shrink(limit int64) (Pruned, error) { return c.shrinkBy(limit, remove) }
+
+func (c *Cache) shrinkBy(limit int64, remove func(path string) error) (Pruned, error) {
 	if err := c.check(); err != nil {
 		return Pruned{}, err
 	}

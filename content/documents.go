@@ -122,9 +122,7 @@ func Unlabelled(ctx context.Context, store cstore.InfoProvider, doc *Document) (
 	}
 	kept := map[string]bool{}
 	for k, v := range info.Labels {
-		// As containerd's collector takes them: the name, or it and a dot or slash.
-		rest, ok := strings.CutPrefix(k, gcContent)
-		if ok && (rest == "" || rest[0] == '.' || rest[0] == '/') {
+		if keepsContent(k) {
 			kept[v] = true
 		}
 	}

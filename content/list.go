@@ -156,6 +156,12 @@ func Tag(ctx context.Context, c *client.Client, src, dst string) (images.Image, 
 // removed. What a kubelet knows an image by goes with the last other name, see
 // companions. It returns the records that it removed, also on error.
 func Remove(ctx context.Context, c *client.Client, refs []string, sync bool) ([]images.Image, error) {
+	return RemoveIf(ctx, c, refs, sync, func(context.Context, []images.Image) error { return nil })
+}
+
+// RemoveIf is [Remove] where allow has no objection: it is given all records
+// that would go, and its error ends it before one does.
+func RemoveIf(ctx context.Context, c *client.Client, refs []string, sync bool, allow func(context.Context, []images.Image) error) ([]images.Image, error) {
 	var records []images.Image
 	for _, ref := range refs {
 		img, err := findRecord(ctx, c, ref)
@@ -171,6 +177,9 @@ func Remove(ctx context.Context, c *client.Client, refs []string, sync bool) ([]
 		return nil, fmt.Errorf("list images: %w", err)
 	}
 	all := slices.Concat(records, companions(stored, records))
+	if err := allow(ctx, all); err != nil {
+		return nil, err
+	}
 	for i, img := range all {
 		// Only what was looked up is removed, not what another process
 		// gave the name to meanwhile.

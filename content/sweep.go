@@ -26,6 +26,22 @@ type Swept struct {
 	Leases    []string `json:"leases"`
 	Snapshots []string `json:"snapshots"`
 	Ingests   []string `json:"ingests"`
+	// SnapshotBytes and IngestBytes are the disk space that these had.
+	SnapshotBytes int64 `json:"snapshot_bytes"`
+	IngestBytes   int64 `json:"ingest_bytes"`
+}
+
+// Left returns what [Sweep] would remove, and removes nothing.
+func Left(ctx context.Context, c *client.Client, snapshotter string) (Swept, error) {
+	var left Swept
+	gone, held, err := sortLeases(ctx, c)
+	if err != nil {
+		return left, err
+	}
+	for _, l := range gone {
+		left.Leases = append(left.Leases, l.ID)
+	}
+	return left, errors.Join(sweepSnapshots(ctx, c, snapshotter, held, &left, true), sweepIngests(ctx, c, held, &left, true))
 }
 
 // Sweep removes what killed builds left in ctx's namespace: their leases,
@@ -44,12 +60,7 @@ func Sweep(ctx context.Context, c *client.Client, snapshotter string) (Swept, er
 		return done, err
 	}
 	var errs []error
-	if done.Snapshots, err = sweepSnapshots(ctx, c, snapshotter, held); err != nil {
-		errs = append(errs, err)
-	}
-	if done.Ingests, err = sweepIngests(ctx, c, held); err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, sweepSnapshots(ctx, c, snapshotter, held, &done, false), sweepIngests(ctx, c, held, &done, false))
 	for i, l := range gone {
 		var opts []leases.DeleteOpt
 		if i == len(gone)-1 {
@@ -126,9 +137,10 @@ func ended(l leases.Lease, self process) bool {
 	return time.Now().After(expire)
 }
 
-func sweepSnapshots(ctx context.Context, c *client.Client, snapshotter string, held holdings) ([]string, error) {
+// sweepSnapshots adds to done what it removes, or with look what it would.
+func sweepSnapshots(ctx context.Context, c *client.Client, snapshotter string, held holdings, done *Swept, look bool) error {
 	if snapshotter == "" {
-		return nil, nil
+		return nil
 	}
 	sn := c.SnapshotService(snapshotter)
 	var orphans []string
@@ -142,37 +154,49 @@ func sweepSnapshots(ctx context.Context, c *client.Client, snapshotter string, h
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list snapshots of %s: %w", snapshotter, err)
+		return fmt.Errorf("list snapshots of %s: %w", snapshotter, err)
 	}
-	var removed []string
 	var errs []error
 	for _, key := range orphans {
-		if err := sn.Remove(ctx, key); err != nil && !errdefs.IsNotFound(err) {
+		usage, err := sn.Usage(ctx, key)
+		if err != nil {
+			usage.Size = 0 // It is removed all the same.
+		}
+		if look {
+			err = nil
+		} else {
+			err = sn.Remove(ctx, key)
+		}
+		if err != nil && !errdefs.IsNotFound(err) {
 			errs = append(errs, fmt.Errorf("remove snapshot %s: %w", key, err))
 			continue
 		}
-		removed = append(removed, key)
+		done.Snapshots = append(done.Snapshots, key)
+		done.SnapshotBytes += usage.Size
 	}
-	return removed, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
-func sweepIngests(ctx context.Context, c *client.Client, held holdings) ([]string, error) {
+// sweepIngests adds to done what it removes, or with look what it would.
+func sweepIngests(ctx context.Context, c *client.Client, held holdings, done *Swept, look bool) error {
 	store := c.ContentStore()
 	all, err := store.ListStatuses(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list ingests: %w", err)
+		return fmt.Errorf("list ingests: %w", err)
 	}
-	var removed []string
 	var errs []error
 	for _, st := range all {
 		if !strings.HasPrefix(st.Ref, Prefix) || !held.orphan(leases.Resource{Type: "ingests", ID: st.Ref}, st.UpdatedAt) {
 			continue
 		}
-		if err := Abort(ctx, store, st.Ref); err != nil {
-			errs = append(errs, err)
-			continue
+		if !look {
+			if err := Abort(ctx, store, st.Ref); err != nil {
+				errs = append(errs, err)
+				continue
+			}
 		}
-		removed = append(removed, st.Ref)
+		done.Ingests = append(done.Ingests, st.Ref)
+		done.IngestBytes += st.Offset
 	}
-	return removed, errors.Join(errs...)
+	return errors.Join(errs...)
 }

@@ -61,6 +61,7 @@ type Change struct {
 	src     tree.Dir
 	srcName string
 	memory  *tree.Memory
+	node    *node
 }
 
 // Open opens the content of a regular file that is no link to an earlier one.
@@ -154,7 +155,7 @@ func (l *lister) below(n *node, up *parent, path string) error {
 
 // change describes the node's path as one entry of the change list.
 func (n *node) change(path string) *Change {
-	ch := &Change{Path: path, Reason: n.reason, src: n.src, srcName: n.srcName, memory: n.memory}
+	ch := &Change{Path: path, Reason: n.reason, src: n.src, srcName: n.srcName, memory: n.memory, node: n}
 	switch {
 	case n.state == gone:
 		ch.Kind = Deleted

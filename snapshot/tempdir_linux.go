@@ -66,12 +66,20 @@ func TempStores() (dir string, remove func() error, err error) {
 // SweepTemp removes what this user's killed processes left in the directory for
 // temporary files, and returns the paths. What is in use, or mounted, stays. It
 // goes on after an error.
-func SweepTemp() ([]string, error) {
+func SweepTemp() ([]string, error) { return sweepTemp(removeMountPoint, removeStores) }
+
+// LeftTemp returns the paths that [SweepTemp] would remove, and removes nothing.
+func LeftTemp() ([]string, error) {
+	look := func(string) error { return nil }
+	return sweepTemp(look, look)
+}
+
+func sweepTemp(mountPoint, stores func(path string) error) ([]string, error) {
 	var removed []string
 	var errs []error
 	for prefix, remove := range map[string]func(string) error{
-		tempMountPrefix:  removeMountPoint,
-		tempStoresPrefix: removeStores,
+		tempMountPrefix:  mountPoint,
+		tempStoresPrefix: stores,
 	} {
 		// The names are such that no pattern can be wrong.
 		found, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))

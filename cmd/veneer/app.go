@@ -97,7 +97,7 @@ func (a *app) beQuiet() {
 	}
 }
 
-// jsonMessages: standard error is for a program, but for the error at the end.
+// jsonMessages: standard error is for a program, the error at the end included.
 func (a *app) jsonMessages() bool { return a.flags.progress.value == "json" }
 
 // engineFlags are engine.Options before the mode is checked.

@@ -76,7 +76,7 @@ the same; veneer push says which flags and files registries go by.`,
   veneer build --from debian:12 --platform all --copy 'bin/{{.OS}}-{{.Arch}}/app:/usr/bin/' -t app:2
   tar -c . | veneer build --from scratch --copy type=tar,src=-,dest=/ -t files:1
   veneer build --from app:1 --sync ./app:/app -t registry.example.org/team/app:2 --push`,
-		Args:        cobra.NoArgs,
+		Args:        exactArgs(0),
 		Annotations: map[string]string{annotationMounts: "yes"},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			req, err := a.buildRequest(&base, &image)
@@ -100,7 +100,7 @@ func (o *buildOptions) bind(cmd *cobra.Command) {
 	fs.BoolVarP(&o.quiet, "quiet", "q", false, "print the digest, and on standard error only errors")
 	fs.StringVar(&o.iidFile, "iidfile", "", "write the image's digest to `file`")
 	fs.StringVar(&o.metadataFile, "metadata-file", "", "write what was built to `file`, as JSON")
-	cmd.MarkFlagsMutuallyExclusive("quiet", "format")
+	exclusive(cmd, "quiet", "format")
 }
 
 // buildRequest makes the request that the flags ask for.
@@ -160,6 +160,9 @@ func (a *app) makeImage(ctx context.Context, o buildOptions, tags []string, do f
 	}
 	for _, w := range res.Warnings {
 		a.notify("warning: " + w)
+	}
+	for _, n := range res.Notes {
+		a.notify("note: " + n)
 	}
 	if !a.quiet && !a.jsonMessages() {
 		_, _ = fmt.Fprintln(a.stderr, summaryText(res))

@@ -114,7 +114,7 @@ func (a *app) commitCommand() *cobra.Command {
 		Example: `  veneer commit web web:debug
   veneer commit --only /var/lib/app -c 'CMD ["/app/run"]' web web:seeded
   veneer commit -n k8s.io --pause=false default/web-0/web web:debug`,
-		Args:        cobra.MinimumNArgs(2),
+		Args:        minArgs(2),
 		Annotations: map[string]string{annotationMounts: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req := veneer.CommitRequest{Container: args[0]}

@@ -66,13 +66,13 @@ func (a *app) deltaCommand() *cobra.Command {
 	fs.BoolVar(&flags.noCache, "no-cache", false, "neither use nor keep indexes of layers")
 	image.bindAlone(cmd)
 	o.bind(cmd)
-	cmd.MarkFlagsMutuallyExclusive("output", "push")
+	exclusive(cmd, "output", "push")
 	return cmd
 }
 
 // deltaArgs are two images, each of the engine or of an archive.
 func deltaArgs(cmd *cobra.Command, args []string) error {
-	if err := cobra.ExactArgs(2)(cmd, args); err != nil {
+	if err := exactArgs(2)(cmd, args); err != nil {
 		return err
 	}
 	for _, ref := range args {

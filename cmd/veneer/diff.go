@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/engine"
 )
 
@@ -33,8 +32,9 @@ path that exists and has a slash in it, dir: may be left out. Times count only
 with --times.
 
 A line for each path says what happens to it, A for added, M for modified and D
-for deleted, the bytes that the layer stores for it, and the reason. The summary
-has the size of the layer, and the bytes that are stored again for metadata's
+for deleted, the bytes that the layer stores for it, and the reason. Where files
+of the base disappear, it ends with how many, and their bytes: a deleted
+directory is one line, whatever was in it. The summary has the size of the layer, and the bytes that are stored again for metadata's
 sake alone: a layer cannot hold a changed mode or owner without the file.
 
 ` + targetHelp + `
@@ -112,20 +112,31 @@ func (a *app) showDiff(ctx context.Context, format string, exitCode bool, do fun
 // printDiff writes a line for each change, then the summary.
 func printDiff(w io.Writer, res *veneer.DiffResult) error {
 	for _, c := range res.Changes {
-		if err := printLine(w, "%s %s  %d  %s", c.Kind, quotePath(c.Path), c.Bytes, c.Reason); err != nil {
+		if err := printLine(w, "%s %s  %d  %s%s", c.Kind, quotePath(c.Path), c.Bytes, c.Reason, removedText(c.RemovedFiles, c.RemovedBytes)); err != nil {
 			return err
 		}
 	}
 	if len(res.Changes) == 0 {
 		return printLine(w, "nothing differs from %s", printable(res.Base))
 	}
-	return printLine(w, "\n%s\nlayer: about %s, %s uncompressed", diffText(res.Summary), bytesText(res.Layer), bytesText(res.UncompressedLayer))
+	return printLine(w, "\n%s\nlayer: about %s, %s uncompressed", diffText(res), bytesText(res.Layer), bytesText(res.UncompressedLayer))
+}
+
+// removedText is " (3000 files, 1.2 MB)" for what a change makes disappear;
+// nothing for nothing.
+func removedText(files, bytes int64) string {
+	if files == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%s, %s)", countText(files, "file", "files"), bytesText(bytes))
 }
 
 // diffText is changesText with the bytes of each kind.
-func diffText(s differ.Summary) string {
-	text := fmt.Sprintf("added %d (%s), modified %d (%s), deleted %d",
-		s.Added.Count, bytesText(s.Added.Bytes), s.Modified.Count, bytesText(s.Modified.Bytes), s.Deleted.Count)
+func diffText(res *veneer.DiffResult) string {
+	s := res.Summary
+	text := fmt.Sprintf("added %d (%s), modified %d (%s), deleted %d%s",
+		s.Added.Count, bytesText(s.Added.Bytes), s.Modified.Count, bytesText(s.Modified.Bytes), s.Deleted.Count,
+		removedText(res.Removed.Count, res.Removed.Bytes))
 	if m := s.MetadataOnly; m.Count > 0 {
 		text += fmt.Sprintf("\nof these, for metadata alone: %s, %s", countText(m.Count, "file", "files"), bytesText(m.Bytes))
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer"
 )
 
 const (
@@ -38,10 +40,10 @@ type diskWaiter struct {
 	ended chan struct{}
 }
 
-func (d *diskWaiter) Step(name string) {
+func (d *diskWaiter) Step(s veneer.Step) {
 	d.end()
-	d.display.Step(name)
-	if name == "compare" {
+	d.display.Step(s)
+	if s.Kind == veneer.StepCompare {
 		d.begin()
 	}
 }

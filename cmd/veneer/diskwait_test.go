@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/veneer-build/veneer"
 )
 
 func TestDiskWaiter(t *testing.T) {
@@ -14,15 +16,17 @@ func TestDiskWaiter(t *testing.T) {
 		t.Skipf("as many goroutines run at once as ever do: %d", usual)
 	}
 	for _, c := range []struct {
-		name, step string
-		env        string
-		blocks     int64
-		raised     bool
+		name   string
+		step   veneer.Step
+		env    string
+		blocks int64
+		raised bool
 	}{
-		{"cold", "compare", "", diskBlocks, true},
-		{"warm", "compare", "", diskBlocks - 1, false},
-		{"other_step", "layer", "", diskBlocks, false},
-		{"told", "compare", "2", diskBlocks, false},
+		{"cold", veneer.Step{Kind: veneer.StepCompare}, "", diskBlocks, true},
+		{"one_of_several_platforms", veneer.Step{Kind: veneer.StepCompare, Platform: "linux/arm64"}, "", diskBlocks, true},
+		{"warm", veneer.Step{Kind: veneer.StepCompare}, "", diskBlocks - 1, false},
+		{"other_step", veneer.Step{Kind: "layer", Platform: "linux/arm64"}, "", diskBlocks, false},
+		{"told", veneer.Step{Kind: veneer.StepCompare}, "2", diskBlocks, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Setenv("GOMAXPROCS", c.env)
@@ -35,7 +39,7 @@ func TestDiskWaiter(t *testing.T) {
 				return c.blocks
 			}}
 			defer d.Close()
-			d.Step("resolve")
+			d.Step(veneer.Step{Kind: "resolve"})
 			d.Step(c.step)
 			raised := false
 			for began := time.Now(); !raised && (c.raised && time.Since(began) < time.Minute || time.Since(began) < 20*diskTick); {
@@ -45,7 +49,7 @@ func TestDiskWaiter(t *testing.T) {
 			if raised != c.raised {
 				t.Errorf("%d goroutines run at once, %d usually", runtime.GOMAXPROCS(0), usual)
 			}
-			for _, end := range []func(){func() { d.Step("next") }, d.Done, d.Close} {
+			for _, end := range []func(){func() { d.Step(veneer.Step{Kind: "next"}) }, d.Done, d.Close} {
 				end()
 				if now := runtime.GOMAXPROCS(0); now != usual {
 					t.Fatalf("%d goroutines run at once afterwards, %d before", now, usual)

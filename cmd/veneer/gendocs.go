@@ -19,7 +19,7 @@ func (a *app) genDocsCommand() *cobra.Command {
 The same program writes the same bytes.`,
 		Example: "  veneer gen-docs docs",
 		Hidden:  true,
-		Args:    cobra.ExactArgs(1),
+		Args:    exactArgs(1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return genDocs(cmd.Root(), args[0]) },
 	}
 }

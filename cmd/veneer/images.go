@@ -38,7 +38,7 @@ func (a *app) imagesCommand() *cobra.Command {
 size of what is here, and when the name was last set.`,
 		Example: `  veneer images
   veneer images --format json`,
-		Args: cobra.NoArgs,
+		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
 				list, err := content.List(ctx, e.Client)
@@ -51,7 +51,7 @@ size of what is here, and when the name was last set.`,
 	}
 	bindFormat(cmd, &format)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print digests only")
-	cmd.MarkFlagsMutuallyExclusive("quiet", "format")
+	exclusive(cmd, "quiet", "format")
 	return cmd
 }
 

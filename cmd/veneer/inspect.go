@@ -68,7 +68,7 @@ that its digest can be checked.`,
 	cmd.Flags().Var(&format, "format", "of the output: json")
 	cmd.Flags().BoolVar(&config, "config", false, "print the config, byte for byte")
 	cmd.Flags().BoolVar(&manifest, "manifest", false, "print the manifest, byte for byte")
-	cmd.MarkFlagsMutuallyExclusive("config", "manifest")
+	exclusive(cmd, "config", "manifest")
 	bindPlatform(cmd, &platform)
 	return cmd
 }

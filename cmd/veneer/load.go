@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
@@ -28,7 +31,7 @@ and the same archive can be loaded again.`,
 		Example: `  veneer load debian.tar
   veneer load -t debian:12 - < rootfs-oci.tar.zst
   veneer save app:2 --since app:1 | ssh edge veneer load -`,
-		Args:        cobra.ExactArgs(1),
+		Args:        exactArgs(1),
 		Annotations: map[string]string{annotationMounts: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkTags(req.Names); err != nil {
@@ -49,6 +52,9 @@ and the same archive can be loaded again.`,
 func (a *app) load(ctx context.Context, file string, req veneer.LoadRequest) error {
 	r := a.stdin(ctx)
 	if file != "-" {
+		if info, err := os.Stat(file); err == nil && info.IsDir() {
+			return loadDirError(file)
+		}
 		f, err := archive.OpenFile(ctx, file)
 		if err != nil {
 			return fmt.Errorf("load: %w", err)
@@ -75,4 +81,12 @@ func (a *app) load(ctx context.Context, file string, req veneer.LoadRequest) err
 		}
 		return nil
 	})
+}
+
+// loadDirError says what to do with a directory in place of an archive.
+func loadDirError(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, ocispec.ImageLayoutFile)); err == nil {
+		return fmt.Errorf("load %s: it is a directory; of an image layout a tar can be loaded: tar -C %[1]s -c . | veneer load -", dir)
+	}
+	return fmt.Errorf("load %s: it is a directory and no archive; its files become an image with veneer build --from scratch --copy %s/:/ -t NAME", dir, filepath.Clean(dir))
 }

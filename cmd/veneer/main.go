@@ -18,7 +18,7 @@ func realMain() int {
 	tuneGC()
 	if mayMount(os.Args[1:]) {
 		if err := snapshot.PrivateMounts(); err != nil {
-			return report(os.Stderr, err)
+			return report(os.Stderr, err, wantsJSON(os.Args[1:]))
 		}
 	}
 	registry.RedactLogs()

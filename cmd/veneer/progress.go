@@ -61,17 +61,20 @@ func isTerminal(w io.Writer) bool {
 
 type quietDisplay struct{}
 
-func (quietDisplay) Step(string)        {}
+func (quietDisplay) Step(veneer.Step)   {}
 func (quietDisplay) Count(int64, int64) {}
 func (quietDisplay) Done()              {}
 func (quietDisplay) Close()             {}
 
 // progressLine is the state of a step.
 type progressLine struct {
-	Step    string  `json:"step"`
-	Files   int64   `json:"files"`
-	Bytes   int64   `json:"bytes"`
-	Seconds float64 `json:"seconds"`
+	// Step is all of the step's name; Kind and Platform are parts of it.
+	Step     string  `json:"step"`
+	Kind     string  `json:"kind"`
+	Platform string  `json:"platform,omitempty"`
+	Files    int64   `json:"files"`
+	Bytes    int64   `json:"bytes"`
+	Seconds  float64 `json:"seconds"`
 	// Done: the step has ended. A line without it is an interim one.
 	Done bool `json:"done"`
 }
@@ -119,12 +122,12 @@ type lineDisplay struct {
 // interim is how often a running step says how far it is.
 const interim = 5 * time.Second
 
-func (d *lineDisplay) Step(name string) {
+func (d *lineDisplay) Step(s veneer.Step) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.end()
 	now := time.Now()
-	d.line, d.begun, d.shown = progressLine{Step: name}, now, now
+	d.line, d.begun, d.shown = progressLine{Step: s.String(), Kind: s.Kind, Platform: s.Platform}, now, now
 }
 
 func (d *lineDisplay) Count(files, bytes int64) {

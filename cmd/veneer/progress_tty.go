@@ -10,6 +10,8 @@ import (
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/veneer-build/veneer"
 )
 
 // ttyDisplay shows each step as a line that counts up while it runs.
@@ -52,14 +54,14 @@ func (w aboveBars) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (d *ttyDisplay) Step(name string) {
+func (d *ttyDisplay) Step(step veneer.Step) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
 		return
 	}
 	d.end()
-	s := &ttyStep{name: name, begun: time.Now()}
+	s := &ttyStep{name: step.String(), begun: time.Now()}
 	s.bar = d.bars.New(0, mpb.NopStyle(), mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return d.text(s) })))
 	d.current = s
 }

@@ -16,6 +16,8 @@ import (
 
 // pruned is what veneer prune removed.
 type pruned struct {
+	// DryRun: nothing was removed, but would have been.
+	DryRun bool `json:"dry_run,omitempty"`
 	// Resumed are containers that a killed commit had left paused.
 	Resumed []string `json:"resumed"`
 	content.Swept
@@ -30,19 +32,27 @@ type pruned struct {
 }
 
 func (a *app) pruneCommand() *cobra.Command {
-	format, cache := newFormat(), false
+	format, cache, dryRun := newFormat(), false, false
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove what killed builds left, and what nothing refers to",
 		Long: `Remove what killed builds left (leases, snapshots, half-written blobs, files in
 the caches and in $TMPDIR), let containers go on that a killed commit left paused, then let the engine collect what no
-image refers to. What a running build holds stays. Images that have a name stay; veneer rmi removes those.`,
-		Example: `  veneer prune
+image refers to. What a running build holds stays. Images that have a name stay; veneer rmi removes those.
+
+With --dry-run nothing is removed: what would be is listed and counted, as far as
+it can be known beforehand.`,
+		Example: `  veneer prune --dry-run
+  veneer prune
   veneer prune --cache --format json`,
-		Args: cobra.NoArgs,
+		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
-				p, err := prune(ctx, e, cache)
+				do := prune
+				if dryRun {
+					do = wouldPrune
+				}
+				p, err := do(ctx, e, cache)
 				if format.value == "json" {
 					return errors.Join(err, printJSON(a.std.out, p))
 				}
@@ -51,6 +61,7 @@ image refers to. What a running build holds stays. Images that have a name stay;
 		},
 	}
 	bindFormat(cmd, &format)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be removed, and remove nothing")
 	cmd.Flags().BoolVar(&cache, "cache", false, "also forget indexes of layers and digests of source files, which later builds make anew")
 	return cmd
 }
@@ -67,11 +78,6 @@ func prune(ctx context.Context, e *engine.Engine, cache bool) (pruned, error) {
 	errs = append(errs, err)
 	p.Swept, err = content.Sweep(ctx, e.Client, e.Snapshotter)
 	errs = append(errs, err, e.CollectGarbage(ctx))
-	for _, list := range []*[]string{&p.Resumed, &p.Leases, &p.Snapshots, &p.Ingests} {
-		if *list == nil {
-			*list = []string{} // so that JSON has a list and not null
-		}
-	}
 	after, afterBytes, err := countBlobs(ctx, e)
 	errs = append(errs, err)
 	if err == nil {
@@ -84,10 +90,42 @@ func prune(ctx context.Context, e *engine.Engine, cache bool) (pruned, error) {
 	}
 	c, err := forget()
 	p.Cached, p.CacheBytes = c.Files, c.Bytes
-	temporary, terr := snapshot.SweepTemp()
-	p.Temporary = append([]string{}, temporary...)
+	var terr error
+	p.Temporary, terr = snapshot.SweepTemp()
 	errs = append(errs, err, terr)
+	p.fillLists()
 	return p, errors.Join(errs...)
+}
+
+// wouldPrune is prune, but that it only looks.
+func wouldPrune(ctx context.Context, e *engine.Engine, cache bool) (pruned, error) {
+	p := pruned{DryRun: true}
+	var errs []error
+	left, err := content.LeftPaused(ctx, e.Client)
+	for _, l := range left {
+		p.Resumed = append(p.Resumed, l.Container)
+	}
+	errs = append(errs, err)
+	p.Swept, err = content.Left(ctx, e.Client, e.Snapshotter)
+	errs = append(errs, err)
+	garbage, err := content.FindGarbage(ctx, e.Client)
+	p.Blobs, p.BlobBytes = garbage.Blobs, garbage.Bytes
+	errs = append(errs, err)
+	c, err := veneer.Cache(e).Left(cache)
+	p.Cached, p.CacheBytes = c.Files, c.Bytes
+	errs = append(errs, err)
+	p.Temporary, err = snapshot.LeftTemp()
+	p.fillLists()
+	return p, errors.Join(append(errs, err)...)
+}
+
+// fillLists makes nil lists empty ones, so that JSON has a list and not null.
+func (p *pruned) fillLists() {
+	for _, list := range []*[]string{&p.Resumed, &p.Leases, &p.Snapshots, &p.Ingests, &p.Temporary} {
+		if *list == nil {
+			*list = []string{}
+		}
+	}
 }
 
 func countBlobs(ctx context.Context, e *engine.Engine) (count, bytes int64, err error) {
@@ -113,7 +151,17 @@ func (a *app) printPruned(p pruned) error {
 			}
 		}
 	}
-	line := fmt.Sprintf("removed %s, %s", countText(p.Blobs, "blob", "blobs"), bytesText(p.BlobBytes))
+	line := "removed "
+	if p.DryRun {
+		line = "would remove "
+	}
+	line += fmt.Sprintf("%s, %s", countText(p.Blobs, "blob", "blobs"), bytesText(p.BlobBytes))
+	if n := len(p.Ingests); n > 0 {
+		line += fmt.Sprintf("; %s, %s", countText(int64(n), "half-written blob", "half-written blobs"), bytesText(p.IngestBytes))
+	}
+	if n := len(p.Snapshots); n > 0 {
+		line += fmt.Sprintf("; %s, %s", countText(int64(n), "snapshot", "snapshots"), bytesText(p.SnapshotBytes))
+	}
 	if p.Cached > 0 {
 		line += fmt.Sprintf("; %s, %s", countText(int64(p.Cached), "cache entry", "cache entries"), bytesText(p.CacheBytes))
 	}

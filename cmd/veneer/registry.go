@@ -35,7 +35,7 @@ func (f *registryFlags) bind(cmd *cobra.Command) {
 
 // transfer runs a pull or a push, shows its progress and prints the digest of
 // what was transferred.
-func (a *app) transfer(ctx context.Context, step string, f *registryFlags, do func(context.Context, *engine.Engine) (digest.Digest, error)) error {
+func (a *app) transfer(ctx context.Context, step veneer.Step, f *registryFlags, do func(context.Context, *engine.Engine) (digest.Digest, error)) error {
 	if err := checkPlatform(f.Platform); err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (a *app) transfer(ctx context.Context, step string, f *registryFlags, do fu
 		defer d.Close()
 		d.Step(step)
 		f.Progress, f.Notify = blobProgress(d), a.notify
-		f.Ready = func(context.Context, *content.Image) error { d.Step("unpack"); return nil }
+		f.Ready = func(context.Context, *content.Image) error { d.Step(veneer.Step{Kind: "unpack"}); return nil }
 		dgst, err := do(ctx, e)
 		if err != nil {
 			return err
@@ -71,7 +71,7 @@ a layer that a killed pull has fetched half of is continued.
   veneer pull --plain-http registry.lan:5000/app`,
 		Args: nameArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.transfer(cmd.Context(), "pull "+args[0], &f, func(ctx context.Context, e *engine.Engine) (digest.Digest, error) {
+			return a.transfer(cmd.Context(), veneer.Step{Kind: "pull", Of: args[0]}, &f, func(ctx context.Context, e *engine.Engine) (digest.Digest, error) {
 				if noUnpack {
 					f.Ready = nil
 					img, err := registry.Pull(ctx, e.Client, args[0], f.Options)
@@ -87,7 +87,7 @@ a layer that a killed pull has fetched half of is continued.
 	cmd.Flags().BoolVar(&f.AllPlatforms, "all-platforms", false, "fetch all platforms of the image; unpack the host's")
 	cmd.Flags().BoolVar(&f.ForeignLayers, "foreign-layers", false, "fetch layers that the registry lacks from the addresses that the image names for them")
 	cmd.Flags().BoolVar(&noUnpack, "no-unpack", false, "fetch the image, but make no snapshot of it")
-	cmd.MarkFlagsMutuallyExclusive("platform", "all-platforms")
+	exclusive(cmd, "platform", "all-platforms")
 	return cmd
 }
 
@@ -105,7 +105,7 @@ an image on a known base costs its one layer.
   veneer push registry.example.org/team/app:2`,
 		Args: nameArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.transfer(cmd.Context(), "push "+args[0], &f, func(ctx context.Context, e *engine.Engine) (digest.Digest, error) {
+			return a.transfer(cmd.Context(), veneer.Step{Kind: "push", Of: args[0]}, &f, func(ctx context.Context, e *engine.Engine) (digest.Digest, error) {
 				desc, err := registry.Push(ctx, e.Client, args[0], f.Options)
 				return desc.Digest, err
 			})
@@ -144,7 +144,7 @@ func (f *pushFlags) send(ctx context.Context, a *app, e *engine.Engine, names []
 	d := a.newDisplay()
 	defer d.Close()
 	for _, name := range names {
-		d.Step("push " + name)
+		d.Step(veneer.Step{Kind: "push", Of: name})
 		o := f.Options
 		o.Progress, o.Notify = blobProgress(d), a.notify
 		if _, err := registry.Push(ctx, e.Client, name, o); err != nil {
@@ -158,7 +158,7 @@ func (f *pushFlags) send(ctx context.Context, a *app, e *engine.Engine, names []
 // nameArg is a cobra.PositionalArgs for one image name: a registry knows none
 // by its ID.
 func nameArg(cmd *cobra.Command, args []string) error {
-	if err := cobra.ExactArgs(1)(cmd, args); err != nil {
+	if err := exactArgs(1)(cmd, args); err != nil {
 		return err
 	}
 	ref, err := content.ParseRef(args[0])

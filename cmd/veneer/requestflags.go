@@ -87,6 +87,7 @@ type imageFlags struct {
 	noUnpack    bool
 	differ      enumValue
 	epoch       string
+	encrypted   bool
 }
 
 func (f *imageFlags) bind(cmd *cobra.Command) {
@@ -103,6 +104,7 @@ func (f *imageFlags) bind(cmd *cobra.Command) {
 	fs.IntVar(&f.level, "compression-level", 0, "gzip 1 to 9, zstd 1 to 22; 0 is the default of either")
 	fs.BoolVar(&f.noUnpack, "no-unpack", false, "make the image, but no snapshot of it")
 	fs.Var(&f.differ, "differ", "who makes the layer: veneer, or service for containerd's diff service")
+	fs.BoolVar(&f.encrypted, "allow-encrypted", false, "let the layer, which everybody can read, be put upon encrypted ones, or be made of their files")
 	fs.StringVar(&f.epoch, "source-date-epoch", "", "creation time, and limit to all times in the layer, in `seconds` since 1970 ($SOURCE_DATE_EPOCH)")
 	completeWords(cmd, map[string][]string{"compression": f.compression.allowed, "differ": f.differ.allowed})
 }
@@ -140,7 +142,7 @@ func (f *imageFlags) request(r *veneer.Request, env string) error {
 			return usagef("--differ service makes the layer from the snapshot that --no-unpack leaves out: choose one of them")
 		}
 	}
-	r.Tags, r.Config, r.NoUnpack = f.tags, f.edit, f.noUnpack
+	r.Tags, r.Config, r.NoUnpack, r.AllowEncrypted = f.tags, f.edit, f.noUnpack, f.encrypted
 	return nil
 }
 

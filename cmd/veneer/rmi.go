@@ -6,25 +6,31 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/engine"
 )
 
 func (a *app) rmiCommand() *cobra.Command {
-	return &cobra.Command{
+	force := false
+	cmd := &cobra.Command{
 		Use:   "rmi IMAGE...",
 		Short: "Remove images",
 		Long: `Remove names of images, and what nothing else refers to then. A digest removes
 the image's name if it has just one. Names that are not there are reported in
-the end, when the others are removed.`,
+the end, when the others are removed.
+
+The last name of an image that a container was made from stays, also if the
+container does not run: without it veneer commit finds no image for the
+container. --force removes it all the same; the container goes on.`,
 		Example: `  veneer rmi app:1
-  veneer rmi app:1 app:2`,
+  veneer rmi app:1 app:2
+  veneer rmi --force app:1`,
 		Args: refArgs(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
 				var errs []error
 				for _, ref := range args {
-					removed, err := content.Remove(ctx, e.Client, []string{ref}, false)
+					removed, err := veneer.Remove(ctx, e, ref, force)
 					errs = append(errs, err)
 					for _, img := range removed {
 						errs = append(errs, printLine(a.std.out, "%s", img.Name))
@@ -35,4 +41,6 @@ the end, when the others are removed.`,
 			})
 		},
 	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "also remove images that containers were made from")
+	return cmd
 }

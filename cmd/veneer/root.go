@@ -10,8 +10,9 @@ opened in-process where there is none ("embedded").
 
 Exit codes: 0 success; 1 failure; 2 the command line alone is wrong (an unknown
 flag, a malformed name, an instruction that --change does not take); 128 plus
-the signal's number where one ended it, as in 130 for an interrupt. Each error
-is one line on standard error.
+the signal's number where one ended it, as in 130 for an interrupt, and 141, in
+silence, where nobody reads standard output any more, as after head(1). Each
+error is one line on standard error; with --progress json it is a JSON object.
 
 Environment: CONTAINERD_ADDRESS, CONTAINERD_NAMESPACE, CONTAINERD_SNAPSHOTTER,
 VENEER_ENGINE and VENEER_ROOT stand for the flags that name them;

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +31,8 @@ type streams struct {
 // run is the program: it runs the command that args name and returns the exit
 // code. It touches no state of the process but the environment, which it reads.
 func run(ctx context.Context, args []string, std streams) int {
+	out := &output{w: std.out}
+	std.out = out
 	a := newApp(std, os.LookupEnv)
 	root := a.rootCommand() //nolint:contextcheck // the commands get theirs from ExecuteContextC
 	root.SetArgs(args)
@@ -37,33 +40,59 @@ func run(ctx context.Context, args []string, std streams) int {
 	root.SetOut(std.out)
 	root.SetErr(std.err)
 	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
-		return exitOK
-	}
-	// Until a command's own code runs, only the command line can be wrong.
-	if !a.started && !errors.As(err, new(*usageError)) {
-		err = &usageError{err: err, command: cmd.CommandPath()}
-	}
 	var stopped signalError
-	if errors.As(context.Cause(ctx), &stopped) {
+	switch {
+	case err == nil && !out.ended(nil):
+		return exitOK
+	case err != nil && errors.As(context.Cause(ctx), &stopped):
 		err = stopped
+	case out.ended(err):
+		return exitClosedPipe
+	case !a.started && !errors.As(err, new(*usageError)):
+		// Until a command's own code runs, only the command line can be wrong.
+		err = &usageError{err: clearUsage(cmd, err), command: cmd.CommandPath()}
 	}
-	return report(std.err, err)
+	return report(std.err, err, wantsJSON(args))
 }
 
-// report prints an error as one line and returns the exit code that it means.
-func report(w io.Writer, err error) int {
+// report prints an error as one line, for people or as JSON, and returns the
+// exit code that it means.
+func report(w io.Writer, err error, asJSON bool) int {
+	code := exitCode(err)
 	var coded *exitCodeError
 	if errors.As(err, &coded) && coded.err == nil {
-		return coded.code
+		return code
+	}
+	line := cutMiddle(printable(err.Error()), 4000)
+	if asJSON {
+		line = errorJSON(line, code)
+	} else {
+		line = "veneer: " + line
 	}
 	// Nothing can be done about a standard error that cannot be written.
-	_, _ = fmt.Fprintln(w, "veneer: "+cutMiddle(printable(err.Error()), 4000))
+	_, _ = fmt.Fprintln(w, line)
+	return code
+}
+
+// errorJSON is the last line of those that --progress json makes of messages.
+func errorJSON(text string, code int) string {
+	data, err := json.Marshal(struct {
+		Error    string `json:"error"`
+		ExitCode int    `json:"exit_code"`
+	}{text, code})
+	if err != nil {
+		return text // a string and a number always encode
+	}
+	return string(escapeJSON(data))
+}
+
+func exitCode(err error) int {
 	var stopped signalError
+	var coded *exitCodeError
 	switch {
 	case errors.As(err, &stopped):
 		return stopped.code()
-	case coded != nil:
+	case errors.As(err, &coded):
 		return coded.code
 	case errors.As(err, new(*usageError)):
 		return exitUsage
@@ -157,9 +186,9 @@ func checkPlatform(platform string) error {
 // least one if n is 0.
 func refArgs(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		count := cobra.MinimumNArgs(1)
+		count := minArgs(1)
 		if n > 0 {
-			count = cobra.ExactArgs(n)
+			count = exactArgs(n)
 		}
 		if err := count(cmd, args); err != nil {
 			return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -55,7 +54,7 @@ that they are there. The layers that are left out need not be here either.`,
 func (a *app) save(ctx context.Context, output string, req veneer.SaveRequest) error {
 	w := a.std.out
 	if output == "-" {
-		if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		if f, ok := a.outputFile(); ok && term.IsTerminal(int(f.Fd())) {
 			return usagef("standard output is a terminal: use --output FILE, or a pipe")
 		}
 		return a.saveTo(ctx, w, req, func() error { return nil })

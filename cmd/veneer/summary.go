@@ -19,9 +19,12 @@ func metadataOf(res *veneer.Result) metadata {
 
 // summaryText tells people what was built, in two lines.
 func summaryText(res *veneer.Result) string {
-	name := "(not tagged: garbage collection removes it; name it with --tag)"
-	if len(res.Names) > 0 {
+	name := "an image without a name"
+	switch {
+	case len(res.Names) > 0:
 		name = strings.Join(res.Names, ", ")
+	case res.Unchanged:
+		name = "the base itself"
 	}
 	text := fmt.Sprintf("%s on %s, %.1f s\n", name, printable(res.Base), res.Seconds)
 	if res.Squashed > 0 {

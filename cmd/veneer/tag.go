@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/engine"
 )
@@ -18,7 +19,7 @@ the image of that digest only, for whoever asks for it so.`,
 		Example: `  veneer tag app:2 registry.example.org/team/app:2
   veneer tag sha256:3b1f… app:latest`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.ExactArgs(2)(cmd, args); err != nil {
+			if err := exactArgs(2)(cmd, args); err != nil {
 				return err
 			}
 			if err := checkRef(args[0]); err != nil {
@@ -29,6 +30,9 @@ the image of that digest only, for whoever asks for it so.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
+				if users := veneer.Retagged(ctx, e, args[0], args[1]); users != "" {
+					a.notify("warning: " + args[1] + " was the only name of the image of " + users + ", which veneer commit finds no more")
+				}
 				img, err := content.Tag(ctx, e.Client, args[0], args[1])
 				if err != nil {
 					return err

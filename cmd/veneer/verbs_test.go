@@ -146,9 +146,9 @@ func TestDiff(t *testing.T) {
 		t.Errorf("exit code %d, %q", code, errOut)
 	}
 	for _, want := range []string{
-		`D "/app/odd\x1b[31m\nname"  0  absent` + "\n",
+		`D "/app/odd\x1b[31m\nname"  0  absent (1 file, 1 B)` + "\n",
 		`M "/app/two words"  2  mode` + "\n",
-		"\nadded 0 (0 B), modified 1 (2 B), deleted 1\nof these, for metadata alone: 1 file, 2 B\nlayer: about ",
+		"\nadded 0 (0 B), modified 1 (2 B), deleted 1 (1 file, 1 B)\nof these, for metadata alone: 1 file, 2 B\nlayer: about ",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)

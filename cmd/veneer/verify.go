@@ -77,7 +77,7 @@ Times do not count unless --times is given.`,
 	fs.BoolVar(&o.repair, "repair", false, "mend labels and the snapshot, and remove damaged layer blobs")
 	fs.BoolVar(&o.same, "same-rootfs", false, "compare the files of two images")
 	fs.BoolVar(&o.times, "times", false, "with --same-rootfs: modification times count, too")
-	cmd.MarkFlagsMutuallyExclusive("repair", "same-rootfs")
+	exclusive(cmd, "repair", "same-rootfs")
 	return cmd
 }
 

@@ -43,7 +43,7 @@ func (a *app) versionCommand() *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version",
 		Example: "  veneer version --format json",
-		Args:    cobra.NoArgs,
+		Args:    exactArgs(0),
 		RunE: func(*cobra.Command, []string) error {
 			b := versionOf()
 			if format.value == "json" {

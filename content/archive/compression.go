@@ -72,13 +72,13 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read gzip archive: %w", err)
 		}
-		return &bounded{ReadCloser: zr, packed: packed}, nil
+		return &bounded{ReadCloser: zr, compression: "gzip", packed: packed}, nil
 	case bytes.HasPrefix(head, []byte(zstdMagic)):
 		zr, err := zstd.NewReader(packed, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			return nil, fmt.Errorf("read zstd archive: %w", err)
 		}
-		return &bounded{ReadCloser: zr.IOReadCloser(), packed: packed}, nil
+		return &bounded{ReadCloser: zr.IOReadCloser(), compression: "zstd", packed: packed}, nil
 	case hasAt(head, tarOffset, tarMagic):
 		return io.NopCloser(br), nil
 	}
@@ -105,8 +105,9 @@ func (c *counter) Read(p []byte) (int, error) {
 // bounded ends what becomes too large for what it was unpacked from.
 type bounded struct {
 	io.ReadCloser
-	packed *counter
-	n      int64
+	compression string
+	packed      *counter
+	n           int64
 }
 
 func (b *bounded) Read(p []byte) (int, error) {

@@ -114,6 +114,12 @@ func (l *loader) ingest(ctx context.Context, r io.Reader) (_ storedIndex, err er
 		return storedIndex{}, err
 	}
 	defer func() { err = errors.Join(err, stream.Close()) }()
+	plain := io.Reader(stream)
+	if packed, ok := stream.(*bounded); ok {
+		if plain, err = checkTar(stream, packed.compression); err != nil {
+			return storedIndex{}, err
+		}
+	}
 	entries := newReader(ingester{l.store}, func(ctx context.Context, text []byte) error {
 		index, err := readIndex(text)
 		if err != nil {
@@ -121,10 +127,10 @@ func (l *loader) ingest(ctx context.Context, r io.Reader) (_ storedIndex, err er
 		}
 		return l.begin(ctx, index)
 	})
-	if err := entries.read(ctx, tar.NewReader(stream)); err != nil {
+	if err := entries.read(ctx, tar.NewReader(plain)); err != nil {
 		return storedIndex{}, readError(err)
 	}
-	_, err = io.CopyN(io.Discard, stream, maxTail)
+	_, err = io.CopyN(io.Discard, plain, maxTail)
 	switch {
 	case err == nil:
 		return storedIndex{}, fmt.Errorf("read archive: more than %d bytes follow its end: %w", maxTail, errdefs.ErrInvalidArgument)
@@ -177,8 +183,7 @@ func checkLayout(text []byte) error {
 }
 
 // errNoImage is what is wrong with a tar archive of anything else.
-var errNoImage = fmt.Errorf("it holds no image, neither oci-layout nor manifest.json is in it, or it was cut off; "+
-	"files alone become an image with veneer build --from scratch --copy type=tar,src=FILE,dest=/: %w", errdefs.ErrInvalidArgument)
+var errNoImage = fmt.Errorf("it holds no image, neither oci-layout nor manifest.json is in it, or it was cut off; %s: %w", filesAdvice, errdefs.ErrInvalidArgument)
 
 func readError(err error) error {
 	switch {

@@ -40,12 +40,14 @@ type reader struct {
 	links     map[string]string             // symbolic and hard links, to where they lead
 	sums      sums
 	unnamed   int // files that were stored though no digest names them
+	// top are the names of a root file system that were seen in the archive's own.
+	top map[string]bool
 }
 
 func newReader(blobs ingester, begun func(context.Context, []byte) error) *reader {
 	return &reader{
 		blobs: blobs, begun: begun,
-		documents: map[string][]byte{}, files: map[string]ocispec.Descriptor{}, links: map[string]string{},
+		documents: map[string][]byte{}, files: map[string]ocispec.Descriptor{}, links: map[string]string{}, top: map[string]bool{},
 	}
 }
 
@@ -61,8 +63,11 @@ func (r *reader) read(ctx context.Context, tr *tar.Reader) error {
 		case n == maxEntries:
 			return fmt.Errorf("it has more than %d entries: %w", maxEntries, errdefs.ErrInvalidArgument)
 		}
+		if r.isRootfs(hdr.Name) {
+			return errRootfs
+		}
 		if err := r.entry(ctx, hdr, tr); err != nil {
-			return fmt.Errorf("%q: %w", hdr.Name, err)
+			return r.entryError(hdr.Name, err)
 		}
 	}
 }

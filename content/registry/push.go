@@ -46,6 +46,13 @@ func Push(ctx context.Context, c *client.Client, name string, opts Options) (_ o
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
+	e, err := content.EncryptionOf(ctx, c.ContentStore(), target)
+	if err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", ref, err)
+	}
+	if text := e.Warning(); text != "" && opts.Notify != nil {
+		opts.Notify("warning: " + ref + ": " + text)
+	}
 	var there tally
 	r := opts.retrier()
 	r.progress, r.step, r.push = there.count, 1, true

@@ -46,7 +46,8 @@ type Options struct {
 	Ready func(context.Context, *content.Image) error
 	// Progress is told of each blob; nil: nobody is.
 	Progress Progress
-	// Notify is told, in one line each, of waits that the registry asked for;
+	// Notify is told, in one line each, of what a push gives away of an image with
+	// encrypted layers, and of waits that the registry asked for;
 	// nil: nobody is.
 	Notify func(string)
 	// Backoff is the wait before the first retry, doubled for each further

@@ -131,7 +131,7 @@ func TestDiffExitCode(t *testing.T) {
 			}
 		})
 		out := b.ok("diff", "--from", "base", "--sync", "other/:/app", "--delete", "/etc")
-		for _, line := range []string{"M /app/old  7  content\n", "D /etc  0  removed\n", "added 0 (0 B), modified 1 (7 B), deleted 1\n", "layer: about "} {
+		for _, line := range []string{"M /app/old  7  content\n", "D /etc  0  removed (1 file, 22 B)\n", "added 0 (0 B), modified 1 (7 B), deleted 1 (1 file, 22 B)\n", "layer: about "} {
 			if !strings.Contains(out, line) {
 				t.Errorf("no %q in:\n%s", line, out)
 			}
@@ -141,6 +141,45 @@ func TestDiffExitCode(t *testing.T) {
 		}](t, b.ok("diff", "--from", "base", "--sync", "other/:/app", "--format", "json"))
 		if len(res.Changes) != 1 || res.Changes[0].Kind != "M" || res.Changes[0].Reason != "content" {
 			t.Errorf("%+v", res)
+		}
+	})
+}
+
+// A directory that is deleted is one line, and says how much was in it: through
+// each way of reading the base, and between any two trees.
+func TestDiffCountsWhatIsDeleted(t *testing.T) {
+	eachUser(t, func(t *testing.T, b *bench) {
+		for i := range 30 {
+			b.write(fmt.Sprintf("many/lib/%d/file", i), strings.Repeat("x", 100))
+		}
+		b.write("many/kept", "kept")
+		b.ok("build", "--from", "scratch", "--copy", "many/:/", "-t", "many")
+		b.write("few/kept", "kept")
+		ways := [][]string{
+			{"--from", "many", "--delete", "/lib"}, {"--from", "many", "--reader", "index", "--delete", "/lib"},
+			{"--from", "many", "--force-delete", "--sync", "few/:/"}, {"many", "dir:few"},
+		}
+		if !b.ordinary() {
+			ways = append(ways, []string{"--from", "many", "--reader", "view", "--delete", "/lib"})
+		}
+		for _, way := range ways {
+			args := append(quiet("diff"), way...)
+			for _, line := range []string{"(30 files, 3.0 kB)\n", "deleted 1 (30 files, 3.0 kB)\n"} {
+				if out := b.ok(args...); !strings.Contains(out, line) {
+					t.Errorf("%q: no %q in:\n%s", way, line, out)
+				}
+			}
+			res := decode[struct {
+				Removed struct{ Count, Bytes int }
+				Changes []struct {
+					Path  string
+					Files int `json:"removed_files"`
+					Bytes int `json:"removed_bytes"`
+				}
+			}](t, b.ok(append(args, "--format", "json")...))
+			if c := res.Changes; len(c) != 1 || c[0].Path != "/lib" || c[0].Files != 30 || c[0].Bytes != 3000 || res.Removed.Count != 30 || res.Removed.Bytes != 3000 {
+				t.Errorf("%q: %+v", way, res)
+			}
 		}
 	})
 }

@@ -1,0 +1,36 @@
+package veneer
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/veneer-build/veneer/differ"
+)
+
+// archiveNotes tells of tar archives that were put into the image's root
+// directory as the files that they are, by targets that do not say their type:
+// there people want what is in them. Elsewhere an archive may well be meant.
+func archiveNotes(targets []TargetSpec) []string {
+	var notes []string
+	for _, t := range targets {
+		if t.Op == differ.Delete || t.Type != "" || !tarName(t.Source) || path.Clean(t.Dest) != "/" {
+			continue
+		}
+		if info, err := os.Stat(t.Source); err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		notes = append(notes, fmt.Sprintf("the archive %s is in the image as it is, as /%s; the files in it would be with --%s type=tar,src=%[1]s,dest=/ (type=dir says that it is meant so)", t.Source, filepath.Base(t.Source), t.Op))
+	}
+	return notes
+}
+
+// tarName reports whether a file is called like a tar archive.
+func tarName(name string) bool {
+	return slices.ContainsFunc([]string{".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2"}, func(suffix string) bool {
+		return strings.HasSuffix(strings.ToLower(name), suffix)
+	})
+}

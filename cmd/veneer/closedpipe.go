@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync/atomic"
+	"syscall"
+)
+
+// exitClosedPipe is what a shell reports of a program that wrote into a pipe
+// that nobody reads any more, as SIGPIPE ends it.
+const exitClosedPipe = 128 + int(syscall.SIGPIPE)
+
+// closedPipeError is a write to standard output after its reader went away, as
+// head(1) does when it has enough. Nothing went wrong, and nobody is told.
+type closedPipeError struct{}
+
+func (closedPipeError) Error() string { return "nobody reads standard output any more" }
+
+// output is standard output. It knows when its reader went away.
+type output struct {
+	w      io.Writer
+	closed atomic.Bool
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	if errors.Is(err, syscall.EPIPE) {
+		o.closed.Store(true)
+		return n, closedPipeError{}
+	}
+	return n, err
+}
+
+// ended reports whether that nobody reads on is all that ended a command: an
+// error of anything else is told.
+func (o *output) ended(err error) bool {
+	return o.closed.Load() && (err == nil || onlyClosedPipe(err))
+}
+
+// onlyClosedPipe reports whether all causes of an error are that.
+func onlyClosedPipe(err error) bool {
+	switch e := err.(type) { //nolint:errorlint // it looks at each error of the chain in turn
+	case closedPipeError:
+		return true
+	case interface{ Unwrap() []error }:
+		for _, cause := range e.Unwrap() {
+			if !onlyClosedPipe(cause) {
+				return false
+			}
+		}
+		return len(e.Unwrap()) > 0
+	case interface{ Unwrap() error }:
+		return e.Unwrap() != nil && onlyClosedPipe(e.Unwrap())
+	}
+	return false
+}
+
+// outputFile is standard output where that is a file.
+func (a *app) outputFile() (*os.File, bool) {
+	o, ok := a.std.out.(*output)
+	if !ok {
+		return nil, false
+	}
+	f, ok := o.w.(*os.File)
+	return f, ok
+}

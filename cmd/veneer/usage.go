@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// The checks of a command line that cobra and pflag have as well, in the words
+// of their users: theirs name Go functions, groups and counts.
+
+// exactArgs wants so many arguments.
+func exactArgs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case n == 0 && len(args) > 0:
+			return usagef("%s takes no arguments, but there is %q", cmd.CommandPath(), args[0])
+		case len(args) != n:
+			return argsError(cmd, strconv.Itoa(n), len(args))
+		}
+		return nil
+	}
+}
+
+// minArgs wants at least so many arguments.
+func minArgs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < n {
+			return argsError(cmd, "at least "+strconv.Itoa(n), len(args))
+		}
+		return nil
+	}
+}
+
+func argsError(cmd *cobra.Command, want string, got int) error {
+	noun := "arguments"
+	if strings.HasSuffix(want, "1") {
+		noun = "argument"
+	}
+	return usagef("want %s %s, got %d: %s", want, noun, got, strings.TrimSuffix(cmd.UseLine(), " [flags]"))
+}
+
+// exclusive refuses more than one of the flags. cobra is told as well, so that
+// a shell offers no second one.
+func exclusive(cmd *cobra.Command, names ...string) {
+	cmd.MarkFlagsMutuallyExclusive(names...)
+	check := cmd.Args
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		var given []string
+		for _, name := range names {
+			if cmd.Flags().Changed(name) {
+				given = append(given, "--"+name)
+			}
+		}
+		if len(given) > 1 {
+			return usagef("%s do not go together: choose one", strings.Join(given, " and "))
+		}
+		return check(cmd, args)
+	}
+}
+
+// clearUsage says in plain words what a library found wrong with a command line.
+func clearUsage(cmd *cobra.Command, err error) error {
+	var value *pflag.InvalidValueError
+	var missing *pflag.ValueRequiredError
+	var unknown *pflag.NotExistError
+	switch {
+	case errors.As(err, &value):
+		return fmt.Errorf("--%s %q: %w", value.GetFlag().Name, value.GetValue(), clearValue(value.Unwrap()))
+	case errors.As(err, &missing):
+		return fmt.Errorf("--%s needs a value", missing.GetFlag().Name)
+	case errors.As(err, &unknown):
+		return fmt.Errorf("unknown flag %s", unknownFlag(unknown))
+	}
+	if names := requiredFlags(cmd); len(names) > 0 && strings.HasPrefix(err.Error(), "required flag") {
+		return fmt.Errorf("want %s", strings.Join(names, " and "))
+	}
+	return err
+}
+
+// clearValue is what is wrong with a flag's value, without the name of the Go
+// function that found it.
+func clearValue(err error) error {
+	var number *strconv.NumError
+	if !errors.As(err, &number) {
+		return err
+	}
+	switch {
+	case number.Func == "ParseBool":
+		return errors.New("want true or false")
+	case errors.Is(err, strconv.ErrRange):
+		return errors.New("the number is too large")
+	}
+	return errors.New("want a whole number")
+}
+
+func unknownFlag(e *pflag.NotExistError) string {
+	shorts := e.GetSpecifiedShortnames()
+	switch {
+	case shorts != "" && shorts != e.GetSpecifiedName():
+		return fmt.Sprintf("-%s in -%s", e.GetSpecifiedName(), shorts)
+	case shorts != "":
+		return "-" + shorts
+	}
+	return "--" + e.GetSpecifiedName()
+}
+
+// requiredFlags are the flags that a command needs and did not get.
+func requiredFlags(cmd *cobra.Command) []string {
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if slices.Equal(f.Annotations[cobra.BashCompOneRequiredFlag], []string{"true"}) && !f.Changed {
+			what, _ := pflag.UnquoteUsage(f)
+			names = append(names, strings.TrimSpace("--"+f.Name+" "+strings.ToUpper(what)))
+		}
+	})
+	return names
+}
+
+// wantsJSON reports whether a command line asks for messages as JSON, also one
+// that cannot be read to its end.
+func wantsJSON(args []string) bool {
+	for i, arg := range args {
+		switch {
+		case arg == "--":
+			return false
+		case arg == "--progress=json", arg == "--progress" && i+1 < len(args) && args[i+1] == "json":
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,82 @@
+package archive
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// filesAdvice is what to do with archives of files, which are no images.
+const filesAdvice = "files alone become an image with veneer build --from scratch --copy type=tar,src=FILE,dest=/ -t NAME"
+
+// errRootfs is what is wrong with docker export's output, and other people's
+// root file systems.
+var errRootfs = fmt.Errorf("it is the archive of a root file system and no image; %s: %w", filesAdvice, errdefs.ErrInvalidArgument)
+
+// rootNames are what root file systems have at their top (hier(7)). Images'
+// archives have names of documents and digests there.
+var rootNames = []string{ //nolint:gochecknoglobals // a table
+	"bin", "boot", "dev", "etc", "home", "lib", "lib64", "media", "mnt", "opt", "proc", "root", "run", "sbin", "srv", "sys", "tmp", "usr", "var",
+}
+
+// rootEnough is how many of them make a root file system. Some are names of
+// people's own directories, too.
+const rootEnough = 3
+
+// isRootfs is told each entry's name, and reports whether the archive is one of
+// a root file system by now: before thousands of files of it are stored.
+func (r *reader) isRootfs(name string) bool {
+	first, _, _ := strings.Cut(strings.TrimPrefix(path.Clean(name), "/"), "/")
+	for _, n := range rootNames {
+		if n == first {
+			r.top[first] = true
+		}
+	}
+	return len(r.top) >= rootEnough && !r.ofImage()
+}
+
+// ofImage reports whether something of an image was seen.
+func (r *reader) ofImage() bool {
+	if len(r.documents) > 0 {
+		return true
+	}
+	for name := range r.files {
+		if strings.HasPrefix(name, ocispec.ImageBlobsDir+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// entryError says which entry is wrong, and where nothing of an image came
+// before it, that the archive may be none.
+func (r *reader) entryError(name string, err error) error {
+	switch {
+	case !errdefs.IsInvalidArgument(err) || r.ofImage():
+		return fmt.Errorf("%q: %w", name, err)
+	case len(r.top) > 0:
+		return errRootfs
+	}
+	return fmt.Errorf("%q: %w; no image was in the archive before it: %s", name, err, filesAdvice)
+}
+
+// checkTar looks at the beginning of what a compressed archive unpacks to.
+func checkTar(r io.Reader, compression string) (io.Reader, error) {
+	br := bufio.NewReaderSize(r, 4<<10)
+	head, err := br.Peek(tarOffset + len(tarMagic))
+	switch {
+	case len(head) == 0 && errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("read archive: it is a %s file of nothing: %w", compression, errdefs.ErrInvalidArgument)
+	case err != nil && !errors.Is(err, io.EOF):
+		return br, nil // Who reads on finds the same.
+	case !hasAt(head, tarOffset, tarMagic):
+		return nil, fmt.Errorf("read archive: it is a %s file of something that is no tar archive: %w", compression, errdefs.ErrInvalidArgument)
+	}
+	return br, nil
+}

@@ -1,0 +1,100 @@
+package cli_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// killedLoad kills a load that has half of a blob.
+func (b *bench) killedLoad() {
+	b.t.Helper()
+	var head bytes.Buffer
+	w := tar.NewWriter(&head)
+	add(b.t, w, "oci-layout", `{"imageLayoutVersion":"1.0.0"}`)
+	name := "blobs/sha256/" + digest.FromString("x").Encoded()
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: 8 << 20}); err != nil {
+		b.t.Fatal(err)
+	}
+	cmd := b.command("load", "-")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := in.Write(append(head.Bytes(), make([]byte, 4<<20)...)); err != nil {
+		b.t.Fatal(err)
+	}
+	for began := time.Now(); !b.hasIngest(1 << 20); time.Sleep(10 * time.Millisecond) {
+		if time.Since(began) > time.Minute {
+			b.t.Fatal("nothing is written")
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		b.t.Fatal(err)
+	}
+	_ = cmd.Wait() // it was killed
+}
+
+// hasIngest reports whether half a blob of at least the size is on disk.
+func (b *bench) hasIngest(size int64) (found bool) {
+	_ = filepath.WalkDir(b.root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.Name() != "data" || !strings.Contains(path, "ingest") {
+			return nil //nolint:nilerr // what is gone is none
+		}
+		if info, err := d.Info(); err == nil && info.Size() >= size {
+			found = true
+		}
+		return nil
+	})
+	return found
+}
+
+// prune counts what a killed load had written, and what nothing refers to; with
+// --dry-run beforehand, and then all of it is still there.
+func TestPruneCounts(t *testing.T) {
+	eachUser(t, func(t *testing.T, b *bench) {
+		b.write("file", "data")
+		b.ok("build", "--from", "base", "--copy", "file:/file") // it has no name
+		b.killedLoad()
+		type pruned struct {
+			DryRun      bool `json:"dry_run"`
+			Ingests     []string
+			Leases      []string
+			IngestBytes int64 `json:"ingest_bytes"`
+			Blobs       int64
+			BlobBytes   int64 `json:"blob_bytes"`
+		}
+		b.ok("prune", "--dry-run")
+		text := b.ok("prune", "--dry-run")
+		would := decode[pruned](t, b.ok("prune", "--dry-run", "--format", "json"))
+		if !would.DryRun || len(would.Ingests) != 1 || len(would.Leases) != 1 || would.IngestBytes < 1<<20 || would.Blobs < 3 {
+			t.Errorf("would prune %+v", would)
+		}
+		if !strings.Contains(text, "would remove ") || !strings.Contains(text, "; 1 half-written blob, ") {
+			t.Errorf("would prune:\n%s", text)
+		}
+		if !b.hasIngest(1 << 20) {
+			t.Error("--dry-run removed what was half written")
+		}
+		did := decode[pruned](t, b.ok("prune", "--format", "json"))
+		if did.DryRun || len(did.Ingests) != 1 || did.IngestBytes != would.IngestBytes || did.Blobs != would.Blobs || did.BlobBytes != would.BlobBytes {
+			t.Errorf("pruned %+v, would have %+v", did, would)
+		}
+		if b.hasIngest(0) {
+			t.Error("what was half written is still there")
+		}
+		b.nothingInUse()
+		if o := b.ok("prune", "--dry-run"); o != "would remove 0 blobs, 0 B\n" {
+			t.Errorf("what is left afterwards: %s", o)
+		}
+	})
+}
