@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/opencontainers/go-digest"
@@ -36,6 +37,8 @@ type rootfs struct {
 	// remember tells a snapshot what its directories hold, and gets told; nil:
 	// they are read.
 	remember func(ctx context.Context, s *tree.Stack, chainID digest.Digest)
+	// warn is told what users must know of the image; nil: nobody is.
+	warn func(string)
 	// steps are told when the image has to be unpacked; nil: nobody is.
 	steps *steps
 }
@@ -44,7 +47,7 @@ type rootfs struct {
 func (b *build) rootfs(img *content.Image, role string) *rootfs {
 	return &rootfs{
 		engine: b.engine, image: img, role: role, log: b.log, steps: b.steps, spool: b.spoolDir(),
-		noUnpack: b.NoUnpack && b.findBase == nil, noCache: b.NoCache, remember: b.listings,
+		noUnpack: b.NoUnpack && b.findBase == nil, noCache: b.NoCache, remember: b.listings, warn: b.warnOnce,
 	}
 }
 
@@ -60,6 +63,12 @@ func (r *rootfs) open(ctx context.Context, reader ReaderKind) (tree.Tree, error)
 	case reader == ReadIndex:
 		return r.openIndex(ctx)
 	case reader == ReadAuto && r.prefersIndex():
+		return r.openIndex(ctx)
+	}
+	if useIndex, err := r.checkDivergence(ctx, reader); err != nil || useIndex {
+		if err != nil {
+			return nil, err
+		}
 		return r.openIndex(ctx)
 	}
 	if err := r.unpack(ctx); err != nil {
@@ -78,6 +87,13 @@ func (r *rootfs) open(ctx context.Context, reader ReaderKind) (tree.Tree, error)
 // prefersIndex reports whether a snapshot is out of the question.
 func (r *rootfs) prefersIndex() bool {
 	return len(r.image.Missing) == 0 && (r.noUnpack || !mayUseDirs() || r.engine.Unpacks() != nil)
+}
+
+// warnOnce adds a warning to the result, however often an image is opened.
+func (b *build) warnOnce(text string) {
+	if !slices.Contains(b.result.Warnings, text) {
+		b.result.Warnings = append(b.result.Warnings, text)
+	}
 }
 
 func (r *rootfs) snapshotter() snapshots.Snapshotter {

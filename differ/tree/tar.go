@@ -144,7 +144,7 @@ func (t *tarTree) scan(ctx context.Context, r io.Reader) error {
 		return fmt.Errorf("archive is truncated: no end of archive after %q: %w",
 			x.Records[len(x.Records)-1].Path, io.ErrUnexpectedEOF)
 	}
-	a := newApplier(MergeOptions{RootMeta: true})
+	a := newApplier(MergeOptions{RootMeta: true, Direct: true})
 	if err := a.layer(0, x); err != nil {
 		return err
 	}
