@@ -31,9 +31,17 @@ func (r *rootfs) openIndex(ctx context.Context) (tree.Tree, error) {
 	spool := tree.NewSpool(r.spool, len(layers), func(i int) (io.ReadCloser, error) {
 		return r.openTar(ctx, r.image.Layers[i])
 	})
-	merged, err := tree.Merge(layers, tree.MergeOptions{Open: spool.Open, Expect: spool.Expect, RootMeta: r.rootMeta})
+	o := tree.MergeOptions{Open: spool.Open, Expect: spool.Expect, RootMeta: r.rootMeta}
+	merged, err := tree.Merge(layers, o)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", r, err)
+		// Without overlayfs the layers may still have a meaning.
+		o.Direct = true
+		direct, directErr := tree.Merge(layers, o)
+		if directErr != nil {
+			return nil, errors.Join(fmt.Errorf("read %s: %w", r, err), spool.Close())
+		}
+		r.warnOf(fmt.Sprintf("containerd cannot unpack it on overlayfs: %v", err))
+		merged = direct
 	}
 	if d := merged.Divergence(); d != nil {
 		r.warnOf(d.String() + "; what is built is for what overlayfs shows")

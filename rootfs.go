@@ -116,7 +116,7 @@ func (r *rootfs) unpack(ctx context.Context) error {
 		defer r.steps.within("unpack " + r.role)()
 	}
 	// What is there has to be held, and may have gone since.
-	did, err := snapshot.Unpack(ctx, r.engine.Client, r.image.Manifest, r.engine.Snapshotter)
+	did, err := unpackImage(ctx, r.engine, r.image)
 	if err != nil {
 		return fmt.Errorf("unpack %s: %w", r, err)
 	}

@@ -104,7 +104,7 @@ func (a *applier) upperWhiteout(dirPath string, dir *node, base string) error {
 	case len(name) > MaxName:
 		return unix.ENAMETOOLONG
 	case dir.dir.find(name) != nil:
-		return fmt.Errorf("the layer has the file that it deletes, which containerd cannot unpack on overlayfs: %w", unix.EEXIST)
+		return fmt.Errorf("the layer has the file that it deletes: %w", unix.EEXIST)
 	}
 	n, err := a.newNode(unix.S_IFCHR, dir)
 	if err != nil {
@@ -184,7 +184,7 @@ func (a *applier) walkPlain(n *node, p string) (_ *node, plain bool) {
 // explain adds to an error what is behind it on overlayfs.
 func (a *applier) explain(err error) error {
 	if a.isUpper() && errors.Is(err, unix.ENOTDIR) {
-		return fmt.Errorf("%w; containerd cannot unpack this layer on overlayfs", err)
+		return fmt.Errorf("the layer has another file there, or deletes it: %w", err)
 	}
 	return err
 }
@@ -200,8 +200,8 @@ func (a *applier) explainLink(link string, err error) error {
 		_, n, lookErr := in.resolve(p)
 		a.lookups = in.lookups
 		if lookErr == nil && n != nil {
-			return fmt.Errorf("only a lower layer has that file, and containerd on overlayfs unpacks each layer by itself; "+
-				"the image has to be built again, with the file itself in this layer: %w", err)
+			return fmt.Errorf("only a lower layer has that file, and on overlayfs each layer is unpacked by itself; "+
+				"the file itself has to be in the layer with the link: %w", err)
 		}
 	}
 	return err
