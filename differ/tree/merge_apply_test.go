@@ -348,7 +348,7 @@ func mergeCases() map[string][]layerOf {
 			header{Typeflag: tar.TypeDir, Name: "d", ModTime: time.Unix(5, 999_999_999)},
 		}},
 		"owner -1": {
-			{header{Typeflag: tar.TypeReg, Name: "f", Uid: 1<<32 - 1, Gid: 1<<32 - 1}, header{Typeflag: tar.TypeDir, Name: "d", Uid: 3, Gid: 4}, header{Typeflag: tar.TypeReg, Name: "big", Uid: 1<<32 - 2, Gid: 1<<33 + 5}},
+			{header{Typeflag: tar.TypeReg, Name: "f", Uid: 1<<32 - 1, Gid: 1<<32 - 1}, header{Typeflag: tar.TypeDir, Name: "d", Uid: 3, Gid: 4}, header{Typeflag: tar.TypeReg, Name: "big", Uid: 1<<32 - 2, Gid: 5}},
 			{header{Typeflag: tar.TypeDir, Name: "d", Uid: 1<<32 - 1, Gid: 1<<32 - 1, Mode: 0o700}},
 		},
 		"xattrs": {

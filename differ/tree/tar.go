@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path"
 	"strings"
@@ -168,6 +169,9 @@ func acceptUser(h *tar.Header) error {
 		if strings.HasPrefix(c, whiteoutPrefix) {
 			return fmt.Errorf("entry %q: names that begin with %q mean deletions in image layers: rename or exclude it", h.Name, whiteoutPrefix)
 		}
+	}
+	if h.Uid == math.MaxUint32 || h.Gid == math.MaxUint32 {
+		return fmt.Errorf("entry %q: owner %d:%d cannot be stored, since 4294967295 means no owner; make the archive again with another number", h.Name, h.Uid, h.Gid)
 	}
 	if h.Typeflag == tar.TypeLink {
 		if _, err := insideRoot(h.Linkname); err != nil {
