@@ -65,12 +65,6 @@ func (r *rootfs) open(ctx context.Context, reader ReaderKind) (tree.Tree, error)
 	case reader == ReadAuto && r.prefersIndex():
 		return r.openIndex(ctx)
 	}
-	if useIndex, err := r.checkDivergence(ctx, reader); err != nil || useIndex {
-		if err != nil {
-			return nil, err
-		}
-		return r.openIndex(ctx)
-	}
 	if err := r.unpack(ctx); err != nil {
 		return nil, err
 	}
@@ -84,9 +78,14 @@ func (r *rootfs) open(ctx context.Context, reader ReaderKind) (tree.Tree, error)
 	return r.openView(ctx)
 }
 
-// prefersIndex reports whether a snapshot is out of the question.
+// prefersIndex reports whether a snapshot is out of the question: there cannot
+// be one, or it need not show what overlayfs does.
 func (r *rootfs) prefersIndex() bool {
-	return len(r.image.Missing) == 0 && (r.noUnpack || !mayUseDirs() || r.engine.Unpacks() != nil)
+	if len(r.image.Missing) > 0 {
+		return false
+	}
+	return r.noUnpack || !mayUseDirs() || r.engine.Unpacks() != nil ||
+		len(r.image.Layers) > 1 && appliesDirectly(r.engine.Snapshotter)
 }
 
 // warnOnce adds a warning to the result, however often an image is opened.
@@ -94,6 +93,24 @@ func (b *build) warnOnce(text string) {
 	if !slices.Contains(b.result.Warnings, text) {
 		b.result.Warnings = append(b.result.Warnings, text)
 	}
+}
+
+func (r *rootfs) warnOf(text string) {
+	if r.warn != nil {
+		r.warn(fmt.Sprintf("%s: %s", r, text))
+	}
+}
+
+// appliesDirectly reports whether containerd applies the layers of a
+// snapshotter's images one after the other to one tree, and does not keep each
+// in a directory of its own. A few images show other files there, and many show
+// other times of directories.
+func appliesDirectly(snapshotter string) bool {
+	switch snapshotter {
+	case "native", "btrfs", "zfs", "devmapper", "blockfile", "fuse-overlayfs":
+		return true
+	}
+	return false
 }
 
 func (r *rootfs) snapshotter() snapshots.Snapshotter {

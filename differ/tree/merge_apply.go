@@ -105,9 +105,14 @@ func (a *applier) entry(r *Record) error {
 			return a.explain(fmt.Errorf("make parent: %w", err))
 		}
 	}
-	a.touch(dirPath)
 	if strings.HasPrefix(base, whiteoutPrefix) && a.isUpper() {
 		return a.upperWhiteout(dirPath, dir, base)
+	}
+	if a.isUpper() {
+		// No others: those above were touched when they got it.
+		dir.dir.touched = dir.dir.touched || r.Kind != KindGlobal || dir.dir.find(base) != nil
+	} else {
+		a.touch(dirPath)
 	}
 	if strings.HasPrefix(base, whiteoutPrefix) {
 		return a.whiteout(dirPath, dir, base)
@@ -261,6 +266,7 @@ func (a *applier) makeParents(dirPath string) (*node, error) {
 				return nil, err
 			}
 			dir.dir.add(name, n)
+			dir.dir.touched = a.isUpper() || dir.dir.touched
 			next = n
 		}
 		if next.dir == nil {
@@ -290,8 +296,7 @@ func (a *applier) dirTime(r *Record) error {
 }
 
 // touch marks the directories on the way to an entry: unpacking gives them the
-// time of day, unless the layer has an entry for each that says otherwise. For
-// overlayfs all of them are made afresh, however deep the entry is.
+// time of day, unless the layer has an entry for each that says otherwise.
 func (a *applier) touch(dirPath string) {
 	if dirPath == a.touched {
 		return

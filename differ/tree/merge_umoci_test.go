@@ -68,11 +68,11 @@ func writeLayout(dir string, layers [][]byte) error {
 }
 
 // forUmoci is false for what umoci refuses, or does in its own way: global
-// headers, attributes that a type of file cannot have, setgid directories,
+// headers, the metadata of hard links, attributes that a type of file cannot have, setgid directories,
 // owners that mean none.
 func forUmoci(h header) bool {
 	switch h.Typeflag {
-	case tar.TypeXGlobalHeader:
+	case tar.TypeXGlobalHeader, tar.TypeLink:
 		return false
 	case tar.TypeReg:
 	case tar.TypeDir:
@@ -101,7 +101,7 @@ func (f flatTree) inSeconds() flatTree {
 // whiteout, and umoci does not.
 func (f flatTree) dropImplied(want flatTree) {
 	for p, s := range f {
-		if _, there := want[p]; !there && strings.HasPrefix(s, "40755 0:0 size=0 t=now ") {
+		if _, there := want[p]; !there && strings.HasPrefix(s, "40755 0:0 size=0 rdev") {
 			delete(f, p)
 		}
 	}
@@ -148,9 +148,9 @@ func TestMergeRandomUmoci(t *testing.T) {
 		}
 		agreed++
 		want := flattenDisk(t, rootfs, since)
-		got := flattenTree(t, m, want).inSeconds()
+		got := flattenTree(t, m, want).inSeconds().withoutDirectoryTimes()
 		got.dropImplied(want)
-		if p := got.diff(want.inSeconds()); p != "" {
+		if p := got.diff(want.inSeconds().withoutDirectoryTimes()); p != "" {
 			t.Errorf("seed %d, %x (umoci is containerd here)\n%s\n%s", seed+i, sha256.Sum256(bytes.Join(layers, nil)), p, listTars(layers))
 		}
 	}

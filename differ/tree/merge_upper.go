@@ -111,6 +111,7 @@ func (a *applier) upperWhiteout(dirPath string, dir *node, base string) error {
 		return err
 	}
 	dir.dir.add(name, n)
+	dir.dir.touched = true
 	a.lastDir = nil
 	return nil
 }
@@ -130,10 +131,11 @@ func (a *applier) inherit(n *node, p string) error {
 	}
 	low, err := a.below(p)
 	if err != nil || low == nil {
+		n.dir.touched = true
 		return err
 	}
 	n.mode, n.uid, n.gid, n.xattrs = low.mode, low.uid, low.gid, low.xattrs
-	n.mtime, n.nsec = low.mtime, low.nsec
+	n.mtime, n.nsec, n.dir.touched = low.mtime, low.nsec, low.dir.touched
 	return nil
 }
 
