@@ -24,6 +24,33 @@ func Cache(e *engine.Engine) *content.Cache {
 
 // openIndex opens the base as the merged indexes of its layers.
 func (r *rootfs) openIndex(ctx context.Context) (tree.Tree, error) {
+	layers, err := r.indexes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	spool := tree.NewSpool(r.spool, len(layers), func(i int) (io.ReadCloser, error) {
+		return r.openTar(ctx, r.image.Layers[i])
+	})
+	o := tree.MergeOptions{Open: spool.Open, Expect: spool.Expect, RootMeta: r.rootMeta}
+	merged, err := tree.Merge(layers, o)
+	if err != nil {
+		// Without overlayfs the layers may still have a meaning.
+		o.Direct = true
+		direct, directErr := tree.Merge(layers, o)
+		if directErr != nil {
+			return nil, errors.Join(fmt.Errorf("read %s: %w", r, err), spool.Close())
+		}
+		r.warnOf(fmt.Sprintf("containerd cannot unpack it on overlayfs: %v", err))
+		merged = direct
+	}
+	if d := merged.Divergence(); d != nil {
+		r.warnOf(d.String() + "; what is built is for what overlayfs shows")
+	}
+	return held{merged, spool}, nil
+}
+
+// indexes returns the indexes of all layers.
+func (r *rootfs) indexes(ctx context.Context) ([]*tree.Index, error) {
 	if len(r.image.Missing) > 0 {
 		return nil, fmt.Errorf("read %s: the blob of layer %s is not stored; pull the image again", r, r.image.Missing[0].Digest)
 	}
@@ -39,14 +66,7 @@ func (r *rootfs) openIndex(ctx context.Context) (tree.Tree, error) {
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("read %s: %w", r, err)
 	}
-	spool := tree.NewSpool(r.spool, len(layers), func(i int) (io.ReadCloser, error) {
-		return r.openTar(ctx, r.image.Layers[i])
-	})
-	merged, err := tree.Merge(layers, tree.MergeOptions{Open: spool.Open, Expect: spool.Expect, RootMeta: r.rootMeta})
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", r, err)
-	}
-	return held{merged, spool}, nil
+	return layers, nil
 }
 
 // layerIndex returns the index of a layer: the one kept, or a new one.

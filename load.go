@@ -89,7 +89,7 @@ func (s *loadSnapshots) Unpack(ctx context.Context, name string, img *content.Im
 		return nil
 	}
 	s.steps.begin(Step{Kind: "unpack", Of: name})
-	_, err := snapshot.Unpack(ctx, s.engine.Client, img.Manifest, s.engine.Snapshotter)
+	_, err := unpackImage(ctx, s.engine, img)
 	return unpackEncrypted(img, err)
 }
 

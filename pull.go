@@ -9,7 +9,6 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/registry"
 	"github.com/veneer-build/veneer/engine"
-	"github.com/veneer-build/veneer/snapshot"
 )
 
 // Pull fetches an image, makes the snapshots of those of its layers that have
@@ -28,7 +27,7 @@ func Pull(ctx context.Context, e *engine.Engine, ref string, opts registry.Optio
 		if !unpacks || opts.AllPlatforms && !platforms.Default().Match(img.Platform) {
 			return nil
 		}
-		_, err := snapshot.Unpack(ctx, e.Client, img.Manifest, e.Snapshotter)
+		_, err := unpackImage(ctx, e, img)
 		return unpackEncrypted(img, err)
 	}
 	return registry.Pull(e.Context(ctx), e.Client, ref, opts)

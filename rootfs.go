@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/opencontainers/go-digest"
@@ -36,6 +37,8 @@ type rootfs struct {
 	// remember tells a snapshot what its directories hold, and gets told; nil:
 	// they are read.
 	remember func(ctx context.Context, s *tree.Stack, chainID digest.Digest)
+	// warn is told what users must know of the image; nil: nobody is.
+	warn func(string)
 	// steps are told when the image has to be unpacked; nil: nobody is.
 	steps *steps
 }
@@ -44,7 +47,7 @@ type rootfs struct {
 func (b *build) rootfs(img *content.Image, role string) *rootfs {
 	return &rootfs{
 		engine: b.engine, image: img, role: role, log: b.log, steps: b.steps, spool: b.spoolDir(),
-		noUnpack: b.NoUnpack && b.findBase == nil, noCache: b.NoCache, remember: b.listings,
+		noUnpack: b.NoUnpack && b.findBase == nil, noCache: b.NoCache, remember: b.listings, warn: b.warnOnce,
 	}
 }
 
@@ -83,9 +86,39 @@ func (r *rootfs) openSnapshot(ctx context.Context, orIndex bool) (tree.Tree, err
 	return r.openView(ctx)
 }
 
-// prefersIndex reports whether a snapshot is out of the question.
+// prefersIndex reports whether a snapshot is out of the question: there cannot
+// be one, or it need not show what overlayfs does.
 func (r *rootfs) prefersIndex() bool {
-	return len(r.image.Missing) == 0 && (r.noUnpack || !mayUseDirs() || r.engine.Unpacks() != nil)
+	if len(r.image.Missing) > 0 {
+		return false
+	}
+	return r.noUnpack || !mayUseDirs() || r.engine.Unpacks() != nil ||
+		len(r.image.Layers) > 1 && appliesDirectly(r.engine.Snapshotter)
+}
+
+// warnOnce adds a warning to the result, however often an image is opened.
+func (b *build) warnOnce(text string) {
+	if !slices.Contains(b.result.Warnings, text) {
+		b.result.Warnings = append(b.result.Warnings, text)
+	}
+}
+
+func (r *rootfs) warnOf(text string) {
+	if r.warn != nil {
+		r.warn(fmt.Sprintf("%s: %s", r, text))
+	}
+}
+
+// appliesDirectly reports whether containerd applies the layers of a
+// snapshotter's images one after the other to one tree, and does not keep each
+// in a directory of its own. A few images show other files there, and many show
+// other times of directories.
+func appliesDirectly(snapshotter string) bool {
+	switch snapshotter {
+	case "native", "btrfs", "zfs", "devmapper", "blockfile", "fuse-overlayfs":
+		return true
+	}
+	return false
 }
 
 func (r *rootfs) snapshotter() snapshots.Snapshotter {
@@ -108,7 +141,7 @@ func (r *rootfs) unpack(ctx context.Context) error {
 		defer r.steps.within(Step{Kind: "unpack", Of: r.role})()
 	}
 	// What is there has to be held, and may have gone since.
-	did, err := snapshot.Unpack(ctx, r.engine.Client, r.image.Manifest, r.engine.Snapshotter)
+	did, err := unpackImage(ctx, r.engine, r.image)
 	if err != nil {
 		return fmt.Errorf("unpack %s: %w", r, err)
 	}

@@ -55,7 +55,8 @@ type PathDifference struct {
 }
 
 // SameRootfs compares the files of two images: types, modes, owners, sizes,
-// contents, link targets, devices, extended attributes and hard links. Files
+// contents, link targets, devices, extended attributes and hard links; not what
+// AUFS keeps for itself, see [differ.IsAUFS]. Files
 // are read from the layers where these are here, else from the snapshot.
 // Nothing but indexes of layers is written.
 func SameRootfs(ctx context.Context, e *engine.Engine, req SameRequest) (_ *SameResult, err error) {
@@ -109,7 +110,7 @@ func SameRootfs(ctx context.Context, e *engine.Engine, req SameRequest) (_ *Same
 func (r *SameResult) compare(ctx context.Context, a, b tree.Tree, times bool, steps *steps) error {
 	r.Differences = []PathDifference{}
 	err := differ.Same(ctx, a, b, differ.SameOptions{
-		Times: times,
+		Times: times, NoAUFS: true,
 		Count: func(files, bytes int64) {
 			if files > 0 {
 				r.Files += files // from the walk alone

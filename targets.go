@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/moby/sys/user"
 	mode "github.com/tonistiigi/dchapes-mode"
 	"golang.org/x/sys/unix"
 
@@ -229,51 +228,53 @@ func unixMode(m fs.FileMode) uint32 {
 	return out
 }
 
-// owner looks up USER[:GROUP] in the image. As for COPY --chown, a user alone
-// means the group of the same number.
+// owner looks up USER[:GROUP] in the image. As for COPY --chown, a user's name
+// alone brings the group that /etc/passwd says, and a number the group of the
+// same number.
 func (o *opener) owner(ctx context.Context, spec string) (*differ.Owner, error) {
 	name, group, both := strings.Cut(spec, ":")
-	uid, err := o.id(ctx, name, "/etc/passwd", "user", func(r io.Reader) (int, bool, error) {
-		found, err := user.ParsePasswdFilter(r, func(u user.User) bool { return u.Name == name })
-		if err != nil || len(found) == 0 {
-			return 0, false, err
-		}
-		return found[0].Uid, true, nil
-	})
+	uid, gid, err := o.id(ctx, name, "/etc/passwd", "user")
 	if err != nil {
 		return nil, err
 	}
-	if !both {
-		return &differ.Owner{UID: uid, GID: uid}, nil
-	}
-	gid, err := o.id(ctx, group, "/etc/group", "group", func(r io.Reader) (int, bool, error) {
-		found, err := user.ParseGroupFilter(r, func(g user.Group) bool { return g.Name == group })
-		if err != nil || len(found) == 0 {
-			return 0, false, err
+	if both {
+		if gid, _, err = o.id(ctx, group, "/etc/group", "group"); err != nil {
+			return nil, err
 		}
-		return found[0].Gid, true, nil
-	})
-	if err != nil {
-		return nil, err
 	}
 	return &differ.Owner{UID: uid, GID: gid}, nil
 }
 
-// id is a number as it stands, or that of a name in a file of the image.
-func (o *opener) id(ctx context.Context, name, file, what string, find func(io.Reader) (int, bool, error)) (uint32, error) {
-	if n, err := strconv.ParseUint(name, 10, 32); err == nil && n < 1<<32-1 {
-		return uint32(n), nil
+// id is a number as it stands, or that of a name in a file of the image; gid is
+// what follows it there: a user's group.
+func (o *opener) id(ctx context.Context, name, file, what string) (id, gid uint32, err error) {
+	if n, ok := parseID(name); ok {
+		return n, n, nil
 	}
 	data, err := o.changes.ReadFile(ctx, file, maxUserFile)
 	if err != nil {
-		return 0, fmt.Errorf("look up %s %q: %w", what, name, err)
+		return 0, 0, fmt.Errorf("look up %s %q: %w", what, name, err)
 	}
-	n, ok, err := find(strings.NewReader(string(data)))
-	if err != nil {
-		return 0, fmt.Errorf("look up %s %q in the image's %s: %w", what, name, file, err)
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Split(strings.TrimSpace(line), ":") // passwd(5), group(5)
+		if fields[0] != name || name == "" || len(fields) < 3 {
+			continue
+		}
+		id, ok := parseID(fields[2])
+		if ok && what == "user" && len(fields) > 3 {
+			gid, ok = parseID(fields[3])
+		}
+		if !ok {
+			return 0, 0, fmt.Errorf("look up %s %q: the image's %s has no valid number for it; use a number", what, name, file)
+		}
+		return id, gid, nil
 	}
-	if !ok || n < 0 || int64(n) >= 1<<32-1 {
-		return 0, fmt.Errorf("the image's %s has no %s %q; use a number", file, what, name)
-	}
-	return uint32(n), nil
+	return 0, 0, fmt.Errorf("the image's %s has no %s %q; use a number", file, what, name)
+}
+
+// parseID reads the number of a user or group. The highest of 32 bits means
+// none: chown(2).
+func parseID(s string) (uint32, bool) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return uint32(n), err == nil && n < 1<<32-1
 }

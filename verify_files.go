@@ -3,7 +3,6 @@ package veneer
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -62,13 +61,52 @@ func (s *snapshotCheck) open(ctx context.Context, at int, mount bool) (_ tree.Tr
 	return t, copied, err
 }
 
+// compareTree compares with what the layers make. Where containerd's
+// snapshotters disagree about that, the snapshot may be as either says: which
+// one made it depends on the daemon, not on the snapshotter's name alone.
 func (s *snapshotCheck) compareTree(ctx context.Context, got tree.Tree, at, limit int, copied bool) (differences, error) {
-	want, err := tree.Merge(s.indexes[:at+1], tree.MergeOptions{})
+	wants, err := s.models(at)
 	if err != nil {
 		return differences{}, err
 	}
-	var d, attrs differences
-	o := differ.SameOptions{
+	first, err := s.compareWith(ctx, wants[0], got, limit, copied)
+	if err != nil || first.total == 0 || len(wants) == 1 {
+		return first, err
+	}
+	if other, err := s.compareWith(ctx, wants[1], got, limit, copied); err != nil || other.total == 0 {
+		return other, err
+	}
+	return first, nil
+}
+
+// models are the trees that the layers up to a position of the chain make: what
+// the snapshotter should show is the first one, and the other one, if it is not
+// the same, what others show.
+func (s *snapshotCheck) models(at int) ([]tree.Tree, error) {
+	rule, ruleErr := tree.Merge(s.indexes[:at+1], tree.MergeOptions{})
+	if ruleErr == nil && rule.Divergence() == nil {
+		return []tree.Tree{rule}, nil
+	}
+	if ruleErr == nil && at == len(s.chain)-1 {
+		s.divergence = rule.Divergence()
+	}
+	direct, err := tree.Merge(s.indexes[:at+1], tree.MergeOptions{Direct: true})
+	switch {
+	case err != nil && ruleErr != nil:
+		return nil, ruleErr
+	case err != nil:
+		return []tree.Tree{rule}, nil
+	case ruleErr != nil:
+		return []tree.Tree{direct}, nil
+	case appliesDirectly(s.engine.Snapshotter):
+		return []tree.Tree{direct, rule}, nil
+	}
+	return []tree.Tree{rule, direct}, nil
+}
+
+func (s *snapshotCheck) compareWith(ctx context.Context, want, got tree.Tree, limit int, copied bool) (differences, error) {
+	var d differences
+	err := differ.Same(ctx, want, got, differ.SameOptions{
 		Times: true,
 		Count: func(files, bytes int64) {
 			if files > 0 {
@@ -77,11 +115,7 @@ func (s *snapshotCheck) compareTree(ctx context.Context, got tree.Tree, at, limi
 			s.steps.count(files, bytes)
 		},
 		Report: func(diff differ.Difference) error {
-			switch {
-			case copied && lostByCopy(diff), lazily(s.engine.Snapshotter, diff):
-				return nil
-			case diff.Aspect == differ.AspectXattr && diff.Type == unix.S_IFDIR:
-				attrs.add(diff, maxDifferences)
+			if copied && lostByCopy(diff) || lazily(s.engine.Snapshotter, diff) {
 				return nil
 			}
 			d.add(diff, limit)
@@ -90,19 +124,11 @@ func (s *snapshotCheck) compareTree(ctx context.Context, got tree.Tree, at, limi
 			}
 			return nil
 		},
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
 	}
-	if err := differ.Same(ctx, want, got, o); err != nil && !errors.Is(err, errEnough) {
-		return d, err
-	}
-	if attrs.total > 0 && (limit != firstOnly || d.total == 0) {
-		if err := s.directoryAttributes(ctx, got, at, &attrs); err != nil {
-			return d, err
-		}
-		for _, diff := range attrs.list {
-			d.add(diff, limit)
-		}
-	}
-	return d, nil
+	return d, err
 }
 
 func (d *differences) add(diff differ.Difference, limit int) {
@@ -133,23 +159,4 @@ func lazily(snapshotter string, d differ.Difference) bool {
 		return d.Aspect == differ.AspectExtra
 	}
 	return false
-}
-
-// directoryAttributes keeps those differences that are some for both of
-// containerd's appliers, which differ in what a directory's entry leaves of the
-// attributes that lower layers gave it.
-func (s *snapshotCheck) directoryAttributes(ctx context.Context, got tree.Tree, at int, attrs *differences) error {
-	want, err := tree.Merge(s.indexes[:at+1], tree.MergeOptions{Overlay: true})
-	if err != nil {
-		return err
-	}
-	still := map[string]bool{}
-	err = differ.Same(ctx, want, got, differ.SameOptions{NoContent: true, Report: func(d differ.Difference) error {
-		if d.Aspect == differ.AspectXattr && len(still) < maxDifferences {
-			still[d.Path] = true
-		}
-		return nil
-	}})
-	attrs.list = slices.DeleteFunc(attrs.list, func(d differ.Difference) bool { return !still[d.Path] })
-	return err
 }

@@ -34,6 +34,9 @@ type snapshotCheck struct {
 	indexes []*tree.Index
 	// chain are the chain IDs, the bottom layer's first.
 	chain []digest.Digest
+	// divergence is not nil where containerd's snapshotters show different
+	// files of these layers.
+	divergence *tree.Divergence
 }
 
 func (s *snapshotCheck) snapshots() snapshots.Snapshotter {
@@ -216,6 +219,9 @@ func (s *snapshotCheck) files(ctx context.Context) ([]int, error) {
 	}
 	p := &s.res.Platforms[len(s.res.Platforms)-1]
 	p.Compared, p.Files = true, diffs.files
+	if s.divergence != nil {
+		s.add(s.finding(SeverityWarning, CheckFiles, "%s", s.divergence))
+	}
 	var findings []int
 	for _, d := range diffs.list {
 		f := s.finding(SeverityError, CheckFiles, "%s", d)

@@ -196,7 +196,8 @@ func refuseDeletions(root *node) error {
 }
 
 // destination opens the directory that a source directory goes to. A copy
-// leaves the metadata of one that exists; a sync gives it the source's.
+// leaves the metadata of one that exists and makes a new one 0755, as a
+// Dockerfile's COPY does; a sync gives it the source's.
 func (w *walker) destination(ctx context.Context, src tree.Entry, real []string) (place, error) {
 	c, t := w.changes, w.target
 	cur, err := c.show(ctx, real)
@@ -223,6 +224,11 @@ func (w *walker) destination(ctx context.Context, src tree.Entry, real []string)
 	}
 	if t.Op == Copy && cur != nil {
 		return up.step(real[last], base)
+	}
+	if t.Op == Copy {
+		// What is copied is the content. The mode of the directory that it
+		// happened to be in is often 0700, for nobody but who builds.
+		src.Mode, src.Xattrs = impliedMode, nil
 	}
 	want := t.desired(src, cur)
 	want.Name = real[last]

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
 )
@@ -391,4 +393,38 @@ func TestOwnDirectory(t *testing.T) {
 	if got := list(t, changes); !slices.Equal(got, []string{"A a new"}) || len(changes.Warnings()) != 1 {
 		t.Errorf("changes %q, warnings %q", got, changes.Warnings())
 	}
+}
+
+// TestNewDestination: a copy makes its destination as COPY does, whatever the mode of the directory that is copied; what
+// is below keeps its mode. A sync makes it the source's.
+func TestNewDestination(t *testing.T) {
+	src := files{"sub/x": "x"}.make(t)
+	must(t, os.Chmod(src, 0o700|os.ModeSticky))
+	must(t, os.Chmod(filepath.Join(src, "sub"), 0o710))
+	for _, dest := range []string{"/p", "/p/", "/p/q/r"} {
+		for op, want := range map[differ.Op]uint32{differ.Copy: 0o755, differ.Sync: 0o1700} {
+			changes, err := apply(t, files{}.make(t), differ.Options{}, target(t, op, src, dest))
+			must(t, err)
+			modes := map[string]uint32{}
+			must(t, changes.Each(func(ch *differ.Change) error {
+				modes["/"+ch.Path] = ch.Entry.Mode & 0o7777
+				return nil
+			}))
+			at := strings.TrimSuffix(dest, "/")
+			if modes[at] != want || modes[at+"/sub"] != 0o710 || modes["/p"] != want && modes["/p"] != 0o755 {
+				t.Errorf("%s to %s: %v, want %o", op, dest, modes, want)
+			}
+		}
+	}
+	chmod := target(t, differ.Copy, src, "/p")
+	chmod.Chmod = func(m uint32) uint32 { return m&unix.S_IFMT | 0o711 }
+	chmod.Chown = &differ.Owner{UID: 5, GID: 6}
+	changes, err := apply(t, files{}.make(t), differ.Options{}, chmod)
+	must(t, err)
+	must(t, changes.Each(func(ch *differ.Change) error {
+		if ch.Path == "p" && (ch.Entry.Mode != unix.S_IFDIR|0o711 || ch.Entry.UID != 5 || ch.Entry.GID != 6) {
+			t.Errorf("chmod and chown: %o %d:%d", ch.Entry.Mode, ch.Entry.UID, ch.Entry.GID)
+		}
+		return nil
+	}))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -64,6 +65,9 @@ type SameOptions struct {
 	Times bool
 	// NoContent leaves out the content of regular files.
 	NoContent bool
+	// NoAUFS leaves out the names for which [IsAUFS] is true, which no layer of
+	// Veneer's has.
+	NoAUFS bool
 	// Count is told of files, and of bytes read.
 	Count func(files, bytes int64)
 	// Report is told of each difference, in no order, but of one at a time; an
@@ -148,6 +152,9 @@ func (s *same) dir(ctx context.Context, at sameDirs) error {
 	if err != nil {
 		return s.unreadable(ctx, at.path, err)
 	}
+	if s.NoAUFS {
+		want, got = slices.DeleteFunc(want, isAUFS), slices.DeleteFunc(got, isAUFS)
+	}
 	s.Count(int64(len(got)), 0)
 	for len(want)+len(got) > 0 {
 		var err error
@@ -168,6 +175,8 @@ func (s *same) dir(ctx context.Context, at sameDirs) error {
 	}
 	return ctx.Err()
 }
+
+func isAUFS(e tree.Entry) bool { return IsAUFS(e.Name) }
 
 // unreadable reports what is wrong with the second tree, unless the reading as
 // a whole is.

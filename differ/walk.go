@@ -233,6 +233,10 @@ func (w *walker) admit(v visit, e *tree.Entry) (skip bool, sub visit, err error)
 	if e.UID == noID || e.GID == noID {
 		return false, sub, fmt.Errorf("%s: owner %d:%d cannot be stored, since 4294967295 means no owner; use chown=", quote(joinPath(v.rel, e.Name)), e.UID, e.GID)
 	}
+	if IsAUFS(e.Name) {
+		w.warn("%s: left out, since AUFS keeps its own books under such names, and no layer can hold them", quote(joinPath(v.rel, e.Name)))
+		return true, sub, nil
+	}
 	if strings.HasPrefix(e.Name, ".wh.") {
 		err = w.checkName(e.Name, joinPath(v.rel, e.Name))
 	}
@@ -240,6 +244,13 @@ func (w *walker) admit(v visit, e *tree.Entry) (skip bool, sub visit, err error)
 }
 
 const noID = 1<<32 - 1
+
+// IsAUFS reports whether a name is one of those that AUFS keeps for itself, as
+// .wh..wh.plnk, and layers that were made with it brought along. That of an
+// opaque marker is not: it means something in every layer.
+func IsAUFS(name string) bool {
+	return strings.HasPrefix(name, ".wh..wh.") && name != ".wh..wh..opq"
+}
 
 // checkName refuses names that layers give another meaning (image-spec,
 // layer.md, "Whiteouts").

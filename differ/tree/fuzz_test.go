@@ -179,7 +179,7 @@ func listed(data []byte) map[string]string {
 	}
 }
 
-// FuzzMerge compares stacks of layers with containerd, as TestMergeRandom does, but stacks that cover more.
+// FuzzMerge compares stacks of layers with containerd, as TestMergeRandom and TestMergeRandomOverlay do, but stacks that cover more.
 func FuzzMerge(f *testing.F) {
 	if os.Geteuid() != 0 {
 		f.Skip("containerd's applier needs root, to chown and to make devices")
@@ -191,7 +191,16 @@ func FuzzMerge(f *testing.F) {
 		f.Add(bytes.Repeat([]byte{seed, 7 * seed, 0, 31 * seed, 0, 0, 0, 0}, 400))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		rapid.MakeFuzz(func(rt *rapid.T) { compareStack(t, rt, t.TempDir()) })(t, data)
+		if len(data) == 0 {
+			return
+		}
+		rapid.MakeFuzz(func(rt *rapid.T) {
+			if data[0]&1 == 0 {
+				compareStack(t, rt, t.TempDir(), MergeOptions{}, checkAgainstOverlay)
+			} else {
+				compareStack(t, rt, t.TempDir(), MergeOptions{Direct: true}, checkAgainstContainerd)
+			}
+		})(t, data)
 	})
 }
 

@@ -24,7 +24,7 @@ import (
 //	digests   32 bytes each, in record order (outside of zstd: they do not compress)
 //	SHA-256   of all of the above
 const (
-	indexMagic      = "VeneerX\x01"
+	indexMagic      = "VeneerX\x02"
 	indexHeaderSize = len(indexMagic) + sha256.Size + 4 + 4
 	indexMinSize    = indexHeaderSize + sha256.Size
 )

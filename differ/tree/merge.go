@@ -25,47 +25,60 @@ type MergeOptions struct {
 	// RootMeta lets an entry for the root directory itself set its metadata.
 	// Containerd ignores such entries.
 	RootMeta bool
-	// Overlay applies directory entries as containerd does into the upper
-	// directory of an overlay mount: one that lower layers have is made
-	// afresh, so that attributes that the entry does not mention are lost.
-	Overlay bool
+	// Direct applies all layers into one directory, as containerd does for
+	// snapshotters without overlayfs.
+	Direct bool
 }
 
 // Merged is the file tree that a list of layers makes. It is immutable, holds
 // no descriptors, and keeps the records of its indexes alive; the Xattrs maps
 // of its entries are shared and must not be written.
 type Merged struct {
-	root   *node
-	open   func(int, *Record) (File, error)
-	expect func(int, *Record)
+	root       *node
+	open       func(int, *Record) (File, error)
+	expect     func(int, *Record)
+	divergence *Divergence
 }
 
-// Merge applies layers from bottom to top as containerd does when it unpacks
-// them one after the other into one directory (pkg/archive.Apply without an
-// overlay), and gives the result as a tree:
+// Merge applies layers from bottom to top as containerd does for overlayfs, and
+// gives the result as a tree. Each layer is applied to a directory of its own
+// (pkg/archive.Apply with OverlayConvertWhiteout and WithParents), and the
+// directories are combined as the kernel combines them, since that is what
+// containers are started on:
 //
-//   - whiteouts remove what is there, of the same layer too; an opaque marker,
-//     wherever in the layer it stands, removes from its directory what this
-//     layer has no entry for, so also directories that the layer only implies;
-//   - an entry replaces what has its name, but a directory on a directory sets
-//     its metadata and adds its xattrs: attributes that it does not mention
-//     stay. Containerd's applier for overlays makes such a directory afresh,
-//     so that they are lost there: see MergeOptions.Overlay;
-//   - parents that are missing are made, 0755 and root's;
-//   - symbolic links in the parent's path are followed inside the root;
+//   - a name below what is a symbolic link in lower layers only makes a directory
+//     of that name, which hides the link; links of the same layer are followed,
+//     inside the root;
+//   - whiteouts hide what lower layers have, and must not name a file of the
+//     same layer; an opaque marker, wherever in the layer it stands, hides what
+//     lower layers have in its directory, but not in the root directory;
+//   - an entry replaces what has its name, but a directory on a directory of the
+//     same layer sets its metadata and adds its xattrs. One on a directory of
+//     lower layers has its own metadata alone, and the children of both, even if
+//     the layer deleted that one before: only a marker in it hides them;
+//   - parents that are missing are made, like those of lower layers if these
+//     have any, else 0755 and root's;
 //   - a hard link entry's own mode, owner, time and xattrs are applied to the
-//     file it shares, and like every chown drop its security.capability;
+//     file it shares, and like every chown drop its security.capability. A link
+//     to a file that only lower layers have cannot be unpacked;
+//   - a character device 0:0 is a whiteout;
 //   - times before 1970 or after 2262 become 1970.
+//
+// The lowest layer, which has nothing below it, and with [MergeOptions].Direct
+// all layers, are applied by the same function to one directory without
+// overlayfs: links of lower layers are followed, whiteouts remove files of the
+// same layer too, a marker removes also what lies in directories that the layer
+// only implies, and directories keep the xattrs that they had. For nearly all
+// images the two make the same tree; where not, [Merged.Divergence] says so.
 //
 // An entry that containerd fails on (a file as parent, a hard link to nothing,
 // a directory entry whose path is gone in the end) is an error that names it.
 //
 // Where containerd leaves the time of unpacking, on the root, on implied
 // directories and on those that only lost or gained children, the tree has
-// zero or the time that an entry gave. Owner and mode of the root are those of
-// a fresh snapshot. POSIX ACLs are as the entries have them: that Linux makes
-// new files inherit a directory's default ACL, and that chmod edits an ACL's
-// mask, is not modelled.
+// [UnknownTime]. Owner and mode of the root are those of a fresh snapshot.
+// POSIX ACLs are as the entries have them: that Linux makes new files inherit a
+// directory's default ACL, and that chmod edits an ACL's mask, is not modelled.
 func Merge(layers []*Index, o MergeOptions) (*Merged, error) {
 	a := newApplier(o)
 	for i, x := range layers {
@@ -74,7 +87,11 @@ func Merge(layers []*Index, o MergeOptions) (*Merged, error) {
 		}
 	}
 	a.finish()
-	return &Merged{root: a.root, open: o.Open, expect: o.Expect}, nil
+	m := &Merged{root: a.root, open: o.Open, expect: o.Expect}
+	if a.doubt {
+		m.divergence = diverges(m.root, layers, o)
+	}
+	return m, nil
 }
 
 // Root implements [Tree].

@@ -15,13 +15,18 @@ const maxNodes = 16 << 20
 // applier builds a tree from layers. Paths in it are relative to the root,
 // clean, and without a leading slash: "" is the root.
 type applier struct {
+	// root is what layers are applied to: the whole tree, or the directory of
+	// the layer being applied, see upper.
 	root     *node
 	rootMeta bool
-	overlay  bool
-	slab     []node
-	nodes    int
-	lookups  int
-	at       int32 // the layer being applied
+	// rootNode has what entries say of the root directory.
+	rootNode *node
+	direct   bool
+	upper
+	slab    []node
+	nodes   int
+	lookups int
+	at      int32 // the layer being applied
 
 	// unpacked are the resolved paths of this layer's entries and opaque
 	// the directories whose marker was seen; nil in layers without markers.
@@ -37,14 +42,18 @@ type applier struct {
 }
 
 func newApplier(o MergeOptions) *applier {
-	a := &applier{rootMeta: o.RootMeta, overlay: o.Overlay}
-	a.root = &node{mode: unix.S_IFDIR | 0o755, dir: &children{}}
+	a := &applier{rootMeta: o.RootMeta, direct: o.Direct, root: newRoot()}
+	a.rootNode = a.root
 	return a
 }
+
+// newRoot is the root directory of a fresh snapshot.
+func newRoot() *node { return &node{mode: unix.S_IFDIR | 0o755, dir: &children{}} }
 
 // layer applies one layer; the error names the entry.
 func (a *applier) layer(i int, x *Index) error {
 	a.at, a.unpacked, a.opaque, a.touched = int32(i), nil, nil, ""
+	a.startUpper()
 	for i := range x.Records {
 		if strings.HasSuffix(x.Records[i].Path, opaqueMarker) {
 			a.unpacked, a.opaque = map[string]struct{}{}, map[string]struct{}{}
@@ -65,6 +74,7 @@ func (a *applier) layer(i int, x *Index) error {
 			}
 		}
 	}
+	a.endUpper()
 	return nil
 }
 
@@ -78,10 +88,11 @@ func (a *applier) entry(r *Record) error {
 	dirName, base := path.Split(r.Path)
 	if isRoot(r.Path) {
 		if a.rootMeta && r.Kind == KindFile && r.IsDir() {
-			a.root.apply(r)
+			a.rootNode.apply(r)
 		}
 		return nil
 	}
+	a.lookAt(r)
 	dirPath, dir, err := a.resolve(dirName)
 	if err != nil {
 		return fmt.Errorf("resolve parent: %w", err)
@@ -91,16 +102,25 @@ func (a *applier) entry(r *Record) error {
 	}
 	if dir == nil || dir.dir == nil {
 		if dir, err = a.makeParents(dirPath); err != nil {
-			return fmt.Errorf("make parent: %w", err)
+			return a.explain(fmt.Errorf("make parent: %w", err))
 		}
 	}
-	a.touch(dirPath)
+	if strings.HasPrefix(base, whiteoutPrefix) && a.isUpper() {
+		return a.upperWhiteout(dirPath, dir, base)
+	}
+	if a.isUpper() {
+		// No others: those above were touched when they got it.
+		dir.dir.touched = dir.dir.touched || r.Kind != KindGlobal || dir.dir.find(base) != nil
+	} else {
+		a.touch(dirPath)
+	}
 	if strings.HasPrefix(base, whiteoutPrefix) {
 		return a.whiteout(dirPath, dir, base)
 	}
 	old := dir.dir.find(base)
 	if old != nil && (old.dir == nil || !isDirEntry(r)) {
 		a.remove(dir, base)
+		a.replaced(dirPath, base)
 		old = nil
 	}
 	if err := a.create(r, dir, old); err != nil {
@@ -128,17 +148,15 @@ func (a *applier) create(r *Record, dir, old *node) error {
 	case r.Kind == KindLink:
 		target, err := a.linkTarget(r.Link)
 		if err != nil {
-			return fmt.Errorf("hard link to %q: %w", r.Link, err)
+			return fmt.Errorf("hard link to %q: %w", r.Link, a.explainLink(r.Link, err))
 		}
+		// On overlayfs whiteouts are files, which can be linked to.
+		a.doubt = a.doubt || target.isWhiteout()
 		target.apply(r)
 		target.group = -1 // to be counted in the end
 		dir.dir.add(base, target)
 		return nil
 	case old != nil:
-		if a.overlay && old.dir.upper <= a.at {
-			old.xattrs = nil
-		}
-		old.dir.upper = a.at + 1
 		old.apply(r)
 		return nil
 	case r.IsSymlink() && r.Link == "":
@@ -149,9 +167,6 @@ func (a *applier) create(r *Record, dir, old *node) error {
 		return err
 	}
 	n.rec, n.layer = r, a.at
-	if n.dir != nil {
-		n.dir.upper = a.at + 1
-	}
 	if r.IsSymlink() {
 		n.mode |= 0o777
 	}
@@ -234,8 +249,9 @@ func (a *applier) remove(dir *node, name string) {
 }
 
 func (a *applier) makeParents(dirPath string) (*node, error) {
-	dir := a.root
+	dir, at := a.root, ""
 	for name := range strings.SplitSeq(dirPath, "/") {
+		at = joinPath(at, name)
 		next := dir.dir.find(name)
 		if len(name) > MaxName {
 			return nil, unix.ENAMETOOLONG
@@ -246,7 +262,11 @@ func (a *applier) makeParents(dirPath string) (*node, error) {
 				return nil, err
 			}
 			n.mode |= 0o755
+			if err := a.inherit(n, at); err != nil {
+				return nil, err
+			}
 			dir.dir.add(name, n)
+			dir.dir.touched = a.isUpper() || dir.dir.touched
 			next = n
 		}
 		if next.dir == nil {
@@ -276,8 +296,7 @@ func (a *applier) dirTime(r *Record) error {
 }
 
 // touch marks the directories on the way to an entry: unpacking gives them the
-// time of day, unless the layer has an entry for each that says otherwise. The
-// overlay applier copies all of them up, however deep the entry is.
+// time of day, unless the layer has an entry for each that says otherwise.
 func (a *applier) touch(dirPath string) {
 	if dirPath == a.touched {
 		return
@@ -288,15 +307,19 @@ func (a *applier) touch(dirPath string) {
 		if dir = dir.dir.find(name); dir == nil || dir.dir == nil {
 			return
 		}
-		dir.dir.touched, dir.dir.upper = true, a.at+1
+		dir.dir.touched = true
 	}
 }
 
 // finish sorts the directories and numbers the groups of hard links.
 func (a *applier) finish() {
+	a.combine()
 	names := map[*node]int32{}
 	var seal func(*node)
 	seal = func(dir *node) {
+		if !a.direct {
+			dir.dir.dropWhiteouts()
+		}
 		dir.dir.seal()
 		if dir.dir.touched {
 			dir.mtime, dir.nsec = UnknownTime, 0

@@ -125,9 +125,8 @@ type children struct {
 	sorted bool
 	// touched is set where the directory has the time of its unpacking.
 	touched bool
-	// upper is one more than the number of the layer that last had an entry
-	// for the directory, or for something below it.
-	upper int32
+	// opaque hides what lower layers have in the directory.
+	opaque bool
 }
 
 type child struct {

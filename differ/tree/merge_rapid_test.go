@@ -46,7 +46,7 @@ func genHeader(t *rapid.T) header {
 		nil, nil, nil,
 		xattr("user.a", "1"), xattr("user.a", "2", "user.b", "1"), xattr("user.overlay.opaque", "y"),
 	}).Draw(t, "xattrs")
-	switch rapid.IntRange(0, 13).Draw(t, "type") {
+	switch rapid.IntRange(0, 17).Draw(t, "type") {
 	case 0, 1, 2:
 		h.Typeflag, h.Size = tar.TypeReg, int64(rapid.IntRange(0, 3).Draw(t, "size"))
 	case 3, 4, 5, 6:
@@ -64,10 +64,15 @@ func genHeader(t *rapid.T) header {
 	case 12:
 		h.Typeflag = tar.TypeReg
 		h.Name = path.Join(path.Dir(path.Clean(h.Name)), whiteoutPrefix+path.Base(h.Name))
-	case 13:
+	case 13, 14:
 		h.Typeflag = tar.TypeReg
 		h.Name = path.Join(path.Clean(h.Name), opaqueMarker)
+	case 15, 16, 17:
+		// Whiteouts and files of the names that directories and links have.
+		h.Typeflag = tar.TypeReg
+		h.Name = rapid.SampledFrom([]string{".wh.a", ".wh.b", "a/.wh.b", "b/.wh.a", "a/b/.wh.c", "a/b/c/d", "b/b/f"}).Draw(t, "name")
 	}
+	oddHeader(t, &h)
 	if h.Typeflag == tar.TypeReg {
 		h.Name = path.Clean(h.Name) // a slash would make it a directory
 	}
@@ -77,57 +82,81 @@ func genHeader(t *rapid.T) header {
 	return h
 }
 
-func mergeOn(below []*Index, top []byte) error {
-	x, err := ScanLayer(context.Background(), bytes.NewReader(top))
-	if err != nil {
-		return err
+// oddHeader makes some entries what no builder of images makes on purpose.
+func oddHeader(t *rapid.T, h *header) {
+	switch rapid.IntRange(0, 49).Draw(t, "odder") {
+	case 0:
+		*h = header{Typeflag: tar.TypeXGlobalHeader, Name: path.Clean(h.Name), PAXRecords: map[string]string{"comment": "c"}}
+	case 1:
+		h.Typeflag, h.Name, h.Devmajor, h.Devminor = tar.TypeChar, path.Clean(h.Name), 0, 0
+	case 2:
+		h.Typeflag, h.Name, h.Devmajor, h.Devminor = tar.TypeBlock, path.Clean(h.Name), 8, 1
+	case 3:
+		h.Typeflag = tar.TypeDir
+		h.Name = rapid.SampledFrom([]string{".", "/", "./", "..", "../.", "a/.."}).Draw(t, "root")
+	case 4:
+		h.Typeflag, h.Name = tar.TypeReg, opaqueMarker
+	case 5:
+		h.Typeflag, h.PAXRecords = tar.TypeDir, xattr(overlayPrefix+"opaque", "y")
+	case 6:
+		h.Typeflag, h.Name = tar.TypeReg, rapid.SampledFrom([]string{".wh..wh.plnk/1", ".wh..wh.aufs", ".wh..wh.plnk"}).Draw(t, "aufs")
+	case 7:
+		h.Typeflag, h.Linkname = tar.TypeLink, ".wh..wh.plnk/1"
 	}
-	_, err = Merge(append(slices.Clip(below), x), MergeOptions{})
-	return err
+	if h.Typeflag != tar.TypeReg {
+		h.Size = 0
+	}
 }
 
-// TestMergeRandom compares random stacks with containerd, errors included. To
-// look longer: go test -run MergeRandom -rapid.checks=20000.
+func mergeOn(below []*Index, top []byte, o MergeOptions) (*Merged, error) {
+	x, err := ScanLayer(context.Background(), bytes.NewReader(top))
+	if err != nil {
+		return nil, err
+	}
+	return Merge(append(slices.Clip(below), x), o)
+}
+
+// stackCheck unpacks layers with containerd below dir and compares; it returns
+// what differs.
+type stackCheck func(t *testing.T, dir string, layers [][]byte) string
+
+// TestMergeRandom compares random stacks, applied into one directory, with
+// containerd, errors included. To look longer: VENEER_SOAK=1, or
+// go test -run MergeRandom -rapid.checks=20000.
 func TestMergeRandom(t *testing.T) {
+	compareStacks(t, MergeOptions{Direct: true}, checkAgainstContainerd)
+}
+
+func compareStacks(t *testing.T, o MergeOptions, check stackCheck) {
+	t.Helper()
 	needRoot(t)
 	if err := log.SetLevel("error"); err != nil {
 		t.Fatal(err)
 	}
 	tmp := t.TempDir()
 	made, total := 0, 0
-	rapid.Check(t, func(rt *rapid.T) {
-		if compareStack(t, rt, tmp) {
-			made++
-		}
-		total++
-	})
+	rounds := 1
+	if os.Getenv("VENEER_SOAK") == "1" {
+		rounds = 100
+	}
+	for range rounds {
+		rapid.Check(t, func(rt *rapid.T) {
+			if compareStack(t, rt, tmp, o, check) {
+				made++
+			}
+			total++
+		})
+	}
 	t.Logf("%d stacks compared, %d of them can be unpacked", total, made)
 }
 
 // compareStack compares one random stack with containerd, unpacked below tmp, and reports whether it can be.
-func compareStack(t *testing.T, rt *rapid.T, tmp string) bool {
+func compareStack(t *testing.T, rt *rapid.T, tmp string, o MergeOptions, check stackCheck) bool {
 	t.Helper()
-	var layers [][]byte
-	var below []*Index
-	var text strings.Builder
-	for range rapid.IntRange(1, 3).Draw(rt, "layers") {
-		var l layerOf
-		for range rapid.IntRange(1, 20).Draw(rt, "entries") {
-			h := genHeader(rt)
-			with := append(slices.Clip(l), tartest.WriterToTar(h))
-			// Most entries that fail are left out, else nearly all stacks would.
-			if err := mergeOn(below, with.bytes(rt)); err != nil && rapid.IntRange(0, 19).Draw(rt, "keep") > 0 {
-				continue
-			}
-			l = with
-			text.WriteString(string(h.Typeflag) + " " + h.Name + " -> " + h.Linkname + "\n")
-		}
-		text.WriteString("--\n")
-		layers = append(layers, l.bytes(rt))
-		if x, err := ScanLayer(context.Background(), bytes.NewReader(layers[len(layers)-1])); err == nil {
-			below = append(below, x)
-		}
-	}
+	layers, text := genStack(rt, o, func(_ int, _ header, _ *Merged, err error) bool {
+		// Most entries that fail are left out, else nearly all stacks would.
+		return err == nil || rapid.IntRange(0, 39).Draw(rt, "keep") == 0
+	})
 	// Deep, so that links with ".." meet nothing of this host.
 	outer, err := os.MkdirTemp(tmp, "") //nolint:usetesting // one for each of many rounds, removed at once
 	if err != nil {
@@ -138,9 +167,35 @@ func compareStack(t *testing.T, rt *rapid.T, tmp string) bool {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		rt.Fatal(err)
 	}
-	if p := checkAgainstContainerd(t, dir, layers); p != "" {
-		rt.Fatalf("%s\n%s", text.String(), p)
+	if p := check(t, dir, layers); p != "" {
+		rt.Fatalf("%s\n%s", text, p)
 	}
-	_, err = mergeTars(layers)
+	_, err = mergeTars(layers, o)
 	return err == nil
+}
+
+// genStack makes layers, and what they are as text; keep says of each entry
+// of a layer, given what the layers make with it, whether it stays.
+func genStack(rt *rapid.T, o MergeOptions, keep func(int, header, *Merged, error) bool) ([][]byte, string) {
+	var layers [][]byte
+	var below []*Index
+	var text strings.Builder
+	for range rapid.IntRange(1, 4).Draw(rt, "layers") {
+		var l layerOf
+		for range rapid.IntRange(1, 14).Draw(rt, "entries") {
+			h := genHeader(rt)
+			with := append(slices.Clip(l), tartest.WriterToTar(h))
+			if m, err := mergeOn(below, with.bytes(rt), o); !keep(len(layers), h, m, err) {
+				continue
+			}
+			l = with
+			text.WriteString(string(h.Typeflag) + " " + h.Name + " -> " + h.Linkname + "\n")
+		}
+		text.WriteString("--\n")
+		layers = append(layers, l.bytes(rt))
+		if x, err := ScanLayer(rt.Context(), bytes.NewReader(layers[len(layers)-1])); err == nil {
+			below = append(below, x)
+		}
+	}
+	return layers, text.String()
 }

@@ -121,7 +121,11 @@ func (s *scanner) entries() error {
 func (s *scanner) record(h *tar.Header) (Record, error) {
 	r := Record{Path: path.Clean(h.Name), Offset: s.in.pos}
 	r.Mode = uint32(h.Mode & 0o7777)
-	// chown(2) sees the lower 32 bits of these.
+	if h.Typeflag != tar.TypeXGlobalHeader {
+		if err := checkOwner(h); err != nil {
+			return r, err
+		}
+	}
 	r.UID, r.GID = uint32(h.Uid), uint32(h.Gid)
 	r.MTime, r.MTimeNsec = h.ModTime.Unix(), int32(h.ModTime.Nanosecond())
 	r.Xattrs = keptXattrs(h)
@@ -145,8 +149,9 @@ func (s *scanner) record(h *tar.Header) (Record, error) {
 	case tar.TypeFifo:
 		r.Mode |= unix.S_IFIFO
 	case tar.TypeChar, tar.TypeBlock:
-		if h.Devmajor < 0 || h.Devmajor > math.MaxUint32 || h.Devminor < 0 || h.Devminor > math.MaxUint32 {
-			return r, fmt.Errorf("device number %d:%d is out of range", h.Devmajor, h.Devminor)
+		// mknod(2) takes 12 bits of the one and 20 of the other, and drops the rest.
+		if h.Devmajor < 0 || h.Devmajor >= 1<<12 || h.Devminor < 0 || h.Devminor >= 1<<20 {
+			return r, fmt.Errorf("device number %d:%d is out of range: Linux has up to 4095:1048575", h.Devmajor, h.Devminor)
 		}
 		r.Mode |= unix.S_IFCHR
 		if h.Typeflag == tar.TypeBlock {
@@ -162,6 +167,15 @@ func (s *scanner) record(h *tar.Header) (Record, error) {
 		r.Path, r.Link = strings.Clone(r.Path), strings.Clone(r.Link)
 	}
 	return r, r.check()
+}
+
+// checkOwner refuses numbers of which chown(2) would see the lower 32 bits
+// alone: 4294967296 is not root.
+func checkOwner(h *tar.Header) error {
+	if h.Uid < 0 || h.Uid > math.MaxUint32 || h.Gid < 0 || h.Gid > math.MaxUint32 {
+		return fmt.Errorf("owner %d:%d is out of range: Linux has owners from 0 to 4294967294; make the archive or layer again with other numbers", h.Uid, h.Gid)
+	}
+	return nil
 }
 
 func unsupported(flag byte) error {

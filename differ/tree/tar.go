@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path"
 	"strings"
@@ -144,7 +145,7 @@ func (t *tarTree) scan(ctx context.Context, r io.Reader) error {
 		return fmt.Errorf("archive is truncated: no end of archive after %q: %w",
 			x.Records[len(x.Records)-1].Path, io.ErrUnexpectedEOF)
 	}
-	a := newApplier(MergeOptions{RootMeta: true})
+	a := newApplier(MergeOptions{RootMeta: true, Direct: true})
 	if err := a.layer(0, x); err != nil {
 		return err
 	}
@@ -168,6 +169,9 @@ func acceptUser(h *tar.Header) error {
 		if strings.HasPrefix(c, whiteoutPrefix) {
 			return fmt.Errorf("entry %q: names that begin with %q mean deletions in image layers: rename or exclude it", h.Name, whiteoutPrefix)
 		}
+	}
+	if h.Uid == math.MaxUint32 || h.Gid == math.MaxUint32 {
+		return fmt.Errorf("entry %q: owner %d:%d cannot be stored, since 4294967295 means no owner; make the archive again with another number", h.Name, h.Uid, h.Gid)
 	}
 	if h.Typeflag == tar.TypeLink {
 		if _, err := insideRoot(h.Linkname); err != nil {

@@ -272,7 +272,7 @@ func TestOpenTarSpoolIsPrivate(t *testing.T) {
 }
 
 func TestMergedWithoutContent(t *testing.T) {
-	m, err := mergeTars([][]byte{sampleTar(t)})
+	m, err := mergeTars([][]byte{sampleTar(t)}, MergeOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
