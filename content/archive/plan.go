@@ -139,7 +139,7 @@ func (p *plan) addAttestation(ctx context.Context, d ocispec.Descriptor) error {
 	if !images.IsManifestType(d.MediaType) {
 		return nil
 	}
-	below, err := images.Children(ctx, p.store, d)
+	below, err := content.Children(ctx, p.store, d)
 	if errdefs.IsNotFound(err) {
 		return nil
 	}

@@ -19,6 +19,10 @@ const (
 	// maxEntries bounds the files of an archive, each of which is remembered.
 	// An image has a handful per layer.
 	maxEntries = 100_000
+	// maxName bounds each name and link target, and maxNames all of them
+	// together: ten times what the entries of the largest images need.
+	maxName  = 4095 // Linux's PATH_MAX; blobs have 77 bytes
+	maxNames = 16 << 20
 	// maxDocument bounds the files that are read whole.
 	maxDocument = 8 << 20
 )
@@ -34,6 +38,7 @@ type reader struct {
 	documents map[string][]byte
 	files     map[string]ocispec.Descriptor // all files, by their clean names
 	links     map[string]string             // symbolic links, to where they lead
+	names     int                           // bytes of the names in both
 	sums      sums
 }
 
@@ -57,17 +62,30 @@ func (r *reader) read(ctx context.Context, tr *tar.Reader) error {
 			return fmt.Errorf("it has more than %d entries: %w", maxEntries, errdefs.ErrInvalidArgument)
 		}
 		if err := r.entry(ctx, hdr, tr); err != nil {
-			return fmt.Errorf("%q: %w", hdr.Name, err)
+			return fmt.Errorf("%q: %w", shortName(hdr.Name), err)
 		}
 	}
 }
 
+// shortName is a name as far as an error message shows it.
+func shortName(name string) string {
+	const most = 200
+	if len(name) <= most {
+		return name
+	}
+	return name[:most] + "…"
+}
+
 // entry takes one entry.
 func (r *reader) entry(ctx context.Context, hdr *tar.Header, data io.Reader) error {
+	if err := r.countNames(hdr); err != nil {
+		return err
+	}
 	name, err := cleanName(hdr.Name)
 	if err != nil {
 		return err
 	}
+	name = strings.Clone(name) // PAX values are parts of one string, of up to a megabyte
 	switch {
 	case hdr.Typeflag == tar.TypeDir, hdr.Typeflag == tar.TypeXGlobalHeader:
 		return nil
@@ -87,6 +105,17 @@ func (r *reader) entry(ctx context.Context, hdr *tar.Header, data io.Reader) err
 		return r.blob(ctx, name, hdr.Size, data)
 	}
 	return r.other(ctx, name, hdr.Size, data)
+}
+
+// countNames bounds what is remembered of an entry.
+func (r *reader) countNames(hdr *tar.Header) error {
+	if len(hdr.Name) > maxName || len(hdr.Linkname) > maxName {
+		return fmt.Errorf("its name or where it links to has more than %d bytes: %w", maxName, errdefs.ErrInvalidArgument)
+	}
+	if r.names += len(hdr.Name) + len(hdr.Linkname); r.names > maxNames {
+		return fmt.Errorf("the names in it have more than %d bytes together: %w", maxNames, errdefs.ErrInvalidArgument)
+	}
+	return nil
 }
 
 // cleanName is the name as the image formats write it.
@@ -132,7 +161,7 @@ func (r *reader) link(name, to string) error {
 	if err != nil {
 		return err
 	}
-	r.links[name] = to
+	r.links[name] = strings.Clone(to)
 	return nil
 }
 

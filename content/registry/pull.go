@@ -126,7 +126,7 @@ func (p *pull) fetch(ctx context.Context, resolver remotes.Resolver) (ocispec.De
 
 // handler fetches one blob, labels it, and returns those below it that are wanted.
 func (p *pull) handler(from remotes.Fetcher) (images.Handler, error) {
-	below := images.SetChildrenLabels(p.store, images.ChildrenHandler(p.store))
+	below := images.SetChildrenLabels(p.store, content.ChildrenHandler(p.store))
 	below = images.FilterPlatforms(below, p.match)
 	if !p.opts.AllPlatforms {
 		below = images.LimitManifests(below, p.match, 1)
