@@ -63,7 +63,7 @@ func (s *snapshotCheck) open(ctx context.Context, at int, mount bool) (_ tree.Tr
 }
 
 func (s *snapshotCheck) compareTree(ctx context.Context, got tree.Tree, at, limit int, copied bool) (differences, error) {
-	want, err := tree.Merge(s.indexes[:at+1], tree.MergeOptions{})
+	want, err := tree.MergeContext(ctx, s.indexes[:at+1], tree.MergeOptions{})
 	if err != nil {
 		return differences{}, err
 	}
@@ -121,7 +121,7 @@ func lostByCopy(d differ.Difference) bool {
 // containerd's appliers, which differ in what a directory's entry leaves of the
 // attributes that lower layers gave it.
 func (s *snapshotCheck) directoryAttributes(ctx context.Context, got tree.Tree, at int, attrs *differences) error {
-	want, err := tree.Merge(s.indexes[:at+1], tree.MergeOptions{Overlay: true})
+	want, err := tree.MergeContext(ctx, s.indexes[:at+1], tree.MergeOptions{Overlay: true})
 	if err != nil {
 		return err
 	}
