@@ -26,7 +26,7 @@ func unpackImage(ctx context.Context, e *engine.Engine, img *content.Image) (boo
 	r := &rootfs{engine: e, image: img, role: "image", noCache: true, log: slog.New(slog.DiscardHandler), spool: os.TempDir()}
 	layers, why := r.indexes(ctx)
 	if why == nil {
-		_, why = tree.Merge(layers, tree.MergeOptions{Direct: appliesDirectly(e.Snapshotter)})
+		_, why = tree.MergeContext(ctx, layers, tree.MergeOptions{Direct: appliesDirectly(e.Snapshotter)})
 	}
 	if why == nil || ctx.Err() != nil {
 		return did, err

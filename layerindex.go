@@ -32,11 +32,11 @@ func (r *rootfs) openIndex(ctx context.Context) (tree.Tree, error) {
 		return r.openTar(ctx, r.image.Layers[i])
 	})
 	o := tree.MergeOptions{Open: spool.Open, Expect: spool.Expect, RootMeta: r.rootMeta}
-	merged, err := tree.Merge(layers, o)
+	merged, err := tree.MergeContext(ctx, layers, o)
 	if err != nil {
 		// Without overlayfs the layers may still have a meaning.
 		o.Direct = true
-		direct, directErr := tree.Merge(layers, o)
+		direct, directErr := tree.MergeContext(ctx, layers, o)
 		if directErr != nil {
 			return nil, errors.Join(fmt.Errorf("read %s: %w", r, err), spool.Close())
 		}
@@ -54,33 +54,66 @@ func (r *rootfs) indexes(ctx context.Context) ([]*tree.Index, error) {
 	if len(r.image.Missing) > 0 {
 		return nil, fmt.Errorf("read %s: the blob of layer %s is not stored; pull the image again", r, r.image.Missing[0].Digest)
 	}
-	layers := make([]*tree.Index, len(r.image.Layers))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(2) // each has a goroutine to decompress and one to hash
-	for i, l := range r.image.Layers {
-		g.Go(func() (err error) {
-			layers[i], err = r.layerIndex(gctx, l, r.image.DiffIDs[i])
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+	layers, err := oncePerLayer(ctx, r.image, func(ctx context.Context, i int, b *tree.Budget) (*tree.Index, error) {
+		return r.layerIndex(ctx, r.image.Layers[i], r.image.DiffIDs[i], b)
+	})
+	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", r, err)
 	}
 	return layers, nil
 }
 
+// oncePerLayer calls index for each layer of an image, two at a time since each
+// has a goroutine to decompress and one to hash, and returns what it did. A
+// layer that is listed many times is asked for and held once. The budget is of
+// all of them together.
+func oncePerLayer(ctx context.Context, img *content.Image, index func(context.Context, int, *tree.Budget) (*tree.Index, error)) ([]*tree.Index, error) {
+	type layer struct{ blob, diffID digest.Digest }
+	first := map[layer]int{}
+	var stored int64
+	for i, l := range img.Layers {
+		key := layer{l.Digest, img.DiffIDs[i]}
+		if _, seen := first[key]; !seen {
+			first[key] = i
+			stored += l.Size
+		}
+	}
+	budget := tree.NewBudget(stored)
+	all := make([]*tree.Index, len(img.Layers))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(2)
+	for i, l := range img.Layers {
+		if first[layer{l.Digest, img.DiffIDs[i]}] == i {
+			g.Go(func() (err error) {
+				all[i], err = index(gctx, i, budget)
+				return err
+			})
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for i, l := range img.Layers {
+		all[i] = all[first[layer{l.Digest, img.DiffIDs[i]}]]
+	}
+	return all, nil
+}
+
 // layerIndex returns the index of a layer: the one kept, or a new one.
-func (r *rootfs) layerIndex(ctx context.Context, l ocispec.Descriptor, diffID digest.Digest) (*tree.Index, error) {
+func (r *rootfs) layerIndex(ctx context.Context, l ocispec.Descriptor, diffID digest.Digest, b *tree.Budget) (*tree.Index, error) {
 	var x *tree.Index
 	cache := Cache(r.engine)
 	if !r.noCache {
 		found, err := cache.Get(ctx, l.Digest, func(r io.Reader) (err error) {
-			x, err = tree.DecodeIndex(r)
+			x, err = tree.DecodeIndexWithin(r, b)
 			if err == nil && toDigest(x.DiffID) != diffID {
 				err = errors.New("index of another layer")
 			}
 			return err
 		})
+		if errors.Is(err, tree.ErrLimit) {
+			return nil, fmt.Errorf("layer %s: %w", l.Digest, err)
+		}
 		if err != nil {
 			r.log.Debug("cannot read index of layer", "layer", l.Digest, "error", err)
 		}
@@ -88,7 +121,7 @@ func (r *rootfs) layerIndex(ctx context.Context, l ocispec.Descriptor, diffID di
 			return x, nil
 		}
 	}
-	x, err := r.scan(ctx, l)
+	x, err := r.scan(ctx, l, b)
 	if err != nil {
 		return nil, err
 	}
@@ -110,9 +143,9 @@ func (r *rootfs) keepIndex(ctx context.Context, layer digest.Digest, encode func
 	}
 }
 
-func (r *rootfs) scan(ctx context.Context, l ocispec.Descriptor) (x *tree.Index, err error) {
+func (r *rootfs) scan(ctx context.Context, l ocispec.Descriptor, b *tree.Budget) (x *tree.Index, err error) {
 	err = r.readLayer(ctx, l, func(r io.Reader) error {
-		x, err = tree.ScanLayer(ctx, r)
+		x, err = tree.ScanLayerWithin(ctx, r, b)
 		return err
 	})
 	if err != nil {

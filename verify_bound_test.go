@@ -35,10 +35,10 @@ func TestScanLayerBomb(t *testing.T) {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, _, err := scanLayer(t.Context(), bytes.NewReader(blob.Bytes()), digest.SHA256, bound); !errors.Is(err, tree.ErrLimit) {
+		if _, _, _, err := scanLayer(t.Context(), bytes.NewReader(blob.Bytes()), digest.SHA256, layerBounds{bytes: bound}); !errors.Is(err, tree.ErrLimit) {
 			t.Errorf("%s: %d bytes: %v", name, blob.Len(), err)
 		}
-		x, compression, got, err := scanLayer(t.Context(), bytes.NewReader(blob.Bytes()), digest.SHA512, 4*bound)
+		x, compression, got, err := scanLayer(t.Context(), bytes.NewReader(blob.Bytes()), digest.SHA512, layerBounds{bytes: 4 * bound})
 		if err != nil || x == nil || compression != name || got != digest.SHA512.FromBytes(make([]byte, 4*bound)) {
 			t.Errorf("%s: %s, %s, %v", name, compression, got, err)
 		}

@@ -11,7 +11,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ/tree"
@@ -166,16 +165,10 @@ func (v *verifier) history(img *content.Image, platform string) {
 // layers verifies all layers' blobs, and returns their indexes: nil unless all
 // are good.
 func (v *verifier) layers(ctx context.Context, img *content.Image, platform string) ([]*tree.Index, error) {
-	indexes := make([]*tree.Index, len(img.Layers))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(2) // each has a goroutine to decompress and one to hash
-	for i := range img.Layers {
-		g.Go(func() (err error) {
-			indexes[i], err = v.layer(gctx, img, i, platform)
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+	indexes, err := oncePerLayer(ctx, img, func(ctx context.Context, i int, b *tree.Budget) (*tree.Index, error) {
+		return v.layer(ctx, img, i, platform, b)
+	})
+	if err != nil {
 		return nil, err
 	}
 	for _, x := range indexes {
@@ -188,7 +181,7 @@ func (v *verifier) layers(ctx context.Context, img *content.Image, platform stri
 
 // layer reads one layer's blob once, to its end, and returns its index: nil if
 // it is not good. The error is ctx's.
-func (v *verifier) layer(ctx context.Context, img *content.Image, i int, platform string) (*tree.Index, error) {
+func (v *verifier) layer(ctx context.Context, img *content.Image, i int, platform string, b *tree.Budget) (*tree.Index, error) {
 	desc, want := img.Layers[i], img.DiffIDs[i]
 	f := Finding{Severity: SeverityError, Platform: platform, Object: desc.Digest}
 	if content.IsEncrypted(desc.MediaType) {
@@ -201,7 +194,7 @@ func (v *verifier) layer(ctx context.Context, img *content.Image, i int, platfor
 	}
 	defer blob.Close()
 	v.read(desc.Size)
-	x, compression, got, err := scanLayer(ctx, blob, want.Algorithm(), maxUnpacked)
+	x, compression, got, err := scanLayer(ctx, blob, want.Algorithm(), layerBounds{maxUnpacked, b})
 	// What is wrong with the bytes is the cause of all else.
 	if _, berr := io.Copy(io.Discard, blob); berr != nil {
 		if ctx.Err() != nil {
@@ -255,21 +248,28 @@ func (v *verifier) encryptedLayer(ctx context.Context, desc ocispec.Descriptor, 
 	return nil
 }
 
-// scanLayer decompresses a layer, up to so many bytes, indexes it, and derives
+// layerBounds are the bytes that a layer may unpack to, and what its index may
+// hold.
+type layerBounds struct {
+	bytes int64
+	index *tree.Budget
+}
+
+// scanLayer decompresses a layer within bounds, indexes it, and derives
 // its diff ID.
-func scanLayer(ctx context.Context, blob io.Reader, algorithm digest.Algorithm, bound int64) (_ *tree.Index, compression string, _ digest.Digest, _ error) {
+func scanLayer(ctx context.Context, blob io.Reader, algorithm digest.Algorithm, bounds layerBounds) (_ *tree.Index, compression string, _ digest.Digest, _ error) {
 	plain, compression, err := tree.Decompress(blob)
 	if err != nil {
 		return nil, "", "", err
 	}
 	defer plain.Close()
-	r := io.Reader(&boundedReader{r: plain, left: bound})
+	r := io.Reader(&boundedReader{r: plain, left: bounds.bytes})
 	var sum hash.Hash
 	if algorithm != digest.SHA256 {
 		sum = algorithm.Hash()
 		r = io.TeeReader(r, sum)
 	}
-	x, err := tree.ScanLayer(ctx, r)
+	x, err := tree.ScanLayerWithin(ctx, r, bounds.index)
 	if err != nil {
 		return nil, compression, "", err
 	}

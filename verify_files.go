@@ -65,7 +65,7 @@ func (s *snapshotCheck) open(ctx context.Context, at int, mount bool) (_ tree.Tr
 // snapshotters disagree about that, the snapshot may be as either says: which
 // one made it depends on the daemon, not on the snapshotter's name alone.
 func (s *snapshotCheck) compareTree(ctx context.Context, got tree.Tree, at, limit int, copied bool) (differences, error) {
-	wants, err := s.models(at)
+	wants, err := s.models(ctx, at)
 	if err != nil {
 		return differences{}, err
 	}
@@ -82,15 +82,15 @@ func (s *snapshotCheck) compareTree(ctx context.Context, got tree.Tree, at, limi
 // models are the trees that the layers up to a position of the chain make: what
 // the snapshotter should show is the first one, and the other one, if it is not
 // the same, what others show.
-func (s *snapshotCheck) models(at int) ([]tree.Tree, error) {
-	rule, ruleErr := tree.Merge(s.indexes[:at+1], tree.MergeOptions{})
+func (s *snapshotCheck) models(ctx context.Context, at int) ([]tree.Tree, error) {
+	rule, ruleErr := tree.MergeContext(ctx, s.indexes[:at+1], tree.MergeOptions{})
 	if ruleErr == nil && rule.Divergence() == nil {
 		return []tree.Tree{rule}, nil
 	}
 	if ruleErr == nil && at == len(s.chain)-1 {
 		s.divergence = rule.Divergence()
 	}
-	direct, err := tree.Merge(s.indexes[:at+1], tree.MergeOptions{Direct: true})
+	direct, err := tree.MergeContext(ctx, s.indexes[:at+1], tree.MergeOptions{Direct: true})
 	switch {
 	case err != nil && ruleErr != nil:
 		return nil, ruleErr

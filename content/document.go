@@ -14,6 +14,10 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
+// MaxLayers bounds the layers of an image, and whatever else a manifest lists
+// as such. Docker mounts 127 of them, and containerd some 300.
+const MaxLayers = 1000
+
 var errSchema1 = fmt.Errorf("it has a Docker schema 1 manifest, which is too old; build or convert it anew: %w", errdefs.ErrNotImplemented)
 
 // The top-level fields that readers of these documents know. encoding/json
@@ -85,6 +89,12 @@ func checkEntries(obj *object) error {
 	var layers, manifests []json.RawMessage
 	if err := errors.Join(obj.get("config", &config), obj.get("layers", &layers), obj.get("manifests", &manifests)); err != nil {
 		return fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
+	}
+	if len(layers) > MaxLayers {
+		return fmt.Errorf("%d layers, more than %d: %w", len(layers), MaxLayers, errdefs.ErrInvalidArgument)
+	}
+	if len(manifests) > maxIndexEntries {
+		return fmt.Errorf("%d entries, more than %d: %w", len(manifests), maxIndexEntries, errdefs.ErrInvalidArgument)
 	}
 	entries := slices.Concat(layers, manifests)
 	if config != nil {

@@ -38,6 +38,10 @@ type Child struct {
 // IsIndex reports whether this is an index, by its descriptor.
 func (d *Document) IsIndex() bool { return images.IsIndexType(d.Desc.MediaType) }
 
+// maxChildren bounds what all documents of an image name together: a hundred
+// platforms of a thousand layers each.
+const maxChildren = 100_000
+
 // Documents walks an image down from its target and returns its indexes and
 // manifests, parents first, each digest once. What is wrong with one of them is
 // in its Err; the error is for what keeps the store from being read, and for
@@ -45,6 +49,7 @@ func (d *Document) IsIndex() bool { return images.IsIndexType(d.Desc.MediaType) 
 func Documents(ctx context.Context, store cstore.Provider, target ocispec.Descriptor) ([]Document, error) {
 	var list []Document
 	seen := map[digest.Digest]bool{}
+	children := 0
 	var walk func(desc ocispec.Descriptor, depth int) error
 	walk = func(desc ocispec.Descriptor, depth int) error {
 		if seen[desc.Digest] {
@@ -57,6 +62,9 @@ func Documents(ctx context.Context, store cstore.Provider, target ocispec.Descri
 		doc := readDocument(ctx, store, desc)
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if children += len(doc.Children); children > maxChildren {
+			return fmt.Errorf("image %s: its documents name more than %d blobs: %w", target.Digest, maxChildren, errdefs.ErrInvalidArgument)
 		}
 		list = append(list, doc)
 		for _, c := range doc.Children {

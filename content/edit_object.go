@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // object is a JSON object that keeps the order of its members and the bytes of
@@ -37,6 +38,7 @@ func parseObject(data []byte, fold bool) (*object, error) {
 		return nil, errors.New("parse JSON: not an object")
 	}
 	o := &object{fold: fold}
+	seen := map[string]bool{}
 	for dec.More() {
 		tok, err := dec.Token()
 		if err != nil {
@@ -46,9 +48,14 @@ func parseObject(data []byte, fold bool) (*object, error) {
 		if !ok {
 			return nil, errors.New("parse JSON: member without a name")
 		}
-		if o.index(name) >= 0 {
+		key := name
+		if fold {
+			key = foldName(name)
+		}
+		if seen[key] {
 			return nil, fmt.Errorf("parse JSON: member %q is there twice", name)
 		}
+		seen[key] = true
 		var value json.RawMessage
 		if err := dec.Decode(&value); err != nil {
 			return nil, fmt.Errorf("parse JSON member %q: %w", name, err)
@@ -62,6 +69,18 @@ func parseObject(data []byte, fold bool) (*object, error) {
 		return nil, errors.New("parse JSON: more than one value")
 	}
 	return o, nil
+}
+
+// foldName is the same for all names that [strings.EqualFold] finds equal: of
+// the runes that fold to each other, it has the smallest.
+func foldName(name string) string {
+	return strings.Map(func(r rune) rune {
+		low := r
+		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+			low = min(low, f)
+		}
+		return low
+	}, name)
 }
 
 // index returns the position of the member, or -1.

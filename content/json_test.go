@@ -24,9 +24,12 @@ func TestCheckJSON(t *testing.T) {
 		`{"a":1`:                         false,
 		`{"a"}`:                          false,
 		`{]`:                             false,
-		strings.Repeat("[", 100) + strings.Repeat("]", 100): true,
-		strings.Repeat("[", 101) + strings.Repeat("]", 101): false,
-		strings.Repeat(`{"a":`, 5_000_000):                  false,
+		strings.Repeat("[", 100) + strings.Repeat("]", 100):                     true,
+		strings.Repeat("[", 101) + strings.Repeat("]", 101):                     false,
+		strings.Repeat(`{"a":`, 5_000_000):                                      false,
+		"[" + strings.Repeat("0,", 9_999) + "0]":                                true,
+		"[" + strings.Repeat("0,", 10_000) + "0]":                               false,
+		"[" + strings.Repeat("["+strings.Repeat("0,", 9_000)+"0],", 200) + "0]": false,
 	} {
 		if err := content.CheckJSON([]byte(text)); err == nil != fine || err != nil && !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%.60s: %v", text, err)

@@ -214,6 +214,9 @@ func platformOf(cfg *ocispec.Image, listed *ocispec.Platform) ocispec.Platform {
 func missing(ctx context.Context, store cstore.InfoProvider, blobs []ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	var absent []ocispec.Descriptor
 	for _, b := range blobs {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		info, err := store.Info(ctx, b.Digest)
 		switch {
 		case errdefs.IsNotFound(err):

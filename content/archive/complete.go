@@ -56,7 +56,7 @@ func (l *loader) complete(ctx context.Context, f named) error {
 		}
 	}
 	children := images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-		below, err := images.Children(ctx, l.store, d)
+		below, err := content.Children(ctx, l.store, d)
 		if err != nil || !images.IsIndexType(d.MediaType) {
 			return below, err
 		}

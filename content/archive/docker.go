@@ -34,11 +34,15 @@ func (r *reader) dockerIndex(ctx context.Context) (*ocispec.Index, error) {
 		return nil, fmt.Errorf("%q: %w: %w", dockerFile, err, errdefs.ErrInvalidArgument)
 	}
 	idx := &ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
+	types := layerTypes{reader: r, known: map[digest.Digest]string{}}
 	for _, entry := range list {
 		if len(idx.Manifests) > maxManifests {
 			break // readIndex refuses it
 		}
-		desc, err := r.dockerImage(ctx, entry)
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		desc, err := types.image(ctx, entry)
 		if err != nil {
 			return nil, err
 		}
@@ -54,8 +58,18 @@ func (r *reader) dockerIndex(ctx context.Context) (*ocispec.Index, error) {
 	return idx, nil
 }
 
-// dockerImage stores the manifest of one image.
-func (r *reader) dockerImage(ctx context.Context, entry dockerImage) (ocispec.Descriptor, error) {
+// layerTypes are the media types of an archive's layers, each found out once
+// however many images name it.
+type layerTypes struct {
+	*reader
+	known map[digest.Digest]string
+}
+
+// image stores the manifest of one image.
+func (r layerTypes) image(ctx context.Context, entry dockerImage) (ocispec.Descriptor, error) {
+	if n := len(entry.Layers); n > content.MaxLayers {
+		return ocispec.Descriptor{}, fmt.Errorf("%q names %d layers of one image, more than %d: %w", dockerFile, n, content.MaxLayers, errdefs.ErrInvalidArgument)
+	}
 	config, err := r.named(entry.Config)
 	if err != nil {
 		return ocispec.Descriptor{}, err
@@ -70,7 +84,7 @@ func (r *reader) dockerImage(ctx context.Context, entry dockerImage) (ocispec.De
 		if err != nil {
 			return ocispec.Descriptor{}, err
 		}
-		if l.MediaType, err = r.layerType(ctx, l); err != nil {
+		if l.MediaType, err = r.of(ctx, l); err != nil {
 			return ocispec.Descriptor{}, fmt.Errorf("%q: %w", file, err)
 		}
 		manifest.Layers = append(manifest.Layers, l)
@@ -87,8 +101,20 @@ func (r *reader) dockerImage(ctx context.Context, entry dockerImage) (ocispec.De
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("%q: %w", entry.Config, err)
 	}
-	desc.Platform = &img.Platform
+	p := img.Platform // and not a part of img, whose documents would stay with it
+	desc.Platform = &p
 	return desc, nil
+}
+
+func (r layerTypes) of(ctx context.Context, desc ocispec.Descriptor) (string, error) {
+	if t, ok := r.known[desc.Digest]; ok {
+		return t, nil
+	}
+	t, err := r.layerType(ctx, desc)
+	if err == nil {
+		r.known[desc.Digest] = t
+	}
+	return t, err
 }
 
 // named is the file that manifest.json means, through links.

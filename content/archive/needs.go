@@ -43,6 +43,9 @@ func readDelta(idx *ocispec.Index) (*delta, error) {
 }
 
 func (n need) check() error {
+	if len(n.Layers) > content.MaxLayers {
+		return fmt.Errorf("it needs %d layers for one image, more than %d: %w", len(n.Layers), content.MaxLayers, errdefs.ErrInvalidArgument)
+	}
 	all := []digest.Digest{n.Target, n.Manifest}
 	for _, b := range n.Bases {
 		if b.Name != "" && !canonical(b.Name) {
@@ -75,6 +78,9 @@ func (l *loader) begin(ctx context.Context, index storedIndex) error {
 	errs := map[digest.Digest][]error{} // of each target's manifests
 	fine := map[digest.Digest]bool{}
 	for _, n := range l.delta.Needs {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		wanted, err := l.wants(n)
 		if err != nil {
 			return err
@@ -121,6 +127,9 @@ func (l *loader) wants(n need) (bool, error) {
 // for blobs. Both are under the lease then.
 func (l *loader) lacking(ctx context.Context, layers []neededLayer) (lacks []neededLayer, chain digest.Digest, err error) {
 	for _, need := range slices.Backward(layers) {
+		if err := ctx.Err(); err != nil {
+			return nil, "", err
+		}
 		if err := l.lease(ctx, need.Digest); err != nil {
 			return nil, "", err
 		}

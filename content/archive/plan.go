@@ -139,7 +139,7 @@ func (p *plan) addBeside(ctx context.Context, d ocispec.Descriptor) error {
 	if !images.IsManifestType(d.MediaType) {
 		return nil
 	}
-	below, err := images.Children(ctx, p.store, d)
+	below, err := content.Children(ctx, p.store, d)
 	if errdefs.IsNotFound(err) {
 		return nil
 	}
@@ -188,7 +188,9 @@ func (p *plan) addImage(ctx context.Context, target, manifest ocispec.Descriptor
 	if len(p.since) > 0 {
 		p.needs = append(p.needs, need)
 	}
-	return img, nil
+	// What the archive's documents say of it, and not its own: a thousand
+	// platforms may share a config of megabytes.
+	return &content.Image{Platform: img.Platform, ConfigDesc: img.ConfigDesc, Layers: img.Layers}, nil
 }
 
 // needOf is what the reader must have of an image. The layers that are not

@@ -23,6 +23,10 @@ const (
 	// each takes the store some milliseconds. A docker-archive has one for each
 	// layer and config.
 	maxUnnamed = 10_000
+	// maxName bounds each name and link target, and maxNames all of them
+	// together: ten times what the entries of the largest images need.
+	maxName  = 4095 // Linux's PATH_MAX; blobs have 77 bytes
+	maxNames = 16 << 20
 	// maxDocument bounds the files that are read whole.
 	maxDocument = 8 << 20
 )
@@ -38,6 +42,7 @@ type reader struct {
 	documents map[string][]byte
 	files     map[string]ocispec.Descriptor // all files, by their clean names
 	links     map[string]string             // symbolic and hard links, to where they lead
+	names     int                           // bytes of the names in both
 	sums      sums
 	unnamed   int // files that were stored though no digest names them
 	// top are the names of a root file system that were seen in the archive's own.
@@ -67,17 +72,30 @@ func (r *reader) read(ctx context.Context, tr *tar.Reader) error {
 			return errRootfs
 		}
 		if err := r.entry(ctx, hdr, tr); err != nil {
-			return r.entryError(hdr.Name, err)
+			return r.entryError(shortName(hdr.Name), err)
 		}
 	}
 }
 
+// shortName is a name as far as an error message shows it.
+func shortName(name string) string {
+	const most = 200
+	if len(name) <= most {
+		return name
+	}
+	return name[:most] + "…"
+}
+
 // entry takes one entry.
 func (r *reader) entry(ctx context.Context, hdr *tar.Header, data io.Reader) error {
+	if err := r.countNames(hdr); err != nil {
+		return err
+	}
 	name, err := cleanName(hdr.Name)
 	if err != nil {
 		return err
 	}
+	name = strings.Clone(name) // PAX values are parts of one string, of up to a megabyte
 	switch {
 	case hdr.Typeflag == tar.TypeDir, hdr.Typeflag == tar.TypeXGlobalHeader:
 		return nil
@@ -101,6 +119,17 @@ func (r *reader) entry(ctx context.Context, hdr *tar.Header, data io.Reader) err
 		return r.blob(ctx, name, ocispec.Descriptor{Digest: d, Size: hdr.Size}, data)
 	}
 	return r.other(ctx, name, hdr.Size, data)
+}
+
+// countNames bounds what is remembered of an entry.
+func (r *reader) countNames(hdr *tar.Header) error {
+	if len(hdr.Name) > maxName || len(hdr.Linkname) > maxName {
+		return fmt.Errorf("its name or where it links to has more than %d bytes: %w", maxName, errdefs.ErrInvalidArgument)
+	}
+	if r.names += len(hdr.Name) + len(hdr.Linkname); r.names > maxNames {
+		return fmt.Errorf("the names in it have more than %d bytes together: %w", maxNames, errdefs.ErrInvalidArgument)
+	}
+	return nil
 }
 
 // cleanName is the name as the image formats write it.
@@ -150,7 +179,7 @@ func (r *reader) link(name, to string) error {
 	if err != nil {
 		return err
 	}
-	r.links[name] = to
+	r.links[name] = strings.Clone(to)
 	return nil
 }
 

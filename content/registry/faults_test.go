@@ -125,7 +125,7 @@ func TestPullFromFaultyRegistry(t *testing.T) {
 		}), "descriptor with digest"},
 		{"a truncated manifest", documents(func(w http.ResponseWriter, _ *http.Request) {
 			send(w, ocispec.MediaTypeImageManifest, manifest[:len(manifest)/2])
-		}), "unexpected end of JSON"},
+		}), "unexpected EOF"},
 		{"a manifest that ends early", documents(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Docker-Content-Digest", f.img.Manifest.Digest.String())
 			w.Header().Set("Content-Type", f.img.Manifest.MediaType)

@@ -59,15 +59,13 @@ func Pull(ctx context.Context, c *client.Client, ref string, opts Options) (_ im
 	if err != nil {
 		return images.Image{}, explain("pull", name, err)
 	}
-	pulled, err := p.check(ctx, c, target)
-	if err != nil {
+	// All of it is looked at before any of it is made use of. The images are
+	// read again for that: a thousand platforms may share a config of megabytes.
+	if err := p.check(ctx, c, target, nil); err != nil {
 		return images.Image{}, fmt.Errorf("pull %s: %w", name, err)
 	}
-	for _, img := range pulled {
-		if opts.Ready == nil {
-			break
-		}
-		if err := opts.Ready(ctx, img); err != nil {
+	if opts.Ready != nil {
+		if err := p.check(ctx, c, target, opts.Ready); err != nil {
 			return images.Image{}, fmt.Errorf("pull %s: %w", name, err)
 		}
 	}
@@ -125,7 +123,7 @@ func (p *pull) fetch(ctx context.Context, resolver remotes.Resolver) (ocispec.De
 
 // handler fetches one blob, labels it, and returns those below it that are wanted.
 func (p *pull) handler(from remotes.Fetcher) (images.Handler, error) {
-	below := images.SetChildrenLabels(p.store, images.ChildrenHandler(p.store))
+	below := images.SetChildrenLabels(p.store, content.ChildrenHandler(p.store))
 	below = images.FilterPlatforms(below, p.match)
 	if !p.opts.AllPlatforms {
 		below = p.chooseOne(below, from)
@@ -233,28 +231,32 @@ func unfit(err error) bool {
 	return errdefs.IsFailedPrecondition(err) || statusOf(err) == http.StatusRequestedRangeNotSatisfiable
 }
 
-// check reads what was fetched as a build will, and returns it.
-func (p *pull) check(ctx context.Context, c *client.Client, target ocispec.Descriptor) ([]*content.Image, error) {
+// check reads what was fetched as a build will, and calls ready with each image.
+func (p *pull) check(ctx context.Context, c *client.Client, target ocispec.Descriptor, ready func(context.Context, *content.Image) error) error {
 	check := []ocispec.Descriptor{target}
 	if p.opts.AllPlatforms && images.IsIndexType(target.MediaType) {
 		var err error
 		if check, err = content.Manifests(ctx, p.store, target); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	var all []*content.Image
 	for _, d := range check {
 		img, err := content.ResolveTarget(ctx, p.store, d, p.opts.Platform)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if len(img.Missing) > 0 {
-			return nil, fmt.Errorf("%d layers were not fetched: %w", len(img.Missing), errdefs.ErrNotFound)
+			return fmt.Errorf("%d layers were not fetched: %w", len(img.Missing), errdefs.ErrNotFound)
 		}
 		if err := content.Hold(ctx, c, img); err != nil {
-			return nil, err
+			return err
 		}
-		all = append(all, img)
+		if ready == nil {
+			continue
+		}
+		if err := ready(ctx, img); err != nil {
+			return err
+		}
 	}
-	return all, nil
+	return nil
 }

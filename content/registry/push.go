@@ -82,7 +82,7 @@ func remember(ctx context.Context, c *client.Client, ref string, target ocispec.
 	if err != nil {
 		return fmt.Errorf("pushed %s, but cannot label it: %w", ref, err)
 	}
-	below := images.ChildrenHandler(store)
+	below := content.ChildrenHandler(store)
 	err = images.Walk(ctx, images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 		_, err := source(ctx, d)
 		if err == nil {
@@ -147,7 +147,11 @@ func pushOnce(ctx context.Context, c *client.Client, ref string, target ocispec.
 		return err
 	}
 	store := &sources{Store: c.ContentStore(), client: c, target: target}
-	return remotes.PushContent(ctx, pusher{to, opts.Progress, there}, target, store, semaphore.NewWeighted(maxUploads), platforms.All, nil)
+	bounded := images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+		return nil, content.Bounded(ctx, store, d) // before containerd reads it
+	})
+	wrap := func(h images.Handler) images.Handler { return images.Handlers(bounded, h) }
+	return remotes.PushContent(ctx, pusher{to, opts.Progress, there}, target, store, semaphore.NewWeighted(maxUploads), platforms.All, wrap)
 }
 
 // maxForgotten is how often a push is repeated because the registry forgot

@@ -27,13 +27,14 @@ import (
 type guard struct {
 	base   http.RoundTripper
 	origin url.URL // scheme and host
+	path   string  // of its API, as in /v2
 	header http.Header
 	// plain: the host was found to speak HTTP although HTTPS was tried first.
 	plain atomic.Bool
 }
 
 func newGuard(base http.RoundTripper, host docker.RegistryHost) *guard {
-	return &guard{base: base, origin: url.URL{Scheme: host.Scheme, Host: host.Host}, header: host.Header}
+	return &guard{base: base, origin: url.URL{Scheme: host.Scheme, Host: host.Host}, path: host.Path, header: host.Header}
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -41,6 +42,9 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.Clone(req.Context())
 	if first := firstRequest(req); !sameOrigin(first.URL, req.URL) {
 		req.Header.Del("Referer")
+	}
+	if g.asksBlob(req) {
+		req = req.WithContext(context.WithValue(req.Context(), blobKey{}, true))
 	}
 	if g.trusts(req.URL) {
 		for key, values := range g.header {
@@ -55,6 +59,18 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		g.plain.Store(true)
 	}
 	return resp, err
+}
+
+// blobKey marks the context of a request for a blob, whose answer may be of any
+// length.
+type blobKey struct{}
+
+// asksBlob reports whether a request is, or was redirected from, one for a blob
+// of this host. Who gives out tokens is asked without a guard, so nothing that
+// its address looks like makes it one.
+func (g *guard) asksBlob(req *http.Request) bool {
+	first := firstRequest(req)
+	return req.Method == http.MethodGet && g.trusts(first.URL) && strings.Contains(strings.TrimPrefix(first.URL.Path, g.path), "/blobs/")
 }
 
 // trusts reports whether an address is the host's own.
@@ -114,7 +130,6 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	try := attemptOf(req.Context())
-	first := firstRequest(req)
 	ctx, cancel := context.WithCancelCause(req.Context())
 	req = req.WithContext(ctx)
 	watch := &watch{limit: p.stall, end: func() { cancel(errStalled) }}
@@ -142,7 +157,7 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 	// Nothing of ours needs a cookie, and containerd writes headers to its log.
 	resp.Header.Del("Set-Cookie")
 	body := &watchedBody{ReadCloser: resp.Body, watch: watch, cancel: cancel, ctx: ctx, try: try, left: maxDocument}
-	body.blob = p.blobs || strings.Contains(first.URL.Path, "/blobs/")
+	body.blob = p.blobs || req.Context().Value(blobKey{}) != nil
 	resp.Body = body
 	return resp, nil
 }

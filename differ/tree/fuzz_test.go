@@ -230,7 +230,7 @@ func FuzzRows(f *testing.F) {
 		body = binary.LittleEndian.AppendUint32(body, uint32(records))
 		body = binary.LittleEndian.AppendUint32(body, uint32(len(sums)/sha256.Size))
 		body = append(zw.EncodeAll(rows, body), sums[:len(sums)/sha256.Size*sha256.Size]...)
-		x, err := decodeBody(body)
+		x, err := decodeBody(body, nil)
 		if err != nil {
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +25,9 @@ const (
 	// maxXattr is the length of an attribute's name or value, Linux's
 	// XATTR_SIZE_MAX: nothing longer can be unpacked anywhere.
 	maxXattr = 64 << 10
+	// maxXattrNames is the length of all names of a file's attributes together,
+	// Linux's XATTR_LIST_MAX: with more of them nobody could read them back.
+	maxXattrNames = 64 << 10
 	// MaxName is the length of one path component, Linux's NAME_MAX.
 	MaxName = 255
 )
@@ -92,17 +96,60 @@ type Index struct {
 	DiffID Digest
 }
 
+// Budget bounds the indexes of several layers together, as those of one image:
+// each may have as much as one layer may, and all of them no more either, and
+// less where their blobs are small. A megabyte of zeros, compressed, would else
+// become a gigabyte of records. It may be used concurrently; nil bounds nothing.
+type Budget struct {
+	maxRecords, maxText int64
+	records, text       atomic.Int64
+}
+
+// What layers may hold beyond what their blobs account for. A layer of a
+// million small files passes whatever it was compressed to; a record of a
+// larger one takes about ten bytes of its blob, and a path shrinks to a fifth.
+const (
+	freeRecords    = 1<<20 + 1<<16
+	bytesPerRecord = 4
+	freeText       = 64 << 20
+	textPerByte    = 64
+	xattrOverhead  = 64 // bytes of memory for an attribute, beyond its text
+)
+
+// NewBudget returns what layers may hold whose blobs are so many bytes together.
+func NewBudget(stored int64) *Budget {
+	stored = min(stored, MaxText)
+	return &Budget{
+		maxRecords: min(MaxRecords, freeRecords+stored/bytesPerRecord),
+		maxText:    min(MaxText, freeText+stored*textPerByte),
+	}
+}
+
+func (b *Budget) add(text int64) error {
+	if b == nil {
+		return nil
+	}
+	if b.records.Add(1) > b.maxRecords {
+		return fmt.Errorf("the layers have more than %d entries, which is too much for their size: %w", b.maxRecords, ErrLimit)
+	}
+	if b.text.Add(text) > b.maxText {
+		return fmt.Errorf("the layers have more than %d bytes of paths and attributes, which is too much for their size: %w", b.maxText, ErrLimit)
+	}
+	return nil
+}
+
 // budget counts what the limits bound while an index is read.
 type budget struct {
 	records int
 	text    int64
+	shared  *Budget
 }
 
 // add counts a record; the error wraps [ErrLimit].
 func (b *budget) add(r *Record) error {
 	n := len(r.Path) + len(r.Link)
 	for k, v := range r.Xattrs {
-		n += len(k) + len(v)
+		n += len(k) + len(v) + xattrOverhead
 	}
 	b.records++
 	b.text += int64(n)
@@ -112,7 +159,7 @@ func (b *budget) add(r *Record) error {
 	if b.text > MaxText {
 		return fmt.Errorf("more than %d bytes of paths and attributes: %w", MaxText, ErrLimit)
 	}
-	return nil
+	return b.shared.add(int64(n))
 }
 
 // check reports what no genuine record has, so that neither a tar nor a stored
@@ -130,7 +177,11 @@ func (r *Record) check() error {
 	if r.Size < 0 || r.Offset < 0 || r.MTimeNsec < 0 || r.MTimeNsec > 999_999_999 {
 		return fmt.Errorf("size, offset or time of %q out of range", r.Path)
 	}
+	names := 0
 	for k, v := range r.Xattrs {
+		if names += len(k) + 1; names > maxXattrNames {
+			return fmt.Errorf("xattrs of %q with names of more than %d bytes: %w", r.Path, maxXattrNames, ErrLimit)
+		}
 		if len(k) > maxXattr || len(v) > maxXattr {
 			return fmt.Errorf("xattr of %q with more than %d bytes: %w", r.Path, maxXattr, ErrLimit)
 		}

@@ -30,7 +30,11 @@ const (
 // DecodeIndex reads what [Index.Encode] wrote, to the end of r. The checksum
 // is verified over all bytes before any of them is interpreted; a mismatch, and
 // whatever else is wrong with the bytes, is an error that wraps [ErrBadIndex].
-func DecodeIndex(r io.Reader) (*Index, error) {
+func DecodeIndex(r io.Reader) (*Index, error) { return DecodeIndexWithin(r, nil) }
+
+// DecodeIndexWithin is [DecodeIndex] for one of several layers that have a
+// budget. That it is used up is an error that wraps [ErrLimit], too.
+func DecodeIndexWithin(r io.Reader, b *Budget) (*Index, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxIndexSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("read layer index: %w", err)
@@ -45,7 +49,7 @@ func DecodeIndex(r io.Reader) (*Index, error) {
 	if got := sha256.Sum256(body); !bytes.Equal(got[:], sum) {
 		return nil, fmt.Errorf("%w: checksum mismatch", ErrBadIndex)
 	}
-	x, err := decodeBody(body)
+	x, err := decodeBody(body, b)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadIndex, err)
 	}
@@ -54,7 +58,7 @@ func DecodeIndex(r io.Reader) (*Index, error) {
 
 // decodeBody takes an index whose checksum holds, which still may have been
 // made by somebody hostile: nothing is allocated on the word of a number.
-func decodeBody(body []byte) (*Index, error) {
+func decodeBody(body []byte, b *Budget) (*Index, error) {
 	x := &Index{}
 	rest := body[len(indexMagic):]
 	rest = rest[copy(x.DiffID[:], rest):]
@@ -71,7 +75,7 @@ func decodeBody(body []byte) (*Index, error) {
 		return nil, err
 	}
 	defer zr.Close()
-	dec := rowDecoder{numberReader: numberReader{r: zr}, sums: rest[split:]}
+	dec := rowDecoder{numberReader: numberReader{r: zr}, sums: rest[split:], budget: budget{shared: b}}
 	if err := dec.all(x, int(records), split); err != nil {
 		return nil, err
 	}

@@ -176,7 +176,7 @@ func FuzzDecodeIndex(f *testing.F) {
 		}
 		// As if the checksum held, which no fuzzer would find.
 		copy(body, indexMagic)
-		x, err := decodeBody(body)
+		x, err := decodeBody(body, nil)
 		if err != nil {
 			return
 		}

@@ -80,7 +80,13 @@ type Merged struct {
 // POSIX ACLs are as the entries have them: that Linux makes new files inherit a
 // directory's default ACL, and that chmod edits an ACL's mask, is not modelled.
 func Merge(layers []*Index, o MergeOptions) (*Merged, error) {
+	return MergeContext(context.Background(), layers, o)
+}
+
+// MergeContext is [Merge] for layers of strangers: it ends when ctx does.
+func MergeContext(ctx context.Context, layers []*Index, o MergeOptions) (*Merged, error) {
 	a := newApplier(o)
+	a.alive = ctx.Err
 	for i, x := range layers {
 		if err := a.layer(i, x); err != nil {
 			return nil, fmt.Errorf("merge layer %d: %w", i, err)
@@ -89,7 +95,7 @@ func Merge(layers []*Index, o MergeOptions) (*Merged, error) {
 	a.finish()
 	m := &Merged{root: a.root, open: o.Open, expect: o.Expect}
 	if a.doubt {
-		m.divergence = diverges(m.root, layers, o)
+		m.divergence = diverges(ctx.Err, m.root, layers, o)
 	}
 	return m, nil
 }

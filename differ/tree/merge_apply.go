@@ -8,9 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxNodes bounds what entries can imply: a path of 4095 bytes names up to
-// 2047 directories.
-const maxNodes = 16 << 20
+// maxImplied bounds the directories that have no entries of their own, since a
+// path of 4095 bytes names up to 2047 of them: as many as a layer of a million
+// files has at the very most. All other files have records, which are bounded.
+const maxImplied = 1 << 20
 
 // applier builds a tree from layers. Paths in it are relative to the root,
 // clean, and without a leading slash: "" is the root.
@@ -23,10 +24,11 @@ type applier struct {
 	rootNode *node
 	direct   bool
 	upper
-	slab    []node
-	nodes   int
-	lookups int
-	at      int32 // the layer being applied
+	slab        []node
+	impliedDirs int
+	lookups     int
+	alive       func() error // the context's
+	at          int32        // the layer being applied
 
 	// unpacked are the resolved paths of this layer's entries and opaque
 	// the directories whose marker was seen; nil in layers without markers.
@@ -42,7 +44,7 @@ type applier struct {
 }
 
 func newApplier(o MergeOptions) *applier {
-	a := &applier{rootMeta: o.RootMeta, direct: o.Direct, root: newRoot()}
+	a := &applier{rootMeta: o.RootMeta, direct: o.Direct, root: newRoot(), alive: func() error { return nil }}
 	a.rootNode = a.root
 	return a
 }
@@ -61,6 +63,9 @@ func (a *applier) layer(i int, x *Index) error {
 		}
 	}
 	for i := range x.Records {
+		if err := a.alive(); err != nil {
+			return err
+		}
 		if err := a.entry(&x.Records[i]); err != nil {
 			return fmt.Errorf("entry %q: %w", x.Records[i].Path, err)
 		}
@@ -68,6 +73,9 @@ func (a *applier) layer(i int, x *Index) error {
 	// Once more, since a directory's path may lead elsewhere by now, and
 	// containerd sets times where it leads.
 	for i := range x.Records {
+		if err := a.alive(); err != nil {
+			return err
+		}
 		if r := &x.Records[i]; r.Kind == KindFile && r.IsDir() {
 			if err := a.dirTime(r); err != nil {
 				return fmt.Errorf("set time of directory entry %q: %w", r.Path, err)
@@ -162,10 +170,7 @@ func (a *applier) create(r *Record, dir, old *node) error {
 	case r.IsSymlink() && r.Link == "":
 		return fmt.Errorf("symbolic link without a target: %w", unix.ENOENT)
 	}
-	n, err := a.newNode(r.Type(), dir)
-	if err != nil {
-		return err
-	}
+	n := a.newNode(r.Type(), dir)
 	n.rec, n.layer = r, a.at
 	if r.IsSymlink() {
 		n.mode |= 0o777
@@ -176,10 +181,7 @@ func (a *applier) create(r *Record, dir, old *node) error {
 }
 
 // newNode makes a file in a directory, as root without a umask would.
-func (a *applier) newNode(typ uint32, parent *node) (*node, error) {
-	if a.nodes++; a.nodes > maxNodes {
-		return nil, fmt.Errorf("more than %d files: %w", maxNodes, ErrLimit)
-	}
+func (a *applier) newNode(typ uint32, parent *node) *node {
 	if len(a.slab) == 0 {
 		a.slab = make([]node, 128)
 	}
@@ -192,7 +194,7 @@ func (a *applier) newNode(typ uint32, parent *node) (*node, error) {
 	if parent.mode&unix.S_ISGID != 0 {
 		n.gid = parent.gid
 	}
-	return n, nil
+	return n
 }
 
 // linkTarget finds the file of a hard link. A symbolic link in the last
@@ -257,10 +259,10 @@ func (a *applier) makeParents(dirPath string) (*node, error) {
 			return nil, unix.ENAMETOOLONG
 		}
 		if next == nil {
-			n, err := a.newNode(unix.S_IFDIR, dir)
-			if err != nil {
-				return nil, err
+			if a.impliedDirs++; a.impliedDirs > maxImplied {
+				return nil, fmt.Errorf("more than %d directories without entries of their own: %w", maxImplied, ErrLimit)
 			}
+			n := a.newNode(unix.S_IFDIR, dir)
 			n.mode |= 0o755
 			if err := a.inherit(n, at); err != nil {
 				return nil, err

@@ -70,9 +70,10 @@ func (d *Divergence) String() string {
 func (m *Merged) Divergence() *Divergence { return m.divergence }
 
 // diverges applies the layers in the other way and compares.
-func diverges(root *node, layers []*Index, o MergeOptions) *Divergence {
+func diverges(alive func() error, root *node, layers []*Index, o MergeOptions) *Divergence {
 	o.Direct = true
 	a := newApplier(o)
+	a.alive = alive
 	for i, x := range layers {
 		if err := a.layer(i, x); err != nil {
 			return &Divergence{Err: fmt.Errorf("layer %d: %w", i, err)}

@@ -74,7 +74,8 @@ func (a *applier) resolvePlain(name string) (string, *node, bool) {
 
 func (a *applier) tooMany() bool {
 	a.lookups++
-	return a.lookups > maxLookups
+	// Asked seldom: a lookup takes less than the question.
+	return a.lookups > maxLookups || a.lookups%(1<<16) == 0 && a.alive() != nil
 }
 
 // lookup finds a resolved path; no component is a symbolic link but the last.
@@ -171,6 +172,9 @@ func (a *applier) lstat(p string) (*node, error) {
 	links := 0
 	for rest := strings.TrimPrefix(p, "/"); ; {
 		if a.tooMany() {
+			if err := a.alive(); err != nil {
+				return nil, err
+			}
 			return nil, fmt.Errorf("more than %d lookups: %w", maxLookups, ErrLimit)
 		}
 		c, more, found := strings.Cut(rest, "/")

@@ -106,11 +106,7 @@ func (a *applier) upperWhiteout(dirPath string, dir *node, base string) error {
 	case dir.dir.find(name) != nil:
 		return fmt.Errorf("the layer has the file that it deletes: %w", unix.EEXIST)
 	}
-	n, err := a.newNode(unix.S_IFCHR, dir)
-	if err != nil {
-		return err
-	}
-	dir.dir.add(name, n)
+	dir.dir.add(name, a.newNode(unix.S_IFCHR, dir))
 	dir.dir.touched = true
 	a.lastDir = nil
 	return nil

@@ -34,8 +34,11 @@ const (
 // What containerd cannot unpack is an error here too. When ScanLayer
 // returns, r is no longer in use; a cancelled ctx takes effect as soon as a
 // pending Read of r returns.
-func ScanLayer(ctx context.Context, r io.Reader) (*Index, error) {
-	x, _, err := scan(ctx, r, scanOptions{diffID: true})
+func ScanLayer(ctx context.Context, r io.Reader) (*Index, error) { return ScanLayerWithin(ctx, r, nil) }
+
+// ScanLayerWithin is [ScanLayer] for one of several layers that have a budget.
+func ScanLayerWithin(ctx context.Context, r io.Reader, b *Budget) (*Index, error) {
+	x, _, err := scan(ctx, r, scanOptions{diffID: true, shared: b})
 	if err != nil {
 		return nil, fmt.Errorf("scan layer: %w", err)
 	}
@@ -52,6 +55,7 @@ type scanOptions struct {
 	lax bool
 	// maxHoles is the constant of that name if it is 0.
 	maxHoles int64
+	shared   *Budget
 }
 
 // scan also reports whether the end-of-archive mark was there, which layers
@@ -60,7 +64,7 @@ func scan(ctx context.Context, r io.Reader, o scanOptions) (x *Index, ended bool
 	if o.maxHoles == 0 {
 		o.maxHoles = maxHoles
 	}
-	s := &scanner{o: o, x: &Index{}, buf: make([]byte, 64<<10), sum: sha256.New()}
+	s := &scanner{o: o, x: &Index{}, buf: make([]byte, 64<<10), sum: sha256.New(), budget: budget{shared: o.shared}}
 	s.in = startPump(ctx, r, o.diffID)
 	defer s.in.stop()
 	s.tr = tar.NewReader(s.in)

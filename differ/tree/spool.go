@@ -23,9 +23,19 @@ type OpenLayerFunc func(layer int) (io.ReadCloser, error)
 // beforehand which files will be asked for, it keeps those alone.
 //
 // Its methods may be called concurrently.
+//
+// A stream may take as much memory as its decompressor wants, so maxStreams are
+// open at most: when one more is, the oldest is read to its last wanted file
+// and closed.
 type Spool struct {
 	layers []spooledLayer
+
+	mu   sync.Mutex
+	open []*spooledLayer // those whose streams may be open, the oldest first
 }
+
+// maxStreams are open at a time: a zstd stream may have a window of 128 MiB.
+const maxStreams = 2
 
 // NewSpool returns a spool for a number of layers that keeps its files in dir
 // (empty: os.TempDir()). The caller closes it.
@@ -54,17 +64,41 @@ func (s *Spool) Expect(layer int, r *Record) {
 // reading wraps [ErrContentDiffers] where the content is not what its record
 // says.
 func (s *Spool) Open(layer int, r *Record) (File, error) {
-	l := &s.layers[layer]
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if r.Size == 0 {
 		return newCheckedFile(nil, r), nil
 	}
+	l := &s.layers[layer]
+	if err := s.admit(l); err != nil {
+		return nil, fmt.Errorf("read %s out of its layer: %w", r.Path, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	content, err := l.content(r)
 	if err != nil {
 		return nil, fmt.Errorf("read %s out of its layer: %w", r.Path, err)
 	}
 	return newCheckedFile(content, r), nil
+}
+
+// admit makes room for a layer's stream. The layer is not locked, and no other
+// is for longer than it takes to read what is wanted of it.
+func (s *Spool) admit(l *spooledLayer) error {
+	s.mu.Lock()
+	var oldest *spooledLayer
+	if !slices.Contains(s.open, l) {
+		if len(s.open) == maxStreams {
+			oldest = s.open[0]
+			s.open = s.open[1:]
+		}
+		s.open = append(s.open, l)
+	}
+	s.mu.Unlock()
+	if oldest == nil {
+		return nil
+	}
+	oldest.mu.Lock()
+	defer oldest.mu.Unlock()
+	return oldest.finish()
 }
 
 // Close releases the files and streams; what Open returned can no longer be read.
@@ -98,7 +132,8 @@ type spooledLayer struct {
 	dir  string
 	open func() (io.ReadCloser, error)
 
-	want []span // by their beginnings, without overlaps
+	want   []span // by their beginnings, unless unsorted; without overlaps
+	sorted bool
 	// keepFrom is from where on all is kept, whatever is wanted.
 	keepFrom int64
 	file     *os.File
@@ -134,6 +169,7 @@ func (l *spooledLayer) content(r *Record) (io.Reader, error) {
 
 // keeps reports whether the part is in the file as far as it was passed.
 func (l *spooledLayer) keeps(s span) bool {
+	l.sort()
 	_, found := slices.BinarySearchFunc(l.want, s, compareSpans)
 	return s.from >= l.keepFrom || found
 }
@@ -148,8 +184,22 @@ func (l *spooledLayer) add(s span) {
 		l.keepFrom = min(l.keepFrom, s.from)
 		return
 	}
+	if l.file == nil {
+		// Nothing is read yet. To sort once costs less than to insert each
+		// where it belongs, since they come in any order.
+		l.want, l.sorted = append(l.want, s), false
+		return
+	}
+	l.sort()
 	if i, found := slices.BinarySearchFunc(l.want, s, compareSpans); !found {
 		l.want = slices.Insert(l.want, i, s)
+	}
+}
+
+func (l *spooledLayer) sort() {
+	if !l.sorted {
+		slices.SortFunc(l.want, compareSpans)
+		l.want, l.sorted = slices.Compact(l.want), true
 	}
 }
 
@@ -158,15 +208,20 @@ func (l *spooledLayer) start() error {
 	if l.file != nil {
 		return nil
 	}
+	l.sort()
 	if len(l.want) == 0 {
 		l.keepFrom = 0
 	}
-	var err error
-	if l.file, err = createUnnamed(l.dir); err != nil {
+	file, err := createUnnamed(l.dir)
+	if err != nil {
 		return fmt.Errorf("make spool: %w", err)
 	}
-	l.stream, err = l.open()
-	return err
+	stream, err := l.open()
+	if err != nil {
+		return errors.Join(err, file.Close())
+	}
+	l.file, l.stream = file, stream
+	return nil
 }
 
 // advance reads the stream up to an offset, or to its end, and keeps what is wanted.
@@ -187,6 +242,9 @@ func (l *spooledLayer) advance(to int64) error {
 		l.pos += n
 		if errors.Is(err, io.EOF) {
 			l.ended = true
+			if err := l.closeStream(); err != nil {
+				return err
+			}
 			break
 		}
 		if err != nil {
@@ -197,6 +255,37 @@ func (l *spooledLayer) advance(to int64) error {
 		return fmt.Errorf("the layer ends at byte %d: %w", l.pos, io.ErrUnexpectedEOF)
 	}
 	return nil
+}
+
+// finish reads what is wanted of the stream and closes it. What is asked for
+// beyond that takes another reading from the beginning.
+func (l *spooledLayer) finish() error {
+	if l.stream == nil {
+		return nil
+	}
+	to := int64(math.MaxInt64)
+	if l.keepFrom == math.MaxInt64 {
+		to = l.pos
+		if n := len(l.want); n > 0 {
+			to = max(to, l.want[n-1].to)
+		}
+	}
+	if err := l.advance(to); err != nil {
+		return err
+	}
+	if !l.ended {
+		l.pos = math.MaxInt64 // all is passed, and kept if it was wanted
+	}
+	return l.closeStream()
+}
+
+func (l *spooledLayer) closeStream() error {
+	if l.stream == nil {
+		return nil
+	}
+	err := l.stream.Close()
+	l.stream = nil
+	return err
 }
 
 // next is the first part wanted that is not wholly passed.
@@ -215,13 +304,10 @@ func (l *spooledLayer) next() span {
 
 // reset forgets what was read.
 func (l *spooledLayer) reset() error {
-	var errs []error
-	if l.stream != nil {
-		errs = append(errs, l.stream.Close())
-	}
+	errs := []error{l.closeStream()}
 	if l.file != nil {
 		errs = append(errs, l.file.Close())
 	}
-	l.stream, l.file, l.pos, l.ended, l.want = nil, nil, 0, false, nil
+	l.stream, l.file, l.pos, l.ended, l.want, l.sorted = nil, nil, 0, false, nil, false
 	return errors.Join(errs...)
 }

@@ -146,6 +146,7 @@ func (t *tarTree) scan(ctx context.Context, r io.Reader) error {
 			x.Records[len(x.Records)-1].Path, io.ErrUnexpectedEOF)
 	}
 	a := newApplier(MergeOptions{RootMeta: true, Direct: true})
+	a.alive = ctx.Err
 	if err := a.layer(0, x); err != nil {
 		return err
 	}
