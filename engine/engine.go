@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/leases"
@@ -38,7 +39,9 @@ const (
 
 // Options choose an engine. The zero value is the automatic choice.
 type Options struct {
-	// Mode is the engine wanted; empty: [Auto].
+	// Mode is the engine wanted; empty: [Auto]. With an Address, a Namespace or a
+	// Snapshotter, Auto is a daemon or an error: what was asked for by name is
+	// not to be looked for, or made, elsewhere.
 	Mode Mode
 	// Address is the daemon's socket, with or without "unix://"; empty: [DefaultAddress].
 	Address string
@@ -50,9 +53,16 @@ type Options struct {
 	// Root is the embedded engine's directory and that of Veneer's caches;
 	// empty: [DefaultRoot]. It is created only by the embedded engine.
 	Root string
-	// Notify is told, in one line each, which engine [Auto] chose and why, and
-	// that another process is waited for; nil: nobody is.
+	// Notify is told, in one line each, that [Auto] took the embedded engine and
+	// why, that a daemon or another process is waited for, and once in the life of
+	// a Root that an ordinary user's images are not unpacked; nil: nobody is.
 	Notify func(string)
+
+	// named is what asks for a daemon, as a user gave it; empty: nothing does.
+	named string
+	// probe bounds the wait for a daemon's first answer, notice is when the wait
+	// is told of.
+	probe, notice time.Duration
 }
 
 // Engine is an open engine. It is safe for concurrent use; the owner closes it.
@@ -99,19 +109,23 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 }
 
 // openAuto takes the daemon unless none can be reached; one that answers and
-// lacks what was asked for is an error, since images would land elsewhere.
+// lacks what was asked for is an error, since images would land elsewhere, and
+// so is one that was asked for.
 func openAuto(ctx context.Context, o Options) (*Engine, error) {
 	e, err := openDaemon(ctx, o)
 	if err == nil {
-		o.Notify("using " + e.String())
 		return e, nil
 	}
 	why, ok := unreachable(err)
-	if !ok || ctx.Err() != nil {
+	switch {
+	case !ok || ctx.Err() != nil:
 		return nil, err
+	case o.named != "":
+		return nil, fmt.Errorf("%w; the embedded engine is not taken in its place, since %s was given", err, o.named)
 	}
-	if e, err = openEmbedded(ctx, o); err != nil {
-		return nil, err
+	e, eerr := openEmbedded(ctx, o)
+	if eerr != nil {
+		return nil, fmt.Errorf("%w; the embedded engine cannot be used in its place: %w", err, eerr)
 	}
 	o.Notify(fmt.Sprintf("using the %s: %s", e, why))
 	return e, nil
@@ -122,6 +136,15 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Mode == "" {
 		o.Mode = Auto
 	}
+	switch {
+	case o.Address != "":
+		o.named = "an address (--address, CONTAINERD_ADDRESS)"
+	case o.Namespace != "":
+		o.named = "a namespace (--namespace, CONTAINERD_NAMESPACE)"
+	case o.Snapshotter != "":
+		o.named = "a snapshotter (--snapshotter, CONTAINERD_SNAPSHOTTER)"
+	}
+	o.probe, o.notice = probeTimeout, probeNotice
 	if o.Address == "" {
 		o.Address = DefaultAddress
 	}
