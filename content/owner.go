@@ -34,8 +34,10 @@ func thisProcess() (process, error) {
 	if p.start, err = startTime(p.pid); err != nil {
 		return process{}, err
 	}
+	// A unit's ProcSubset=pid hides it, and then nobody can tell whether the
+	// process lives: what it leaves goes when its lease is over.
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return process{}, fmt.Errorf("read boot ID: %w", err)
 	}
 	p.boot = strings.TrimSpace(string(boot))
@@ -53,7 +55,7 @@ func (p process) labels() map[string]string {
 type verdict int
 
 const (
-	unknown verdict = iota // another PID namespace's, or not labelled
+	unknown verdict = iota // another PID namespace's, not labelled, or the boot is not known
 	alive
 	dead
 )
@@ -62,7 +64,7 @@ const (
 func judge(labels map[string]string, self process) verdict {
 	p := process{pid: labels[labelPID], start: labels[labelStart], boot: labels[labelBoot], pidns: labels[labelPIDNS]}
 	switch {
-	case p.boot == "" || p.pid == "" || p.start == "":
+	case p.boot == "" || p.pid == "" || p.start == "" || self.boot == "":
 		return unknown
 	case p.boot != self.boot:
 		// The engine's host booted since: client and engine share a host, as

@@ -74,7 +74,7 @@ func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
 	}
 	return &Engine{
 		Client: c, Mode: Embedded, Root: o.Root, Snapshotter: o.Snapshotter, Namespace: o.Namespace,
-		stores: s,
+		stores: s, notify: o.Notify,
 	}, nil
 }
 

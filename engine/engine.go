@@ -81,6 +81,7 @@ type Engine struct {
 	address string
 	version string
 	stores  *stores
+	notify  func(string)
 
 	unpacksOnce sync.Once
 	unpacksErr  error
@@ -189,7 +190,7 @@ func (e *Engine) Context(ctx context.Context) context.Context {
 func (e *Engine) On(snapshotter string) *Engine {
 	return &Engine{
 		Client: e.Client, Mode: e.Mode, Root: e.Root, Snapshotter: snapshotter, Namespace: e.Namespace,
-		address: e.address, version: e.version, stores: e.stores,
+		address: e.address, version: e.version, stores: e.stores, notify: e.notify,
 	}
 }
 
