@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content/proxy"
 	"github.com/containerd/containerd/v2/plugins"
+	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
 )
 
@@ -158,4 +160,26 @@ func checkSnapshotter(ctx context.Context, c *client.Client, name string) error 
 		}
 	}
 	return fmt.Errorf("no snapshotter %q; it has %s (--snapshotter)", name, strings.Join(usable, ", "))
+}
+
+// SnapshotterDead reports whether the daemon answers and its snapshotter does
+// not: one that the daemon knows as a proxy plugin is a process of its own.
+func (e *Engine) SnapshotterDead(ctx context.Context) bool {
+	if e.Mode != Containerd {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(e.Context(ctx), probeTimeout)
+	defer cancel()
+	if _, err := e.Client.Version(ctx); err != nil {
+		return false
+	}
+	// Most questions the daemon answers from what it has noted; this one it cannot.
+	// Nothing holds the view, so that a collection takes it if nobody else does.
+	key := "veneer-probe-" + rand.Text()
+	sn := e.Client.SnapshotService(e.Snapshotter)
+	_, err := sn.View(ctx, key, "")
+	if err == nil {
+		_ = sn.Remove(ctx, key)
+	}
+	return errdefs.IsUnavailable(err)
 }

@@ -70,6 +70,18 @@ func TestNoDaemon(t *testing.T) {
 	b.fails(1, []string{"dead.sock", "--address", "--engine=embedded"}, "images")
 }
 
+// A snapshotter that containerd reaches over a socket, and that is dead, is told from a dead containerd.
+func TestDeadProxySnapshotter(t *testing.T) {
+	d := harness.StartWith(t, harness.Containerd2, harness.Settings{Config: "[proxy_plugins.gone]\n  type = \"snapshot\"\n  address = \"/run/veneer-test-none.sock\"\n"})
+	b := newBench(t).onDaemon(d)
+	b.write("file", "data")
+	b.fails(1, []string{"its snapshotter gone", "--snapshotter"}, quiet("--snapshotter", "gone", "build", "--from", "scratch", "--copy", "file:/file", "-t", "new")...)
+	b.ok("build", "--from", "scratch", "--copy", "file:/file", "-t", "new")
+	if o := b.try("--snapshotter", "gone", "images"); o.code != 0 {
+		t.Errorf("images: %s", o.stderr)
+	}
+}
+
 // Labels that others have put on a record stay when its name goes to another
 // image.
 func TestForeignLabelsSurvive(t *testing.T) {
