@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -43,6 +45,11 @@ type stores struct {
 	broken       map[string]error
 	// closers in the order of opening; closed in reverse.
 	closers []io.Closer
+	reserve *reserve
+
+	mu sync.Mutex
+	// notRemoved is what a collection could not remove from the snapshotters.
+	notRemoved []error
 }
 
 func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
@@ -56,7 +63,7 @@ func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err != nil {
 		return nil, rootError(o.Root, err)
 	}
-	s := &stores{closers: []io.Closer{lock}}
+	s := &stores{closers: []io.Closer{lock}, reserve: &reserve{path: filepath.Join(o.Root, "reserve")}}
 	defer func() {
 		if err != nil {
 			_ = s.Close()
@@ -68,6 +75,7 @@ func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err := s.ensureNamespace(ctx, o.Namespace); err != nil {
 		return nil, rootError(o.Root, err)
 	}
+	s.reserve.fill()
 	c, err := s.client(o.Namespace)
 	if err != nil {
 		return nil, fmt.Errorf("open embedded engine at %s: %w", o.Root, err)
@@ -116,7 +124,7 @@ func (s *stores) open(ctx context.Context, root string) error {
 			s.broken[name] = err
 			continue
 		}
-		s.snapshotters[name] = rootMode{sn}
+		s.snapshotters[name] = rootMode{sn, s.reserve, s.cannotRemove}
 		s.closers = append(s.closers, sn)
 	}
 	// The store itself syncs a blob and its directory on commit, but not the
@@ -204,14 +212,18 @@ func (s *stores) client(namespace string) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	blobs := s.db.ContentStore()
+	blobs := removingContent{s.db.ContentStore(), s.reserve}
+	all := s.db.Snapshotters()
+	for name, sn := range all {
+		all[name] = removingSnapshots{sn, s.reserve}
+	}
 	c, err := client.NewWithConn(conn, client.WithDefaultNamespace(namespace), client.WithServices(
 		client.WithContentStore(blobs),
-		client.WithImageStore(imageStore{metadata.NewImageStore(s.db), s.collect}),
+		client.WithImageStore(imageStore{metadata.NewImageStore(s.db), s.reserve, s.collect}),
 		client.WithContainerStore(metadata.NewContainerStore(s.db)),
-		client.WithLeasesService(leaseManager{metadata.NewLeaseManager(s.db), s.collect}),
+		client.WithLeasesService(leaseManager{metadata.NewLeaseManager(s.db), s.reserve, s.collect}),
 		client.WithNamespaceService(namespaceStore{s.db}),
-		client.WithSnapshotters(s.db.Snapshotters()),
+		client.WithSnapshotters(all),
 		client.WithDiffService(newDiffService(blobs)),
 		client.WithIntrospectionService(introspector{s.broken}),
 	))
@@ -226,10 +238,39 @@ func (s *stores) client(namespace string) (*client.Client, error) {
 func (s *stores) collect(ctx context.Context) error {
 	// Half a collection would be harmless, but its second half could be kept
 	// waiting for ever by builds that are always interrupted.
-	if _, err := s.db.GarbageCollect(context.WithoutCancel(ctx)); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	err := s.reserve.during(func() error {
+		_, err := s.db.GarbageCollect(ctx)
+		return err
+	})
+	s.mu.Lock()
+	err = errors.Join(append([]error{err}, s.notRemoved...)...)
+	s.notRemoved = nil
+	s.mu.Unlock()
+	if err != nil {
 		return fmt.Errorf("collect garbage: %w", err)
 	}
 	return nil
+}
+
+func (s *stores) cannotRemove(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notRemoved = append(s.notRemoved, err)
+}
+
+// collectAll is collect, with what an earlier collection could not remove, or
+// was killed before it had: metadata looks through a snapshotter only when it
+// has dropped one of its snapshots, so it is given one to drop.
+func (s *stores) collectAll(ctx context.Context) error {
+	for _, sn := range s.db.Snapshotters() {
+		// On a disk that is too full for it, the rest is collected all the same.
+		_ = s.reserve.during(func() error {
+			_, err := sn.Prepare(ctx, "veneer-collect-"+rand.Text(), "")
+			return err
+		})
+	}
+	return s.collect(ctx)
 }
 
 // Close closes the stores, and gives up the lock last.

@@ -199,7 +199,7 @@ func (e *Engine) On(snapshotter string) *Engine {
 func (e *Engine) CollectGarbage(ctx context.Context) error {
 	ctx = e.Context(ctx)
 	if e.stores != nil {
-		return e.stores.collect(ctx)
+		return e.stores.collectAll(ctx)
 	}
 	// A daemon has no call for it, but collects before it answers this one.
 	manager := e.Client.LeasesService()
