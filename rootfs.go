@@ -59,7 +59,7 @@ func (r *rootfs) open(ctx context.Context, reader ReaderKind) (tree.Tree, error)
 		return tree.Merge(nil, tree.MergeOptions{})
 	case reader == ReadIndex:
 		return r.openIndex(ctx)
-	case reader == ReadAuto && r.prefersIndex():
+	case reader == ReadAuto && r.prefersIndex(ctx):
 		return r.openIndex(ctx)
 	}
 	if err := r.unpack(ctx); err != nil {
@@ -76,8 +76,13 @@ func (r *rootfs) open(ctx context.Context, reader ReaderKind) (tree.Tree, error)
 }
 
 // prefersIndex reports whether a snapshot is out of the question.
-func (r *rootfs) prefersIndex() bool {
-	return len(r.image.Missing) == 0 && (r.noUnpack || !mayUseDirs() || r.engine.Unpacks() != nil)
+func (r *rootfs) prefersIndex(ctx context.Context) bool {
+	return len(r.image.Missing) == 0 && (r.noUnpack || !mayUseDirs() || r.engine.Unpacks() != nil || r.engine.Reading() && !r.unpackedAlready(ctx))
+}
+
+func (r *rootfs) unpackedAlready(ctx context.Context) bool {
+	there, err := snapshot.Exists(ctx, r.snapshotter(), r.image.ChainID.String())
+	return there && err == nil
 }
 
 func (r *rootfs) snapshotter() snapshots.Snapshotter {

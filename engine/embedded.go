@@ -27,6 +27,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/errdefs"
 	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/internal/durable"
 )
@@ -39,13 +40,17 @@ const boltTimeout = 5 * time.Second
 // so that labels, namespaces and garbage collection hold; the raw stores are
 // kept only to be closed.
 type stores struct {
-	db *metadata.DB
+	root   string
+	notify func(string)
+	db     *metadata.DB
 	// snapshotters by name; a name that could not be opened is in broken.
 	snapshotters map[string]snapshots.Snapshotter
 	broken       map[string]error
 	// closers in the order of opening; closed in reverse.
 	closers []io.Closer
 	reserve *reserve
+	// reading: these are copies, see [openReading].
+	reading bool
 
 	mu sync.Mutex
 	// notRemoved is what a collection could not remove from the snapshotters.
@@ -56,6 +61,13 @@ func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
 	if _, ok := snapshotterOpeners()[o.Snapshotter]; !ok {
 		return nil, fmt.Errorf("open embedded engine: no snapshotter %q; it has %s (--snapshotter)", o.Snapshotter, strings.Join(snapshotterNames(), ", "))
 	}
+	if o.Reading {
+		// Where there is nothing to be read yet, or not in this way, it is opened as
+		// for writing, which says what is wrong.
+		if e, err := openReading(ctx, o); err == nil || ctx.Err() != nil {
+			return e, err
+		}
+	}
 	if err := makePrivate(o.Root); err != nil {
 		return nil, rootError(o.Root, err)
 	}
@@ -63,7 +75,7 @@ func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err != nil {
 		return nil, rootError(o.Root, err)
 	}
-	s := &stores{closers: []io.Closer{lock}, reserve: &reserve{path: filepath.Join(o.Root, "reserve")}}
+	s := &stores{closers: []io.Closer{lock}, root: o.Root, notify: o.Notify, reserve: &reserve{path: filepath.Join(o.Root, "reserve")}}
 	defer func() {
 		if err != nil {
 			_ = s.Close()
@@ -219,9 +231,9 @@ func (s *stores) client(namespace string) (*client.Client, error) {
 	}
 	c, err := client.NewWithConn(conn, client.WithDefaultNamespace(namespace), client.WithServices(
 		client.WithContentStore(blobs),
-		client.WithImageStore(imageStore{metadata.NewImageStore(s.db), s.reserve, s.collect}),
+		client.WithImageStore(imageStore{metadata.NewImageStore(s.db), s.reserve, s.collectNow}),
 		client.WithContainerStore(metadata.NewContainerStore(s.db)),
-		client.WithLeasesService(leaseManager{metadata.NewLeaseManager(s.db), s.reserve, s.collect}),
+		client.WithLeasesService(leaseManager{metadata.NewLeaseManager(s.db), s.reserve, s.collectSoon}),
 		client.WithNamespaceService(namespaceStore{s.db}),
 		client.WithSnapshotters(all),
 		client.WithDiffService(newDiffService(blobs)),
@@ -234,12 +246,40 @@ func (s *stores) client(namespace string) (*client.Client, error) {
 	return c, nil
 }
 
-// collect removes what nothing refers to; nothing else does here.
-func (s *stores) collect(ctx context.Context) error {
+// readersPause is how long a command that is done waits for others that read
+// before it leaves the collection to the next one.
+const readersPause = 2 * time.Second
+
+// collectSoon is collect, for who has something else to do: it is left out while
+// others read for longer.
+func (s *stores) collectSoon(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readersPause)
+	defer cancel()
+	err := s.collect(ctx, false)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// collectNow is collect, for who asked for that.
+func (s *stores) collectNow(ctx context.Context) error { return s.collect(ctx, true) }
+
+// collect removes what nothing refers to, when nobody reads; nothing else does
+// here. Of copies nothing is removed.
+func (s *stores) collect(ctx context.Context, tell bool) error {
+	if s.reading {
+		return nil
+	}
+	readers, err := s.noReaders(ctx, tell)
+	if err != nil {
+		return fmt.Errorf("collect garbage: %w", err)
+	}
+	defer readers.Close() // nothing was written
 	// Half a collection would be harmless, but its second half could be kept
 	// waiting for ever by builds that are always interrupted.
 	ctx = context.WithoutCancel(ctx)
-	err := s.reserve.during(func() error {
+	err = s.reserve.during(func() error {
 		_, err := s.db.GarbageCollect(ctx)
 		return err
 	})
@@ -251,6 +291,26 @@ func (s *stores) collect(ctx context.Context) error {
 		return fmt.Errorf("collect garbage: %w", err)
 	}
 	return nil
+}
+
+// noReaders waits until nobody reads what a collection may remove, and keeps
+// everybody from beginning to until the file is closed.
+func (s *stores) noReaders(ctx context.Context, tell bool) (io.Closer, error) {
+	for {
+		f, err := lockReaders(s.root, unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return f, err
+		}
+		if tell {
+			s.notify("waiting for other veneer processes that read " + s.root)
+			tell = false
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for other veneer processes that read %s: %w", s.root, ctx.Err())
+		case <-time.After(lockPoll):
+		}
+	}
 }
 
 func (s *stores) cannotRemove(err error) {
@@ -270,7 +330,7 @@ func (s *stores) collectAll(ctx context.Context) error {
 			return err
 		})
 	}
-	return s.collect(ctx)
+	return s.collectNow(ctx)
 }
 
 // Close closes the stores, and gives up the lock last.

@@ -53,6 +53,11 @@ type Options struct {
 	// Root is the embedded engine's directory and that of Veneer's caches;
 	// empty: [DefaultRoot]. It is created only by the embedded engine.
 	Root string
+	// Reading is for commands that change nothing. The embedded engine is then as
+	// it was when it was opened, and nobody is waited for; what is changed in it is
+	// changed for this Engine alone, and blobs and snapshots cannot be made. With a
+	// daemon it means nothing.
+	Reading bool
 	// Notify is told, in one line each, that [Auto] took the embedded engine and
 	// why, that a daemon or another process is waited for, and once in the life of
 	// a Root that an ordinary user's images are not unpacked; nil: nobody is.
@@ -198,7 +203,7 @@ func (e *Engine) On(snapshotter string) *Engine {
 // namespaces, and returns when that is done.
 func (e *Engine) CollectGarbage(ctx context.Context) error {
 	ctx = e.Context(ctx)
-	if e.stores != nil {
+	if e.stores != nil && !e.stores.reading {
 		return e.stores.collectAll(ctx)
 	}
 	// A daemon has no call for it, but collects before it answers this one.
@@ -214,6 +219,9 @@ func (e *Engine) CollectGarbage(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Reading reports whether the engine was opened so that no snapshot can be made.
+func (e *Engine) Reading() bool { return e.stores != nil && e.stores.reading }
 
 // String names the engine for people.
 func (e *Engine) String() string {

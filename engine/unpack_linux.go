@@ -72,7 +72,7 @@ func (e *Engine) unpacks() error {
 	if err := e.stores.broken[e.Snapshotter]; err != nil {
 		return fmt.Errorf("%w: snapshotter %s: %w; use another --snapshotter, another --root, or --no-unpack", errCannotUnpack, e.Snapshotter, err)
 	}
-	if e.Snapshotter != "overlayfs" {
+	if e.Snapshotter != "overlayfs" || e.stores.reading {
 		return nil
 	}
 	// Overlayfs cannot be stacked on itself, as in most containers.

@@ -131,7 +131,18 @@ func (f engineFlags) check() error {
 // withEngine opens the engine, runs f with it on a context that has its
 // namespace, and closes it.
 func (a *app) withEngine(ctx context.Context, f func(context.Context, *engine.Engine) error) (err error) {
-	e, err := engine.Open(ctx, engine.Options(a.engineOptions(a.notify)))
+	return a.with(ctx, engine.Options(a.engineOptions(a.notify)), f)
+}
+
+// withReading is withEngine for commands that change nothing, which wait for nobody.
+func (a *app) withReading(ctx context.Context, f func(context.Context, *engine.Engine) error) (err error) {
+	o := engine.Options(a.engineOptions(a.notify))
+	o.Reading = true
+	return a.with(ctx, o, f)
+}
+
+func (a *app) with(ctx context.Context, o engine.Options, f func(context.Context, *engine.Engine) error) (err error) {
+	e, err := engine.Open(ctx, o)
 	if err != nil {
 		return err
 	}
