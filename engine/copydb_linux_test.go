@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -26,12 +27,12 @@ func TestCopyDatabaseBesideWriter(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				for range rand.IntN(60) { //nolint:gosec // a test
-					key := fmt.Appendf(nil, "key %d", rand.IntN(600)) //nolint:gosec // a test
+				for range rand.IntN(100) { //nolint:gosec // a test
+					key := fmt.Appendf(nil, "key %d", rand.IntN(2000)) //nolint:gosec // a test
 					if rand.IntN(3) == 0 {                             //nolint:gosec // a test
 						err = b.Delete(key)
 					} else {
-						err = b.Put(key, bytes.Repeat([]byte{byte(turn)}, rand.IntN(600))) //nolint:gosec // a test
+						err = b.Put(key, bytes.Repeat([]byte{byte(turn)}, rand.IntN(1000))) //nolint:gosec // a test
 					}
 					if err != nil {
 						return err
@@ -54,7 +55,7 @@ func TestCopyDatabaseBesideWriter(t *testing.T) {
 			case <-stop:
 				stopped <- db.Close()
 				return
-			default:
+			case <-time.After(time.Duration(rand.IntN(3)) * time.Millisecond): //nolint:gosec // as a sync takes
 			}
 			if err := change(turn); err != nil {
 				stopped <- err
@@ -63,7 +64,7 @@ func TestCopyDatabaseBesideWriter(t *testing.T) {
 		}
 	}()
 	turns := map[uint64]bool{}
-	for range 30 {
+	for range 60 {
 		turns[wholeCopy(t, path)] = true
 	}
 	close(stop)
