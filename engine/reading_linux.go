@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/metadata"
@@ -31,7 +32,8 @@ func openReading(ctx context.Context, o Options) (_ *Engine, err error) {
 	if _, err := os.Stat(filepath.Join(o.Root, "meta.db")); err != nil {
 		return nil, err
 	}
-	lock, err := lockReaders(o.Root, unix.LOCK_SH)
+	// A collection is short: nobody is told of it.
+	lock, err := lockReaders(ctx, o.Root, unix.LOCK_SH, func() {})
 	if err != nil {
 		return nil, err
 	}
@@ -105,20 +107,28 @@ func (readContent) Delete(context.Context, digest.Digest) error { return errRead
 // Abort implements [cstore.IngestManager].
 func (readContent) Abort(context.Context, string) error { return errReading }
 
-// lockReaders takes the lock that a root's readers share, and that a collection
-// has for itself. It ends when the file is closed.
-func lockReaders(root string, how int) (*os.File, error) {
+// lockReaders takes the lock that a root's readers share (unix.LOCK_SH), and
+// that a collection has for itself (unix.LOCK_EX). It ends when the file is
+// closed. waiting is called once if others have it.
+func lockReaders(ctx context.Context, root string, how int, waiting func()) (_ io.Closer, err error) {
 	f, err := os.OpenFile(filepath.Join(root, "readers"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	for {
-		err := unix.Flock(int(f.Fd()), how)
-		if err == nil {
+	for told := false; ; told = true {
+		switch err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); {
+		case err == nil:
 			return f, nil
-		}
-		if !errors.Is(err, unix.EINTR) {
+		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
 			return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+		}
+		if !told {
+			waiting()
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("wait for other veneer processes on %s: %w", root, ctx.Err()), f.Close())
+		case <-time.After(lockPoll):
 		}
 	}
 }

@@ -110,7 +110,7 @@ func (l *ledger) unsynced() []string {
 	l.t.Helper()
 	var lost []string
 	// What nobody misses: the lock, and directories that are made when they are not there.
-	again := regexp.MustCompile(`/root/(lock|reserve|tmp|cache|cache/sha256|content/ingest|snapshotters/native/snapshots)$`)
+	again := regexp.MustCompile(`/root/(lock|readers|reserve|tmp|cache|cache/sha256|content/ingest|snapshotters/native/snapshots)$`)
 	l.walk(func(path string, entry name, ino inode, info fs.FileInfo) {
 		if again.MatchString(path) {
 			return
