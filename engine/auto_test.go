@@ -144,7 +144,7 @@ func forward(l net.Listener, to string, start <-chan struct{}) {
 		go func() {
 			defer func() { _ = c.Close() }()
 			<-start
-			up, err := net.Dial("unix", to) //nolint:noctx // ends with the listener's process
+			up, err := net.Dial("unix", to)
 			if err != nil {
 				return
 			}

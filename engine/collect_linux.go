@@ -48,7 +48,7 @@ func (s *stores) collect(ctx context.Context, tell bool) error {
 	if err != nil {
 		return fmt.Errorf("collect garbage: %w", err)
 	}
-	defer readers.Close() // nothing was written
+	defer func() { _ = readers.Close() }() // Nothing was written.
 	// Half a collection would be harmless, but its second half could be kept
 	// waiting for ever by builds that are always interrupted.
 	ctx = context.WithoutCancel(ctx)

@@ -88,7 +88,7 @@ func metaPages(f *os.File) ([]byte, error) {
 	size := min(metaSize, 2*os.Getpagesize())
 	p := make([]byte, size)
 	n, err := f.ReadAt(p, 0)
-	if err == io.EOF { //nolint:errorlint // as io.ReaderAt says
+	if err == io.EOF {
 		err = nil
 	}
 	return p[:n], err

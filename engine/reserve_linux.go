@@ -8,7 +8,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/containerd/containerd/v2/core/content"
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -92,16 +92,16 @@ func (s removingSnapshots) Remove(ctx context.Context, key string) error {
 
 // removingContent is a content store that removes on a full disk, too.
 type removingContent struct {
-	content.Store
+	cstore.Store
 	*reserve
 }
 
-// Delete implements [content.Manager].
+// Delete implements [cstore.Manager].
 func (s removingContent) Delete(ctx context.Context, dgst digest.Digest) error {
 	return s.during(func() error { return s.Store.Delete(ctx, dgst) })
 }
 
-// Abort implements [content.IngestManager].
+// Abort implements [cstore.IngestManager].
 func (s removingContent) Abort(ctx context.Context, ref string) error {
 	return s.during(func() error { return s.Store.Abort(ctx, ref) })
 }

@@ -22,10 +22,17 @@ func TestReadingBesideABuild(t *testing.T) {
 	b.ok("build", "--from", "one", "--copy", "new/:/app", "-t", "two")
 	b.sh("tar -cf add.tar new")
 	commands := [][]string{
-		{"images"}, {"history", "two"}, {"inspect", "two"}, {"diff", "one", "two"}, {"diff", "--from", "two", "--sync", "new/:/app"},
-		{"diff", "--reader", "view", "--from", "two", "--sync", "old/:/app"}, {"diff", "--from", "one", "--copy", "type=tar,src=add.tar,dest=/tar"},
-		{"diff", "--from", "one", "--copy", "type=image,ref=two,src=/app,dest=/image"}, {"diff", "two", "./old"},
-		{"verify", "two"}, {"verify", "--same-rootfs", "two", "two"},
+		{"images"},
+		{"history", "two"},
+		{"inspect", "two"},
+		{"diff", "one", "two"},
+		{"diff", "--from", "two", "--sync", "new/:/app"},
+		{"diff", "--reader", "view", "--from", "two", "--sync", "old/:/app"},
+		{"diff", "--from", "one", "--copy", "type=tar,src=add.tar,dest=/tar"},
+		{"diff", "--from", "one", "--copy", "type=image,ref=two,src=/app,dest=/image"},
+		{"diff", "two", "./old"},
+		{"verify", "two"},
+		{"verify", "--same-rootfs", "two", "two"},
 	}
 	if b.ordinary() {
 		commands = append(commands[:5], commands[6:]...) // a view takes a snapshot

@@ -90,7 +90,9 @@ func TestProcSubset(t *testing.T) {
 	const subset = `mount -t proc -o subset=pid proc /proc; test ! -e /proc/sys`
 	for _, args := range [][]string{
 		{"build", "--from", "scratch", "--copy", "file:/file", "-t", "new"},
-		{"prune"}, {"verify", "new"}, {"diff", "--from", "new", "--copy", "file:/other"},
+		{"prune"},
+		{"verify", "new"},
+		{"diff", "--from", "new", "--copy", "file:/other"},
 	} {
 		if o := b.mounted(subset, "-", quiet(args...)...); o.code != 0 {
 			t.Errorf("%q: exit code %d: %s", args, o.code, o.stderr)
