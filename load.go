@@ -36,7 +36,7 @@ type Loaded struct {
 // or as the snapshot of the engine's snapshotter where containerd discarded the
 // blobs after unpacking; an image of the latter kind runs, but cannot be pushed
 // or saved as a whole. Where the engine cannot unpack (see
-// [engine.Engine.Unpacks]) that is a warning.
+// [engine.Engine.MayUnpack]) that may be a warning.
 func Load(ctx context.Context, e *engine.Engine, r io.Reader, req LoadRequest) (*Loaded, error) {
 	s := &loadSnapshots{engine: e, noUnpack: req.NoUnpack, steps: newSteps(req.Progress)}
 	s.steps.start("load")
@@ -81,11 +81,12 @@ func (s *loadSnapshots) Unpack(ctx context.Context, name string, img *content.Im
 	if s.noUnpack {
 		return nil
 	}
-	if why := s.engine.Unpacks(); why != nil {
-		if !s.told {
-			s.told = true
-			s.warnings = append(s.warnings, "nothing is unpacked: "+why.Error())
-		}
+	ok, warning := s.engine.MayUnpack()
+	if warning != "" && !s.told {
+		s.told = true
+		s.warnings = append(s.warnings, warning)
+	}
+	if !ok {
 		return nil
 	}
 	s.steps.begin(Step{Kind: "unpack", Of: name})

@@ -14,10 +14,14 @@ import (
 // Pull fetches an image, makes the snapshots of those of its layers that have
 // none, and names it: [registry.Pull] with an image that can be run. Of all
 // platforms the host's is unpacked. Where the engine cannot unpack (see
-// [engine.Engine.Unpacks]) the image is just fetched. opts.Ready is called
-// before an image is unpacked.
+// [engine.Engine.MayUnpack]) the image is just fetched, and opts.Notify told if
+// that is a warning. opts.Ready is called before an image is unpacked.
 func Pull(ctx context.Context, e *engine.Engine, ref string, opts registry.Options) (images.Image, error) {
-	ready, unpacks := opts.Ready, e.Unpacks() == nil
+	ready := opts.Ready
+	unpacks, warning := e.MayUnpack()
+	if warning != "" && opts.Notify != nil {
+		opts.Notify("warning: " + warning)
+	}
 	opts.Ready = func(ctx context.Context, img *content.Image) error {
 		if ready != nil {
 			if err := ready(ctx, img); err != nil {

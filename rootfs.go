@@ -64,7 +64,7 @@ func (r *rootfs) open(ctx context.Context, reader ReaderKind) (tree.Tree, error)
 		return r.openEncrypted(ctx)
 	case reader == ReadIndex:
 		return r.openIndex(ctx)
-	case reader == ReadAuto && r.prefersIndex():
+	case reader == ReadAuto && r.prefersIndex(ctx):
 		return r.openIndex(ctx)
 	}
 	if err := r.unpack(ctx); err != nil {
@@ -88,12 +88,18 @@ func (r *rootfs) openSnapshot(ctx context.Context, orIndex bool) (tree.Tree, err
 
 // prefersIndex reports whether a snapshot is out of the question: there cannot
 // be one, or it need not show what overlayfs does.
-func (r *rootfs) prefersIndex() bool {
+func (r *rootfs) prefersIndex(ctx context.Context) bool {
 	if len(r.image.Missing) > 0 {
 		return false
 	}
 	return r.noUnpack || !mayUseDirs() || r.engine.Unpacks() != nil ||
-		len(r.image.Layers) > 1 && appliesDirectly(r.engine.Snapshotter)
+		len(r.image.Layers) > 1 && appliesDirectly(r.engine.Snapshotter) ||
+		r.engine.Reading() && !r.unpackedAlready(ctx)
+}
+
+func (r *rootfs) unpackedAlready(ctx context.Context) bool {
+	there, err := snapshot.Exists(ctx, r.snapshotter(), r.image.ChainID.String())
+	return there && err == nil
 }
 
 // warnOnce adds a warning to the result, however often an image is opened.

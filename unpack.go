@@ -65,9 +65,9 @@ func (b *build) mayUnpack() bool {
 	if b.NoUnpack {
 		return false
 	}
-	why := b.engine.Unpacks()
-	if why != nil {
-		b.result.Warnings = append(b.result.Warnings, "the image is not unpacked: "+why.Error())
+	ok, warning := b.engine.MayUnpack()
+	if warning != "" {
+		b.result.Warnings = append(b.result.Warnings, warning)
 	}
-	return why == nil
+	return ok
 }

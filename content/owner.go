@@ -40,8 +40,10 @@ func thisProcess() (process, error) {
 	if p.start, err = startTime(p.pid); err != nil {
 		return process{}, err
 	}
+	// A unit's ProcSubset=pid hides it, and then nobody can tell whether the
+	// process lives: what it leaves goes when its lease is over.
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return process{}, fmt.Errorf("read boot ID: %w", err)
 	}
 	p.boot = strings.TrimSpace(string(boot))
@@ -69,7 +71,7 @@ func processOf(labels map[string]string) process {
 type verdict int
 
 const (
-	unknown verdict = iota // not to be told from here, or not labelled
+	unknown verdict = iota // not to be told from here, not labelled, or the boot is not known
 	alive
 	dead
 )
@@ -80,7 +82,7 @@ const (
 func judge(labels map[string]string, created time.Time, self process) verdict {
 	p := processOf(labels)
 	switch {
-	case p.boot == "" || p.pid == "" || p.start == "":
+	case p.boot == "" || p.pid == "" || p.start == "" || self.boot == "":
 		return unknown
 	case p.boot != self.boot:
 		// Client and engine share a host, as they share a socket.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,12 +15,18 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content/proxy"
 	"github.com/containerd/containerd/v2/plugins"
+	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
 )
 
-// probeTimeout is how long a socket may take to answer as containerd does. One
-// that nobody listens on is refused at once, without waiting that long.
-const probeTimeout = time.Second
+const (
+	// probeTimeout is how long a socket may take to answer as containerd does: a
+	// daemon under load, or one that starts, takes seconds. One that nobody
+	// listens on is refused at once, without waiting that long.
+	probeTimeout = 10 * time.Second
+	// probeNotice is how long people wait without wondering what for.
+	probeNotice = time.Second
+)
 
 // unreachableError is a socket on which no containerd could be reached, as
 // opposed to one that answers and lacks something.
@@ -44,10 +51,10 @@ func unreachable(err error) (why string, ok bool) {
 }
 
 func openDaemon(ctx context.Context, o Options) (_ *Engine, err error) {
-	if err := dial(ctx, o.Address); err != nil {
+	if err := dial(ctx, o); err != nil {
 		return nil, err
 	}
-	e := &Engine{Mode: Containerd, Root: o.Root, Snapshotter: o.Snapshotter, Namespace: o.Namespace, address: o.Address}
+	e := &Engine{Mode: Containerd, Root: o.Root, Snapshotter: o.Snapshotter, Namespace: o.Namespace, address: o.Address, notify: o.Notify}
 	blobs := &holdingStore{}
 	c, err := client.New(o.Address, client.WithDefaultNamespace(o.Namespace), client.WithExtraDialOpts([]grpc.DialOption{
 		grpc.WithDefaultServiceConfig(resend), grpc.WithChainUnaryInterceptor(e.beforeNaming),
@@ -63,9 +70,7 @@ func openDaemon(ctx context.Context, o Options) (_ *Engine, err error) {
 			_ = e.Close()
 		}
 	}()
-	probe, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	v, err := c.Version(probe)
+	version, err := probe(ctx, c, o)
 	if err != nil {
 		return nil, &unreachableError{
 			why:    "no containerd answers at " + o.Address,
@@ -73,17 +78,41 @@ func openDaemon(ctx context.Context, o Options) (_ *Engine, err error) {
 			err:    err,
 		}
 	}
-	e.version = strings.TrimPrefix(v.Version, "v")
+	e.version = strings.TrimPrefix(version, "v")
 	if err := checkSnapshotter(e.Context(ctx), c, o.Snapshotter); err != nil {
 		return nil, fmt.Errorf("open containerd at %s: %w", o.Address, err)
 	}
 	return e, nil
 }
 
+// probe asks the daemon for its version, which each has at hand.
+func probe(ctx context.Context, c *client.Client, o Options) (version string, err error) {
+	limited, cancel := context.WithTimeout(ctx, o.probe)
+	defer cancel()
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		var v client.Version
+		v, err = c.Version(limited)
+		version = v.Version
+	}()
+	select {
+	case <-answered:
+	case <-time.After(o.notice):
+		o.Notify(fmt.Sprintf("waiting for containerd at %s to answer, %s at most", o.Address, o.probe))
+		<-answered
+	}
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		err = fmt.Errorf("no answer within %s", o.probe)
+	}
+	return version, err
+}
+
 // dial tells apart what gRPC's own errors do not: no socket, a dead one, and
 // one that this user may not use.
-func dial(ctx context.Context, address string) error {
-	d := net.Dialer{Timeout: probeTimeout}
+func dial(ctx context.Context, o Options) error {
+	d := net.Dialer{Timeout: o.probe}
+	address := o.Address
 	conn, err := d.DialContext(ctx, "unix", address)
 	if err == nil {
 		return conn.Close()
@@ -131,4 +160,26 @@ func checkSnapshotter(ctx context.Context, c *client.Client, name string) error 
 		}
 	}
 	return fmt.Errorf("no snapshotter %q; it has %s (--snapshotter)", name, strings.Join(usable, ", "))
+}
+
+// SnapshotterDead reports whether the daemon answers and its snapshotter does
+// not: one that the daemon knows as a proxy plugin is a process of its own.
+func (e *Engine) SnapshotterDead(ctx context.Context) bool {
+	if e.Mode != Containerd {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(e.Context(ctx), probeTimeout)
+	defer cancel()
+	if _, err := e.Client.Version(ctx); err != nil {
+		return false
+	}
+	// Most questions the daemon answers from what it has noted; this one it cannot.
+	// Nothing holds the view, so that a collection takes it if nobody else does.
+	key := "veneer-probe-" + rand.Text()
+	sn := e.Client.SnapshotService(e.Snapshotter)
+	_, err := sn.View(ctx, key, "")
+	if err == nil {
+		_ = sn.Remove(ctx, key)
+	}
+	return errdefs.IsUnavailable(err)
 }

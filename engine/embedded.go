@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -38,17 +39,33 @@ const boltTimeout = 5 * time.Second
 // so that labels, namespaces and garbage collection hold; the raw stores are
 // kept only to be closed.
 type stores struct {
-	db *metadata.DB
+	root   string
+	notify func(string)
+	db     *metadata.DB
 	// snapshotters by name; a name that could not be opened is in broken.
 	snapshotters map[string]snapshots.Snapshotter
 	broken       map[string]error
 	// closers in the order of opening; closed in reverse.
 	closers []io.Closer
+	reserve *reserve
+	// reading: these are copies, see [openReading].
+	reading bool
+
+	mu sync.Mutex
+	// notRemoved is what a collection could not remove from the snapshotters.
+	notRemoved []error
 }
 
 func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
 	if _, ok := snapshotterOpeners()[o.Snapshotter]; !ok {
 		return nil, fmt.Errorf("open embedded engine: no snapshotter %q; it has %s (--snapshotter)", o.Snapshotter, strings.Join(snapshotterNames(), ", "))
+	}
+	if o.Reading {
+		// Where there is nothing to be read yet, or not in this way, it is opened as
+		// for writing, which says what is wrong.
+		if e, err := openReading(ctx, o); err == nil || ctx.Err() != nil {
+			return e, err
+		}
 	}
 	if err := makePrivate(o.Root); err != nil {
 		return nil, rootError(o.Root, err)
@@ -60,7 +77,7 @@ func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err != nil {
 		return nil, rootError(o.Root, err)
 	}
-	s := &stores{closers: []io.Closer{lock}}
+	s := &stores{closers: []io.Closer{lock}, root: o.Root, notify: o.Notify, reserve: &reserve{path: filepath.Join(o.Root, "reserve")}}
 	defer func() {
 		if err != nil {
 			_ = s.Close()
@@ -72,13 +89,14 @@ func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err := s.ensureNamespace(ctx, o.Namespace); err != nil {
 		return nil, rootError(o.Root, err)
 	}
+	s.reserve.fill()
 	c, err := s.client(o.Namespace)
 	if err != nil {
 		return nil, fmt.Errorf("open embedded engine at %s: %w", o.Root, err)
 	}
 	return &Engine{
 		Client: c, Mode: Embedded, Root: o.Root, Snapshotter: o.Snapshotter, Namespace: o.Namespace,
-		stores: s,
+		stores: s, notify: o.Notify,
 	}, nil
 }
 
@@ -120,7 +138,7 @@ func (s *stores) open(ctx context.Context, root string) error {
 			s.broken[name] = err
 			continue
 		}
-		s.snapshotters[name] = rootMode{sn}
+		s.snapshotters[name] = rootMode{sn, s.reserve, s.cannotRemove}
 		s.closers = append(s.closers, sn)
 	}
 	// The store itself syncs a blob and its directory on commit, but not the
@@ -208,14 +226,18 @@ func (s *stores) client(namespace string) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	blobs := s.db.ContentStore()
+	blobs := removingContent{s.db.ContentStore(), s.reserve}
+	all := s.db.Snapshotters()
+	for name, sn := range all {
+		all[name] = removingSnapshots{sn, s.reserve}
+	}
 	c, err := client.NewWithConn(conn, client.WithDefaultNamespace(namespace), client.WithServices(
 		client.WithContentStore(blobs),
-		client.WithImageStore(imageStore{metadata.NewImageStore(s.db), s.collect}),
+		client.WithImageStore(imageStore{metadata.NewImageStore(s.db), s.reserve, s.collectNow}),
 		client.WithContainerStore(metadata.NewContainerStore(s.db)),
-		client.WithLeasesService(leaseManager{metadata.NewLeaseManager(s.db), s.collect}),
+		client.WithLeasesService(leaseManager{metadata.NewLeaseManager(s.db), s.reserve, s.collectSoon}),
 		client.WithNamespaceService(namespaceStore{s.db}),
-		client.WithSnapshotters(s.db.Snapshotters()),
+		client.WithSnapshotters(all),
 		client.WithDiffService(newDiffService(blobs)),
 		client.WithIntrospectionService(introspector{s.broken}),
 	))
@@ -224,16 +246,6 @@ func (s *stores) client(namespace string) (*client.Client, error) {
 		return nil, err
 	}
 	return c, nil
-}
-
-// collect removes what nothing refers to; nothing else does here.
-func (s *stores) collect(ctx context.Context) error {
-	// Half a collection would be harmless, but its second half could be kept
-	// waiting for ever by builds that are always interrupted.
-	if _, err := s.db.GarbageCollect(context.WithoutCancel(ctx)); err != nil {
-		return fmt.Errorf("collect garbage: %w", err)
-	}
-	return nil
 }
 
 // Close closes the stores, and gives up the lock last.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/leases"
@@ -42,7 +43,9 @@ const (
 
 // Options choose an engine. The zero value is the automatic choice.
 type Options struct {
-	// Mode is the engine wanted; empty: [Auto].
+	// Mode is the engine wanted; empty: [Auto]. With an Address, a Namespace or a
+	// Snapshotter, Auto is a daemon or an error: what was asked for by name is
+	// not to be looked for, or made, elsewhere.
 	Mode Mode
 	// Address is the daemon's socket, with or without "unix://"; empty: [DefaultAddress].
 	Address string
@@ -54,9 +57,21 @@ type Options struct {
 	// Root is the embedded engine's directory and that of Veneer's caches;
 	// empty: [DefaultRoot]. It is created only by the embedded engine.
 	Root string
-	// Notify is told, in one line each, which engine [Auto] chose and why, and
-	// that another process is waited for; nil: nobody is.
+	// Reading is for commands that change nothing. The embedded engine is then as
+	// it was when it was opened, and nobody is waited for; what is changed in it is
+	// changed for this Engine alone, and blobs and snapshots cannot be made. With a
+	// daemon it means nothing.
+	Reading bool
+	// Notify is told, in one line each, that [Auto] took the embedded engine and
+	// why, that a daemon or another process is waited for, and once in the life of
+	// a Root that an ordinary user's images are not unpacked; nil: nobody is.
 	Notify func(string)
+
+	// named is what asks for a daemon, as a user gave it; empty: nothing does.
+	named string
+	// probe bounds the wait for a daemon's first answer, notice is when the wait
+	// is told of.
+	probe, notice time.Duration
 }
 
 // Engine is an open engine. It is safe for concurrent use; the owner closes it.
@@ -77,6 +92,7 @@ type Engine struct {
 	stores  *stores
 	// daemon is the process that is known to be the daemon; 0: none yet.
 	daemon atomic.Int32
+	notify func(string)
 
 	unpacksOnce sync.Once
 	unpacksErr  error
@@ -105,19 +121,23 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 }
 
 // openAuto takes the daemon unless none can be reached; one that answers and
-// lacks what was asked for is an error, since images would land elsewhere.
+// lacks what was asked for is an error, since images would land elsewhere, and
+// so is one that was asked for.
 func openAuto(ctx context.Context, o Options) (*Engine, error) {
 	e, err := openDaemon(ctx, o)
 	if err == nil {
-		o.Notify("using " + e.String())
 		return e, nil
 	}
 	why, ok := unreachable(err)
-	if !ok || ctx.Err() != nil {
+	switch {
+	case !ok || ctx.Err() != nil:
 		return nil, err
+	case o.named != "":
+		return nil, fmt.Errorf("%w; the embedded engine is not taken in its place, since %s was given", err, o.named)
 	}
-	if e, err = openEmbedded(ctx, o); err != nil {
-		return nil, err
+	e, eerr := openEmbedded(ctx, o)
+	if eerr != nil {
+		return nil, fmt.Errorf("%w; the embedded engine cannot be used in its place: %w", err, eerr)
 	}
 	o.Notify(fmt.Sprintf("using the %s: %s", e, why))
 	return e, nil
@@ -128,6 +148,15 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Mode == "" {
 		o.Mode = Auto
 	}
+	switch {
+	case o.Address != "":
+		o.named = "an address (--address, CONTAINERD_ADDRESS)"
+	case o.Namespace != "":
+		o.named = "a namespace (--namespace, CONTAINERD_NAMESPACE)"
+	case o.Snapshotter != "":
+		o.named = "a snapshotter (--snapshotter, CONTAINERD_SNAPSHOTTER)"
+	}
+	o.probe, o.notice = probeTimeout, probeNotice
 	if o.Address == "" {
 		o.Address = DefaultAddress
 	}
@@ -176,7 +205,7 @@ func (e *Engine) Context(ctx context.Context) context.Context {
 func (e *Engine) On(snapshotter string) *Engine {
 	return &Engine{
 		Client: e.Client, Mode: e.Mode, Root: e.Root, Snapshotter: snapshotter, Namespace: e.Namespace,
-		address: e.address, version: e.version, stores: e.stores,
+		address: e.address, version: e.version, stores: e.stores, notify: e.notify,
 	}
 }
 
@@ -184,8 +213,8 @@ func (e *Engine) On(snapshotter string) *Engine {
 // namespaces, and returns when that is done.
 func (e *Engine) CollectGarbage(ctx context.Context) error {
 	ctx = e.Context(ctx)
-	if e.stores != nil {
-		return e.stores.collect(ctx)
+	if e.stores != nil && !e.stores.reading {
+		return e.stores.collectAll(ctx)
 	}
 	// A daemon has no call for it, but collects before it answers this one.
 	manager := e.Client.LeasesService()
@@ -200,6 +229,9 @@ func (e *Engine) CollectGarbage(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Reading reports whether the engine was opened so that no snapshot can be made.
+func (e *Engine) Reading() bool { return e.stores != nil && e.stores.reading }
 
 // String names the engine for people.
 func (e *Engine) String() string {

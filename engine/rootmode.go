@@ -14,7 +14,14 @@ import (
 // rootMode is a snapshotter whose new snapshots have a root directory of mode
 // 0755, as a daemon's have. In this process the umask is the user's, and a
 // root directory of mode 0700 would keep everybody but root out of a container.
-type rootMode struct{ snapshots.Snapshotter }
+//
+// It also removes on a full disk, and tells what it could not remove, which
+// metadata only logs.
+type rootMode struct {
+	snapshots.Snapshotter
+	reserve *reserve
+	failed  func(error)
+}
 
 // Prepare implements [snapshots.Snapshotter]. Nothing can have given the
 // directory another mode yet, nor, since its parent is closed to others, have
@@ -36,6 +43,16 @@ func (s rootMode) Prepare(ctx context.Context, key, parent string, opts ...snaps
 		}
 	}
 	return mounts, nil
+}
+
+// Remove implements [snapshots.Snapshotter]; garbage collection calls it.
+func (s rootMode) Remove(ctx context.Context, key string) error {
+	err := s.reserve.during(func() error { return s.Snapshotter.Remove(ctx, key) })
+	// One that something lies upon, and one that is gone, are what metadata tries as well.
+	if err != nil && !errdefs.IsFailedPrecondition(err) && !errdefs.IsNotFound(err) {
+		s.failed(fmt.Errorf("remove snapshot %s: %w", key, err))
+	}
+	return err
 }
 
 // Cleanup implements [snapshots.Cleaner], for snapshotters that do.

@@ -45,6 +45,7 @@ func refusingConn() (*grpc.ClientConn, error) {
 // metadata's own ignores the option.
 type leaseManager struct {
 	leases.Manager
+	reserve *reserve
 	collect func(context.Context) error
 }
 
@@ -56,7 +57,7 @@ func (m leaseManager) Delete(ctx context.Context, lease leases.Lease, opts ...le
 			return err
 		}
 	}
-	if err := m.Manager.Delete(ctx, lease, opts...); err != nil {
+	if err := m.reserve.during(func() error { return m.Manager.Delete(ctx, lease, opts...) }); err != nil {
 		return err
 	}
 	if o.Synchronous {
@@ -68,6 +69,7 @@ func (m leaseManager) Delete(ctx context.Context, lease leases.Lease, opts ...le
 // imageStore does the same for images.
 type imageStore struct {
 	images.Store
+	reserve *reserve
 	collect func(context.Context) error
 }
 
@@ -79,7 +81,7 @@ func (s imageStore) Delete(ctx context.Context, name string, opts ...images.Dele
 			return err
 		}
 	}
-	if err := s.Store.Delete(ctx, name, opts...); err != nil {
+	if err := s.reserve.during(func() error { return s.Store.Delete(ctx, name, opts...) }); err != nil {
 		return err
 	}
 	if o.Synchronous {

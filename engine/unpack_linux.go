@@ -3,6 +3,9 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
@@ -11,6 +14,41 @@ import (
 
 // errCannotUnpack is what [Engine.Unpacks] returns, wrapped.
 var errCannotUnpack = errors.New("cannot unpack images here")
+
+// errOrdinaryUser is why nobody but root unpacks with the embedded engine.
+var errOrdinaryUser = errors.New("the embedded engine needs root to")
+
+// toldFile is in a root whose ordinary user was told that nothing is unpacked.
+const toldFile = "told-not-unpacked"
+
+// MayUnpack is [Engine.Unpacks] for images that are whole without a snapshot.
+// That there will be none is a warning where something is amiss. It is none for
+// ordinary users of the embedded engine, with whom it never is otherwise:
+// Notify is told, once in the life of the root.
+func (e *Engine) MayUnpack() (ok bool, warning string) {
+	err := e.Unpacks()
+	switch {
+	case err == nil:
+		return true, ""
+	case !errors.Is(err, errOrdinaryUser):
+		return false, "the image is not unpacked: " + err.Error()
+	}
+	e.tellOnce(toldFile, "images are stored and not unpacked here, since that takes root; this is said once, and not with --no-unpack")
+	return false, ""
+}
+
+// tellOnce tells a line unless the file is in the root, and makes it. Where it
+// cannot be made, the line comes again.
+func (e *Engine) tellOnce(file, line string) {
+	f, err := os.OpenFile(filepath.Join(e.Root, file), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return
+	}
+	if err == nil {
+		_ = f.Close() // It is empty.
+	}
+	e.notify(line)
+}
 
 // Unpacks is nil where layers can be applied to snapshots by this process, and
 // otherwise an error that says why not and what works instead. A daemon does
@@ -25,13 +63,16 @@ func (e *Engine) unpacks() error {
 	if e.stores == nil {
 		return nil
 	}
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("%w: %w; use --no-unpack, or a containerd's socket (--engine=containerd)", errCannotUnpack, errOrdinaryUser)
+	}
 	if err := Capable(); err != nil {
 		return fmt.Errorf("%w: the embedded engine needs root to (%w); use --no-unpack, or a containerd's socket (--engine=containerd)", errCannotUnpack, err)
 	}
 	if err := e.stores.broken[e.Snapshotter]; err != nil {
 		return fmt.Errorf("%w: snapshotter %s: %w; use another --snapshotter, another --root, or --no-unpack", errCannotUnpack, e.Snapshotter, err)
 	}
-	if e.Snapshotter != "overlayfs" {
+	if e.Snapshotter != "overlayfs" || e.stores.reading {
 		return nil
 	}
 	// Overlayfs cannot be stacked on itself, as in most containers.
@@ -71,6 +112,14 @@ func Capable() error {
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("missing %s", strings.Join(missing, ", "))
+	}
+	// A filter of system calls answers before anybody looks at the descriptor.
+	filtered, err := unix.PrctlRetInt(unix.PR_GET_SECCOMP, 0, 0, 0, 0)
+	if err != nil || filtered == 0 {
+		return nil //nolint:nilerr // a kernel without filters
+	}
+	if err := unix.Fchmod(-1, unix.S_ISUID); errors.Is(err, unix.EPERM) {
+		return errors.New("a filter of system calls forbids setuid and setgid files, as RestrictSUIDSGID= of a systemd unit does")
 	}
 	return nil
 }

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/pkg/archive"
 	"github.com/moby/sys/userns"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // fillBuffer is what is read at once of the tar that a Fill gets.
@@ -61,13 +63,23 @@ func NewFill(ctx context.Context, c *client.Client, snapshotter string, parent d
 	if err != nil {
 		return nil, fmt.Errorf("fill snapshot: %w", err)
 	}
-	if err := usable(dir); err != nil {
+	if err := errors.Join(usable(dir), mayWrite(dir)); err != nil {
 		return nil, fmt.Errorf("fill snapshot: %w: %w", ErrNoLayers, err)
 	}
 	r, w := io.Pipe()
 	f.w = w
 	go f.unpack(ctx, r, dir, opts)
 	return f, nil
+}
+
+// mayWrite is nil if this process can make files in the directory. The daemon's
+// may be read-only for others: for a unit with ProtectSystem=strict, and where a
+// pod has a node's directory mounted so.
+func mayWrite(dir string) error {
+	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+		return &fs.PathError{Op: "write to", Path: dir, Err: err}
+	}
+	return nil
 }
 
 // unpack writes the tar below dir, and then makes it durable.

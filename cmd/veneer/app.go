@@ -131,7 +131,18 @@ func (f engineFlags) check() error {
 // withEngine opens the engine, runs f with it on a context that has its
 // namespace, and closes it.
 func (a *app) withEngine(ctx context.Context, f func(context.Context, *engine.Engine) error) (err error) {
-	e, err := engine.Open(ctx, engine.Options(a.engineOptions(a.notify)))
+	return a.with(ctx, engine.Options(a.engineOptions(a.notify)), f)
+}
+
+// withReading is withEngine for commands that change nothing, which wait for nobody.
+func (a *app) withReading(ctx context.Context, f func(context.Context, *engine.Engine) error) (err error) {
+	o := engine.Options(a.engineOptions(a.notify))
+	o.Reading = true
+	return a.with(ctx, o, f)
+}
+
+func (a *app) with(ctx context.Context, o engine.Options, f func(context.Context, *engine.Engine) error) (err error) {
+	e, err := engine.Open(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -141,13 +152,17 @@ func (a *app) withEngine(ctx context.Context, f func(context.Context, *engine.En
 		}
 	}()
 	a.log.Debug("engine open", "engine", e.String(), "root", e.Root)
-	return disconnected(e, f(e.Context(ctx), e))
+	return disconnected(ctx, e, f(e.Context(ctx), e))
 }
 
 // disconnected adds to an error that the daemon did not answer what to do then.
-func disconnected(e *engine.Engine, err error) error {
+// The daemon passes on that a snapshotter of another process did not, too.
+func disconnected(ctx context.Context, e *engine.Engine, err error) error {
 	if e.Mode != engine.Containerd || !errdefs.IsUnavailable(err) && status.Code(err) != codes.Unavailable {
 		return err
+	}
+	if e.SnapshotterDead(ctx) {
+		return fmt.Errorf("%w; containerd answers, but its snapshotter %s, a process of its own, does not: start that, or use another --snapshotter; veneer prune removes what this left", err, e.Snapshotter)
 	}
 	return fmt.Errorf("%w; the connection to containerd broke: try again when it runs, and veneer prune removes what this left", err)
 }

@@ -86,7 +86,7 @@ func (a *app) diffBuild(ctx context.Context, base *baseFlags, format string, exi
 // showDiff prints what one of the library's comparisons finds.
 func (a *app) showDiff(ctx context.Context, format string, exitCode bool, do func(context.Context, *engine.Engine, veneer.Progress) (*veneer.DiffResult, error)) error {
 	var res *veneer.DiffResult
-	err := a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
+	err := a.withReading(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
 		d := a.newDisplay()
 		defer d.Close()
 		res, err = do(ctx, e, d)

@@ -22,7 +22,7 @@ func (a *app) historyCommand() *cobra.Command {
 			if err := checkPlatform(platform); err != nil {
 				return err
 			}
-			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
+			return a.withReading(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
 				img, err := content.Resolve(ctx, e.Client, args[0], platform)
 				if err != nil {
 					return err

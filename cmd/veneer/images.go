@@ -40,7 +40,7 @@ size of what is here, and when the name was last set.`,
   veneer images --format json`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
+			return a.withReading(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
 				list, err := content.List(ctx, e.Client)
 				if err != nil {
 					return err

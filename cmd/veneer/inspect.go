@@ -51,7 +51,7 @@ that its digest can be checked.`,
 			if err := checkPlatform(platform); err != nil {
 				return err
 			}
-			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
+			return a.withReading(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
 				img, err := content.Resolve(ctx, e.Client, args[0], platform)
 				switch {
 				case err != nil:

@@ -83,7 +83,11 @@ Times do not count unless --times is given.`,
 
 func (a *app) verify(ctx context.Context, image string, o verifyOptions) error {
 	var res *veneer.VerifyResult
-	err := a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
+	open := a.withReading
+	if o.repair {
+		open = a.withEngine
+	}
+	err := open(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
 		d := a.newDisplay()
 		defer d.Close()
 		res, err = veneer.Verify(ctx, e, veneer.VerifyRequest{
@@ -152,7 +156,7 @@ func findingText(f veneer.Finding) string {
 
 func (a *app) sameRootfs(ctx context.Context, images []string, o verifyOptions) error {
 	var res *veneer.SameResult
-	err := a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
+	err := a.withReading(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
 		d := a.newDisplay()
 		defer d.Close()
 		res, err = veneer.SameRootfs(ctx, e, veneer.SameRequest{

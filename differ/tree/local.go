@@ -145,7 +145,7 @@ func (l *Local) openBeneath(rel string, flags int) (int, error) {
 // where the kernel lets this process: it must own the file, or be privileged.
 // What is only read is not to be written to, and each new time is a write.
 func (l *Local) openat(at int, name string, how unix.OpenHow) (int, error) {
-	open := func() (int, error) { return retry(func() (int, error) { return unix.Openat2(at, name, &how) }) }
+	open := func() (int, error) { return openBeneathAt(at, name, &how) }
 	if how.Flags&unix.O_PATH != 0 || l.noticed.Load() {
 		return open()
 	}
@@ -192,10 +192,14 @@ func (l *Local) openError(rel string, err error) error {
 	case errors.Is(err, unix.EXDEV):
 		err = ErrMountPoint
 	case errors.Is(err, unix.ENOSYS):
-		err = errors.New("the kernel lacks openat2: Linux 5.6 or newer is needed")
+		err = errNoOpenat2
 	}
 	return &os.PathError{Op: "open", Path: path.Join(l.name, rel), Err: err}
 }
+
+// errNoOpenat2 names both of what answers so: an old kernel, and a filter of
+// system calls, which cannot look into openat2's arguments and so forbids all of it.
+var errNoOpenat2 = errors.New("openat2 is not to be had: the kernel is older than Linux 5.6, or a filter of system calls forbids it (in a systemd unit RestrictSUIDSGID=; set it to no), and the kernel is older than 5.8")
 
 // splitPath cuts rel at a component so that the head fits in one system call.
 func splitPath(rel string) (head, tail string) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -21,7 +22,7 @@ func (b *bench) onDaemon(d *harness.Daemon) *bench {
 	return b
 }
 
-// Who may not use the socket is told so, and what to do; auto goes on without it.
+// Who may not use the socket is told so, and what to do; auto goes on without it, unless it was named.
 func TestNoPermissionOnTheSocket(t *testing.T) {
 	d := harness.Start(t, harness.Containerd2)
 	harness.LeakCheck(t, d.Client(t), "overlayfs")
@@ -33,11 +34,31 @@ func TestNoPermissionOnTheSocket(t *testing.T) {
 		b.write("file", "data")
 		b.fails(1, []string{"no permission", d.Address(), "run as root", "--engine=embedded"}, "build", "--from", "scratch", "--copy", "file:/file", "-t", "new")
 		b.env[0] = "VENEER_ENGINE=auto"
-		o := b.try("build", "--from", "scratch", "--copy", "file:/file", "-t", "new")
+		b.fails(1, []string{"no permission", d.Address(), "not taken in its place", "--address"}, "build", "--from", "scratch", "--copy", "file:/file", "-t", "new")
+		o := b.atDefaultSocket(d, b.root, "build", "--from", "scratch", "--copy", "file:/file", "-t", "new")
 		if o.code != 0 || !strings.Contains(o.stderr, "using the embedded engine at "+b.root) || !strings.Contains(o.stderr, "no permission") {
 			t.Errorf("auto: %+v", o)
 		}
+		// The reason is said as well where the embedded engine is none of theirs.
+		o = b.atDefaultSocket(d, "/veneer", "images")
+		b.failed(o, 1, []string{"no permission for the socket", "run as root", "/veneer", "--root"}, "images")
 	}
+}
+
+// atDefaultSocket runs the program as an ordinary user in a mount namespace where the daemon has the default address.
+func (b *bench) atDefaultSocket(d *harness.Daemon, root string, args ...string) outcome {
+	b.t.Helper()
+	const script = `exec 3<"$1"; shift
+		mount -t tmpfs none /run && mkdir /run/containerd && mount --bind /proc/self/fd/3 /run/containerd && exec "$@" 3<&-`
+	cmd := b.command(args...)
+	cmd.Args = append([]string{"unshare", "--mount", "sh", "-c", script, "sh", filepath.Dir(d.Address()), cmd.Path}, cmd.Args[1:]...)
+	cmd.Env = append(cmd.Env, "VENEER_ENGINE=auto", "CONTAINERD_ADDRESS=", "VENEER_ROOT="+root)
+	path, err := exec.LookPath("unshare")
+	if err != nil {
+		b.t.Skipf("SKIP: %v", err)
+	}
+	cmd.Path = path
+	return finish(b.t, cmd)
 }
 
 func TestNoDaemon(t *testing.T) {
@@ -47,6 +68,18 @@ func TestNoDaemon(t *testing.T) {
 	b.socket("dead.sock")
 	b.env[1] = "CONTAINERD_ADDRESS=" + filepath.Join(b.dir, "dead.sock")
 	b.fails(1, []string{"dead.sock", "--address", "--engine=embedded"}, "images")
+}
+
+// A snapshotter that containerd reaches over a socket, and that is dead, is told from a dead containerd.
+func TestDeadProxySnapshotter(t *testing.T) {
+	d := harness.StartWith(t, harness.Containerd2, harness.Settings{Config: "[proxy_plugins.gone]\n  type = \"snapshot\"\n  address = \"/run/veneer-test-none.sock\"\n"})
+	b := newBench(t).onDaemon(d)
+	b.write("file", "data")
+	b.fails(1, []string{"its snapshotter gone", "--snapshotter"}, quiet("--snapshotter", "gone", "build", "--from", "scratch", "--copy", "file:/file", "-t", "new")...)
+	b.ok("build", "--from", "scratch", "--copy", "file:/file", "-t", "new")
+	if o := b.try("--snapshotter", "gone", "images"); o.code != 0 {
+		t.Errorf("images: %s", o.stderr)
+	}
 }
 
 // Labels that others have put on a record stay when its name goes to another

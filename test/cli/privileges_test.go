@@ -98,6 +98,28 @@ func TestSmallestCapabilities(t *testing.T) {
 	}
 }
 
+// TestOrdinaryUserIsToldOnce: that nothing is unpacked for an ordinary user is one line, once, and none with --no-unpack.
+func TestOrdinaryUserIsToldOnce(t *testing.T) {
+	b := newUserBench(t)
+	b.write("file", "data")
+	build := func(more ...string) string {
+		o := b.try(append([]string{"--progress", "plain", "build", "--from", "scratch", "--copy", "file:/file", "-t", "new"}, more...)...)
+		if o.code != 0 {
+			t.Fatalf("%v: exit code %d: %s", more, o.code, o.stderr)
+		}
+		return o.stderr
+	}
+	for _, c := range []struct {
+		more []string
+		want int
+	}{{[]string{"--no-unpack"}, 0}, {nil, 1}, {nil, 0}, {[]string{"--no-unpack"}, 0}} {
+		said := build(c.more...)
+		if got := strings.Count(said, "not unpacked"); got != c.want || strings.Contains(said, "warning") || strings.Contains(said, "CAP_") {
+			t.Errorf("%v: said %d times, want %d: %s", c.more, got, c.want, said)
+		}
+	}
+}
+
 // TestPrivateDirectories: whatever the umask is, nobody else can enter the engine's directory, and what is made for the
 // time of a build is made for its user alone; the umask changes no digest.
 func TestPrivateDirectories(t *testing.T) {

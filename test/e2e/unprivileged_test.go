@@ -16,7 +16,7 @@ import (
 )
 
 // TestUnprivileged: an ordinary user without capabilities builds on an embedded engine of its own and gets the digest that
-// root gets through each daemon; the result says that the image is not unpacked, and why.
+// root gets through each daemon; the result says that the image is not unpacked.
 func TestUnprivileged(t *testing.T) {
 	harness.RequireRoot(t)
 	dir := harness.UnprivilegedDir(t)
@@ -46,7 +46,7 @@ func TestUnprivileged(t *testing.T) {
 	output(t, load)
 	res := result(t, as("build", "--from", "debian:12", "--sync", "type=dir,src=src,dest=/srv/app,chown=games", "--copy", "src/data/:/lib/data/",
 		"--delete", "/usr/bin/perl", "-c", `CMD ["/srv/app/bin/app"]`, "-t", "app:1", "--format", "json"))
-	if res.Unpacked || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "not unpacked") || !strings.Contains(res.Warnings[0], "root") {
+	if res.Unpacked || len(res.Warnings) != 0 {
 		t.Errorf("unpacked %v, warnings %q", res.Unpacked, res.Warnings)
 	}
 	if again := result(t, as("build", "--from", "app:1", "--sync", "src/data:/lib/data", "-t", "app:2", "--format", "json")); !again.Unchanged {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/mount"
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/test/harness"
@@ -85,6 +86,31 @@ func (w diskWorld) heavy() []scenario {
 		}
 	}
 	return all
+}
+
+// TestFullDiskCommit has a daemon's disks full while the files that a container wrote become an image.
+func TestFullDiskCommit(t *testing.T) {
+	w := newDiskWorld(t, harness.Containerd2, "overlayfs")
+	sc := w.committing()
+	for v := range 2 {
+		mounts, err := w.client.SnapshotService(w.snapshotter).Mounts(w.ctx, fmt.Sprintf("container%d", v))
+		must(t, err)
+		must(t, mount.WithTempMount(w.ctx, mounts, func(dir string) error {
+			noise(t, filepath.Join(dir, "srv", fmt.Sprintf("big%d", v)), 4<<20)
+			return nil
+		}))
+	}
+	e := w.learn(sc)
+	rooms := []int64{0, 2 << 20, 7 << 20}
+	if soak() {
+		rooms = upTo(9<<20, 30)
+	}
+	for _, sh := range []shortage{
+		{"bytes of the content store", w.content.fill, rooms},
+		{"bytes of the snapshots", w.snapshots.fill, rooms},
+	} {
+		sh.sweep(t, "commit", func(room int64) bool { return e.starve(sh, room) })
+	}
 }
 
 // shortages are of each disk.

@@ -57,7 +57,7 @@ func (s *stores) onDisk() state {
 			case d.IsDir() && filepath.Base(filepath.Dir(path)) == "snapshots":
 				number++
 				return fs.SkipDir
-			case cached(path):
+			case cached(path), path == filepath.Join(s.root, "reserve"): // which is given up on a full disk
 			case path != top && (!d.IsDir() || top == s.tmp || strings.Contains(rel, "/ingest/")):
 				all[rel] = true
 			}

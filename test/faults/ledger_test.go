@@ -92,6 +92,9 @@ func (l *ledger) enter(c sysCall) {
 		l.named[entryOf(proc+"root"+c.path)] = l.calls
 	case "write", "pwrite64", "ftruncate", "fallocate", "copy_file_range", "fchmod", "fsetxattr", "fsync", "fdatasync":
 		var st unix.Stat_t
+		if int32(c.fd) < 0 { //nolint:gosec // as the kernel takes it
+			return // the call fails
+		}
 		must(l.t, unix.Stat(fmt.Sprint(proc, "fd/", c.fd), &st))
 		switch {
 		case st.Dev != l.dev:
@@ -110,7 +113,7 @@ func (l *ledger) unsynced() []string {
 	l.t.Helper()
 	var lost []string
 	// What nobody misses: the lock, and directories that are made when they are not there.
-	again := regexp.MustCompile(`/root/(lock|tmp|cache|cache/sha256|content/ingest|snapshotters/native/snapshots)$`)
+	again := regexp.MustCompile(`/root/(lock|readers|reserve|tmp|cache|cache/sha256|content/ingest|snapshotters/native/snapshots)$`)
 	l.walk(func(path string, entry name, ino inode, info fs.FileInfo) {
 		if again.MatchString(path) {
 			return

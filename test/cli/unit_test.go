@@ -1,0 +1,124 @@
+package cli_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/test/harness"
+)
+
+// These are what settings of a systemd unit do to the program, without systemd: a filter of system calls, and mounts.
+
+// restricted runs the program as in a unit with RestrictSUIDSGID=yes.
+func (b *bench) restricted(args ...string) outcome {
+	b.t.Helper()
+	cmd := b.command(args...)
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	err := harness.RunRestricted(cmd)
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		harness.Check(b.t, err)
+	}
+	return outcome{cmd.ProcessState.ExitCode(), out.String(), stderr.String()}
+}
+
+// mounted runs the program in a mount namespace that a script has prepared; $1 is the argument.
+func (b *bench) mounted(script, argument string, args ...string) outcome {
+	b.t.Helper()
+	unshare, err := exec.LookPath("unshare")
+	if err != nil {
+		b.t.Skipf("SKIP: %v", err)
+	}
+	cmd := b.command(args...)
+	cmd.Args = append([]string{unshare, "--mount", "sh", "-ec", script + `; shift; exec "$@"`, "sh", argument, cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = unshare
+	return finish(b.t, cmd)
+}
+
+// readOnly mounts a directory so that nothing can be written there, whoever tries.
+const readOnly = `mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"`
+
+// TestRestrictSUIDSGID: without openat2 a source is read as safely another way; that files cannot get setuid bits is known
+// before anything is unpacked, and the digests are the same.
+func TestRestrictSUIDSGID(t *testing.T) {
+	harness.RequireRoot(t)
+	b := newBench(t)
+	b.write("src/a/b/file", "data")
+	b.write("src/tool", "tool")
+	if err := errorsOf(os.Symlink("../../etc/passwd", filepath.Join(b.dir, "src/link")), unix.Chmod(filepath.Join(b.dir, "src/tool"), 0o4755)); err != nil {
+		t.Fatal(err)
+	}
+	build := quiet("build", "--no-cache", "--from", "scratch", "--sync", "src/:/app", "-t", "new", "--source-date-epoch", "1000000000")
+	want := b.ok(build...)
+	b.root += "2"
+	o := b.restricted(build...)
+	if o.code != 0 || o.out != want {
+		t.Errorf("exit code %d, %q, want %q: %s", o.code, o.out, want, o.stderr)
+	}
+	o = b.restricted("build", "--from", "new", "--copy", "src/tool:/tool", "-t", "new2")
+	if o.code != 0 || !strings.Contains(o.stderr, "not unpacked") || !strings.Contains(o.stderr, "RestrictSUIDSGID=") {
+		t.Errorf("exit code %d: %s", o.code, o.stderr)
+	}
+}
+
+// TestRestrictSUIDSGIDOnDaemon: the daemon, which is not in the unit, unpacks setuid files then.
+func TestRestrictSUIDSGIDOnDaemon(t *testing.T) {
+	d := harness.Start(t, harness.Containerd2)
+	b := newBench(t).onDaemon(d).withBase()
+	b.write("tool", "tool")
+	if err := unix.Chmod(filepath.Join(b.dir, "tool"), 0o4755); err != nil {
+		t.Fatal(err)
+	}
+	if o := b.restricted("build", "--from", "base", "--copy", "tool:/tool", "-t", "new"); o.code != 0 || strings.Contains(o.stderr, "warning") {
+		t.Errorf("exit code %d: %s", o.code, o.stderr)
+	}
+	b.ok("verify", "new")
+}
+
+// TestProcSubset: a unit with ProcSubset=pid has no /proc/sys, where the boot's ID is.
+func TestProcSubset(t *testing.T) {
+	harness.RequireRoot(t)
+	b := newBench(t)
+	b.write("file", "data")
+	const subset = `mount -t proc -o subset=pid proc /proc; test ! -e /proc/sys`
+	for _, args := range [][]string{
+		{"build", "--from", "scratch", "--copy", "file:/file", "-t", "new"},
+		{"prune"},
+		{"verify", "new"},
+		{"diff", "--from", "new", "--copy", "file:/other"},
+	} {
+		if o := b.mounted(subset, "-", quiet(args...)...); o.code != 0 {
+			t.Errorf("%q: exit code %d: %s", args, o.code, o.stderr)
+		}
+	}
+	b.ok("verify", "new")
+}
+
+// TestReadOnlyDaemonDirectory: where containerd's directory is read-only for this process, the diff service unpacks.
+func TestReadOnlyDaemonDirectory(t *testing.T) {
+	for _, kind := range harness.Daemons(t) {
+		t.Run(string(kind), func(t *testing.T) {
+			d := harness.Start(t, kind)
+			harness.LeakCheck(t, d.Client(t), "overlayfs")
+			b := newBench(t).onDaemon(d).withBase()
+			b.write("file", "data")
+			o := b.mounted(readOnly, d.Root(), "--debug", "build", "--from", "base", "--copy", "file:/file", "-t", "new")
+			if o.code != 0 || !strings.Contains(o.stderr, "applied by the diff service") || !strings.Contains(o.stderr, "read-only file system") {
+				t.Errorf("exit code %d: %s", o.code, o.stderr)
+			}
+			for _, args := range [][]string{{"verify", "new"}, {"diff", "base", "new"}, {"squash", "new", "--onto", "base", "-t", "new"}} {
+				if o := b.mounted(readOnly, d.Root(), args...); o.code != 0 {
+					t.Errorf("%q: exit code %d: %s", args, o.code, o.stderr)
+				}
+			}
+			b.ok("verify", "new")
+		})
+	}
+}

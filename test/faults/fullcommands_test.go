@@ -1,0 +1,89 @@
+package faults_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/veneer-build/veneer/test/harness"
+)
+
+// TestFullDiskCommands has each of the embedded engine's commands that write find so much room, from none to enough. What
+// it leaves must be what was there, and then what fits must work: nothing half-done keeps its space.
+func TestFullDiskCommands(t *testing.T) {
+	f := newFilled(t, "-N", "1024")
+	rooms := int64(5)
+	if soak() {
+		rooms = 40
+	}
+	for _, c := range f.fullCommands() {
+		t.Run(c.name, func(t *testing.T) {
+			f.t, f.stores.t = t, t
+			for _, name := range c.makes {
+				_ = f.command("rmi", name).Run() // it may be there
+			}
+			f.ok("prune")
+			bytes := shortage{"bytes", f.disk.fill, upTo(c.enough, rooms)}
+			bytes.sweep(t, c.name, func(room int64) (full bool) {
+				before := f.onDisk()
+				remove := f.disk.fill(room)
+				o := finish(t, f.command(c.args...), nil)
+				if o.code != 0 {
+					// prune works on the full disk, and finds nothing that the command had to leave.
+					if out, err := f.command("prune", "--format", "json").CombinedOutput(); err != nil || !strings.Contains(string(out), `"blobs": 0`) {
+						t.Errorf("room for %d: prune: %v: %s", room, err, out)
+					}
+				}
+				remove()
+				if o.code != 0 {
+					f.fails(fmt.Sprintf("room for %d", room), o.code, o.stderr, before, "no space left on device")
+				}
+				f.ok(c.args...)
+				for _, name := range c.makes {
+					f.ok("verify", name)
+					f.ok("rmi", name)
+				}
+				must(t, os.RemoveAll(filepath.Join(f.disk.dir, "saved.tar")))
+				f.ok("prune")
+				return o.code != 0
+			})
+		})
+	}
+	f.t, f.stores.t = t, t
+}
+
+// fullCommand is a command that writes some megabytes.
+type fullCommand struct {
+	name string
+	args []string
+	// makes are the names that it gives.
+	makes []string
+	// enough is more room than it takes.
+	enough int64
+}
+
+// fullCommands makes what the commands need, outside of the disk: an archive, a registry's image, and a base to squash.
+func (f *filled) fullCommands() []fullCommand {
+	f.t.Helper()
+	other := *f.stores
+	other.root = f.dir + "/other"
+	archive := f.dir + "/big.tar"
+	other.ok("build", "--from", "scratch", "--copy", f.dir+"/new:/app", "-t", "big:1")
+	other.ok("save", "big:1", "-o", archive)
+	commands := []fullCommand{
+		{"load", []string{"load", archive}, []string{"big:1"}, 16 << 20},
+		{"load --no-unpack", []string{"load", "--no-unpack", archive}, []string{"big:1"}, 10 << 20},
+		{"save", []string{"save", "tall:1", "-o", filepath.Join(f.disk.dir, "saved.tar")}, nil, 16 << 20},
+		{"squash", []string{"squash", "tall:1", "--onto", "base:1", "-t", "squashed:1"}, []string{"squashed:1"}, 20 << 20},
+	}
+	f.ok("build", "--from", "base:1", "--copy", f.dir+"/new:/one", "-t", "tall:0")
+	f.ok("build", "--from", "tall:0", "--copy", f.dir+"/new/sub:/two", "-t", "tall:1")
+	f.ok("rmi", "tall:0")
+	r := harness.NewRegistry(f.t)
+	name := r.Addr() + "/big:1"
+	other.ok("tag", "big:1", name)
+	other.ok("push", "--plain-http", name)
+	return append(commands, fullCommand{"pull", []string{"pull", "--plain-http", name}, []string{name}, 16 << 20})
+}
