@@ -87,6 +87,8 @@ type mounting struct {
 	// that directory's inode number, which the kernel gives out once.
 	sysfs  string
 	serial uint64
+	// anyDisk: do not ask whether others can write to its devices.
+	anyDisk bool
 }
 
 // find fills in the rest, or says why such a file system is not relied on.
@@ -117,7 +119,7 @@ func (m *mounting) onDisk(sysfs, disk string) error {
 		return fmt.Errorf("its device is not known: %w", err)
 	}
 	name := filepath.Base(target)
-	if err := ownDisk(name, maxStacked); err != nil {
+	if err := m.ownDisk(name); err != nil {
 		return err
 	}
 	return m.identify(filepath.Join(sysfs, name))
@@ -138,11 +140,18 @@ func (m *mounting) btrfs() error {
 		return errors.Join(errors.New("its devices are not known"), err)
 	}
 	for _, d := range disks {
-		if err := ownDisk(d.Name(), maxStacked); err != nil {
+		if err := m.ownDisk(d.Name()); err != nil {
 			return err
 		}
 	}
 	return m.identify(sysfs)
+}
+
+func (m *mounting) ownDisk(name string) error {
+	if m.anyDisk {
+		return nil
+	}
+	return ownDisk(name, maxStacked)
 }
 
 func (m *mounting) identify(sysfs string) error {
