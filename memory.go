@@ -17,17 +17,24 @@ type learnt interface {
 }
 
 // memory returns what is remembered of a source tree's files, by the tree's
-// root: none where that is not wanted, or where the file system's stat cannot
+// root: none where that is not wanted, or where what stat says of files cannot
 // be relied on.
 func (b *build) memory(ctx context.Context, l *tree.Local) *tree.Memory {
-	if b.NoCache || !l.Stable() {
+	if b.NoCache {
+		return nil
+	}
+	trust := l.Trust()
+	if trust.Reason != "" {
+		b.log.Debug("what the source's files hold is not remembered", "source", l.Name(), "reason", trust.Reason)
+	}
+	if trust.Mounting == "" {
 		return nil
 	}
 	root, _, err := l.Root(ctx)
 	if err != nil {
 		return nil
 	}
-	key := digest.FromString(fmt.Sprintf("veneer memory of source %d:%d", root.Stamp.Dev, root.Stamp.Ino))
+	key := digest.FromString(fmt.Sprintf("veneer memory of source %d:%d\n%s", root.Stamp.Dev, root.Stamp.Ino, trust.Mounting))
 	m := recall(ctx, b, key, tree.NewMemory, tree.LoadMemory)
 	l.Remember(m)
 	return m

@@ -67,9 +67,17 @@ type Change struct {
 // Open opens the content of a regular file that is no link to an earlier one.
 func (c *Change) Open() (tree.File, error) { return c.src.Open(c.srcName) }
 
-// Learn tells what the content turned out to be, read while the file's stamp
-// was the entry's.
+// Settle prepares the open file for what [Change.Learn] is to tell; not ok: it
+// may not be remembered.
+func (c *Change) Settle(f tree.File) (ok bool) { return c.memory.Settle(f, &c.Entry) }
+
+// Learn tells what the content turned out to be, which was settled and then read
+// while the file's stamp was the entry's.
 func (c *Change) Learn(d tree.Digest) { c.memory.AddDigest(&c.Entry, d) }
+
+// Recalled reports whether the content's digest is what an earlier build found,
+// which nobody has read in this one.
+func (c *Change) Recalled() bool { return c.memory.Recalled(&c.Entry, c.Entry.Digest) }
 
 // Bytes is the length of content that the layer stores for the change.
 func (c *Change) Bytes() int64 {

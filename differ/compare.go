@@ -127,11 +127,12 @@ func (w *walker) sameContent(v visit, p *pair) (bool, error) {
 	if now, err := base.Stamp(); err != nil || now != p.base.Stamp {
 		return false, errors.Join(err, errBaseChanged)
 	}
+	settled := w.target.Memory.Settle(src, p.src)
 	same, err := sameBytes(src, base, p.src.Size)
 	if err == nil {
 		err = checkStamp(src, p.src)
 	}
-	if err == nil && same {
+	if err == nil && same && settled {
 		w.target.Memory.AddEqual(p.src, p.base)
 	}
 	return same, err
@@ -146,31 +147,38 @@ func (w *walker) digest(dir tree.Dir, e *tree.Entry) (tree.Digest, error) {
 	if d := memory.Digest(e); d.Known() {
 		return d, nil
 	}
-	d, err := digestOf(dir, e)
-	if err == nil {
+	d, settled, err := readDigest(dir, e, memory)
+	if err == nil && settled {
 		memory.AddDigest(e, d)
 	}
 	return d, err
 }
 
-// digestOf reads a source file.
+// digestOf reads a file.
 func digestOf(dir tree.Dir, e *tree.Entry) (tree.Digest, error) {
+	d, _, err := readDigest(dir, e, nil)
+	return d, err
+}
+
+// readDigest reads a source file. What is settled may be remembered.
+func readDigest(dir tree.Dir, e *tree.Entry, memory *tree.Memory) (_ tree.Digest, settled bool, err error) {
 	f, err := openSame(dir, e)
 	if err != nil {
-		return tree.Digest{}, err
+		return tree.Digest{}, false, err
 	}
 	defer f.Close()
+	settled = memory.Settle(f, e)
 	h := sha256.New()
 	buf := getBuffer()
 	defer buffers.Put(buf)
 	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(f, e.Size+1)}, *buf)
 	if err != nil {
-		return tree.Digest{}, err
+		return tree.Digest{}, false, err
 	}
 	if n != e.Size {
-		return tree.Digest{}, ErrSourceChanged
+		return tree.Digest{}, false, ErrSourceChanged
 	}
-	return tree.Digest(h.Sum(nil)), checkStamp(f, e)
+	return tree.Digest(h.Sum(nil)), settled, checkStamp(f, e)
 }
 
 // ErrSourceChanged says that a source file is not what it was when its

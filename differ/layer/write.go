@@ -205,6 +205,7 @@ func (w *writer) content(ch *differ.Change) (tree.Digest, error) {
 	}
 	known := ch.Entry.Digest
 	hashed := w.blob.Index != nil || known.Known()
+	settled := hashed && ch.Settle(f)
 	w.sum.Reset()
 	for left := ch.Entry.Size; left > 0; {
 		n, err := io.ReadFull(f, w.buf[:min(left, int64(len(w.buf)))])
@@ -226,10 +227,14 @@ func (w *writer) content(ch *differ.Change) (tree.Digest, error) {
 		return tree.Digest{}, nil
 	}
 	d := tree.Digest(w.sum.Sum(nil))
-	if known.Known() && known != d {
+	// What an earlier build remembered wrongly is replaced: the layer has what was
+	// read. At worst that is as in the base.
+	if known.Known() && known != d && !ch.Recalled() {
 		return tree.Digest{}, differ.ErrSourceChanged
 	}
-	ch.Learn(d)
+	if settled {
+		ch.Learn(d)
+	}
 	return d, nil
 }
 

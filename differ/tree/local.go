@@ -78,6 +78,9 @@ func errFileType(name string) error {
 	return fmt.Errorf("open %s: neither a directory nor a regular file", name)
 }
 
+// Name is the path that the tree was opened by.
+func (l *Local) Name() string { return l.name }
+
 // Root implements [Tree].
 func (l *Local) Root(context.Context) (Entry, Dir, error) {
 	var st unix.Statx_t
@@ -223,34 +226,14 @@ func retry(call func() (int, error)) (int, error) {
 	}
 }
 
-// stable are the file systems whose inode numbers and change times tell
-// whether a file is what it was: those of local disks, and tmpfs.
-var stable = map[int64]bool{
-	unix.EXT4_SUPER_MAGIC: true, unix.XFS_SUPER_MAGIC: true, unix.BTRFS_SUPER_MAGIC: true,
-	unix.F2FS_SUPER_MAGIC: true, unix.TMPFS_MAGIC: true, 0x2fc12fc1 /* ZFS */ : true,
-}
-
-// Stable reports whether digests of the tree's files may be remembered under
-// their stamps. On network, FUSE and overlay file systems they may not.
-func (l *Local) Stable() bool { return stable[l.fileSystem()] }
-
-// attributed are those of them where a change of a file's extended attributes
-// changes its change time, in every version of Linux that has openat2.
-var attributed = map[int64]bool{unix.EXT4_SUPER_MAGIC: true, unix.XFS_SUPER_MAGIC: true, unix.BTRFS_SUPER_MAGIC: true}
-
 // Remember lets the tree ask and tell m which files have no extended attributes,
-// where the file system allows it. It is to be called before the tree is read.
+// and m know which of the tree's files [Local.Trust] holds for. It is to be
+// called before the tree is read.
 func (l *Local) Remember(m *Memory) {
-	if attributed[l.fileSystem()] {
-		l.memory = m
+	t := l.Trust()
+	if t.Mounting == "" {
+		return
 	}
-}
-
-// fileSystem is the magic number of statfs(2), 0 if there is none to be had.
-func (l *Local) fileSystem() int64 {
-	var st unix.Statfs_t
-	if _, err := retry(func() (int, error) { return 0, unix.Fstatfs(l.root, &st) }); err != nil {
-		return 0
-	}
-	return int64(st.Type)
+	m.dev, m.attributesOnly = t.dev, !t.Content
+	l.memory = m
 }

@@ -9,8 +9,8 @@ import (
 // Memory remembers between builds what files of this host are: their content's
 // digest, which file of a base it was found to be equal to, and that they have
 // no extended attributes. It does so under what stat says of a file: device,
-// inode, size, modification and change time. A file that changes in any of these
-// ways gets another change time, which no user can set.
+// inode, size, modification and change time. Of which files that is enough, and
+// for how long, [Trust] says; how they are to be read, [Memory.Settle].
 // Its methods may be called concurrently; a nil Memory remembers nothing.
 //
 // As in git (Documentation/technical/racy-git.txt), a file that changed just
@@ -18,6 +18,11 @@ import (
 // the same tick of the file system's clock.
 type Memory struct {
 	now func() time.Time
+	// dev is the only device of files that are remembered; 0: any.
+	dev uint64
+	// attributesOnly: not what files hold.
+	attributesOnly bool
+	sync           syncing
 	// loaded is what earlier builds learnt, and used has a bit for each of its
 	// records that was asked for. Neither grows.
 	loaded memoryTable
@@ -50,7 +55,7 @@ func NewMemory() *Memory { return &Memory{now: time.Now} }
 
 // lookup returns what is remembered of the entry.
 func (m *Memory) lookup(e *Entry) known {
-	if m == nil || e.Stamp == (Stamp{}) {
+	if m == nil || !m.covers(e) {
 		return known{}
 	}
 	k := memoryKey{e.Stamp, e.Size}
@@ -73,6 +78,11 @@ func (m *Memory) lookup(e *Entry) known {
 	return m.loaded.known(at)
 }
 
+// covers reports whether the file is one that something may be remembered of.
+func (m *Memory) covers(e *Entry) bool {
+	return e.Stamp != (Stamp{}) && (m.dev == 0 || m.dev == e.Stamp.Dev)
+}
+
 // Digest returns the digest of the entry's content; not known: read the file.
 func (m *Memory) Digest(e *Entry) Digest { return m.lookup(e).digest }
 
@@ -87,13 +97,28 @@ func (m *Memory) Equal(e, base *Entry) bool {
 // [KeepXattr] allows.
 func (m *Memory) Plain(e *Entry) bool { return m.lookup(e).plain }
 
-// AddDigest remembers what a file's content was, which had the entry's stamp
-// before and after it was read.
-func (m *Memory) AddDigest(e *Entry, d Digest) {
-	m.add(e, func(k *known) { k.digest = d })
+// Recalled reports whether it was an earlier build that found the entry's content
+// to have the digest.
+func (m *Memory) Recalled(e *Entry, d Digest) bool {
+	if m == nil || !m.covers(e) {
+		return false
+	}
+	at := m.loaded.find(&memoryKey{e.Stamp, e.Size})
+	return at >= 0 && m.loaded.known(at).digest == d
 }
 
-// AddEqual remembers that a file's content was that of base.
+// AddDigest remembers what a file's content was, which was settled before it was
+// read, and had the entry's stamp after that.
+func (m *Memory) AddDigest(e *Entry, d Digest) {
+	m.add(e, func(k *known) {
+		if k.digest.Known() && k.digest != d {
+			k.twin = Stamp{} // It was learnt of the same file, wrongly too.
+		}
+		k.digest = d
+	})
+}
+
+// AddEqual remembers that a file's content was that of base; see AddDigest.
 func (m *Memory) AddEqual(e, base *Entry) {
 	m.add(e, func(k *known) { k.twin = base.Stamp })
 }
@@ -105,7 +130,7 @@ func (m *Memory) AddPlain(e *Entry) {
 }
 
 func (m *Memory) add(e *Entry, learn func(*known)) {
-	if m == nil || e.Stamp == (Stamp{}) {
+	if m == nil || !m.covers(e) {
 		return
 	}
 	if newest := max(e.Stamp.MTime, e.Stamp.CTime); newest > m.now().Add(-raceMargin).UnixNano() {

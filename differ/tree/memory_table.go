@@ -83,7 +83,7 @@ func (t *memoryTable) set(k *memoryKey, v *known) {
 		t.insert(at)
 	}
 	r := t.records.at(at)
-	r.plain = v.plain
+	r.plain, r.hasTwin = v.plain, false
 	if v.twin != (Stamp{}) {
 		if dev, ok := t.dev(v.twin.Dev); ok {
 			r.hasTwin, r.twinDev, r.twinIno, r.twinCTime, r.twinMTime = true, dev, v.twin.Ino, v.twin.CTime, v.twin.MTime

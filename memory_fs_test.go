@@ -1,0 +1,219 @@
+package veneer_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/test/harness"
+)
+
+// fooled builds, lets the source change unseen, and builds again: the second build must find what one does that
+// remembers nothing.
+func fooled(t *testing.T, src string, change func()) {
+	t.Helper()
+	e := openEmbedded(t, t.TempDir())
+	req := veneer.Request{
+		Base: "base", Reader: veneer.ReadIndex, NoUnpack: true, Tags: []string{"next"},
+		Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/app"}},
+	}
+	mustBuild(t, e, veneer.Request{Base: "scratch", Targets: req.Targets, Tags: []string{"base"}, NoUnpack: true, NoCache: true})
+	time.Sleep(3100 * time.Millisecond) // Younger files are not remembered.
+	if res := mustBuild(t, e, req); !res.Unchanged {
+		t.Fatalf("changes %+v", res.Changes)
+	}
+	change()
+	sameAsRead(t, e, req)
+}
+
+func sameAsRead(t *testing.T, e *engine.Engine, req veneer.Request) {
+	t.Helper()
+	got := mustBuild(t, e, req)
+	req.NoCache = true
+	want := mustBuild(t, e, req)
+	if want.Changes.Modified.Count != 1 {
+		t.Fatalf("the try changes nothing: %+v", want.Changes)
+	}
+	if got.Layer == nil || got.Layer.DiffID != want.Layer.DiffID {
+		t.Errorf("a change is left out: %+v, want %+v", got.Changes, want.Changes)
+	}
+}
+
+// swap exchanges two files' contents as xfs' defragmenter does, times kept.
+func swap(t *testing.T, a, b string) {
+	t.Helper()
+	fa, err := os.OpenFile(a, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fa.Close()
+	fb, err := os.OpenFile(b, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fb.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(fa.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	// struct xfs_swapext and the struct xfs_bstat in it, of xfs/xfs_fs.h.
+	type bstat struct {
+		ino                uint64
+		mode, nlink        uint16
+		uid, gid, rdev     uint32
+		blksize            int32
+		size               int64
+		atime, mtime, ctim [2]int64
+		blocks             int64
+		xflags             uint32
+		extsize, extents   int32
+		gen                uint32
+		projidLo, forkoff  uint16
+		projidHi           uint16
+		pad                [6]byte
+		cowextsize         uint32
+		dmevmask           uint32
+		dmstate, aextents  uint16
+	}
+	sx := struct {
+		version, target, tmp, offset, length int64
+		pad                                  [16]byte
+		stat                                 bstat
+	}{target: int64(fa.Fd()), tmp: int64(fb.Fd()), length: st.Size}
+	sx.stat.ino, sx.stat.size = st.Ino, st.Size
+	sx.stat.mtime, sx.stat.ctim = [2]int64{st.Mtim.Sec, st.Mtim.Nsec}, [2]int64{st.Ctim.Sec, st.Ctim.Nsec}
+	request := uintptr(3)<<30 | unsafe.Sizeof(sx)<<16 | 'X'<<8 | 109 // XFS_IOC_SWAPEXT, _IOWR
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, fa.Fd(), request, uintptr(unsafe.Pointer(&sx))); errno != 0 {
+		t.Skipf("this kernel does not swap contents: %v", errno)
+	}
+}
+
+// TestSourcesThatChangeUnseen tries, on each file system, to change a file so that nothing but its content tells.
+func TestSourcesThatChangeUnseen(t *testing.T) {
+	loop := func(fsType, pkg string) func(*testing.T) string {
+		return func(t *testing.T) string {
+			return harness.LoopMount(t, fsType, harness.FileSystem(t, fsType, pkg, 512<<20))
+		}
+	}
+	for name, where := range map[string]func(*testing.T) string{
+		"disk": func(t *testing.T) string { return t.TempDir() },
+		"ext4": loop("ext4", "e2fsprogs"), "xfs": loop("xfs", "xfsprogs"), "btrfs": loop("btrfs", "btrfs-progs"),
+		"tmpfs": func(t *testing.T) string { return mounted(t, "tmpfs", "") },
+		"overlay": func(t *testing.T) string {
+			dir := loop("ext4", "e2fsprogs")(t)
+			for _, sub := range []string{"l", "u", "w"} {
+				if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return mounted(t, "overlay", fmt.Sprintf("lowerdir=%[1]s/l,upperdir=%[1]s/u,workdir=%[1]s/w", dir))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(where(t), "src")
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			write(t, dir, "f", string(make([]byte, 8192)))
+			f, err := os.OpenFile(filepath.Join(dir, "f"), os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			mapped, err := unix.Mmap(int(f.Fd()), 0, 8192, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Munmap(mapped) //nolint:errcheck // the test's own
+			mapped[100] = 'A'
+			fooled(t, dir, func() { mapped[100] = 'B' })
+		})
+	}
+	t.Run("xfs, contents swapped", func(t *testing.T) {
+		t.Parallel()
+		mnt := loop("xfs", "xfsprogs")(t)
+		dir := filepath.Join(mnt, "src")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		other := make([]byte, 65536)
+		write(t, dir, "f", string(other))
+		other[0] = 'B'
+		write(t, mnt, "other", string(other))
+		fooled(t, dir, func() { swap(t, filepath.Join(dir, "f"), filepath.Join(mnt, "other")) })
+	})
+}
+
+func mounted(t *testing.T, fsType, data string) string {
+	t.Helper()
+	harness.RequireRoot(t)
+	dir := t.TempDir()
+	if err := unix.Mount(fsType, dir, fsType, 0, data); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// TestImagesInOneDevice: two images of a file system, whose files have the same inodes and times, are mounted in turn.
+func TestImagesInOneDevice(t *testing.T) {
+	harness.RequireRoot(t)
+	image := harness.FileSystem(t, "ext4", "e2fsprogs", 64<<20)
+	dir := t.TempDir()
+	run := func(program string, args ...string) {
+		t.Helper()
+		if out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%s %q: %v: %s", program, args, err, out)
+		}
+	}
+	mount := func(options string) {
+		t.Helper()
+		run("mount", "-o", options, image, dir)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }) // Where the test ends early.
+	src := filepath.Join(dir, "src")
+	mount("loop")
+	if err := os.Mkdir(src, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, src, "f", "version=1.0.0 bug=yes")
+	run("umount", dir)
+	// The other image is a copy whose file has other bytes in the same block.
+	data, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, options := range []string{"loop,ro", "loop"} {
+		if err := os.WriteFile(image, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		mount(options)
+		fooled(t, src, func() {
+			run("umount", dir)
+			other := bytes.ReplaceAll(data, []byte("version=1.0.0 bug=yes"), []byte("version=1.0.1 bug=no!"))
+			if bytes.Equal(other, data) {
+				t.Fatal("the image does not have the file")
+			}
+			if err := os.WriteFile(image, other, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			mount(options)
+		})
+		run("umount", dir)
+	}
+}
