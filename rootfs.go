@@ -59,7 +59,7 @@ func (b *build) rootfs(img *content.Image, role string) *rootfs {
 func (r *rootfs) open(ctx context.Context, reader ReaderKind) (tree.Tree, error) {
 	switch {
 	case r.image.IsScratch():
-		return tree.Merge(nil, tree.MergeOptions{})
+		return tree.MergeContext(ctx, nil, tree.MergeOptions{})
 	case r.image.Encryption().Any():
 		return r.openEncrypted(ctx)
 	case reader == ReadIndex:

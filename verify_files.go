@@ -92,12 +92,14 @@ func (s *snapshotCheck) models(ctx context.Context, at int) ([]tree.Tree, error)
 	}
 	direct, err := tree.MergeContext(ctx, s.indexes[:at+1], tree.MergeOptions{Direct: true})
 	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
 	case err != nil && ruleErr != nil:
 		return nil, ruleErr
 	case err != nil:
-		return []tree.Tree{rule}, nil
+		return []tree.Tree{rule}, nil //nolint:nilerr // one reading of the layers is enough
 	case ruleErr != nil:
-		return []tree.Tree{direct}, nil
+		return []tree.Tree{direct}, nil //nolint:nilerr // one reading of the layers is enough
 	case appliesDirectly(s.engine.Snapshotter):
 		return []tree.Tree{direct, rule}, nil
 	}

@@ -34,7 +34,7 @@ func openPending(name string) (_ *pendingFile, err error) {
 	p := &pendingFile{name: name}
 	there, info, err := reopen.Look(name, 0)
 	if err == nil {
-		defer there.Close() // nothing is written by it
+		defer there.Close() // only read
 	}
 	switch {
 	case err == nil && info.IsDir():
@@ -117,7 +117,7 @@ func (p *pendingFile) commit(data []byte) error {
 	if !p.whole {
 		return p.wrap(err)
 	}
-	defer p.dir.Close() // nothing is written by it
+	defer p.dir.Close() // only read
 	if base := filepath.Base(p.name); err == nil && p.temp != base {
 		dir := int(p.dir.Fd())
 		err = os.NewSyscallError("renameat", unix.Renameat(dir, p.temp, dir, base))

@@ -106,7 +106,7 @@ func (d *dirSink) finish(name string) error {
 	if err != nil {
 		return err
 	}
-	defer above.Close() // nothing is written by it
+	defer above.Close() // only read
 	// Unlike os.Root's Rename, also over an empty directory.
 	if err := unix.Renameat(int(above.Fd()), d.temp, int(above.Fd()), name); err != nil {
 		return err

@@ -36,7 +36,7 @@ func OpenFile(ctx context.Context, name string) (io.ReadCloser, error) {
 	opened := make(chan result, 1)
 	go func() {
 		f, err := reopen.Open(at, os.O_RDONLY)
-		_ = at.Close() // nothing is written by it
+		_ = at.Close() // only read
 		opened <- result{f, err}
 	}()
 	select {
@@ -119,7 +119,7 @@ func addFile(tw *tar.Writer, root *os.Root, name string) error {
 	if err != nil {
 		return err
 	}
-	defer at.Close() // nothing is written by it
+	defer at.Close() // only read
 	switch {
 	case info.IsDir():
 		return tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755})

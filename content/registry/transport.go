@@ -39,12 +39,13 @@ func newGuard(base http.RoundTripper, host docker.RegistryHost) *guard {
 
 // RoundTrip implements [http.RoundTripper].
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
-	req = req.Clone(req.Context())
+	ctx := req.Context()
+	if g.asksBlob(req) {
+		ctx = context.WithValue(ctx, blobKey{}, true)
+	}
+	req = req.Clone(ctx)
 	if first := firstRequest(req); !sameOrigin(first.URL, req.URL) {
 		req.Header.Del("Referer")
-	}
-	if g.asksBlob(req) {
-		req = req.WithContext(context.WithValue(req.Context(), blobKey{}, true))
 	}
 	if g.trusts(req.URL) {
 		for key, values := range g.header {

@@ -13,7 +13,7 @@ func MountingOf(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer l.Close() //nolint:errcheck // only read
+	defer l.Close() // only read
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(l.root, &fs); err != nil {
 		return "", err

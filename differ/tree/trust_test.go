@@ -64,7 +64,7 @@ func TestSettledFileMovesItsTimes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer unix.Munmap(mapped) //nolint:errcheck // the test's own
+			defer unix.Munmap(mapped)
 			mapped[5000] = 'A'
 			time.Sleep(3100 * time.Millisecond) // Younger files are not remembered.
 			e, file := entry(t, dir)
@@ -106,7 +106,7 @@ func TestManyYoungFilesAreSettledAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Munmap(mapped) //nolint:errcheck // the test's own
+	defer unix.Munmap(mapped)
 	mapped[0] = 'A'
 	time.Sleep(3100 * time.Millisecond)
 	e, file := entry(t, dir)
@@ -179,7 +179,7 @@ func TestTrust(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer l.Close() //nolint:errcheck // only read
+			defer l.Close() // only read
 			trust := l.Trust()
 			if trust.Mounting != "" || trust.Content || trust.Reason == "" || !strings.Contains(trust.Reason, c.want) {
 				t.Errorf("trusted: %+v, want nothing, since %q", trust, c.want)

@@ -3,13 +3,14 @@ package cli_test
 import (
 	"archive/tar"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/containerd/containerd/v2/core/content"
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -22,7 +23,7 @@ func (b *bench) layoutFiles(name string) map[string]string {
 	files := map[string]string{}
 	for r := tar.NewReader(strings.NewReader(b.ok(quiet("save", name)...))); ; {
 		hdr, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return files
 		}
 		if err != nil {
@@ -104,7 +105,7 @@ func (b *bench) labelsOf(d digest.Digest) map[string]string {
 	}
 	defer b.giveBack()
 	defer e.Close()
-	var info content.Info
+	var info cstore.Info
 	if info, err = e.Client.ContentStore().Info(e.Context(b.t.Context()), d); err != nil {
 		b.t.Fatal(err)
 	}
@@ -114,7 +115,7 @@ func (b *bench) labelsOf(d digest.Digest) map[string]string {
 // Nothing of encrypted layers gets into plain ones, and no plain one upon them,
 // unless that is asked for; then it works where there is a snapshot to read.
 func TestEncryptedBase(t *testing.T) {
-	eachUser(t, func(t *testing.T, b *bench) {
+	eachUser(t, func(_ *testing.T, b *bench) {
 		b.encrypted()
 		b.write("file", "data")
 		for name, args := range map[string][]string{

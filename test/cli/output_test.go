@@ -153,8 +153,10 @@ func TestDiffCountsWhatIsDeleted(t *testing.T) {
 		b.ok("build", "--from", "scratch", "--copy", "many/:/", "-t", "many")
 		b.write("few/kept", "kept")
 		ways := [][]string{
-			{"--from", "many", "--delete", "/lib"}, {"--from", "many", "--reader", "index", "--delete", "/lib"},
-			{"--from", "many", "--force-delete", "--sync", "few/:/"}, {"many", "dir:few"},
+			{"--from", "many", "--delete", "/lib"},
+			{"--from", "many", "--reader", "index", "--delete", "/lib"},
+			{"--from", "many", "--force-delete", "--sync", "few/:/"},
+			{"many", "dir:few"},
 		}
 		if !b.ordinary() {
 			ways = append(ways, []string{"--from", "many", "--reader", "view", "--delete", "/lib"})
