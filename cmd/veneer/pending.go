@@ -117,7 +117,8 @@ func (p *pendingFile) commit(data []byte) error {
 	if !p.whole {
 		return p.wrap(err)
 	}
-	defer p.dir.Close() // only read
+	dir := p.dir
+	defer dir.Close() // only read
 	if base := filepath.Base(p.name); err == nil && p.temp != base {
 		dir := int(p.dir.Fd())
 		err = os.NewSyscallError("renameat", unix.Renameat(dir, p.temp, dir, base))
