@@ -21,7 +21,7 @@ func openEmbedded(t *testing.T, root string) *engine.Engine {
 	return e
 }
 
-func mustBuild(t *testing.T, e *engine.Engine, req veneer.Request) *veneer.Result {
+func mustBuild(t *testing.T, e *engine.Engine, req veneer.BuildRequest) *veneer.Result {
 	t.Helper()
 	res, err := veneer.Build(t.Context(), e, req)
 	if err != nil {
@@ -50,11 +50,11 @@ func TestBuildOnScratchAndAgain(t *testing.T) {
 	write(t, src, "bin/app", "one")
 	write(t, src, "lib/a", "a")
 	sync := veneer.TargetSpec{Op: differ.Sync, Source: src, Dest: "/app"}
-	v1 := mustBuild(t, e, veneer.Request{Base: "scratch", Targets: []veneer.TargetSpec{sync}, Tags: []string{"app:1"}})
+	v1 := mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{sync}}, ImageOptions: veneer.ImageOptions{Tags: []string{"app:1"}}})
 	if v1.Changes.Added.Count != 5 {
 		t.Errorf("added %+v, want 5 paths", v1.Changes.Added)
 	}
-	same := mustBuild(t, e, veneer.Request{Base: "app:1", Targets: []veneer.TargetSpec{sync}, Tags: []string{"app:same"}})
+	same := mustBuild(t, e, veneer.BuildRequest{Base: "app:1", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{sync}}, ImageOptions: veneer.ImageOptions{Tags: []string{"app:same"}}})
 	if !same.Unchanged || same.Layer != nil || same.Digest != v1.Digest {
 		t.Errorf("an unchanged build gave %+v", same)
 	}
@@ -62,7 +62,7 @@ func TestBuildOnScratchAndAgain(t *testing.T) {
 	if err := os.Remove(filepath.Join(src, "lib/a")); err != nil {
 		t.Fatal(err)
 	}
-	v2 := mustBuild(t, e, veneer.Request{Base: "app:1", Targets: []veneer.TargetSpec{sync}, Tags: []string{"app:2"}})
+	v2 := mustBuild(t, e, veneer.BuildRequest{Base: "app:1", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{sync}}, ImageOptions: veneer.ImageOptions{Tags: []string{"app:2"}}})
 	if v2.Changes.Modified.Count != 1 || v2.Changes.Deleted.Count != 1 || v2.Changes.Added.Count != 0 {
 		t.Errorf("changes %+v", v2.Changes)
 	}

@@ -3,27 +3,25 @@ package veneer
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/containers"
 
+	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/engine"
-	"github.com/veneer-build/veneer/snapshot"
+	"github.com/veneer-build/veneer/engine/container"
 )
 
 // CommitRequest says which container becomes an image, and how.
 type CommitRequest struct {
-	// Request is what Build takes. Base may be empty, for the image that the
-	// container was made from; with any other, the layer holds what the
-	// container's files differ in from that. Targets are not used.
-	Request
 	// Container is an ID or its beginning, the name that nerdctl gave, or in
 	// Kubernetes CONTAINER, POD/CONTAINER or NAMESPACE/POD/CONTAINER.
 	Container string
+	// Base is empty for the image that the container was made from; with any other,
+	// the layer holds what the container's files differ in from that.
+	Base string
 	// Only are paths of the root file system: just what is at and below them is
 	// committed. None: everything. Links are not followed.
 	Only []string
@@ -31,6 +29,32 @@ type CommitRequest struct {
 	Exclude []string
 	// NoPause reads the container while it runs.
 	NoPause bool
+	// Compare, MaxLayers and Differ are as in [BuildRequest].
+	Compare   differ.CompareMode
+	MaxLayers int
+	Differ    DifferKind
+
+	ReadOptions
+	LayerOptions
+	ImageOptions
+	Reports
+}
+
+func (r CommitRequest) withDefaults() (_ CommitRequest, err error) {
+	if r.MaxLayers == 0 {
+		r.MaxLayers = DefaultMaxLayers
+	}
+	if r.LayerOptions, err = r.LayerOptions.withDefaults(); err != nil {
+		return r, err
+	}
+	if err := checkCommon(cmp.Or(r.Base, r.Container), r.Differ, r.Reader, r.NoUnpack); err != nil {
+		return r, err
+	}
+	if err := r.Compare.Check(); err != nil {
+		return r, err
+	}
+	r.ImageOptions, err = r.ImageOptions.withDefaults()
+	return r, err
 }
 
 // Commit makes an image of what a container wrote on its image, as [Build] does
@@ -41,52 +65,60 @@ type CommitRequest struct {
 //
 // A base's file that the container has rewritten with the same content is no change.
 func Commit(ctx context.Context, e *engine.Engine, req CommitRequest) (*Result, error) {
-	if len(req.Targets) > 0 {
-		return nil, errors.New("commit a container: targets do not go with it; build on the result")
-	}
-	ctx = e.Context(ctx)
-	c, err := findContainer(ctx, e, req.Container)
+	req, err := req.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	e = e.On(c.Snapshotter)
-	b := newBuild(e, req.Request)
-	if b.Base == "" {
-		active, err := findRootfs(ctx, e, &c)
+	c, err := container.Find(e.Context(ctx), e, req.Container)
+	if err != nil {
+		return nil, err
+	}
+	o := build.Options{NoCache: req.NoCache, NoUnpack: req.NoUnpack && req.Base != "", AllowEncrypted: req.AllowEncrypted}
+	return run(ctx, e.On(c.Snapshotter), o, req.Reports, func(ctx context.Context, s *build.Session) (*Result, error) {
+		base, err := req.base(ctx, s, &c)
 		if err != nil {
 			return nil, err
 		}
-		b.Base = cmp.Or(c.Image, c.ID) // What findBase is told of.
-		b.findBase = func(ctx context.Context) (*content.Image, error) { return b.containerBase(ctx, &c, active.Parent) }
-	}
-	b.ForceDelete = true
-	b.Targets = []TargetSpec{{
-		Op: differ.Sync, Type: SourceContainer, Ref: req.Container, Source: "/", Dest: "/", DirLinks: string(differ.ReplaceDirLinks),
-		Only: req.Only, Exclude: req.Exclude, NoPause: req.NoPause,
-	}}
-	b.verb = strings.Join(append([]string{"COMMIT"}, req.Only...), " ")
-	if err := b.check(); err != nil {
-		return nil, err
-	}
-	return b.run(ctx)
+		config, edits, err := req.Config.Apply(base.ConfigJSON)
+		if err != nil {
+			return nil, err
+		}
+		diff, err := s.Compare(ctx, build.Files(base, "base"), &build.Targets{
+			Specs: []TargetSpec{req.spec()}, Platform: req.Platform, Compare: req.Compare, ForceDelete: true, Container: &c,
+		}, req.Reader)
+		if err != nil {
+			return nil, err
+		}
+		if diff, err = s.Flatten(ctx, diff, req.MaxLayers); err != nil {
+			return nil, err
+		}
+		m := making{
+			LayerOptions: req.LayerOptions, ImageOptions: req.ImageOptions, service: req.Differ == DifferService, from: base, configJSON: config,
+			verb: strings.Join(append([]string{"COMMIT"}, req.Only...), " "), done: edits,
+		}
+		return m.make(ctx, s, diff)
+	})
 }
 
-// findRootfs finds the directories of a container's root file system.
-func findRootfs(ctx context.Context, e *engine.Engine, c *containers.Container) (*snapshot.Active, error) {
-	if c.SnapshotKey == "" {
-		return nil, fmt.Errorf("read container %s: it has no snapshot; its root file system is a directory of its own, for --sync DIR:/", c.ID)
+// base is the image that the layer lies upon.
+func (r CommitRequest) base(ctx context.Context, s *build.Session, c *containers.Container) (*content.Image, error) {
+	if r.Base != "" {
+		return s.Base(ctx, r.Base, r.Platform)
 	}
-	active, err := snapshot.FindActive(ctx, e.Client.SnapshotService(c.Snapshotter), c.SnapshotKey)
-	if errors.Is(err, snapshot.ErrNoLayers) {
-		return nil, fmt.Errorf("read container %s: %w; containers can be read on the snapshotters overlayfs and native", c.ID, err)
+	return s.BaseOfContainer(ctx, c, r.Platform)
+}
+
+// spec is the target that a commit is.
+func (r CommitRequest) spec() TargetSpec {
+	return TargetSpec{
+		Op: differ.Sync, Type: SourceContainer, Ref: r.Container, Source: "/", Dest: "/", DirLinks: differ.ReplaceDirLinks,
+		Only: r.Only, Exclude: r.Exclude, NoPause: r.NoPause,
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read container %s: %w", c.ID, err)
-	}
-	for _, dir := range active.Dirs {
-		if err := e.Sees(ctx, dir); err != nil {
-			return nil, fmt.Errorf("read container %s: %w; run veneer as root where containerd runs", c.ID, err)
-		}
-	}
-	return active, nil
+}
+
+// ResumeContainers lets containers go on that killed processes left paused, and
+// returns their IDs. It goes on after an error and returns what it did together
+// with the errors.
+func ResumeContainers(ctx context.Context, e *engine.Engine) ([]string, error) {
+	return container.ResumeAll(ctx, e)
 }

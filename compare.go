@@ -2,16 +2,12 @@ package veneer
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 
-	"github.com/veneer-build/veneer/content"
-	"github.com/veneer-build/veneer/differ"
-	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/engine/container"
 )
 
 // CompareRequest names two file trees. A and B are required. Each is an image
@@ -34,54 +30,24 @@ type CompareRequest struct {
 // Compare tells what a layer upon A would hold that makes it show exactly B's
 // files, and what it would cost. Nothing is written but indexes of layers. What
 // [DiffResult] calls the base is A.
-func Compare(ctx context.Context, e *engine.Engine, req CompareRequest) (_ *DiffResult, err error) {
-	b := newBuild(e, Request{Platform: req.Platform, NoCache: req.NoCache, Progress: req.Progress})
-	ctx, release, err := content.NewLease(e.Context(ctx), e.Client)
+func Compare(ctx context.Context, e *engine.Engine, req CompareRequest) (*DiffResult, error) {
+	layer, err := LayerOptions{}.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, b.close(ctx, release, false)) }()
-	c := &comparison{build: b, req: req}
-	b.steps.start(StepCompare)
-	err = c.compare(ctx)
-	if errors.Is(err, tree.ErrOverlayFeature) {
-		b.throughMounts = true
-		err = errors.Join(b.closeSources(), c.compare(ctx))
-	}
-	if err != nil {
-		return nil, err
-	}
-	return b.diffResult(ctx, c.name)
-}
-
-// comparison is one run of Compare.
-type comparison struct {
-	*build
-	req  CompareRequest
-	name string // of A
-}
-
-func (c *comparison) compare(ctx context.Context) error {
-	a, err := c.open(ctx, c.req.A)
-	if err != nil {
-		return err
-	}
-	b, err := c.open(ctx, c.req.B)
-	if err != nil {
-		return err
-	}
-	if c.changes, err = differ.NewChanges(ctx, a); err != nil {
-		return fmt.Errorf("%s: %w", c.req.A, err)
-	}
-	err = c.changes.Exactly(ctx, b, differ.ExactOptions{
-		Options: differ.Options{Count: c.steps.count}, Name: c.req.B, Times: c.req.Times, RootMeta: true,
+	o := build.Options{NoCache: req.NoCache, AllowEncrypted: true}
+	return measure(ctx, e, o, Reports{Progress: req.Progress}, layer, func(ctx context.Context, s *build.Session) (string, *build.Diff, error) {
+		a, name, err := req.source(ctx, s, req.A)
+		if err != nil {
+			return "", nil, err
+		}
+		b, _, err := req.source(ctx, s, req.B)
+		if err != nil {
+			return "", nil, err
+		}
+		d, err := s.Compare(ctx, a, build.Exactly{Of: b, Name: req.B, Times: req.Times}, ReadAuto)
+		return name, d, err
 	})
-	if err != nil {
-		return err
-	}
-	c.changes.Expect()
-	c.result.Warnings = append(c.result.Warnings, c.changes.Warnings()...)
-	return nil
 }
 
 const (
@@ -89,58 +55,23 @@ const (
 	containerPrefix = "container:"
 )
 
-// open opens one of the trees; it is closed with the build's sources.
-func (c *comparison) open(ctx context.Context, what string) (tree.Tree, error) {
+// source finds one of the trees, and what it is called.
+func (r CompareRequest) source(ctx context.Context, s *build.Session, what string) (build.Source, string, error) {
 	if id, ok := strings.CutPrefix(what, containerPrefix); ok {
-		return c.keep(what, what)(c.sourceContainer(ctx, TargetSpec{Type: SourceContainer, Ref: id, Source: "/", NoPause: c.req.NoPause}))
+		c, err := container.Find(ctx, s.Engine, id)
+		return build.Container(c, r.NoPause), what, err
 	}
 	if dir, ok := LocalTree(what); ok {
-		return c.keep(what, what)(openDir(dir))
+		return build.Dir(dir), what, nil
 	}
-	img, err := c.findImage(ctx, what)
+	img, err := s.Image(ctx, what, r.Platform)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	r := c.rootfs(img, "image")
-	r.rootMeta = true
-	reader := ReadAuto
-	// A container's files are compared in no time with its image's in place.
-	if len(img.Missing) == 0 && (c.throughMounts || !strings.HasPrefix(c.req.A, containerPrefix) && !strings.HasPrefix(c.req.B, containerPrefix)) {
-		reader = ReadIndex
+	if strings.HasPrefix(r.A, containerPrefix) || strings.HasPrefix(r.B, containerPrefix) {
+		return build.FilesInPlace(img, "image"), img.Name, nil
 	}
-	return c.keep(what, img.Name)(r.open(ctx, reader))
-}
-
-// keep has a tree closed with the others.
-func (c *comparison) keep(what, name string) func(tree.Tree, error) (tree.Tree, error) {
-	return func(t tree.Tree, err error) (tree.Tree, error) {
-		if err != nil {
-			return nil, err
-		}
-		c.closers = append(c.closers, t.Close)
-		if what == c.req.A {
-			c.name = name
-		}
-		return t, nil
-	}
-}
-
-func openDir(dir string) (tree.Tree, error) {
-	info, err := os.Stat(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the directory %s does not exist", dir)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if !info.IsDir() {
-		return nil, fmt.Errorf("%s is not a directory; an image archive is archive:%s", dir, dir)
-	}
-	l, err := tree.OpenLocal(dir)
-	if err != nil {
-		return nil, err
-	}
-	return unpacked{l}, nil
+	return build.AllFiles(img, "image"), img.Name, nil
 }
 
 // LocalTree returns the directory that one side of a comparison names; not ok:

@@ -6,21 +6,18 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/archive"
-	"github.com/veneer-build/veneer/differ"
-	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/engine"
 )
 
 // DeltaRequest says of which two images a third is to be made.
 type DeltaRequest struct {
-	// Request is what Build takes, but for Targets and MaxLayers, which are not
-	// used. Config edits the config that the result gets.
-	Request
-	// Full is the image whose files the result shows, and whose config it has.
-	// Like Base it may be in an archive; see [ArchiveRef].
-	Full string
+	// Base is what the result lies upon. Full is the image whose files it shows,
+	// and whose config it has, with the edits of Config. Either may be in an
+	// archive; see [ArchiveRef].
+	Base, Full string
 	// KeepConfig gives the result the base's config.
 	KeepConfig bool
 	// IgnoreTimes leaves files as the base has them that differ from Full's in
@@ -32,6 +29,31 @@ type DeltaRequest struct {
 	// image, and the names are those in the archive.
 	Layout  string
 	Archive io.Writer
+
+	ReadOptions
+	LayerOptions
+	ImageOptions
+	Reports
+}
+
+// exports reports whether the result goes elsewhere than into the engine.
+func (r DeltaRequest) exports() bool { return r.Layout != "" || r.Archive != nil }
+
+func (r DeltaRequest) withDefaults() (_ DeltaRequest, err error) {
+	if r.Full == "" {
+		return r, errors.New("make a delta: no full image given")
+	}
+	if r.LayerOptions, err = r.LayerOptions.withDefaults(); err != nil {
+		return r, err
+	}
+	if err := checkCommon(r.Base, DifferVeneer, r.Reader, r.NoUnpack); err != nil {
+		return r, err
+	}
+	if r.exports() {
+		r.NoUnpack = true
+	}
+	r.ImageOptions, err = r.ImageOptions.withDefaults()
+	return r, err
 }
 
 // Delta makes an image that shows exactly Full's files, and runs as Full does,
@@ -39,77 +61,72 @@ type DeltaRequest struct {
 // history is Base's and one entry more. On an error the names are as before and
 // nothing is left in the engine.
 func Delta(ctx context.Context, e *engine.Engine, req DeltaRequest) (*Result, error) {
-	if err := req.check(); err != nil {
-		return nil, err
-	}
-	b := newBuild(e, req.Request)
-	d := &delta{build: b, req: &req}
-	b.findBase, b.compareFiles = d.resolve, d.compare
-	if req.Layout != "" || req.Archive != nil {
-		b.NoUnpack, b.export = true, d.export
-	}
-	return b.run(ctx)
-}
-
-func (r *DeltaRequest) check() error {
-	switch {
-	case r.Full == "":
-		return errors.New("make a delta: no full image given")
-	case len(r.Targets) > 0:
-		return errors.New("make a delta: targets do not go with it; build on the result")
-	case r.Differ == DifferService:
-		return errors.New("make a delta: containerd's diff service cannot store all of a difference; leave out --differ=service")
-	}
-	return r.Request.check()
-}
-
-// delta is one run of Delta.
-type delta struct {
-	*build
-	req  *DeltaRequest
-	full *content.Image
-}
-
-// resolve finds both images and returns the base.
-func (d *delta) resolve(ctx context.Context) (*content.Image, error) {
-	base, err := d.findImage(ctx, d.Base)
+	req, err := req.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	if d.full, err = d.findImage(ctx, d.req.Full); err != nil {
-		return nil, err
-	}
-	if d.full.IsScratch() {
-		return nil, errors.New("make a delta: scratch has no files to show")
-	}
-	if err := samePlatform(base, d.full); err != nil {
-		return nil, err
-	}
-	if err := d.refuseEncrypted(d.full); err != nil {
-		return nil, err
-	}
-	d.verb = "DELTA " + d.full.Manifest.Digest.String()
-	if d.req.KeepConfig {
-		return base, nil
-	}
-	d.settings = d.full
-	return content.Annotated(base, d.full)
+	o := build.Options{NoCache: req.NoCache, AllowEncrypted: req.AllowEncrypted}
+	return run(ctx, e, o, req.Reports, func(ctx context.Context, s *build.Session) (*Result, error) {
+		base, full, err := req.images(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		m, err := req.making(base, full)
+		if err != nil {
+			return nil, err
+		}
+		diff, err := s.Compare(ctx, build.AllFiles(m.from, "base"), build.Exactly{
+			Of: build.AllFiles(full, "full image"), Name: full.Name, Times: !req.IgnoreTimes,
+		}, req.Reader)
+		if err != nil {
+			return nil, err
+		}
+		if !req.exports() {
+			return m.make(ctx, s, diff)
+		}
+		m.Tags = nil
+		res, err := m.make(ctx, s, diff)
+		if err != nil {
+			return nil, err
+		}
+		res.Names = req.Tags
+		return res, req.export(ctx, s, res)
+	})
 }
 
-// findImage resolves an image of the engine or an archive, and holds it. An
-// archive's is stored without a name.
-func (b *build) findImage(ctx context.Context, ref string) (*content.Image, error) {
-	var img *content.Image
+// images finds both images.
+func (r DeltaRequest) images(ctx context.Context, s *build.Session) (base, full *content.Image, err error) {
+	if base, err = s.Image(ctx, r.Base, r.Platform); err != nil {
+		return nil, nil, err
+	}
+	if full, err = s.Image(ctx, r.Full, r.Platform); err != nil {
+		return nil, nil, err
+	}
+	if full.IsScratch() {
+		return nil, nil, errors.New("make a delta: scratch has no files to show")
+	}
+	return base, full, samePlatform(base, full)
+}
+
+// making says what becomes of the difference: an image with the full one's
+// settings.
+func (r DeltaRequest) making(base, full *content.Image) (making, error) {
+	m := making{
+		LayerOptions: r.LayerOptions, ImageOptions: r.ImageOptions, from: base, configJSON: base.ConfigJSON,
+		verb: "DELTA " + full.Manifest.Digest.String(), nameless: r.exports(),
+	}
 	var err error
-	if a, ok := ParseArchiveRef(ref); ok {
-		img, err = b.stage(ctx, a)
-	} else {
-		img, err = content.Resolve(ctx, b.engine.Client, ref, b.Platform)
+	if !r.KeepConfig {
+		if m.configJSON, err = content.Transplant(full.ConfigJSON, base); err != nil {
+			return m, err
+		}
+		if m.from, err = content.Annotated(base, full); err != nil {
+			return m, err
+		}
+		m.own = true
 	}
-	if err != nil {
-		return nil, err
-	}
-	return img, content.Hold(ctx, b.engine.Client, img)
+	m.configJSON, m.done, err = r.Config.Apply(m.configJSON)
+	return m, err
 }
 
 // samePlatform refuses to put one platform's files on another's.
@@ -122,60 +139,19 @@ func samePlatform(base, full *content.Image) error {
 		base.Name, content.FormatPlatform(p), full.Name, content.FormatPlatform(q))
 }
 
-// compare makes the changes that turn the base's files into the full image's.
-func (d *delta) compare(ctx context.Context, reader ReaderKind) error {
-	base, err := d.openWhole(ctx, d.base, "base", reader)
-	if err != nil {
-		return err
-	}
-	full, err := d.openWhole(ctx, d.full, "full image", reader)
-	if err != nil {
-		return err
-	}
-	if d.changes, err = differ.NewChanges(ctx, base); err != nil {
-		return err
-	}
-	err = d.changes.Exactly(ctx, full, differ.ExactOptions{
-		Options: differ.Options{Count: d.steps.count}, Name: d.full.Name, Times: !d.req.IgnoreTimes, RootMeta: true,
-	})
-	if err != nil {
-		return err
-	}
-	d.changes.Expect()
-	d.result.Warnings = append(d.result.Warnings, d.changes.Warnings()...)
-	return nil
-}
-
 // export writes the result to where the request says.
-func (d *delta) export(ctx context.Context) error {
-	store := d.engine.Client.ContentStore()
-	items := []archive.Item{{Names: d.Tags, Target: d.result.Target}}
-	if d.req.Layout != "" {
-		if _, err := archive.ExportLayout(ctx, store, d.req.Layout, items, archive.ExportOptions{}); err != nil {
+func (r DeltaRequest) export(ctx context.Context, s *build.Session, res *Result) error {
+	s.Steps.Start("export")
+	store := s.Engine.Client.ContentStore()
+	items := []archive.Item{{Names: r.Tags, Target: res.Target}}
+	if r.Layout != "" {
+		if _, err := archive.ExportLayout(ctx, store, r.Layout, items, archive.ExportOptions{}); err != nil {
 			return err
 		}
 	}
-	if d.req.Archive == nil {
+	if r.Archive == nil {
 		return nil
 	}
-	_, err := archive.Export(ctx, store, d.req.Archive, items, archive.ExportOptions{})
+	_, err := archive.Export(ctx, store, r.Archive, items, archive.ExportOptions{})
 	return err
-}
-
-// openWhole opens an image of which everything will be looked at. Through the
-// index of its layers, where their blobs are here, that costs least: contents
-// are compared by digests that are known or found out once. It is closed when
-// the layer is written.
-func (b *build) openWhole(ctx context.Context, img *content.Image, role string, reader ReaderKind) (tree.Tree, error) {
-	if reader == ReadAuto && len(img.Missing) == 0 {
-		reader = ReadIndex
-	}
-	r := b.rootfs(img, role)
-	r.rootMeta = true
-	t, err := r.open(ctx, reader)
-	if err != nil {
-		return nil, err
-	}
-	b.closers = append(b.closers, t.Close)
-	return t, nil
 }

@@ -62,14 +62,15 @@ func deltaImages(t *testing.T, e *engine.Engine) string {
 	all := func(dir string) []veneer.TargetSpec {
 		return []veneer.TargetSpec{{Op: differ.Copy, Source: dir, Dest: "/", Owner: "source"}}
 	}
-	mustBuild(t, e, veneer.Request{Base: "scratch", Tags: []string{"base:1"}, Targets: all(base), Config: content.ConfigEdit{Changes: []string{"ENV A=base", "CMD base"}}})
+	mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: all(base)}, ImageOptions: veneer.ImageOptions{Tags: []string{"base:1"}, Config: content.ConfigEdit{Changes: []string{"ENV A=base", "CMD base"}}}})
 	half := t.TempDir()
 	write(t, half, "same", "other")
 	write(t, half, "junk", "other")
-	mustBuild(t, e, veneer.Request{Base: "scratch", Tags: []string{"half:1"}, Targets: all(half)})
-	mustBuild(t, e, veneer.Request{
-		Base: "half:1", Tags: []string{"full:1"}, Targets: append(all(full), veneer.TargetSpec{Op: differ.Delete, Dest: "/junk"}),
-		Config: content.ConfigEdit{Changes: []string{"ENV A=full", "CMD full"}}, Annotations: map[string]string{"of": "full"},
+	mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: all(half)}, ImageOptions: veneer.ImageOptions{Tags: []string{"half:1"}}})
+	mustBuild(t, e, veneer.BuildRequest{
+		Base:          "half:1",
+		TargetOptions: veneer.TargetOptions{Targets: append(all(full), veneer.TargetSpec{Op: differ.Delete, Dest: "/junk"})},
+		ImageOptions:  veneer.ImageOptions{Tags: []string{"full:1"}, Config: content.ConfigEdit{Changes: []string{"ENV A=full", "CMD full"}}, Annotations: map[string]string{"of": "full"}},
 	})
 	return full
 }
@@ -118,7 +119,7 @@ func resolve(t *testing.T, e *engine.Engine, ref string) *content.Image {
 func TestDelta(t *testing.T) {
 	e := openEmbedded(t, t.TempDir())
 	deltaImages(t, e)
-	res := mustDelta(t, e, veneer.DeltaRequest{Request: veneer.Request{Base: "base:1", Tags: []string{"app:2"}}, Full: "full:1"})
+	res := mustDelta(t, e, veneer.DeltaRequest{Base: "base:1", Full: "full:1", ImageOptions: veneer.ImageOptions{Tags: []string{"app:2"}}})
 	base, full, got := resolve(t, e, "base:1"), resolve(t, e, "full:1"), resolve(t, e, "app:2")
 	if len(got.Layers) != len(base.Layers)+1 || !slices.Equal(got.DiffIDs[:1], base.DiffIDs) || res.Layer == nil || got.DiffIDs[1] != res.Layer.DiffID {
 		t.Errorf("layers %v on %v", got.DiffIDs, base.DiffIDs)
@@ -134,15 +135,15 @@ func TestDelta(t *testing.T) {
 	}
 	wantSameFiles(t, e, "app:2", "full:1")
 
-	kept := mustDelta(t, e, veneer.DeltaRequest{Request: veneer.Request{Base: "base:1", Tags: []string{"kept:2"}}, Full: "full:1", KeepConfig: true})
+	kept := mustDelta(t, e, veneer.DeltaRequest{Base: "base:1", Full: "full:1", KeepConfig: true, ImageOptions: veneer.ImageOptions{Tags: []string{"kept:2"}}})
 	if img := resolve(t, e, "kept:2"); !slices.Equal(img.Config.Config.Env, base.Config.Config.Env) || kept.Layer.Digest != res.Layer.Digest {
 		t.Errorf("kept config %+v", img.Config.Config)
 	}
-	same := mustDelta(t, e, veneer.DeltaRequest{Request: veneer.Request{Base: "app:2", Tags: []string{"app:3"}}, Full: "full:1"})
+	same := mustDelta(t, e, veneer.DeltaRequest{Base: "app:2", Full: "full:1", ImageOptions: veneer.ImageOptions{Tags: []string{"app:3"}}})
 	if same.Layer != nil || same.Unchanged {
 		t.Errorf("equal files: %+v", same)
 	}
-	flat := mustDelta(t, e, veneer.DeltaRequest{Request: veneer.Request{Base: "scratch", Tags: []string{"flat:1"}}, Full: "full:1"})
+	flat := mustDelta(t, e, veneer.DeltaRequest{Base: "scratch", Full: "full:1", ImageOptions: veneer.ImageOptions{Tags: []string{"flat:1"}}})
 	if flat.Layer == nil || len(resolve(t, e, "flat:1").Layers) != 1 {
 		t.Errorf("on scratch: %+v", flat)
 	}
@@ -155,9 +156,9 @@ func TestDeltaIgnoresTimes(t *testing.T) {
 	write(t, src, "f", "f")
 	for i, tag := range []string{"old", "new"} {
 		age(t, src, int64(i+1)*1000)
-		mustBuild(t, e, veneer.Request{Base: "scratch", Tags: []string{tag}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/d"}}})
+		mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/d"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{tag}}})
 	}
-	req := veneer.DeltaRequest{Request: veneer.Request{Base: "old", Tags: []string{"x"}}, Full: "new"}
+	req := veneer.DeltaRequest{Base: "old", Full: "new", ImageOptions: veneer.ImageOptions{Tags: []string{"x"}}}
 	if res := mustDelta(t, e, req); res.Changes.Modified.Count != 2 || res.Changes.MetadataOnly.Bytes != 1 {
 		t.Errorf("with times: %+v", res.Changes)
 	}
@@ -172,8 +173,8 @@ func TestDeltaRefused(t *testing.T) {
 	src := t.TempDir()
 	write(t, src, "f", "f")
 	all := []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/"}}
-	mustBuild(t, e, veneer.Request{Base: "scratch", Tags: []string{"here"}, Targets: all})
-	mustBuild(t, e, veneer.Request{Base: "scratch", Platform: "linux/s390x", Tags: []string{"mainframe"}, Targets: all})
+	mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: all}, ImageOptions: veneer.ImageOptions{Tags: []string{"here"}}})
+	mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: all}, ReadOptions: veneer.ReadOptions{Platform: "linux/s390x"}, ImageOptions: veneer.ImageOptions{Tags: []string{"mainframe"}}})
 	junk := filepath.Join(src, "f")
 	for what, c := range map[string]struct{ base, full, platform, says string }{
 		"no base":         {"absent", "here", "", `no image "absent"`},
@@ -188,7 +189,7 @@ func TestDeltaRefused(t *testing.T) {
 		"no such archive": {"archive:/nowhere.tar", "here", "", "no such file"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			_, err := veneer.Delta(t.Context(), e, veneer.DeltaRequest{Request: veneer.Request{Base: c.base, Platform: c.platform, Tags: []string{"out"}}, Full: c.full})
+			_, err := veneer.Delta(t.Context(), e, veneer.DeltaRequest{Base: c.base, Full: c.full, ReadOptions: veneer.ReadOptions{Platform: c.platform}, ImageOptions: veneer.ImageOptions{Tags: []string{"out"}}})
 			if err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("got %v, want %q", err, c.says)
 			}
@@ -222,7 +223,7 @@ func TestDeltaOfArchives(t *testing.T) {
 	if _, err := archive.ExportLayout(e.Context(t.Context()), e.Client.ContentStore(), full, []archive.Item{{Names: []string{img.Name}, Target: img.Manifest}}, archive.ExportOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	here := mustDelta(t, e, veneer.DeltaRequest{Request: veneer.Request{Base: "base:1", Epoch: epoch(5), NoUnpack: true}, Full: "full:1"})
+	here := mustDelta(t, e, veneer.DeltaRequest{Base: "base:1", Full: "full:1", LayerOptions: veneer.LayerOptions{Epoch: epoch(5)}, ImageOptions: veneer.ImageOptions{NoUnpack: true}})
 
 	temp, closeAll, err := veneer.OpenTemporary(t.Context())
 	if err != nil {
@@ -231,8 +232,12 @@ func TestDeltaOfArchives(t *testing.T) {
 	out := filepath.Join(dir, "out")
 	var stream bytes.Buffer
 	res, err := veneer.Delta(t.Context(), temp, veneer.DeltaRequest{
-		Request: veneer.Request{Base: "archive:" + base, Tags: []string{"app:2"}, Epoch: epoch(5)},
-		Full:    "oci:" + full + ":full:1", Layout: out, Archive: &stream,
+		Base:         "archive:" + base,
+		Full:         "oci:" + full + ":full:1",
+		Layout:       out,
+		Archive:      &stream,
+		LayerOptions: veneer.LayerOptions{Epoch: epoch(5)},
+		ImageOptions: veneer.ImageOptions{Tags: []string{"app:2"}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -298,7 +303,7 @@ func TestDeltaCancelled(t *testing.T) {
 	deltaImages(t, e)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := veneer.Delta(ctx, e, veneer.DeltaRequest{Request: veneer.Request{Base: "base:1", Tags: []string{"x"}}, Full: "full:1"}); err == nil {
+	if _, err := veneer.Delta(ctx, e, veneer.DeltaRequest{Base: "base:1", Full: "full:1", ImageOptions: veneer.ImageOptions{Tags: []string{"x"}}}); err == nil {
 		t.Error("made a delta after the end")
 	}
 }

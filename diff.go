@@ -2,14 +2,36 @@ package veneer
 
 import (
 	"context"
-	"errors"
-	"io"
 
-	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/build"
+	"github.com/veneer-build/veneer/build/target"
 	"github.com/veneer-build/veneer/differ"
-	"github.com/veneer-build/veneer/differ/layer"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/internal/progress"
 )
+
+// DiffRequest says what to compare: what [Build] would be asked for.
+type DiffRequest struct {
+	// Base is as in [BuildRequest].
+	Base string
+	// NoUnpack: no snapshot is made for reading's sake.
+	NoUnpack bool
+
+	TargetOptions
+	ReadOptions
+	LayerOptions
+	Reports
+}
+
+func (r DiffRequest) withDefaults() (_ DiffRequest, err error) {
+	if r.LayerOptions, err = r.LayerOptions.withDefaults(); err != nil {
+		return r, err
+	}
+	if err := checkCommon(r.Base, DifferVeneer, r.Reader, r.NoUnpack); err != nil {
+		return r, err
+	}
+	return r, r.TargetOptions.check()
+}
 
 // DiffResult is what a build would change, and what that would cost.
 type DiffResult struct {
@@ -43,71 +65,55 @@ type PathChange struct {
 // Diff tells what [Build] would change. No image, blob or snapshot is written;
 // indexes of layers and digests of source files are remembered, unless NoCache
 // is set. The layer is made, to know its size, and thrown away.
-func Diff(ctx context.Context, e *engine.Engine, req Request) (_ *DiffResult, err error) {
-	if err := req.check(); err != nil {
-		return nil, err
-	}
-	req.MaxLayers = -1 // What differs from the base is asked for.
-	b := newBuild(e, req)
-	ctx, release, err := content.NewLease(e.Context(ctx), e.Client)
+func Diff(ctx context.Context, e *engine.Engine, req DiffRequest) (*DiffResult, error) {
+	req, err := req.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, b.close(ctx, release, false)) }()
-	b.steps.start("resolve")
-	if err := b.resolve(ctx); err != nil {
-		return nil, err
-	}
-	b.steps.start(StepCompare)
-	if err := b.compare(ctx); err != nil {
-		return nil, err
-	}
-	return b.diffResult(ctx, b.base.Name)
-}
-
-// diffResult lists what was compared; base is what it was compared with.
-func (b *build) diffResult(ctx context.Context, base string) (*DiffResult, error) {
-	res := &DiffResult{Base: base, Changes: []PathChange{}, Warnings: b.result.Warnings}
-	if !b.empty() {
-		b.steps.start("layer")
-		if err := b.measure(ctx, res); err != nil {
-			return nil, err
-		}
-	}
-	if b.changes != nil {
-		res.Summary = b.changes.Summary()
-	}
-	b.keepMemories(ctx)
-	b.steps.end()
-	return res, nil
-}
-
-// measure lists the changes and makes the layer, to nowhere.
-func (b *build) measure(ctx context.Context, res *DiffResult) error {
-	err := b.changes.Each(func(ch *differ.Change) error {
-		if ch.Parent {
-			return nil
-		}
-		gone, err := b.changes.Removed(ctx, ch)
+	o := build.Options{NoUnpack: req.NoUnpack, NoCache: req.NoCache, AllowEncrypted: true}
+	return measure(ctx, e, o, req.Reports, req.LayerOptions, func(ctx context.Context, s *build.Session) (string, *build.Diff, error) {
+		base, err := s.Base(ctx, req.Base, req.Platform)
 		if err != nil {
+			return "", nil, err
+		}
+		specs, err := target.Expand(req.Targets, base.Platform)
+		if err != nil {
+			return "", nil, err
+		}
+		d, err := req.compare(ctx, s, base, specs, req.ReadOptions)
+		return base.Name, d, err
+	})
+}
+
+// measure lists what a comparison found, and what the layer of it would cost.
+// compare returns the difference and the name of what was compared with.
+func measure(ctx context.Context, e *engine.Engine, o build.Options, r Reports, l LayerOptions, compare func(context.Context, *build.Session) (string, *build.Diff, error)) (*DiffResult, error) {
+	o.Steps, o.Log = progress.New(r.Progress), r.Log
+	res := &DiffResult{Changes: []PathChange{}}
+	err := build.Run(ctx, e, o, func(ctx context.Context, s *build.Session) error {
+		var d *build.Diff
+		var err error
+		if res.Base, d, err = compare(ctx, s); err != nil {
 			return err
 		}
-		res.Removed.Count += gone.Count
-		res.Removed.Bytes += gone.Bytes
-		res.Changes = append(res.Changes, PathChange{
-			Kind: ch.Kind, Path: "/" + ch.Path, Bytes: ch.Bytes(), Reason: ch.Reason, RemovedFiles: gone.Count, RemovedBytes: gone.Bytes,
+		res.Summary = d.Summary()
+		res.Layer, res.UncompressedLayer, err = s.Measure(ctx, d, l.layer(), func(ch *differ.Change, gone differ.Tally) {
+			if ch.Parent {
+				return
+			}
+			res.Removed.Count += gone.Count
+			res.Removed.Bytes += gone.Bytes
+			res.Changes = append(res.Changes, PathChange{
+				Kind: ch.Kind, Path: "/" + ch.Path, Bytes: ch.Bytes(), Reason: ch.Reason, RemovedFiles: gone.Count, RemovedBytes: gone.Bytes,
+			})
 		})
-		return nil
+		s.Remember(ctx)
+		res.Warnings = s.Warnings.All()
+		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	blob, err := layer.Write(ctx, io.Discard, b.changes, layer.Options{
-		Compression: b.Compression, Level: b.CompressionLevel, Epoch: b.layerEpoch(), Count: b.steps.count,
-	})
-	if err != nil {
-		return err
-	}
-	res.Layer, res.UncompressedLayer = blob.Size, blob.UncompressedSize
-	return nil
+	o.Steps.End()
+	return res, nil
 }

@@ -47,9 +47,13 @@ func TestIgnoreFileStaysInSource(t *testing.T) {
 		"inner": "", "sub/own": "", at("outside"): "secret", "../outside": "secret", // as it was asked for
 		"relative": "escapes", "absolute": "escapes", "up/outside": "escapes", "fifo": "not a regular file", "large": "larger than", "none": "no such file",
 	} {
-		req := veneer.Request{Base: "scratch", NoUnpack: true, Targets: []veneer.TargetSpec{
-			{Op: differ.Copy, Source: at("src"), Dest: "/", IgnoreFile: name, Only: []string{"file"}},
-		}}
+		req := veneer.BuildRequest{
+			Base: "scratch",
+			TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{
+				{Op: differ.Copy, Source: at("src"), Dest: "/", IgnoreFile: name, Only: []string{"file"}},
+			}},
+			ImageOptions: veneer.ImageOptions{NoUnpack: true},
+		}
 		_, err := veneer.Build(t.Context(), e, req)
 		switch {
 		case says == "" && err != nil:

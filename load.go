@@ -8,9 +8,11 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/archive"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
@@ -38,15 +40,15 @@ type Loaded struct {
 // or saved as a whole. Where the engine cannot unpack (see
 // [engine.Engine.MayUnpack]) that may be a warning.
 func Load(ctx context.Context, e *engine.Engine, r io.Reader, req LoadRequest) (*Loaded, error) {
-	s := &loadSnapshots{engine: e, noUnpack: req.NoUnpack, steps: newSteps(req.Progress)}
-	s.steps.start("load")
-	records, err := archive.Import(e.Context(ctx), e.Client, countReader{r, s.steps}, archive.Options{
+	s := &loadSnapshots{engine: e, noUnpack: req.NoUnpack, steps: progress.New(req.Progress)}
+	s.steps.Start("load")
+	records, err := archive.Import(e.Context(ctx), e.Client, s.steps.Reader(r), archive.Options{
 		Names: req.Names, Platform: req.Platform, Snapshots: s,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.steps.end()
+	s.steps.End()
 	return &Loaded{Images: records, Warnings: s.warnings}, nil
 }
 
@@ -54,7 +56,7 @@ func Load(ctx context.Context, e *engine.Engine, r io.Reader, req LoadRequest) (
 type loadSnapshots struct {
 	engine   *engine.Engine
 	noUnpack bool
-	steps    *steps
+	steps    *progress.Steps
 	warnings []string
 	told     bool // that nothing is unpacked
 }
@@ -89,19 +91,7 @@ func (s *loadSnapshots) Unpack(ctx context.Context, name string, img *content.Im
 	if !ok {
 		return nil
 	}
-	s.steps.begin(Step{Kind: "unpack", Of: name})
-	_, err := unpackImage(ctx, s.engine, img)
-	return unpackEncrypted(img, err)
-}
-
-// countReader tells of what is read.
-type countReader struct {
-	r     io.Reader
-	steps *steps
-}
-
-func (c countReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.steps.count(0, int64(n))
-	return n, err
+	s.steps.Begin(progress.Step{Kind: "unpack", Of: name})
+	_, err := build.UnpackImage(ctx, s.engine, img)
+	return err
 }

@@ -23,11 +23,13 @@ import (
 func fooled(t *testing.T, src string, change func()) {
 	t.Helper()
 	e := openEmbedded(t, t.TempDir())
-	req := veneer.Request{
-		Base: "base", Reader: veneer.ReadIndex, NoUnpack: true, Tags: []string{"next"},
-		Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/app"}},
+	req := veneer.BuildRequest{
+		Base:          "base",
+		TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/app"}}},
+		ReadOptions:   veneer.ReadOptions{Reader: veneer.ReadIndex},
+		ImageOptions:  veneer.ImageOptions{NoUnpack: true, Tags: []string{"next"}},
 	}
-	mustBuild(t, e, veneer.Request{Base: "scratch", Targets: req.Targets, Tags: []string{"base"}, NoUnpack: true, NoCache: true})
+	mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: req.Targets}, ReadOptions: veneer.ReadOptions{NoCache: true}, ImageOptions: veneer.ImageOptions{Tags: []string{"base"}, NoUnpack: true}})
 	time.Sleep(3100 * time.Millisecond) // Younger files are not remembered.
 	if res := mustBuild(t, e, req); !res.Unchanged {
 		t.Fatalf("changes %+v", res.Changes)
@@ -36,7 +38,7 @@ func fooled(t *testing.T, src string, change func()) {
 	sameAsRead(t, e, req)
 }
 
-func sameAsRead(t *testing.T, e *engine.Engine, req veneer.Request) {
+func sameAsRead(t *testing.T, e *engine.Engine, req veneer.BuildRequest) {
 	t.Helper()
 	got := mustBuild(t, e, req)
 	req.NoCache = true

@@ -23,11 +23,13 @@ func TestMemoryIsNeverBelievedWrongly(t *testing.T) {
 			if reader == veneer.ReadView && os.Getuid() != 0 {
 				t.Skip("needs root to read a snapshot")
 			}
-			req := veneer.Request{
-				Base: "base", Reader: reader, Tags: []string{"next"},
-				Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/app"}},
+			req := veneer.BuildRequest{
+				Base:          "base",
+				TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/app"}}},
+				ReadOptions:   veneer.ReadOptions{Reader: reader},
+				ImageOptions:  veneer.ImageOptions{Tags: []string{"next"}},
 			}
-			mustBuild(t, e, veneer.Request{Base: "scratch", Targets: req.Targets, Tags: []string{"base"}})
+			mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: req.Targets}, ImageOptions: veneer.ImageOptions{Tags: []string{"base"}}})
 			time.Sleep(3100 * time.Millisecond) // Younger files are not remembered.
 			if res := mustBuild(t, e, req); !res.Unchanged {
 				t.Fatalf("changes %+v", res.Changes)
@@ -79,8 +81,8 @@ func TestNoCache(t *testing.T) {
 	e := openEmbedded(t, root)
 	write(t, src, "a", "a")
 	targets := []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/app"}}
-	mustBuild(t, e, veneer.Request{Base: "scratch", Targets: targets, Tags: []string{"base"}, NoCache: true})
-	mustBuild(t, e, veneer.Request{Base: "base", Targets: targets, Tags: []string{"next"}, NoCache: true})
+	mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: targets}, ReadOptions: veneer.ReadOptions{NoCache: true}, ImageOptions: veneer.ImageOptions{Tags: []string{"base"}}})
+	mustBuild(t, e, veneer.BuildRequest{Base: "base", TargetOptions: veneer.TargetOptions{Targets: targets}, ReadOptions: veneer.ReadOptions{NoCache: true}, ImageOptions: veneer.ImageOptions{Tags: []string{"next"}}})
 	if _, err := os.Stat(filepath.Join(root, "cache")); !os.IsNotExist(err) {
 		t.Errorf("there is a cache: %v", err)
 	}

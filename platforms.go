@@ -6,18 +6,18 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/containerd/containerd/v2/core/leases"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/internal/progress"
 )
 
 // checkPlatforms finds what does not go with several platforms.
-func (r *Request) checkPlatforms() error {
+func (r BuildRequest) checkPlatforms() error {
 	if len(r.Platforms) == 0 {
 		return nil
 	}
@@ -38,79 +38,59 @@ func (r *Request) checkPlatforms() error {
 // buildPlatforms builds an image for each platform that is asked for, and an
 // index of them. Each platform is a build of its own, under one lease; the
 // index and the names come last.
-func buildPlatforms(ctx context.Context, e *engine.Engine, req Request) (_ *Result, err error) {
-	m := &platformsBuild{build: newBuild(e, req)}
-	ctx, release, err := content.NewLease(e.Context(ctx), e.Client)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		var opts []leases.DeleteOpt
-		if err != nil {
-			opts = append(opts, leases.SynchronousDelete)
+func buildPlatforms(ctx context.Context, e *engine.Engine, req BuildRequest) (res *Result, err error) {
+	o := build.Options{Steps: progress.New(req.Progress), Log: req.Log}
+	plain := false
+	err = build.Run(ctx, e, o, func(ctx context.Context, s *build.Session) (err error) {
+		base, err := findPlatforms(ctx, s, req)
+		if plain = errors.Is(err, errOnePlatform); err != nil {
+			return err
 		}
-		err = errors.Join(err, release(ctx, opts...))
-	}()
-	m.steps.start("resolve")
-	if err := m.resolve(ctx); err != nil {
-		return nil, err
-	}
-	if m.plain {
+		images := make([]*Result, len(base.list))
+		s.Steps.Stop()
+		for i, p := range base.list {
+			if images[i], err = req.buildPlatform(ctx, e, p); err != nil {
+				return fmt.Errorf("build for %s: %w", content.FormatPlatform(p.image.Platform), err)
+			}
+		}
+		s.Steps.Skip() // What was since is in the platforms' steps.
+		s.Steps.Start("record")
+		if res, err = base.index(ctx, s, images); err != nil {
+			return err
+		}
+		return s.Record(ctx, res.Target, req.Tags)
+	})
+	if plain {
 		req.Platforms = nil
-		return newBuild(e, req).run(ctx)
+		return Build(ctx, e, req)
 	}
-	m.steps.stop()
-	for _, p := range m.list {
-		if err := m.one(ctx, p); err != nil {
-			return nil, fmt.Errorf("build for %s: %w", content.FormatPlatform(p.spec), err)
-		}
-	}
-	m.steps.mark = time.Now() // What was since is in the platforms' steps.
-	m.steps.start("record")
-	if err := m.record(ctx); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	return m.finish(), nil
-}
-
-// platformsBuild is one run of buildPlatforms.
-type platformsBuild struct {
-	*build
-	// index is the base's; nil for scratch. plain: the base is no index, and
-	// all of its platforms, so its one, are asked for.
-	index *ocispec.Descriptor
-	name  string
-	plain bool
-	list  []platformBuild
-}
-
-// platformBuild is what one platform is built on.
-type platformBuild struct {
-	spec ocispec.Platform
-	// entry is that of the base's index, and base its image; neither for scratch.
-	entry ocispec.Descriptor
-	base  *content.Image
-	// host: this is the platform that gets a snapshot.
-	host bool
-}
-
-// one builds for one platform, without a name.
-func (m *platformsBuild) one(ctx context.Context, p platformBuild) error {
-	req := m.Request
-	name := content.FormatPlatform(p.spec)
-	req.Platforms, req.Platform, req.Tags = nil, name, nil
-	req.NoUnpack = req.NoUnpack || !p.host
-	if m.Progress != nil {
-		req.Progress = platformProgress{m.Progress, name}
+	res.Names = req.Tags
+	if len(req.Tags) == 0 && !res.Unchanged {
+		res.Warnings = append(res.Warnings, warnUnnamed)
 	}
-	b := newBuild(m.engine, req)
-	b.unnamed, b.given = true, p.base
-	res, err := b.run(ctx)
-	if err != nil {
-		return err
+	own, seconds := o.Steps.End()
+	res.Steps, res.Seconds = slices.Concat(own[:1], res.Steps, own[1:]), seconds
+	return res, nil
+}
+
+// buildPlatform builds for one platform, without a name.
+func (r BuildRequest) buildPlatform(ctx context.Context, e *engine.Engine, p platformBase) (*Result, error) {
+	name := content.FormatPlatform(p.image.Platform)
+	r.Platforms, r.Platform, r.Tags = nil, name, nil
+	r.NoUnpack = r.NoUnpack || !p.host
+	if r.Progress != nil {
+		r.Progress = platformProgress{r.Progress, name}
 	}
-	m.result.Manifests = append(m.result.Manifests, res)
-	return nil
+	return run(ctx, e, r.session(), r.Reports, func(ctx context.Context, s *build.Session) (*Result, error) {
+		s.Steps.Start("resolve")
+		if err := s.Adopt(ctx, p.image); err != nil {
+			return nil, err
+		}
+		return r.buildOn(ctx, s, p.image, true)
+	})
 }
 
 // platformProgress names the platform with each step, and leaves the end to
@@ -127,88 +107,65 @@ func (p platformProgress) Step(s Step) {
 
 func (platformProgress) Done() {}
 
-// record stores the index and then names it.
-func (m *platformsBuild) record(ctx context.Context) error {
-	r := &m.result
-	if m.unchanged(ctx) {
-		r.Unchanged = true
-		r.Target = ocispec.Descriptor{MediaType: m.index.MediaType, Digest: m.index.Digest, Size: m.index.Size}
-	} else if err := m.store(ctx); err != nil {
-		return err
-	}
-	for _, name := range m.Tags {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := content.NameSources(ctx, m.engine.Client, name, r.Target); err != nil {
-			return err
-		}
-		if _, err := content.Record(ctx, m.engine.Client, name, r.Target, nil); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// unchanged reports whether the result is the base's own index: every image of
-// it was asked for, and none of them changed.
-func (m *platformsBuild) unchanged(ctx context.Context) bool {
-	if m.index == nil || slices.ContainsFunc(m.result.Manifests, func(r *Result) bool { return !r.Unchanged }) {
-		return false
-	}
-	idx, err := content.ReadIndex(ctx, m.engine.Client.ContentStore(), *m.index)
-	return err == nil && len(idx.Manifests) == len(m.list)
-}
-
-func (m *platformsBuild) store(ctx context.Context) error {
-	a := content.IndexAssembly{Base: m.index, BaseName: m.name}
-	for i, res := range m.result.Manifests {
-		a.Entries = append(a.Entries, content.IndexEntry{Base: m.list[i].entry, Manifest: res.Target, Platform: m.list[i].spec})
-	}
-	desc, data, err := content.AssembleIndex(ctx, m.engine.Client.ContentStore(), a)
-	if err != nil {
-		return err
-	}
-	m.result.Target = desc
-	return content.StoreIndex(ctx, m.engine.Client, desc, data)
-}
-
-// finish sums up what the platforms' builds say.
-func (m *platformsBuild) finish() *Result {
-	r := &m.result
-	r.Digest, r.Names, r.Base = r.Target.Digest, m.Tags, m.name
-	if m.index != nil {
-		r.BaseDigest = m.index.Digest
-	}
-	r.Pushable = true
+// index stores the index of the images that were made, and sums up what their
+// builds say.
+func (b platformsBase) index(ctx context.Context, s *build.Session, images []*Result) (*Result, error) {
+	r := &Result{Manifests: images, Base: b.name, Pushable: true}
 	var names []string
-	for i, res := range r.Manifests {
-		names = append(names, res.Platform)
-		if m.list[i].host {
-			r.ChainID, r.Unpacked = res.ChainID, res.Unpacked
+	for i, img := range images {
+		names = append(names, img.Platform)
+		if b.list[i].host {
+			r.ChainID, r.Unpacked = img.ChainID, img.Unpacked
 		}
-		r.Pushable = r.Pushable && res.Pushable
-		r.Changes = addSummary(r.Changes, res.Changes)
-		for _, n := range res.Notes {
+		r.Pushable = r.Pushable && img.Pushable
+		r.Changes = addSummary(r.Changes, img.Changes)
+		for _, n := range img.Notes {
 			if !slices.Contains(r.Notes, n) {
 				r.Notes = append(r.Notes, n)
 			}
 		}
-		for _, w := range res.Warnings {
-			r.Warnings = append(r.Warnings, res.Platform+": "+w)
+		for _, w := range img.Warnings {
+			r.Warnings = append(r.Warnings, img.Platform+": "+w)
 		}
-		for _, s := range res.Steps {
-			s.Name, s.Platform = s.Name+" "+res.Platform, res.Platform
+		for _, s := range img.Steps {
+			s.Name, s.Platform = s.Name+" "+img.Platform, img.Platform
 			r.Steps = append(r.Steps, s)
 		}
 	}
 	r.Platform = strings.Join(names, ",")
-	if len(m.Tags) == 0 && !r.Unchanged {
-		r.Warnings = append(r.Warnings, warnUnnamed)
+	if b.target != nil {
+		r.BaseDigest = b.target.Digest
 	}
-	own, seconds := m.steps.end()
-	r.Steps, r.Seconds = slices.Concat(own[:1], r.Steps, own[1:]), seconds
-	return r
+	var err error
+	if r.Unchanged = b.unchanged(ctx, s, images); r.Unchanged {
+		r.Target = ocispec.Descriptor{MediaType: b.target.MediaType, Digest: b.target.Digest, Size: b.target.Size}
+	} else {
+		r.Target, err = b.store(ctx, s, images)
+	}
+	r.Digest = r.Target.Digest
+	return r, err
+}
+
+// unchanged reports whether the result is the base's own index: every image of
+// it was asked for, and none of them changed.
+func (b platformsBase) unchanged(ctx context.Context, s *build.Session, images []*Result) bool {
+	if b.target == nil || slices.ContainsFunc(images, func(r *Result) bool { return !r.Unchanged }) {
+		return false
+	}
+	idx, err := content.ReadIndex(ctx, s.Engine.Client.ContentStore(), *b.target)
+	return err == nil && len(idx.Manifests) == len(b.list)
+}
+
+func (b platformsBase) store(ctx context.Context, s *build.Session, images []*Result) (ocispec.Descriptor, error) {
+	a := content.IndexAssembly{Base: b.target, BaseName: b.name}
+	for i, img := range images {
+		a.Entries = append(a.Entries, content.IndexEntry{Base: b.list[i].entry, Manifest: img.Target, Platform: b.list[i].image.Platform})
+	}
+	desc, data, err := content.AssembleIndex(ctx, s.Engine.Client.ContentStore(), a)
+	if err != nil {
+		return desc, err
+	}
+	return desc, content.StoreIndex(ctx, s.Engine.Client, desc, data)
 }
 
 func addSummary(a, b differ.Summary) differ.Summary {

@@ -2,6 +2,7 @@ package veneer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,33 +12,55 @@ import (
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
-// resolve finds the base's manifests of the platforms, and makes sure that
+// platformsBase is what a build for several platforms is made on.
+type platformsBase struct {
+	name string
+	// target is the base's index; nil for scratch.
+	target *ocispec.Descriptor
+	list   []platformBase
+}
+
+// platformBase is what one platform is built on.
+type platformBase struct {
+	// entry is that of the base's index; zero for scratch.
+	entry ocispec.Descriptor
+	image *content.Image
+	// host: this is the platform that gets a snapshot.
+	host bool
+}
+
+// errOnePlatform: the base is no index, and all of its platforms, so its one,
+// are asked for.
+var errOnePlatform = errors.New("the base has one platform")
+
+// findPlatforms finds the base's images of the platforms, and makes sure that
 // they can be built upon.
-func (m *platformsBuild) resolve(ctx context.Context) error {
-	if m.Base == content.ScratchName {
-		return m.scratch()
+func findPlatforms(ctx context.Context, s *build.Session, req BuildRequest) (platformsBase, error) {
+	s.Steps.Start("resolve")
+	if req.Base == content.ScratchName {
+		return scratchPlatforms(req.Platforms)
 	}
-	record, err := content.Lookup(ctx, m.engine.Client, m.Base)
+	record, err := content.Lookup(ctx, s.Engine.Client, req.Base)
 	if err != nil {
-		return err
+		return platformsBase{}, err
 	}
-	m.name, m.index = record.Name, &record.Target
 	if !images.IsIndexType(record.Target.MediaType) {
-		if slices.Equal(m.Platforms, []string{content.AllPlatforms}) {
-			m.plain = true
-			return nil
+		if slices.Equal(req.Platforms, []string{content.AllPlatforms}) {
+			return platformsBase{}, errOnePlatform
 		}
-		return fmt.Errorf("resolve %s: it is an image of one platform, with no others to choose from; build with that one --platform, or on an image that has several: %w", record.Name, errdefs.ErrInvalidArgument)
+		return platformsBase{}, fmt.Errorf("resolve %s: it is an image of one platform, with no others to choose from; build with that one --platform, or on an image that has several: %w", record.Name, errdefs.ErrInvalidArgument)
 	}
-	store := m.engine.Client.ContentStore()
-	descs, err := content.SelectManifests(ctx, store, record.Target, m.Platforms)
+	store := s.Engine.Client.ContentStore()
+	descs, err := content.SelectManifests(ctx, store, record.Target, req.Platforms)
 	if err != nil {
-		return fmt.Errorf("resolve %s: %w", record.Name, err)
+		return platformsBase{}, fmt.Errorf("resolve %s: %w", record.Name, err)
 	}
+	base := platformsBase{name: record.Name, target: &record.Target}
 	var absent []string
 	for _, d := range descs {
 		img, err := content.ResolveTarget(ctx, store, d, "")
@@ -46,21 +69,21 @@ func (m *platformsBuild) resolve(ctx context.Context) error {
 			absent = append(absent, platformName(d))
 			continue
 		case err != nil:
-			return fmt.Errorf("resolve %s for %s: %w", record.Name, platformName(d), err)
+			return base, fmt.Errorf("resolve %s for %s: %w", record.Name, platformName(d), err)
 		}
 		img.Name, img.Record = record.Name, record
-		m.list = append(m.list, platformBuild{spec: img.Platform, entry: d, base: img})
-		if whole, err := m.whole(ctx, img); err != nil {
-			return err
-		} else if !whole {
+		base.list = append(base.list, platformBase{entry: d, image: img})
+		if ok, err := whole(ctx, s, img); err != nil {
+			return base, err
+		} else if !ok {
 			absent = append(absent, content.FormatPlatform(img.Platform))
 		}
 	}
 	if len(absent) > 0 {
-		return fmt.Errorf("resolve %s: the content of %s is not in this engine; get it with veneer pull --all-platforms %s: %w", record.Name, strings.Join(absent, ", "), record.Name, errdefs.ErrNotFound)
+		return base, fmt.Errorf("resolve %s: the content of %s is not in this engine; get it with veneer pull --all-platforms %s: %w", record.Name, strings.Join(absent, ", "), record.Name, errdefs.ErrNotFound)
 	}
-	m.chooseHost()
-	return nil
+	base.chooseHost()
+	return base, nil
 }
 
 func platformName(d ocispec.Descriptor) string {
@@ -72,43 +95,46 @@ func platformName(d ocispec.Descriptor) string {
 
 // whole reports whether an image's files can be read: its layers are here, or
 // its snapshot is.
-func (m *platformsBuild) whole(ctx context.Context, img *content.Image) (bool, error) {
+func whole(ctx context.Context, s *build.Session, img *content.Image) (bool, error) {
 	if len(img.Missing) == 0 {
 		return true, nil
 	}
-	sn := m.engine.Client.SnapshotService(m.engine.Snapshotter)
+	sn := s.Engine.Client.SnapshotService(s.Engine.Snapshotter)
 	if sn == nil {
 		return false, nil
 	}
 	return snapshot.Exists(ctx, sn, img.ChainID.String())
 }
 
-// scratch takes the platforms as they are asked for.
-func (m *platformsBuild) scratch() error {
-	for _, name := range m.Platforms {
+// scratchPlatforms takes the platforms as they are asked for.
+func scratchPlatforms(names []string) (platformsBase, error) {
+	base := platformsBase{name: content.ScratchName}
+	for _, name := range names {
 		p, err := platforms.Parse(name)
 		if err != nil {
-			return fmt.Errorf("platform %q: scratch has no platforms of its own, so name each, as in linux/arm64: %w", name, errdefs.ErrInvalidArgument)
+			return base, fmt.Errorf("platform %q: scratch has no platforms of its own, so name each, as in linux/arm64: %w", name, errdefs.ErrInvalidArgument)
 		}
-		if !slices.ContainsFunc(m.list, func(o platformBuild) bool { return content.FormatPlatform(o.spec) == content.FormatPlatform(p) }) {
-			m.list = append(m.list, platformBuild{spec: p})
+		if !slices.ContainsFunc(base.list, func(o platformBase) bool {
+			return content.FormatPlatform(o.image.Platform) == content.FormatPlatform(p)
+		}) {
+			base.list = append(base.list, platformBase{image: content.Scratch(p)})
 		}
 	}
-	m.name = content.ScratchName
-	m.chooseHost()
-	return nil
+	base.chooseHost()
+	return base, nil
 }
 
 // chooseHost marks the platform that fits this machine best, if any does.
-func (m *platformsBuild) chooseHost() {
+func (b *platformsBase) chooseHost() {
 	host := platforms.Only(platforms.DefaultSpec())
 	best := -1
-	for i, p := range m.list {
-		if host.Match(p.spec) && (best < 0 || host.Less(p.spec, m.list[best].spec)) {
+	for i, p := range b.list {
+		spec := p.image.Platform
+		if host.Match(spec) && (best < 0 || host.Less(spec, b.list[best].image.Platform)) {
 			best = i
 		}
 	}
 	if best >= 0 {
-		m.list[best].host = true
+		b.list[best].host = true
 	}
 }

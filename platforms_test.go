@@ -43,7 +43,7 @@ func TestPlatformsUnlikeTheirConfigs(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		dir := t.TempDir()
 		write(t, dir, "which", name)
-		res := mustBuild(t, e, veneer.Request{Base: "scratch", Platform: "linux/amd64", Tags: []string{"base:" + name}, Targets: []veneer.TargetSpec{{Source: dir, Dest: "/"}}, NoUnpack: true})
+		res := mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Source: dir, Dest: "/"}}}, ReadOptions: veneer.ReadOptions{Platform: "linux/amd64"}, ImageOptions: veneer.ImageOptions{Tags: []string{"base:" + name}, NoUnpack: true}})
 		bases[name] = res.Target
 	}
 	on := func(name, platform string, features ...string) ocispec.Descriptor {
@@ -65,7 +65,7 @@ func TestPlatformsUnlikeTheirConfigs(t *testing.T) {
 		"an image twice":          {on("a", "amd64"), on("a", "arm64")},
 	} {
 		recordIndex(t, e, "odd:1", list)
-		res := mustBuild(t, e, veneer.Request{Base: "odd:1", Platforms: []string{"all"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: app, Dest: "/"}}, Tags: []string{"out:1"}, NoUnpack: true})
+		res := mustBuild(t, e, veneer.BuildRequest{Base: "odd:1", Platforms: []string{"all"}, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: app, Dest: "/"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"out:1"}, NoUnpack: true}})
 		ctx := e.Context(t.Context())
 		idx, err := content.ReadIndex(ctx, e.Client.ContentStore(), res.Target)
 		if err != nil || len(idx.Manifests) != len(list) {
@@ -85,7 +85,7 @@ func TestPlatformsUnlikeTheirConfigs(t *testing.T) {
 				t.Errorf("%s: entry %d is built on %v, want %v, %v", what, i, img.DiffIDs, base.DiffIDs, err)
 			}
 		}
-		if res := mustBuild(t, e, veneer.Request{Base: "odd:1", Platforms: []string{"all"}, Tags: []string{"same:1"}, NoUnpack: true}); !res.Unchanged {
+		if res := mustBuild(t, e, veneer.BuildRequest{Base: "odd:1", Platforms: []string{"all"}, ImageOptions: veneer.ImageOptions{Tags: []string{"same:1"}, NoUnpack: true}}); !res.Unchanged {
 			t.Errorf("%s: nothing changed, but it is another index: %+v", what, res)
 		}
 	}

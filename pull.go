@@ -6,6 +6,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/platforms"
 
+	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/registry"
 	"github.com/veneer-build/veneer/engine"
@@ -31,8 +32,8 @@ func Pull(ctx context.Context, e *engine.Engine, ref string, opts registry.Optio
 		if !unpacks || opts.AllPlatforms && !platforms.Default().Match(img.Platform) {
 			return nil
 		}
-		_, err := unpackImage(ctx, e, img)
-		return unpackEncrypted(img, err)
+		_, err := build.UnpackImage(ctx, e, img)
+		return err
 	}
 	return registry.Pull(e.Context(ctx), e.Client, ref, opts)
 }

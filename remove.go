@@ -12,6 +12,7 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/engine/container"
 )
 
 // ErrInUse means that a container needs the image.
@@ -31,7 +32,7 @@ func Remove(ctx context.Context, e *engine.Engine, ref string, force bool) ([]im
 			return fmt.Errorf("remove image %s: %w", ref, err)
 		}
 		if len(users) > 0 {
-			return fmt.Errorf("remove image %s: %w, and no other name keeps it: %s; remove that first, or use --force", going[0].Name, ErrInUse, listContainers(users))
+			return fmt.Errorf("remove image %s: %w, and no other name keeps it: %s; remove that first, or use --force", going[0].Name, ErrInUse, container.Names(users))
 		}
 		return nil
 	}
@@ -129,5 +130,5 @@ func Retagged(ctx context.Context, e *engine.Engine, ref, to string) string {
 	if err != nil {
 		return ""
 	}
-	return listContainers(users)
+	return container.Names(users)
 }

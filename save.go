@@ -15,6 +15,7 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/archive"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/internal/progress"
 )
 
 // SaveRequest says what to put into an archive.
@@ -48,8 +49,8 @@ type SavedImage struct {
 // Save writes images to w as [archive.Export] does; nothing can remove them
 // meanwhile. After an error what w got is not whole.
 func Save(ctx context.Context, e *engine.Engine, w io.Writer, req SaveRequest) (_ *Saved, err error) {
-	steps := newSteps(req.Progress)
-	steps.begin(Step{Kind: "save", Of: strings.Join(req.Images, " ")})
+	steps := progress.New(req.Progress)
+	steps.Begin(Step{Kind: "save", Of: strings.Join(req.Images, " ")})
 	ctx, release, err := content.NewLease(e.Context(ctx), e.Client)
 	if err != nil {
 		return nil, err
@@ -84,11 +85,11 @@ func Save(ctx context.Context, e *engine.Engine, w io.Writer, req SaveRequest) (
 		}
 		opts.Since = append(opts.Since, base)
 	}
-	done, err := archive.Export(ctx, e.Client.ContentStore(), countWriter{w, steps}, items, opts)
+	done, err := archive.Export(ctx, e.Client.ContentStore(), steps.Writer(w), items, opts)
 	if err != nil {
 		return nil, err
 	}
-	steps.end()
+	steps.End()
 	saved.Exported = *done
 	if len(req.Since) > 0 && done.Left == 0 {
 		saved.Warnings = append(saved.Warnings, fmt.Sprintf("no layer is left out, since %s shares none: the archive is a complete one", strings.Join(req.Since, " and ")))
@@ -151,16 +152,4 @@ func holdTree(ctx context.Context, e *engine.Engine, record images.Image, item a
 		}
 	}
 	return nil
-}
-
-// countWriter tells of what is written.
-type countWriter struct {
-	w     io.Writer
-	steps *steps
-}
-
-func (c countWriter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.steps.count(0, int64(n))
-	return n, err
 }

@@ -29,8 +29,8 @@ func sourceImages(t *testing.T, e *engine.Engine) {
 	if err := os.Link(filepath.Join(src, "real/app/conf"), filepath.Join(src, "real/app/conf2")); err != nil {
 		t.Fatal(err)
 	}
-	mustBuild(t, e, veneer.Request{Base: "scratch", Tags: []string{"from"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/", Chown: "7:8"}}})
-	mustBuild(t, e, veneer.Request{Base: "scratch", Tags: []string{"onto"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: old, Dest: "/app"}}})
+	mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/", Chown: "7:8"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"from"}}})
+	mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: old, Dest: "/app"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"onto"}}})
 }
 
 func fromImage(op differ.Op, src, dest string) veneer.TargetSpec {
@@ -44,9 +44,12 @@ func TestImageAsSource(t *testing.T) {
 	var digests []string
 	for _, reader := range []veneer.ReaderKind{veneer.ReadAuto, veneer.ReadIndex, veneer.ReadView} {
 		for _, src := range []string{"/app", "/app/", "real/app", "/real/../app/."} {
-			res := mustBuild(t, e, veneer.Request{
-				Base: "onto", Tags: []string{"out"}, Reader: reader, Epoch: epoch(0),
-				Targets: []veneer.TargetSpec{fromImage(differ.Sync, src, "/app")},
+			res := mustBuild(t, e, veneer.BuildRequest{
+				Base:          "onto",
+				TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{fromImage(differ.Sync, src, "/app")}},
+				ReadOptions:   veneer.ReadOptions{Reader: reader},
+				LayerOptions:  veneer.LayerOptions{Epoch: epoch(0)},
+				ImageOptions:  veneer.ImageOptions{Tags: []string{"out"}},
 			})
 			if c := res.Changes; c.Added.Count != 2 || c.Modified.Count != 3 || c.Deleted.Count != 1 {
 				t.Errorf("%q read as %q: %+v", src, reader, c)
@@ -60,7 +63,7 @@ func TestImageAsSource(t *testing.T) {
 			break
 		}
 	}
-	diff, err := veneer.Diff(t.Context(), e, veneer.Request{Base: "out", Targets: []veneer.TargetSpec{{Op: differ.Sync, Type: veneer.SourceImage, Ref: "from", Source: "/real/app", Dest: "/app"}}})
+	diff, err := veneer.Diff(t.Context(), e, veneer.DiffRequest{Base: "out", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Type: veneer.SourceImage, Ref: "from", Source: "/real/app", Dest: "/app"}}}})
 	if err != nil || len(diff.Changes) > 0 {
 		t.Errorf("owners, links and content are not the source's: %+v, %v", diff, err)
 	}
@@ -71,7 +74,7 @@ func TestImageFileAsSource(t *testing.T) {
 	sourceImages(t, e)
 	for _, reader := range []veneer.ReaderKind{veneer.ReadAuto, veneer.ReadIndex} {
 		for dest, want := range map[string]string{"/app/bin/run": "/app/bin/run", "/opt/": "/opt/run", "/app/bin": "/app/bin/run"} {
-			diff, err := veneer.Diff(t.Context(), e, veneer.Request{Base: "onto", Reader: reader, Targets: []veneer.TargetSpec{fromImage(differ.Copy, "/app/bin/run", dest)}})
+			diff, err := veneer.Diff(t.Context(), e, veneer.DiffRequest{Base: "onto", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{fromImage(differ.Copy, "/app/bin/run", dest)}}, ReadOptions: veneer.ReadOptions{Reader: reader}})
 			if err != nil || len(diff.Changes) == 0 || diff.Changes[len(diff.Changes)-1].Path != want {
 				t.Errorf("to %s: %+v, %v; want %s", dest, diff, err, want)
 			}
@@ -94,7 +97,7 @@ func TestImageSourceRefused(t *testing.T) {
 		"scratch":        {veneer.TargetSpec{Type: veneer.SourceImage, Ref: "scratch", Source: "/", Dest: "/"}, "no files"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			_, err := veneer.Build(t.Context(), e, veneer.Request{Base: "onto", Targets: []veneer.TargetSpec{c.spec}})
+			_, err := veneer.Build(t.Context(), e, veneer.BuildRequest{Base: "onto", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{c.spec}}})
 			if err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("got %v, want %q", err, c.says)
 			}

@@ -31,14 +31,16 @@ func chain(t *testing.T, e *engine.Engine, n int, maxLayers int) string {
 	system, app := t.TempDir(), t.TempDir()
 	write(t, system, "etc/os", "an operating system")
 	write(t, system, "app/old", "old")
-	mustBuild(t, e, veneer.Request{Base: "scratch", Tags: []string{"os"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: system, Dest: "/"}}})
+	mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: system, Dest: "/"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"os"}}})
 	base := "os"
 	for i := 1; i <= n; i++ {
 		update(t, app, i)
 		tag := fmt.Sprintf("app:%d", i)
-		mustBuild(t, e, veneer.Request{
-			Base: base, Tags: []string{tag}, MaxLayers: maxLayers, Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: app, Dest: "/app"}},
-			Config: content.ConfigEdit{Changes: []string{fmt.Sprintf("ENV V=%d", i)}},
+		mustBuild(t, e, veneer.BuildRequest{
+			Base:          base,
+			MaxLayers:     maxLayers,
+			TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: app, Dest: "/app"}}},
+			ImageOptions:  veneer.ImageOptions{Tags: []string{tag}, Config: content.ConfigEdit{Changes: []string{fmt.Sprintf("ENV V=%d", i)}}},
 		})
 		base = tag
 	}
@@ -47,7 +49,7 @@ func chain(t *testing.T, e *engine.Engine, n int, maxLayers int) string {
 
 func mustSquash(t *testing.T, e *engine.Engine, base, onto, tag string) *veneer.Result {
 	t.Helper()
-	res, err := veneer.Squash(t.Context(), e, veneer.SquashRequest{Request: veneer.Request{Base: base, Tags: []string{tag}}, Onto: onto})
+	res, err := veneer.Squash(t.Context(), e, veneer.SquashRequest{Base: base, Onto: onto, ImageOptions: veneer.ImageOptions{Tags: []string{tag}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +112,7 @@ func TestSquashRefused(t *testing.T) {
 	chain(t, e, 2, 0)
 	other := t.TempDir()
 	write(t, other, "f", "f")
-	mustBuild(t, e, veneer.Request{Base: "scratch", Tags: []string{"other"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: other, Dest: "/"}}})
+	mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: other, Dest: "/"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"other"}}})
 	for what, c := range map[string]struct{ base, onto, says string }{
 		"absent":      {"absent", "", `no image "absent"`},
 		"onto absent": {"app:2", "absent", `no image "absent"`},
@@ -118,7 +120,7 @@ func TestSquashRefused(t *testing.T) {
 		"upwards":     {"app:1", "app:2", "are not the lower layers"},
 		"scratch":     {"scratch", "", "--onto"},
 	} {
-		_, err := veneer.Squash(t.Context(), e, veneer.SquashRequest{Request: veneer.Request{Base: c.base, Tags: []string{"x"}}, Onto: c.onto})
+		_, err := veneer.Squash(t.Context(), e, veneer.SquashRequest{Base: c.base, Onto: c.onto, ImageOptions: veneer.ImageOptions{Tags: []string{"x"}}})
 		if err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: got %v, want %q", what, err, c.says)
 		}
@@ -147,7 +149,7 @@ func TestMaxLayers(t *testing.T) {
 		t.Errorf("%d images have one layer upon the system's", squashed)
 	}
 	sync := []veneer.TargetSpec{{Op: differ.Sync, Source: app, Dest: "/app"}}
-	mustBuild(t, e, veneer.Request{Base: "os", Tags: []string{"direct"}, Targets: sync})
+	mustBuild(t, e, veneer.BuildRequest{Base: "os", TargetOptions: veneer.TargetOptions{Targets: sync}, ImageOptions: veneer.ImageOptions{Tags: []string{"direct"}}})
 	res, err := veneer.SameRootfs(t.Context(), e, veneer.SameRequest{A: "app:12", B: "direct"})
 	if err != nil || !res.Same {
 		t.Errorf("%+v, %v", res, err)
@@ -158,10 +160,10 @@ func TestMaxLayers(t *testing.T) {
 	}
 	// What changes nothing squashes nothing.
 	update(t, app, 3)
-	if same := mustBuild(t, e, veneer.Request{Base: deep.Name, Tags: []string{"same"}, MaxLayers: most, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: filepath.Join(app, "only/3"), Dest: "/app/only/3"}}}); !same.Unchanged {
+	if same := mustBuild(t, e, veneer.BuildRequest{Base: deep.Name, MaxLayers: most, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: filepath.Join(app, "only/3"), Dest: "/app/only/3"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"same"}}}); !same.Unchanged {
 		t.Errorf("nothing new: %+v", same)
 	}
-	more := mustBuild(t, e, veneer.Request{Base: deep.Name, Tags: []string{"more"}, MaxLayers: -1, Targets: sync})
+	more := mustBuild(t, e, veneer.BuildRequest{Base: deep.Name, MaxLayers: -1, TargetOptions: veneer.TargetOptions{Targets: sync}, ImageOptions: veneer.ImageOptions{Tags: []string{"more"}}})
 	if more.Squashed != 0 || len(resolve(t, e, "more").Layers) != len(deep.Layers)+1 {
 		t.Errorf("no limit: %+v", more)
 	}
@@ -174,13 +176,13 @@ func TestMaxLayersSyncRoot(t *testing.T) {
 	write(t, dir, "a", "a")
 	write(t, dir, "b", "b")
 	all := []veneer.TargetSpec{{Op: differ.Sync, Source: dir, Dest: "/"}}
-	mustBuild(t, e, veneer.Request{Base: "scratch", Tags: []string{"r:1"}, Targets: all})
-	mustBuild(t, e, veneer.Request{Base: "r:1", Tags: []string{"r:2"}, Targets: []veneer.TargetSpec{{Op: differ.Delete, Dest: "/b"}}})
+	mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: all}, ImageOptions: veneer.ImageOptions{Tags: []string{"r:1"}}})
+	mustBuild(t, e, veneer.BuildRequest{Base: "r:1", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Delete, Dest: "/b"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"r:2"}}})
 	if err := os.Remove(filepath.Join(dir, "b")); err != nil {
 		t.Fatal(err)
 	}
 	write(t, dir, "a", "A")
-	res := mustBuild(t, e, veneer.Request{Base: "r:2", Tags: []string{"r:3"}, MaxLayers: 2, Targets: all})
+	res := mustBuild(t, e, veneer.BuildRequest{Base: "r:2", MaxLayers: 2, TargetOptions: veneer.TargetOptions{Targets: all}, ImageOptions: veneer.ImageOptions{Tags: []string{"r:3"}}})
 	if res.Squashed != 1 || res.Changes.Deleted.Count != 1 || res.Changes.Modified.Count != 1 {
 		t.Errorf("%+v", res)
 	}

@@ -21,10 +21,10 @@ func TestUserFileIsBounded(t *testing.T) {
 	write(t, src, "etc/passwd", "app:x:7:7::/:/bin/sh\n"+strings.Repeat("x:x:1:1::/:/bin/sh\n", 300_000))
 	write(t, src, "etc/group", "app:x:9:\n")
 	target := veneer.TargetSpec{Op: differ.Copy, Source: src, Dest: "/"}
-	mustBuild(t, e, veneer.Request{Base: "scratch", NoUnpack: true, Targets: []veneer.TargetSpec{target}, Tags: []string{"base"}})
+	mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{target}}, ImageOptions: veneer.ImageOptions{NoUnpack: true, Tags: []string{"base"}}})
 	for owner, says := range map[string]string{"app": "/etc/passwd", "4294967295": "/etc/passwd", "0:nobody": "use a number", "7:9": "", "7:app": ""} {
 		target.Chown = owner
-		_, err := veneer.Build(t.Context(), e, veneer.Request{Base: "base", NoUnpack: true, Targets: []veneer.TargetSpec{target}, Tags: []string{"new"}})
+		_, err := veneer.Build(t.Context(), e, veneer.BuildRequest{Base: "base", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{target}}, ImageOptions: veneer.ImageOptions{NoUnpack: true, Tags: []string{"new"}}})
 		if says == "" && err != nil || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
 			t.Errorf("%s: %v, want %q", owner, err, says)
 		}
@@ -71,14 +71,14 @@ func TestUserBringsGroup(t *testing.T) {
 		"huge:x:4294967296:1::/:/x\nnone:x:1:4294967295::/:/x\nshort:x\nlast:x:7:8")
 	write(t, src, "etc/group", "root:x:0:\nstaff:x:1001:"+strings.Repeat("x,", 50_000)+"\nodd:x:-1:\n")
 	target := veneer.TargetSpec{Op: differ.Copy, Source: src, Dest: "/"}
-	mustBuild(t, e, veneer.Request{Base: "scratch", NoUnpack: true, Targets: []veneer.TargetSpec{target}, Tags: []string{"base"}})
+	mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{target}}, ImageOptions: veneer.ImageOptions{NoUnpack: true, Tags: []string{"base"}}})
 	target.Dest = "/new/"
 	for owner, want := range map[string]string{
 		"app": "1000:1001", "1000": "1000:1000", "app:staff": "1000:1001", "app:0": "1000:0", "long": "4:5", "last": "7:8", "5:staff": "5:1001",
 		"odd": "no valid number", "huge": "no valid number", "none": "no valid number", "short": `no user "short"`, "app:odd": "no valid number", "app:": `no group ""`,
 	} {
 		target.Chown = owner
-		_, err := veneer.Build(t.Context(), e, veneer.Request{Base: "base", NoUnpack: true, Targets: []veneer.TargetSpec{target}, Tags: []string{"new"}})
+		_, err := veneer.Build(t.Context(), e, veneer.BuildRequest{Base: "base", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{target}}, ImageOptions: veneer.ImageOptions{NoUnpack: true, Tags: []string{"new"}}})
 		if err != nil {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v, want %s", owner, err, want)

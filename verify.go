@@ -1,266 +1,36 @@
 package veneer
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
-	"slices"
-	"sync"
 
-	"github.com/containerd/containerd/v2/core/leases"
-	"github.com/containerd/errdefs"
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/verify"
 )
 
-// VerifyRequest says what to verify. Image is required.
-type VerifyRequest struct {
-	// Image is a name, or a digest, as [content.Lookup] takes it. All that the
-	// name stands for is verified.
-	Image string
-	// Platform restricts that to one platform's image; empty: all that are stored.
-	Platform string
-	// Repair mends what can be mended from what is here: missing labels are set,
-	// a snapshot that is not what its layers make is unpacked again, and damaged
-	// layer blobs are removed so that a pull brings them again.
-	Repair bool
-	// Progress is told of each step; nil: nobody is.
-	Progress Progress
-	// Log is for details; nil discards.
-	Log *slog.Logger
-}
+// What [Verify] and [SameRootfs] take and return.
+type (
+	VerifyRequest  = verify.Request
+	VerifyResult   = verify.Result
+	Finding        = verify.Finding
+	SameRequest    = verify.SameRequest
+	SameResult     = verify.SameResult
+	PathDifference = verify.PathDifference
+)
 
-// Severity says what a finding means.
-type Severity string
-
-// The severities.
+// The severities of findings.
 const (
-	// SeverityError is something wrong.
-	SeverityError Severity = "error"
-	// SeverityWarning is something odd that harms nothing by itself.
-	SeverityWarning Severity = "warning"
-	// SeverityNote is something that could not be checked, and why.
-	SeverityNote Severity = "note"
+	SeverityError   = verify.SeverityError
+	SeverityWarning = verify.SeverityWarning
+	SeverityNote    = verify.SeverityNote
 )
 
-// Check says what a finding is about.
-type Check string
-
-// The checks.
-const (
-	CheckBlob      Check = "blob"       // bytes against digest and size
-	CheckManifest  Check = "manifest"   // indexes, manifests and configs: their form
-	CheckMediaType Check = "media type" // against the bytes
-	CheckDiffID    Check = "diff ID"
-	CheckHistory   Check = "history"
-	CheckLabel     Check = "label" // what garbage collection goes by
-	CheckSnapshot  Check = "snapshot"
-	CheckFiles     Check = "files" // of the snapshot, against the layers
-	CheckRepair    Check = "repair"
-)
-
-// Finding is one thing that was found.
-type Finding struct {
-	Severity Severity `json:"severity"`
-	Check    Check    `json:"check"`
-	Platform string   `json:"platform,omitempty"`
-	// Object is the digest of the blob, or the chain ID of the snapshot.
-	Object digest.Digest `json:"object,omitempty"`
-	// Path is absolute in the image; of files only.
-	Path    string `json:"path,omitempty"`
-	Message string `json:"message"`
-	// Repaired: it was so, and is no more.
-	Repaired bool `json:"repaired,omitempty"`
+// Verify derives everything of an image again that was derived when it was
+// made, and says what is not so: see [verify.Image].
+func Verify(ctx context.Context, e *engine.Engine, req VerifyRequest) (*VerifyResult, error) {
+	return verify.Image(ctx, e, req)
 }
 
-// VerifyResult tells what was verified, and what was found.
-type VerifyResult struct {
-	Image     string             `json:"image"`
-	Target    ocispec.Descriptor `json:"target"`
-	Platforms []VerifiedPlatform `json:"platforms"`
-	Findings  []Finding          `json:"findings"`
-	// Errors and Warnings count findings that were not repaired.
-	Errors   int `json:"errors"`
-	Warnings int `json:"warnings"`
-	Repaired int `json:"repaired"`
-	// Blobs and Bytes are what was read of the content store.
-	Blobs   int64   `json:"blobs"`
-	Bytes   int64   `json:"bytes"`
-	Seconds float64 `json:"seconds"`
-}
-
-// VerifiedPlatform is one platform's image.
-type VerifiedPlatform struct {
-	Platform string        `json:"platform"`
-	Manifest digest.Digest `json:"manifest"`
-	Layers   int           `json:"layers"`
-	ChainID  digest.Digest `json:"chain_id,omitempty"`
-	// Compared: the snapshot was compared with the layers.
-	Compared bool `json:"compared"`
-	// Files counts what is in the snapshot, directories included.
-	Files int64 `json:"files,omitempty"`
-}
-
-// Verify derives everything again that is derived of an image: digests and
-// sizes of all blobs, media types, diff IDs, chain IDs, the files of the
-// snapshot from those of the layers; and checks history and the labels that
-// garbage collection goes by. What is wrong is in the result; the error is for
-// what keeps Verify from doing its work. Without Repair nothing is changed.
-//
-// It reads every blob once, as a stream, and every file of the snapshot.
-func Verify(ctx context.Context, e *engine.Engine, req VerifyRequest) (_ *VerifyResult, err error) {
-	if req.Log == nil {
-		req.Log = slog.New(slog.DiscardHandler)
-	}
-	v := &verifier{VerifyRequest: req, engine: e, steps: newSteps(req.Progress)}
-	ctx, release, err := content.NewLease(e.Context(ctx), e.Client)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		var opts []leases.DeleteOpt
-		if v.removed {
-			// A blob that is still there would be taken for the one pulled.
-			opts = append(opts, leases.SynchronousDelete)
-		}
-		err = errors.Join(err, release(ctx, opts...))
-	}()
-	if err := v.run(ctx); err != nil {
-		return nil, fmt.Errorf("verify %s: %w", req.Image, err)
-	}
-	return v.finish(), nil
-}
-
-// verifier is one run of Verify.
-type verifier struct {
-	VerifyRequest
-	engine *engine.Engine
-	steps  *steps
-
-	docs []content.Document
-	// removed: a damaged blob was.
-	removed bool
-
-	mu  sync.Mutex // of result
-	res VerifyResult
-}
-
-func (v *verifier) run(ctx context.Context) error {
-	v.steps.start("resolve")
-	record, err := content.Lookup(ctx, v.engine.Client, v.Image)
-	if err != nil {
-		return err
-	}
-	v.res.Image, v.res.Target = record.Name, record.Target
-	if v.docs, err = v.documents(ctx, record.Target); err != nil {
-		return err
-	}
-	if err := v.hold(ctx); err != nil {
-		return err
-	}
-	for i := range v.docs {
-		if err := v.document(ctx, &v.docs[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// documents returns the image's documents: all of them, or those on the way to
-// one platform's.
-func (v *verifier) documents(ctx context.Context, target ocispec.Descriptor) ([]content.Document, error) {
-	store := v.engine.Client.ContentStore()
-	docs, err := content.Documents(ctx, store, target)
-	if err != nil || v.Platform == "" {
-		return docs, err
-	}
-	img, err := content.ResolveTarget(ctx, store, target, v.Platform)
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(docs, func(d content.Document) bool {
-		return !d.IsIndex() && d.Desc.Digest != img.Manifest.Digest
-	}), nil
-}
-
-// hold keeps what is to be verified from the garbage collector, to whom a
-// label that is missing means that it may take it.
-func (v *verifier) hold(ctx context.Context) error {
-	id, ok := leases.FromContext(ctx)
-	if !ok {
-		return nil
-	}
-	for _, doc := range v.docs {
-		blobs := []ocispec.Descriptor{doc.Desc}
-		for _, c := range doc.Children {
-			blobs = append(blobs, c.Desc)
-		}
-		for _, b := range blobs {
-			r := leases.Resource{Type: "content", ID: b.Digest.String()}
-			err := v.engine.Client.LeasesService().AddResource(ctx, leases.Lease{ID: id}, r)
-			if err != nil && !errdefs.IsNotFound(err) {
-				return fmt.Errorf("hold %s: %w", b.Digest, err)
-			}
-		}
-	}
-	return nil
-}
-
-// add records a finding and returns its number.
-func (v *verifier) add(f Finding) int {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.res.Findings = append(v.res.Findings, f)
-	return len(v.res.Findings) - 1
-}
-
-// repaired marks a finding as mended.
-func (v *verifier) repaired(i int) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.res.Findings[i].Repaired = true
-}
-
-// read counts what was read of the content store.
-func (v *verifier) read(bytes int64) {
-	v.mu.Lock()
-	v.res.Blobs++
-	v.res.Bytes += bytes
-	v.mu.Unlock()
-	v.steps.count(1, bytes)
-}
-
-func (v *verifier) finish() *VerifyResult {
-	r := &v.res
-	if r.Findings == nil {
-		r.Findings = []Finding{}
-	}
-	for _, f := range r.Findings {
-		switch {
-		case f.Repaired:
-			r.Repaired++
-		case f.Severity == SeverityError:
-			r.Errors++
-		case f.Severity == SeverityWarning:
-			r.Warnings++
-		}
-	}
-	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(a.Platform, b.Platform), cmp.Compare(rank(a.Check), rank(b.Check)), cmp.Compare(a.Path, b.Path))
-	})
-	_, r.Seconds = v.steps.end()
-	return r
-}
-
-// rank orders checks as they are made: what comes first is often the cause of
-// what comes later.
-func rank(c Check) int {
-	return slices.Index([]Check{
-		CheckManifest, CheckBlob, CheckMediaType, CheckDiffID, CheckHistory, CheckLabel, CheckSnapshot, CheckFiles, CheckRepair,
-	}, c)
+// SameRootfs compares the files of two images: see [verify.Same].
+func SameRootfs(ctx context.Context, e *engine.Engine, req SameRequest) (*SameResult, error) {
+	return verify.Same(ctx, e, req)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -36,21 +37,12 @@ type Assembly struct {
 	BaseDigest digest.Digest
 }
 
-// Assembled is a new image, not yet stored.
-type Assembled struct {
-	Config       ocispec.Descriptor
-	ConfigJSON   []byte
-	Manifest     ocispec.Descriptor
-	ManifestJSON []byte
-	// Layers and DiffIDs are all of the image, the base's first.
-	Layers  []ocispec.Descriptor
-	DiffIDs []digest.Digest
-	ChainID digest.Digest
-}
-
 // Assemble makes the config and the manifest. Both are edited, not rebuilt:
 // what Veneer does not know of the base's survives with its bytes and place.
 // Media types are of the base's family. Same input, same bytes.
+//
+// The image is as [Resolve] would return it, but for a name and a record; it is
+// not stored, see [Store].
 //
 // Of the base's manifest, subject and artifactType are dropped: the first
 // would make the new image an attachment of what the base is attached to, the
@@ -61,33 +53,58 @@ type Assembled struct {
 // left out, and asking for others is an error that wraps
 // [errdefs.ErrInvalidArgument], as is a layer whose media type is of the
 // other family or zstd, which Docker's family does not have.
-func Assemble(a Assembly) (Assembled, error) {
+func Assemble(a Assembly) (*Image, error) {
 	if a.Layer != nil {
 		if err := checkNewLayer(a); err != nil {
-			return Assembled{}, err
+			return nil, err
 		}
 	}
 	if a.Base.Docker && len(a.Annotations) > 0 {
-		return Assembled{}, fmt.Errorf("annotate image: the base %s is of Docker's format, which has no annotations; leave --annotation out, or use labels (-c 'LABEL …'): %w", a.Base.Name, errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("annotate image: the base %s is of Docker's format, which has no annotations; leave --annotation out, or use labels (-c 'LABEL …'): %w", a.Base.Name, errdefs.ErrInvalidArgument)
 	}
-	out := Assembled{Layers: a.Base.Layers[:len(a.Base.Layers):len(a.Base.Layers)], DiffIDs: a.Base.DiffIDs[:len(a.Base.DiffIDs):len(a.Base.DiffIDs)]}
+	layers, diffIDs := slices.Clone(a.Base.Layers), slices.Clone(a.Base.DiffIDs)
 	if a.Layer != nil {
-		out.Layers = append(out.Layers, *a.Layer)
-		out.DiffIDs = append(out.DiffIDs, a.DiffID)
+		layers, diffIDs = append(layers, *a.Layer), append(diffIDs, a.DiffID)
 	}
-	if len(out.DiffIDs) > 0 {
-		out.ChainID = identity.ChainID(out.DiffIDs)
+	configJSON, err := assembleConfig(a, diffIDs)
+	if err != nil {
+		return nil, fmt.Errorf("assemble config: %w", err)
 	}
-	var err error
-	if out.ConfigJSON, err = assembleConfig(a, out.DiffIDs); err != nil {
-		return Assembled{}, fmt.Errorf("assemble config: %w", err)
+	manifestJSON, err := assembleManifest(a, describe(configType(a.Base.Docker), configJSON))
+	if err != nil {
+		return nil, fmt.Errorf("assemble manifest: %w", err)
 	}
-	out.Config = describe(configType(a.Base.Docker), out.ConfigJSON)
-	if out.ManifestJSON, err = assembleManifest(a, out.Config); err != nil {
-		return Assembled{}, fmt.Errorf("assemble manifest: %w", err)
+	return newImage(a.Base, layers, configJSON, manifestJSON)
+}
+
+// newImage is an image made of another one: with so many of its layers, or one
+// more. The documents are read as [Resolve] will.
+func newImage(of *Image, layers []ocispec.Descriptor, configJSON, manifestJSON []byte) (*Image, error) {
+	if max(len(configJSON), len(manifestJSON)) > maxJSON {
+		return nil, fmt.Errorf("assembled image: its config or manifest is larger than %d bytes: %w", maxJSON, errdefs.ErrInvalidArgument)
 	}
-	out.Manifest = describe(manifestType(a.Base.Docker), out.ManifestJSON)
-	return out, checkAssembled(out)
+	manifest := describe(manifestType(of.Docker), manifestJSON)
+	m, err := parseManifest(manifestJSON, manifest)
+	if err != nil {
+		return nil, fmt.Errorf("assembled manifest: %w", err)
+	}
+	cfg, err := parseConfig(configJSON, len(m.Layers))
+	if err != nil {
+		return nil, fmt.Errorf("assembled config: %w", err)
+	}
+	img := &Image{
+		Name: of.Name, Manifest: manifest, ManifestJSON: manifestJSON, ConfigJSON: configJSON, ConfigDesc: m.Config, Config: *cfg,
+		Layers: layers, DiffIDs: cfg.RootFS.DiffIDs, Docker: of.Docker, Platform: of.Platform,
+	}
+	if len(img.DiffIDs) > 0 {
+		img.ChainID = identity.ChainID(img.DiffIDs)
+	}
+	for _, l := range layers {
+		if of.lacks(l.Digest) {
+			img.Missing = append(img.Missing, l)
+		}
+	}
+	return img, nil
 }
 
 // LayerMediaType returns the media type of a layer in an image of Docker's or
@@ -267,21 +284,6 @@ func setAnnotations(m *object, a Assembly) error {
 		return nil
 	}
 	return m.set("annotations", annotations)
-}
-
-// checkAssembled reads the result as [Resolve] will.
-func checkAssembled(out Assembled) error {
-	m, err := parseManifest(out.ManifestJSON, out.Manifest)
-	if err != nil {
-		return fmt.Errorf("assembled manifest: %w", err)
-	}
-	if _, err := parseConfig(out.ConfigJSON, len(m.Layers)); err != nil {
-		return fmt.Errorf("assembled config: %w", err)
-	}
-	if max(len(out.ConfigJSON), len(out.ManifestJSON)) > maxJSON {
-		return fmt.Errorf("assembled image: its config or manifest is larger than %d bytes: %w", maxJSON, errdefs.ErrInvalidArgument)
-	}
-	return nil
 }
 
 func describe(mediaType string, data []byte) ocispec.Descriptor {

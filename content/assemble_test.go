@@ -195,8 +195,8 @@ func TestAssembleKeepsTheFamily(t *testing.T) {
 	if strings.Contains(string(out.ManifestJSON), "vnd.oci") || strings.Contains(string(out.ManifestJSON), "annotations") {
 		t.Errorf("manifest %s", out.ManifestJSON)
 	}
-	if out.Manifest.MediaType != images.MediaTypeDockerSchema2Manifest || out.Config.MediaType != images.MediaTypeDockerSchema2Config {
-		t.Errorf("types %s, %s", out.Manifest.MediaType, out.Config.MediaType)
+	if out.Manifest.MediaType != images.MediaTypeDockerSchema2Manifest || out.ConfigDesc.MediaType != images.MediaTypeDockerSchema2Config {
+		t.Errorf("types %s, %s", out.Manifest.MediaType, out.ConfigDesc.MediaType)
 	}
 
 	for says, edit := range map[string]func(*content.Assembly){
@@ -262,7 +262,7 @@ func newLayer(t *testing.T, mediaType string) (ocispec.Descriptor, digest.Digest
 	return storetest.NewBlob(mediaType, storetest.Gzip(raw)).Descriptor, digest.FromBytes(raw)
 }
 
-func parseConfig(t *testing.T, out content.Assembled) ocispec.Image {
+func parseConfig(t *testing.T, out *content.Image) ocispec.Image {
 	t.Helper()
 	var cfg ocispec.Image
 	if err := json.Unmarshal(out.ConfigJSON, &cfg); err != nil {

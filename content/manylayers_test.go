@@ -54,7 +54,7 @@ func TestStoreManyLayers(t *testing.T) {
 	}
 	blobs := s.Blobs(ctx, t)
 	want := map[string]string{"containerd.io/gc.ref.snapshot.native": out.ChainID.String(), "containerd.io/gc.ref.snapshot.overlayfs": out.ChainID.String()}
-	if got := blobs[out.Config.Digest]; !maps.Equal(got, want) || len(blobs) != 301 {
+	if got := blobs[out.ConfigDesc.Digest]; !maps.Equal(got, want) || len(blobs) != 301 {
 		t.Errorf("the config has %v; %d blobs", got, len(blobs))
 	}
 	if _, err := content.Remove(ctx, s.Client, []string{"app:1"}, false); err != nil {

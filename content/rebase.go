@@ -10,7 +10,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -126,36 +125,33 @@ func isOwn(h ocispec.History) bool {
 }
 
 // Lower makes the image that the lowest n layers of another are: its config
-// and annotations, with the history as far as it is about those layers. Nothing
-// refers to it once it is stored, see [Store].
-func Lower(img *Image, n int) (Assembled, error) {
+// and annotations, with the history as far as it is about those layers. It is
+// not stored.
+func Lower(img *Image, n int) (*Image, error) {
 	if n < 1 || n > len(img.Layers) {
-		return Assembled{}, fmt.Errorf("take %d of the %d layers of %s: %w", n, len(img.Layers), img.Name, errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("take %d of the %d layers of %s: %w", n, len(img.Layers), img.Name, errdefs.ErrInvalidArgument)
 	}
-	out := Assembled{Layers: slices.Clone(img.Layers[:n]), DiffIDs: slices.Clone(img.DiffIDs[:n])}
-	out.ChainID = identity.ChainID(out.DiffIDs)
-	var err error
-	if out.ConfigJSON, err = lowerConfig(img, out.DiffIDs); err != nil {
-		return Assembled{}, fmt.Errorf("edit config of %s: %w", img.Name, err)
+	configJSON, err := lowerConfig(img, img.DiffIDs[:n])
+	if err != nil {
+		return nil, fmt.Errorf("edit config of %s: %w", img.Name, err)
 	}
-	out.Config = describe(configType(img.Docker), out.ConfigJSON)
 	m, err := parseKnown(img.ManifestJSON, manifestFields)
 	if err != nil {
-		return Assembled{}, fmt.Errorf("edit manifest of %s: %w", img.Name, err)
+		return nil, fmt.Errorf("edit manifest of %s: %w", img.Name, err)
 	}
 	var layers []json.RawMessage
 	err = m.get("layers", &layers)
 	if err == nil {
-		err = errors.Join(m.set("config", out.Config), m.set("layers", layers[:n]))
+		err = errors.Join(m.set("config", describe(configType(img.Docker), configJSON)), m.set("layers", layers[:n]))
 	}
 	if err != nil {
-		return Assembled{}, fmt.Errorf("edit manifest of %s: %w", img.Name, err)
+		return nil, fmt.Errorf("edit manifest of %s: %w", img.Name, err)
 	}
-	if out.ManifestJSON, err = encodeJSON(m); err != nil {
-		return Assembled{}, err
+	manifestJSON, err := encodeJSON(m)
+	if err != nil {
+		return nil, err
 	}
-	out.Manifest = describe(manifestType(img.Docker), out.ManifestJSON)
-	return out, checkAssembled(out)
+	return newImage(img, slices.Clone(img.Layers[:n]), configJSON, manifestJSON)
 }
 
 func lowerConfig(img *Image, diffIDs []digest.Digest) ([]byte, error) {

@@ -80,7 +80,7 @@ func TestLower(t *testing.T) {
 		for _, h := range cfg.History {
 			got = append(got, h.CreatedBy)
 		}
-		if !slices.Equal(got, want) || !slices.Equal(cfg.RootFS.DiffIDs, img.DiffIDs[:n]) || len(m.Layers) != n || m.Annotations["a"] != "b" || m.Config.Digest != low.Config.Digest {
+		if !slices.Equal(got, want) || !slices.Equal(cfg.RootFS.DiffIDs, img.DiffIDs[:n]) || len(m.Layers) != n || m.Annotations["a"] != "b" || m.Config.Digest != low.ConfigDesc.Digest {
 			t.Errorf("%d layers: history %q, %d diff IDs, manifest %+v", n, got, len(cfg.RootFS.DiffIDs), m)
 		}
 	}

@@ -40,16 +40,16 @@ func LayerLabels(diffID digest.Digest) map[string]string {
 // layers must be stored already, and ctx must carry a lease until a record
 // refers to the manifest. Nothing of the image's own labels becomes a label
 // of the store, where containerd would act on it (CVE-2026-53488).
-func Store(ctx context.Context, c *client.Client, img Assembled, snapshotter string) error {
+func Store(ctx context.Context, c *client.Client, img *Image, snapshotter string) error {
 	store := c.ContentStore()
 	configLabels := map[string]string{}
 	if snapshotter != "" && img.ChainID != "" {
 		configLabels[gcSnapshot+snapshotter] = img.ChainID.String()
 	}
-	if err := WriteBlob(ctx, store, img.Config, configLabels, img.ConfigJSON); err != nil {
+	if err := WriteBlob(ctx, store, img.ConfigDesc, configLabels, img.ConfigJSON); err != nil {
 		return fmt.Errorf("store config: %w", err)
 	}
-	manifestLabels := map[string]string{gcConfig: img.Config.Digest.String()}
+	manifestLabels := map[string]string{gcConfig: img.ConfigDesc.Digest.String()}
 	for i, l := range img.Layers {
 		manifestLabels[fmt.Sprintf("%s%d", gcLayer, i)] = l.Digest.String()
 	}

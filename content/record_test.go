@@ -44,7 +44,7 @@ func TestStoreSurvivesCollection(t *testing.T) {
 				t.Fatal(err)
 			}
 			if seeded {
-				s.Put(leased, t, layer, storetest.NewBlob(out.Config.MediaType, out.ConfigJSON), storetest.NewBlob(out.Manifest.MediaType, out.ManifestJSON))
+				s.Put(leased, t, layer, storetest.NewBlob(out.ConfigDesc.MediaType, out.ConfigJSON), storetest.NewBlob(out.Manifest.MediaType, out.ManifestJSON))
 			}
 			if err := content.WriteBlob(leased, s.ContentStore(), layer.Descriptor, content.LayerLabels(diffID), layer.Bytes); err != nil {
 				t.Fatal(err)

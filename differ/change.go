@@ -3,6 +3,8 @@
 // It knows nothing of images or of containerd.
 package differ
 
+import "fmt"
+
 // Op is what a target does with its destination.
 type Op uint8
 
@@ -27,6 +29,15 @@ const (
 	// CompareMetadata trusts equal size and modification time.
 	CompareMetadata CompareMode = "metadata"
 )
+
+// Check refuses what is no mode; empty is [CompareContent].
+func (m CompareMode) Check() error {
+	switch m {
+	case "", CompareContent, CompareMetadata:
+		return nil
+	}
+	return fmt.Errorf("compare by %q: want %s or %s", string(m), CompareContent, CompareMetadata)
+}
 
 // Kind is what happened to a path.
 type Kind uint8

@@ -37,6 +37,24 @@ const (
 	RefuseDirLinks DirLinks = "error"
 )
 
+// Check refuses what is no policy; empty is the default of each source.
+func (p OwnerPolicy) Check() error {
+	switch p {
+	case "", OwnerBase, OwnerSource, OwnerRoot:
+		return nil
+	}
+	return fmt.Errorf("owner %q: want %s, %s or %s", string(p), OwnerBase, OwnerSource, OwnerRoot)
+}
+
+// Check refuses what is no policy; empty is the default of each [Op].
+func (d DirLinks) Check() error {
+	switch d {
+	case "", FollowDirLinks, ReplaceDirLinks, RefuseDirLinks:
+		return nil
+	}
+	return fmt.Errorf("links to directories %q: want %s, %s or %s", string(d), FollowDirLinks, ReplaceDirLinks, RefuseDirLinks)
+}
+
 // Owner is a numeric owner and group.
 type Owner struct{ UID, GID uint32 }
 

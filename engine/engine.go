@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -199,6 +200,13 @@ func (o Options) withDefaults() (Options, error) {
 func (e *Engine) Context(ctx context.Context) context.Context {
 	return namespaces.WithNamespace(ctx, e.Namespace)
 }
+
+// UsesDirs reports whether this process may read and write the files of any
+// owner in the engine's directories.
+func (e *Engine) UsesDirs() bool { return os.Geteuid() == 0 && Capable() == nil }
+
+// CacheDir is where builds keep what later ones need not find out again.
+func (e *Engine) CacheDir() string { return filepath.Join(e.Root, "cache") }
 
 // On returns the engine with another snapshotter, which must exist. The two
 // share everything else, and are closed as one.

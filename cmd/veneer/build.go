@@ -104,19 +104,20 @@ func (o *buildOptions) bind(cmd *cobra.Command) {
 }
 
 // buildRequest makes the request that the flags ask for.
-func (a *app) buildRequest(base *baseFlags, image *imageFlags) (veneer.Request, error) {
-	req := veneer.Request{Log: a.log}
+func (a *app) buildRequest(base *baseFlags, image *imageFlags) (veneer.BuildRequest, error) {
+	req := veneer.BuildRequest{Reports: veneer.Reports{Log: a.log}}
 	if err := base.request(&req); err != nil {
 		return req, err
 	}
 	epoch, _ := a.getenv("SOURCE_DATE_EPOCH")
-	if err := image.request(&req, epoch); err != nil {
-		return req, err
+	err := image.request(&req.ImageOptions, &req.LayerOptions, epoch)
+	if err == nil {
+		req.Differ, err = image.differKind()
 	}
-	return req, nil
+	return req, err
 }
 
-func (a *app) build(ctx context.Context, req veneer.Request, o buildOptions) error {
+func (a *app) build(ctx context.Context, req veneer.BuildRequest, o buildOptions) error {
 	req.Stdin = a.stdin(ctx)
 	return a.makeImage(ctx, o, req.Tags, func(ctx context.Context, e *engine.Engine, p veneer.Progress) (*veneer.Result, error) {
 		req.Progress = p

@@ -124,7 +124,11 @@ func (a *app) commitCommand() *cobra.Command {
 			}
 			image.tags = append(args[1:], image.tags...)
 			epoch, _ := a.getenv("SOURCE_DATE_EPOCH")
-			if err := image.request(&req.Request, epoch); err != nil {
+			err := image.request(&req.ImageOptions, &req.LayerOptions, epoch)
+			if err == nil {
+				req.Differ, err = image.differKind()
+			}
+			if err != nil {
 				return err
 			}
 			if err := flags.request(&req); err != nil {

@@ -87,7 +87,8 @@ func deltaArgs(cmd *cobra.Command, args []string) error {
 }
 
 func (a *app) delta(ctx context.Context, req veneer.DeltaRequest, flags *deltaFlags, image *imageFlags, o buildOptions) (err error) {
-	if err := a.fillRequest(&req.Request, image, flags.platform); err != nil {
+	req.Log = a.log
+	if err := a.fillImage(&req.ImageOptions, &req.LayerOptions, image, flags.platform); err != nil {
 		return err
 	}
 	if len(req.Tags) == 0 && flags.output == "" {
@@ -115,14 +116,17 @@ func (a *app) delta(ctx context.Context, req veneer.DeltaRequest, flags *deltaFl
 	})
 }
 
-// fillRequest fills in what the flags say that are like build's.
-func (a *app) fillRequest(req *veneer.Request, image *imageFlags, platform string) error {
-	req.Log = a.log
+// fillImage fills in what the flags say that are like build's, where only Veneer
+// can make the layer.
+func (a *app) fillImage(i *veneer.ImageOptions, l *veneer.LayerOptions, image *imageFlags, platform string) error {
+	if image.differ.value == string(veneer.DifferService) {
+		return usagef("containerd's diff service cannot store all of a difference between images; leave out --differ=service")
+	}
 	if err := checkPlatform(platform); err != nil {
 		return err
 	}
 	epoch, _ := a.getenv("SOURCE_DATE_EPOCH")
-	return image.request(req, epoch)
+	return image.request(i, l, epoch)
 }
 
 func isArchive(ref string) bool {

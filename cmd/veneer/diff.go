@@ -69,12 +69,15 @@ With --exit-code the exit code is 0 if nothing differs, 1 if something does, and
 
 // diffBuild shows what a build would change.
 func (a *app) diffBuild(ctx context.Context, base *baseFlags, format string, exitCode bool) error {
-	req := veneer.Request{Log: a.log}
-	if err := base.request(&req); err != nil {
+	build := veneer.BuildRequest{}
+	if err := base.request(&build); err != nil {
 		return err
 	}
-	if len(req.Platforms) > 0 {
+	if len(build.Platforms) > 0 {
 		return usagef("--platform %s: diff shows one platform at a time", base.platform)
+	}
+	req := veneer.DiffRequest{
+		Base: build.Base, TargetOptions: build.TargetOptions, ReadOptions: build.ReadOptions, Reports: veneer.Reports{Log: a.log},
 	}
 	req.Stdin = a.stdin(ctx)
 	return a.showDiff(ctx, format, exitCode, func(ctx context.Context, e *engine.Engine, p veneer.Progress) (*veneer.DiffResult, error) {

@@ -17,11 +17,11 @@ import (
 )
 
 // requestOf parses build's flags alone.
-func requestOf(t *testing.T, env map[string]string, args ...string) (veneer.Request, error) {
+func requestOf(t *testing.T, env map[string]string, args ...string) (veneer.BuildRequest, error) {
 	t.Helper()
 	var base baseFlags
 	var image imageFlags
-	var req veneer.Request
+	var req veneer.BuildRequest
 	a := newApp(streams{err: &bytes.Buffer{}}, func(k string) (string, bool) { v, ok := env[k]; return v, ok })
 	cmd := &cobra.Command{Use: "build", SilenceErrors: true, SilenceUsage: true, RunE: func(*cobra.Command, []string) (err error) {
 		req, err = a.buildRequest(&base, &image)
@@ -36,8 +36,9 @@ func requestOf(t *testing.T, env map[string]string, args ...string) (veneer.Requ
 }
 
 // defaults is the request of "--from base".
-func defaults(edit func(*veneer.Request)) veneer.Request {
-	r := veneer.Request{Base: "base", Compare: differ.CompareContent, Compression: layer.Gzip, MaxLayers: veneer.DefaultMaxLayers}
+func defaults(edit func(*veneer.BuildRequest)) veneer.BuildRequest {
+	r := veneer.BuildRequest{Base: "base", MaxLayers: veneer.DefaultMaxLayers}
+	r.Compare, r.Compression = differ.CompareContent, layer.Gzip
 	if edit != nil {
 		edit(&r)
 	}
@@ -49,29 +50,29 @@ func TestFlagsToRequest(t *testing.T) {
 	for _, c := range []struct {
 		args string
 		env  map[string]string
-		want func(*veneer.Request)
+		want func(*veneer.BuildRequest)
 	}{
 		{"", nil, nil},
-		{"--platform linux/arm64", nil, func(r *veneer.Request) { r.Platform = "linux/arm64" }},
-		{"-t a -t b:1", nil, func(r *veneer.Request) { r.Tags = []string{"a", "b:1"} }},
-		{"--compare metadata", nil, func(r *veneer.Request) { r.Compare = differ.CompareMetadata }},
-		{"--reader index", nil, func(r *veneer.Request) { r.Reader = veneer.ReadIndex }},
-		{"--reader view", nil, func(r *veneer.Request) { r.Reader = veneer.ReadView }},
-		{"--compression zstd --compression-level 19", nil, func(r *veneer.Request) { r.Compression, r.CompressionLevel = layer.Zstd, 19 }},
-		{"--max-layers 7", nil, func(r *veneer.Request) { r.MaxLayers = 7 }},
-		{"--max-layers 0", nil, func(r *veneer.Request) { r.MaxLayers = -1 }},
-		{"--no-unpack", nil, func(r *veneer.Request) { r.NoUnpack = true }},
-		{"--differ service", nil, func(r *veneer.Request) { r.Differ = veneer.DifferService }},
+		{"--platform linux/arm64", nil, func(r *veneer.BuildRequest) { r.Platform = "linux/arm64" }},
+		{"-t a -t b:1", nil, func(r *veneer.BuildRequest) { r.Tags = []string{"a", "b:1"} }},
+		{"--compare metadata", nil, func(r *veneer.BuildRequest) { r.Compare = differ.CompareMetadata }},
+		{"--reader index", nil, func(r *veneer.BuildRequest) { r.Reader = veneer.ReadIndex }},
+		{"--reader view", nil, func(r *veneer.BuildRequest) { r.Reader = veneer.ReadView }},
+		{"--compression zstd --compression-level 19", nil, func(r *veneer.BuildRequest) { r.Compression, r.CompressionLevel = layer.Zstd, 19 }},
+		{"--max-layers 7", nil, func(r *veneer.BuildRequest) { r.MaxLayers = 7 }},
+		{"--max-layers 0", nil, func(r *veneer.BuildRequest) { r.MaxLayers = -1 }},
+		{"--no-unpack", nil, func(r *veneer.BuildRequest) { r.NoUnpack = true }},
+		{"--differ service", nil, func(r *veneer.BuildRequest) { r.Differ = veneer.DifferService }},
 		{"--differ veneer", nil, nil},
-		{"--force-delete --no-cache", nil, func(r *veneer.Request) { r.ForceDelete, r.NoCache = true, true }},
-		{"--annotation a=b=c --annotation d=", nil, func(r *veneer.Request) { r.Annotations = map[string]string{"a": "b=c", "d": ""} }},
-		{"--author me -m why --unset cmd -c USER|1,2 --change ENV|A=b", nil, func(r *veneer.Request) {
+		{"--force-delete --no-cache", nil, func(r *veneer.BuildRequest) { r.ForceDelete, r.NoCache = true, true }},
+		{"--annotation a=b=c --annotation d=", nil, func(r *veneer.BuildRequest) { r.Annotations = map[string]string{"a": "b=c", "d": ""} }},
+		{"--author me -m why --unset cmd -c USER|1,2 --change ENV|A=b", nil, func(r *veneer.BuildRequest) {
 			r.Config = content.ConfigEdit{Author: "me", Message: "why", Unset: []string{"cmd"}, Changes: []string{"USER 1,2", "ENV A=b"}}
 		}},
-		{"--source-date-epoch 1700000000", map[string]string{"SOURCE_DATE_EPOCH": "1"}, func(r *veneer.Request) { r.Epoch = &epoch }},
-		{"", map[string]string{"SOURCE_DATE_EPOCH": "1700000000"}, func(r *veneer.Request) { r.Epoch = &epoch }},
+		{"--source-date-epoch 1700000000", map[string]string{"SOURCE_DATE_EPOCH": "1"}, func(r *veneer.BuildRequest) { r.Epoch = &epoch }},
+		{"", map[string]string{"SOURCE_DATE_EPOCH": "1700000000"}, func(r *veneer.BuildRequest) { r.Epoch = &epoch }},
 		{"", map[string]string{"SOURCE_DATE_EPOCH": ""}, nil},
-		{"--sync a:/a --delete /b --copy c:/a/c --delete /d --sync type=tar,src=-,dest=/e", nil, func(r *veneer.Request) {
+		{"--sync a:/a --delete /b --copy c:/a/c --delete /d --sync type=tar,src=-,dest=/e", nil, func(r *veneer.BuildRequest) {
 			r.Targets = []veneer.TargetSpec{
 				{Op: differ.Sync, Source: "a", Dest: "/a"},
 				{Op: differ.Delete, Dest: "/b"},

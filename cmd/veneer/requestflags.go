@@ -52,7 +52,7 @@ func (f *baseFlags) bind(cmd *cobra.Command) {
 }
 
 // request fills in what the flags say.
-func (f *baseFlags) request(r *veneer.Request) error {
+func (f *baseFlags) request(r *veneer.BuildRequest) error {
 	if f.from != content.ScratchName {
 		if err := checkRef(f.from); err != nil {
 			return err
@@ -118,7 +118,7 @@ func (f *imageFlags) bindAlone(cmd *cobra.Command) {
 }
 
 // request fills in what the flags say. env is SOURCE_DATE_EPOCH.
-func (f *imageFlags) request(r *veneer.Request, env string) error {
+func (f *imageFlags) request(r *veneer.ImageOptions, l *veneer.LayerOptions, env string) error {
 	if err := checkTags(f.tags); err != nil {
 		return err
 	}
@@ -129,21 +129,26 @@ func (f *imageFlags) request(r *veneer.Request, env string) error {
 	if r.Annotations, err = parseAnnotations(f.annotations); err != nil {
 		return err
 	}
-	r.Compression, r.CompressionLevel = layer.Compression(f.compression.value), f.level
-	if err := r.Compression.Check(f.level); err != nil {
+	l.Compression, l.CompressionLevel = layer.Compression(f.compression.value), f.level
+	if err := l.Compression.Check(f.level); err != nil {
 		return asUsage(err)
 	}
-	if r.Epoch, err = parseEpoch(f.epoch, env); err != nil {
+	if l.Epoch, err = parseEpoch(f.epoch, env); err != nil {
 		return err
-	}
-	if f.differ.value == string(veneer.DifferService) {
-		r.Differ = veneer.DifferService
-		if f.noUnpack {
-			return usagef("--differ service makes the layer from the snapshot that --no-unpack leaves out: choose one of them")
-		}
 	}
 	r.Tags, r.Config, r.NoUnpack, r.AllowEncrypted = f.tags, f.edit, f.noUnpack, f.encrypted
 	return nil
+}
+
+// differKind is who makes the layer.
+func (f *imageFlags) differKind() (veneer.DifferKind, error) {
+	if f.differ.value != string(veneer.DifferService) {
+		return veneer.DifferVeneer, nil
+	}
+	if f.noUnpack {
+		return "", usagef("--differ service makes the layer from the snapshot that --no-unpack leaves out: choose one of them")
+	}
+	return veneer.DifferService, nil
 }
 
 // parsePlatforms splits --platform: one platform, or several, or all of them.

@@ -57,7 +57,8 @@ func (a *app) squash(ctx context.Context, req veneer.SquashRequest, image *image
 			return err
 		}
 	}
-	if err := a.fillRequest(&req.Request, image, req.Platform); err != nil {
+	req.Log = a.log
+	if err := a.fillImage(&req.ImageOptions, &req.LayerOptions, image, req.Platform); err != nil {
 		return err
 	}
 	if len(req.Tags) == 0 {

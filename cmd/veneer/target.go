@@ -200,11 +200,11 @@ func setTargetKey(spec *veneer.TargetSpec, name, value string) error {
 	return nil
 }
 
-func setWord(to *string, name, value string, allowed ...string) error {
+func setWord[T ~string](to *T, name, value string, allowed ...string) error {
 	if !slices.Contains(allowed, value) {
 		return fmt.Errorf("%s=%s: use %s", name, value, orList(allowed))
 	}
-	*to = value
+	*to = T(value)
 	return nil
 }
 

@@ -127,8 +127,10 @@ func (w *world) buildHere(ctx context.Context, root, source string) error {
 	if err != nil {
 		return err
 	}
-	_, err = veneer.Build(e.Context(ctx), e, veneer.Request{
-		Base: base1, Tags: []string{tag2}, Targets: []veneer.TargetSpec{{Op: differ.Sync, Type: "dir", Source: source, Dest: "/app"}},
+	_, err = veneer.Build(e.Context(ctx), e, veneer.BuildRequest{
+		Base:          base1,
+		TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Type: "dir", Source: source, Dest: "/app"}}},
+		ImageOptions:  veneer.ImageOptions{Tags: []string{tag2}},
 	})
 	if err := errors.Join(err, e.Close()); err != nil {
 		return err

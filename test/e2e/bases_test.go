@@ -27,13 +27,13 @@ func TestBaseNames(t *testing.T) {
 		"small:1", "library/small:1", "docker.io/small:1", "docker.io/library/small:1", "index.docker.io/library/small:1",
 		"small@" + id.String(), "small:1@" + id.String(), id.String(), id.Encoded(), id.Encoded()[:12], "sha256:" + id.Encoded()[:8],
 	} {
-		req := veneer.Request{Base: name, Tags: []string{"new:1"}, Targets: []veneer.TargetSpec{{Op: differ.Delete, Dest: "/etc/hello"}}}
+		req := veneer.BuildRequest{Base: name, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Delete, Dest: "/etc/hello"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"new:1"}}}
 		res := p.build(t, req)
 		if res.BaseDigest != id || res.Changes.Deleted.Count != 1 {
 			t.Errorf("--from %s: %+v", name, res)
 		}
 	}
-	if _, err := veneer.Build(p.ctx, p.engine, veneer.Request{Base: "small:2"}); err == nil || !strings.Contains(err.Error(), "docker.io/library/small:2") {
+	if _, err := veneer.Build(p.ctx, p.engine, veneer.BuildRequest{Base: "small:2"}); err == nil || !strings.Contains(err.Error(), "docker.io/library/small:2") {
 		t.Errorf("an image that is not there: %v", err)
 	}
 }
@@ -46,9 +46,13 @@ func TestBaseArchives(t *testing.T) {
 		for _, how := range []string{"plain", "gzip", "zstd"} {
 			name := kind + ":" + how
 			p.load(t, compressed(t, file, how), name)
-			res := p.build(t, veneer.Request{Base: name, Tags: []string{"built:" + how}, Targets: []veneer.TargetSpec{
-				{Op: differ.Copy, Source: "bases_test.go", Dest: "/etc/hello"},
-			}})
+			res := p.build(t, veneer.BuildRequest{
+				Base: name,
+				TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{
+					{Op: differ.Copy, Source: "bases_test.go", Dest: "/etc/hello"},
+				}},
+				ImageOptions: veneer.ImageOptions{Tags: []string{"built:" + how}},
+			})
 			if res.Changes.Modified.Count != 1 || res.Changes.Added.Count != 0 {
 				t.Errorf("%s: %+v", name, res.Changes)
 			}
@@ -69,9 +73,13 @@ func TestBaseStates(t *testing.T) {
 		if ok, err := snapshot.Exists(p.ctx, sn, img.ChainID.String()); ok || err != nil {
 			t.Fatalf("unpacked already: %v, %v", ok, err)
 		}
-		req := veneer.Request{Base: "small:1", Tags: []string{"new:1"}, Targets: []veneer.TargetSpec{
-			{Op: differ.Copy, Source: "bases_test.go", Dest: "/etc/"}, {Op: differ.Delete, Dest: "/etc/hello"},
-		}}
+		req := veneer.BuildRequest{
+			Base: "small:1",
+			TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{
+				{Op: differ.Copy, Source: "bases_test.go", Dest: "/etc/"}, {Op: differ.Delete, Dest: "/etc/hello"},
+			}},
+			ImageOptions: veneer.ImageOptions{Tags: []string{"new:1"}},
+		}
 		whole := p.build(t, req)
 		if ok, err := snapshot.Exists(p.ctx, sn, img.ChainID.String()); !ok || err != nil {
 			t.Errorf("the base is not unpacked: %v, %v", ok, err)
@@ -111,7 +119,7 @@ func TestBaseMultiPlatform(t *testing.T) {
 	_, err = content.Record(p.ctx, p.engine.Client, "multi:1", desc, nil)
 	must(t, err)
 
-	req := veneer.Request{Base: "multi:1", Tags: []string{"new:1"}, Targets: []veneer.TargetSpec{{Op: differ.Delete, Dest: "/etc/hello"}}}
+	req := veneer.BuildRequest{Base: "multi:1", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Delete, Dest: "/etc/hello"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"new:1"}}}
 	if res := p.build(t, req); res.BaseDigest != present.Digest {
 		t.Errorf("the base is %s, not %s", res.BaseDigest, present.Digest)
 	}
@@ -133,9 +141,13 @@ func TestBaseScratch(t *testing.T) {
 			p := newPlace(t, harness.Start(t, kind), "overlayfs")
 			program, err := buildProgram()
 			must(t, err)
-			req := veneer.Request{Base: "scratch", Tags: []string{"veneer:1"}, Targets: []veneer.TargetSpec{
-				{Op: differ.Copy, Source: program, Dest: "/veneer", Chmod: "0755"},
-			}}
+			req := veneer.BuildRequest{
+				Base: "scratch",
+				TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{
+					{Op: differ.Copy, Source: program, Dest: "/veneer", Chmod: "0755"},
+				}},
+				ImageOptions: veneer.ImageOptions{Tags: []string{"veneer:1"}},
+			}
 			req.Config.Changes = []string{`ENTRYPOINT ["/veneer"]`, `CMD ["version"]`}
 			res := p.build(t, req)
 			if res.BaseDigest != "" || res.Changes.Added.Count != 1 {

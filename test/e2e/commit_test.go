@@ -73,7 +73,7 @@ func TestCommitChanges(t *testing.T) {
 				wantSame(t, "the snapshot", want, p.describe(t, res.ChainID, "", false))
 				wantSame(t, "containerd's applier", want, describe(t, p.applied(t, res.Target), false))
 				wantSame(t, "umoci", want, describe(t, harness.Unpack(t, p.layout(t, res.Target), res.Digest.String()), false))
-				built := p.build(t, veneer.Request{Base: "base:1", Targets: exactly(target), ForceDelete: true, Tags: []string{"built:1"}})
+				built := p.build(t, veneer.BuildRequest{Base: "base:1", TargetOptions: veneer.TargetOptions{Targets: exactly(target), ForceDelete: true}, ImageOptions: veneer.ImageOptions{Tags: []string{"built:1"}}})
 				if built.Layer.DiffID != res.Layer.DiffID {
 					t.Errorf("layer %+v, built from a copy %+v; changes %+v, %+v", res.Layer, built.Layer, res.Changes, built.Changes)
 				}
@@ -249,7 +249,7 @@ func TestCommitChoice(t *testing.T) {
 		{"both", []string{"/var", "/d/new"}, []string{"var/log/*.log"}, []string{"A d/new", "A var", "A var/lib", "A var/lib/data", "A var/log"}},
 		{"all but", []string{"/"}, []string{"var", "to", "d/[[]*", "d/x", "d/sub", "dev", "proc", "sys", "run"}, []string{"A d/new"}},
 	} {
-		res := b.commit(t, veneer.CommitRequest{Only: c.only, Exclude: c.exclude, Request: veneer.Request{Tags: []string{"part:1"}}})
+		res := b.commit(t, veneer.CommitRequest{Only: c.only, Exclude: c.exclude, ImageOptions: veneer.ImageOptions{Tags: []string{"part:1"}}})
 		base, got := p.applied(t, p.target(t, "base:1")), p.applied(t, res.Target)
 		if lines := difference(describe(t, base, false), describe(t, got, false)); !slices.Equal(lines, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, lines, c.want)
@@ -298,7 +298,7 @@ func TestCommitNames(t *testing.T) {
 		named.id: "", "db": "", "web-0/web": "", "shop/web-1/web": "",
 		"web": "it could be", "box": "it could be", "nothing": "there is none", "web-2/web": "there is none", "": "empty",
 	} {
-		_, err := veneer.Commit(p.ctx, p.engine, veneer.CommitRequest{Container: ref, Request: veneer.Request{Tags: []string{"named:1"}}})
+		_, err := veneer.Commit(p.ctx, p.engine, veneer.CommitRequest{Container: ref, ImageOptions: veneer.ImageOptions{Tags: []string{"named:1"}}})
 		if want == "" {
 			must(t, err)
 		} else if err == nil || !strings.Contains(err.Error(), want) {
@@ -326,7 +326,7 @@ func TestCommitBase(t *testing.T) {
 	write(t, filepath.Join(tree, "d/file"), "of the next image\n")
 	const name = "docker.io/library/base:1"
 	b.ctr(t, "images", "tag", name, "docker.io/library/keep:1")
-	p.build(t, veneer.Request{Base: "scratch", Targets: exactly(tree), Tags: []string{"base:1"}})
+	p.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: exactly(tree)}, ImageOptions: veneer.ImageOptions{Tags: []string{"base:1"}}})
 
 	res := b.commit(t, veneer.CommitRequest{})
 	if res.Base != "docker.io/library/keep:1" || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "another image by now") {
@@ -339,7 +339,7 @@ func TestCommitBase(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "--from") {
 		t.Errorf("without its image: %v", err)
 	}
-	res = b.commit(t, veneer.CommitRequest{Request: veneer.Request{Base: "base:1"}})
+	res = b.commit(t, veneer.CommitRequest{Base: "base:1"})
 	wantSame(t, "on another image", want, describe(t, p.applied(t, res.Target), false))
 	if !slices.Equal(difference(describe(t, tree, false), describe(t, p.applied(t, res.Target), false)), []string{"A d/new", "A dev", "A proc", "A run", "A sys"}) {
 		t.Errorf("changes %+v", res.Changes)
@@ -380,10 +380,14 @@ func TestContainerSource(t *testing.T) {
 		must(t, os.Remove(filepath.Join(b.rootfs, "d/other")), os.Lchown(filepath.Join(b.rootfs, "d/new"), 7, 8))
 		want := describe(t, filepath.Join(b.rootfs, "d"), false)
 		for i, base := range []string{"base:1", "scratch"} {
-			res := p.build(t, veneer.Request{Base: base, Tags: []string{"taken:1"}, Targets: []veneer.TargetSpec{
-				{Op: differ.Sync, Type: veneer.SourceContainer, Ref: b.id, Source: "/d", Dest: "/d"},
-				{Op: differ.Copy, Type: veneer.SourceContainer, Ref: b.id, Source: "/d/new", Dest: "/one/"},
-			}})
+			res := p.build(t, veneer.BuildRequest{
+				Base: base,
+				TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{
+					{Op: differ.Sync, Type: veneer.SourceContainer, Ref: b.id, Source: "/d", Dest: "/d"},
+					{Op: differ.Copy, Type: veneer.SourceContainer, Ref: b.id, Source: "/d/new", Dest: "/one/"},
+				}},
+				ImageOptions: veneer.ImageOptions{Tags: []string{"taken:1"}},
+			})
 			wantSame(t, "the directory", want, p.describe(t, res.ChainID, "/d", false))
 			one := p.describe(t, res.ChainID, "/one", false)
 			if !slices.Equal(slices.Collect(maps.Keys(one)), []string{"new"}) || one["new"] != want["new"] {

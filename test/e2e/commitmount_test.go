@@ -35,7 +35,7 @@ func TestCommitRedirect(t *testing.T) {
 		}
 		must(t, unix.Mknod(filepath.Join(upper, name), unix.S_IFCHR, 0))
 	}
-	req := veneer.CommitRequest{Container: b.id, Request: veneer.Request{Tags: []string{"moved:1"}}}
+	req := veneer.CommitRequest{Container: b.id, ImageOptions: veneer.ImageOptions{Tags: []string{"moved:1"}}}
 	if _, err := veneer.Commit(p.ctx, p.engine, req); err == nil || !strings.Contains(err.Error(), "start the container") {
 		t.Errorf("of a container without a mount: %v", err)
 	}
@@ -59,7 +59,7 @@ func TestCommitResumed(t *testing.T) {
 	command(t, "dd", "if=/dev/urandom", "of="+filepath.Join(b.rootfs, "big"), "bs=1M", "count=200", "status=none")
 	failed := make(chan error, 1)
 	go func() {
-		_, err := veneer.Commit(p.ctx, p.engine, veneer.CommitRequest{Container: b.id, Request: veneer.Request{Tags: []string{"never:1"}}})
+		_, err := veneer.Commit(p.ctx, p.engine, veneer.CommitRequest{Container: b.id, ImageOptions: veneer.ImageOptions{Tags: []string{"never:1"}}})
 		failed <- err
 	}()
 	for deadline := time.Now().Add(20 * time.Second); b.status(t) != "PAUSED"; {

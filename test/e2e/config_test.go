@@ -26,7 +26,7 @@ func TestConfig(t *testing.T) {
 }
 
 func (p *place) configOnly(t *testing.T) {
-	req := veneer.Request{Base: "debian:12", Tags: []string{"config:1"}, Annotations: map[string]string{"org.example": "yes"}}
+	req := veneer.BuildRequest{Base: "debian:12", ImageOptions: veneer.ImageOptions{Tags: []string{"config:1"}, Annotations: map[string]string{"org.example": "yes"}}}
 	req.Config.Changes = []string{
 		"ENV GREETING=hello NAME=\"veneer builds\"", "WORKDIR /usr/share", "USER games:users",
 		`ENTRYPOINT ["/bin/sh", "-c", "echo $GREETING $NAME; pwd; id -un; id -gn; echo $0 $@"]`, `CMD ["one", "two"]`, "LABEL a=b",
@@ -70,9 +70,13 @@ func (p *place) configOnly(t *testing.T) {
 func (p *place) configOfDocker(t *testing.T) {
 	const types = "application/vnd.docker."
 	p.load(t, dockerArchive(t), "docker:1")
-	req := veneer.Request{Base: "docker:1", Tags: []string{"docker:2"}, Targets: []veneer.TargetSpec{
-		{Op: differ.Copy, Source: "config_test.go", Dest: "/hello"},
-	}}
+	req := veneer.BuildRequest{
+		Base: "docker:1",
+		TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{
+			{Op: differ.Copy, Source: "config_test.go", Dest: "/hello"},
+		}},
+		ImageOptions: veneer.ImageOptions{Tags: []string{"docker:2"}},
+	}
 	req.Config.Changes = []string{"ENV A=B"}
 	res := p.build(t, req)
 	img, err := content.Resolve(p.ctx, p.engine.Client, "docker:2", "")

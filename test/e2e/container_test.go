@@ -89,7 +89,7 @@ func (p *place) liveBase(t *testing.T, tree string) {
 	program, err := buildLive()
 	must(t, err, os.MkdirAll(filepath.Join(tree, "bin"), 0o755), os.MkdirAll(filepath.Join(tree, "count"), 0o755))
 	command(t, "cp", program, filepath.Join(tree, "bin/live"))
-	p.build(t, veneer.Request{Base: "scratch", Targets: exactly(tree), Tags: []string{"base:1"}})
+	p.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: exactly(tree)}, ImageOptions: veneer.ImageOptions{Tags: []string{"base:1"}}})
 }
 
 // box is a container.

@@ -120,10 +120,10 @@ func newCrowd(t *testing.T, d *harness.Daemon, program string) *crowd {
 	for i := range 200 {
 		write(t, filepath.Join(base, "app", strconv.Itoa(i)), "of the base\n")
 	}
-	c.build(t, veneer.Request{Base: "scratch", Tags: []string{"kept:1"}, Targets: exactly(base)})
+	c.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: exactly(base)}, ImageOptions: veneer.ImageOptions{Tags: []string{"kept:1"}}})
 	// Another image, so that its blobs and snapshot go with its name.
 	write(t, filepath.Join(base, "gone"), "gone\n")
-	c.build(t, veneer.Request{Base: "scratch", Tags: []string{"gone:1"}, Targets: exactly(base)})
+	c.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: exactly(base)}, ImageOptions: veneer.ImageOptions{Tags: []string{"gone:1"}}})
 	for i := range crowdSources {
 		dir := t.TempDir()
 		for j := range 100 {

@@ -71,7 +71,7 @@ func TestDeltaDebian(t *testing.T) {
 	test := func(t *testing.T, p *place) {
 		p.loadDebian(t)
 		p.load(t, full)
-		res := p.delta(t, veneer.DeltaRequest{Request: veneer.Request{Base: "debian:12", Tags: []string{"delta:1"}}, Full: "debian:12-update"})
+		res := p.delta(t, veneer.DeltaRequest{Base: "debian:12", Full: "debian:12-update", ImageOptions: veneer.ImageOptions{Tags: []string{"delta:1"}}})
 		same.check(t, "digest", res.Digest.String())
 		base, err := content.Resolve(p.ctx, p.engine.Client, "debian:12", "")
 		must(t, err)
@@ -174,9 +174,9 @@ func (p *place) deltaInvariant(t *testing.T, seed int, same agreement) {
 	for _, name := range []string{"base:1", "full:1"} {
 		dir := filepath.Join(t.TempDir(), "tree")
 		must(t, os.Mkdir(dir, 0o755), trees.Make(dir, r, trees.Options{}))
-		p.build(t, veneer.Request{Base: "scratch", Targets: exactly(dir), Tags: []string{name}})
+		p.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: exactly(dir)}, ImageOptions: veneer.ImageOptions{Tags: []string{name}}})
 	}
-	res := p.delta(t, veneer.DeltaRequest{Request: veneer.Request{Base: "base:1", Tags: []string{"delta:1"}, NoCache: true}, Full: "full:1"})
+	res := p.delta(t, veneer.DeltaRequest{Base: "base:1", Full: "full:1", ReadOptions: veneer.ReadOptions{NoCache: true}, ImageOptions: veneer.ImageOptions{Tags: []string{"delta:1"}}})
 	if res.Layer == nil {
 		return
 	}

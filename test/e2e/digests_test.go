@@ -85,9 +85,11 @@ func TestDigestsOfBases(t *testing.T) {
 		digestBase{digest.SHA512, digest.SHA256}.put(t, p, "blobs:1")
 		same := agreement{}
 		for _, reader := range []veneer.ReaderKind{veneer.ReadAuto, veneer.ReadIndex, veneer.ReadView} {
-			res := p.build(t, veneer.Request{
-				Base: "blobs:1", Tags: []string{"on-blobs:1"}, Reader: reader, NoCache: true,
-				Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: "digests_test.go", Dest: "/etc/"}},
+			res := p.build(t, veneer.BuildRequest{
+				Base:          "blobs:1",
+				TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: "digests_test.go", Dest: "/etc/"}}},
+				ReadOptions:   veneer.ReadOptions{Reader: reader, NoCache: true},
+				ImageOptions:  veneer.ImageOptions{Tags: []string{"on-blobs:1"}},
 			})
 			same.check(t, "digest", res.Digest.String())
 			files := p.describe(t, res.ChainID, "etc", false)
@@ -112,7 +114,7 @@ func TestDigestsOfBases(t *testing.T) {
 
 		digestBase{digest.SHA256, digest.SHA512}.put(t, p, "content:1")
 		before = p.stored(t)
-		for _, req := range []veneer.Request{{}, {Reader: veneer.ReadIndex}, {NoUnpack: true}} {
+		for _, req := range []veneer.BuildRequest{{}, {ReadOptions: veneer.ReadOptions{Reader: veneer.ReadIndex}}, {ImageOptions: veneer.ImageOptions{NoUnpack: true}}} {
 			req.Base, req.Tags, req.NoCache = "content:1", []string{"refused:1"}, true
 			req.Targets = []veneer.TargetSpec{{Op: differ.Copy, Source: "digests_test.go", Dest: "/etc/"}}
 			_, err := veneer.Build(p.ctx, p.engine, req)
@@ -166,7 +168,7 @@ func TestRepeatedLayers(t *testing.T) {
 		var layers []digest.Digest
 		base := "twice:1"
 		for i, target := range []veneer.TargetSpec{again, {Op: differ.Delete, Dest: "/etc/again"}, again, deletion} {
-			res := p.build(t, veneer.Request{Base: base, Tags: []string{"on-twice:1"}, Targets: []veneer.TargetSpec{target}})
+			res := p.build(t, veneer.BuildRequest{Base: base, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{target}}, ImageOptions: veneer.ImageOptions{Tags: []string{"on-twice:1"}}})
 			layers, base = append(layers, res.Layer.Digest), "on-twice:1"
 			files := p.describe(t, res.ChainID, "etc", false)
 			if _, ok := files["again"]; ok != (i%2 == 0 || i == 3) {

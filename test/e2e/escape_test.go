@@ -48,7 +48,7 @@ func TestEscapeSource(t *testing.T) {
 		unix.Mkfifo(filepath.Join(src, "fifo"), 0o600), os.Symlink("src", filepath.Join(dir, "root")),
 	)
 	for _, op := range []differ.Op{differ.Copy, differ.Sync} {
-		res := p.build(t, veneer.Request{Base: "scratch", Tags: []string{"new:1"}, Targets: []veneer.TargetSpec{{Op: op, Source: filepath.Join(dir, "root"), Dest: "/app"}}})
+		res := p.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: op, Source: filepath.Join(dir, "root"), Dest: "/app"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"new:1"}}})
 		got := p.describe(t, res.ChainID, "app", false)
 		wantSame(t, "the image", describe(t, src, false), got)
 		for name, to := range links {
@@ -74,7 +74,7 @@ func TestEscapeMount(t *testing.T) {
 		must(t, unix.Mount(from, to, "", unix.MS_BIND, ""))
 		defer func() { must(t, unix.Unmount(to, 0)) }()
 		c.events(t) // of the mount itself
-		res, err := veneer.Build(p.ctx, p.engine, veneer.Request{Base: "scratch", Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/app"}}})
+		res, err := veneer.Build(p.ctx, p.engine, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/app"}}}})
 		for _, event := range c.events(t) {
 			t.Errorf("%s: the canary was touched: %s", from, event)
 		}
@@ -101,12 +101,12 @@ func TestEscapeHardLink(t *testing.T) {
 	src := filepath.Join(dir, "src")
 	must(t, os.Mkdir(src, 0o755), os.Link(outside, filepath.Join(src, "in")))
 	build := func(text string) *veneer.Result {
-		return p.build(t, veneer.Request{Base: "scratch", Tags: []string{text + ":1"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/"}}})
+		return p.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{text + ":1"}}})
 	}
 	res := build("one")
 	write(t, filepath.Join(dir, "other"), "other")
 	must(t, os.Remove(filepath.Join(src, "in")), os.Link(filepath.Join(dir, "other"), filepath.Join(src, "in")))
-	if again := p.build(t, veneer.Request{Base: "one:1", Tags: []string{"two:1"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/"}}}); again.Digest == res.Digest {
+	if again := p.build(t, veneer.BuildRequest{Base: "one:1", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"two:1"}}}); again.Digest == res.Digest {
 		t.Error("the second build changed nothing")
 	}
 	wantSame(t, "the file outside", before, describe(t, outside, true))
@@ -150,9 +150,14 @@ func TestEscapeRace(t *testing.T) {
 			stop := exchange(t, filepath.Join(src, c.inside), link)
 			built, failed := 0, 0
 			for i := range 24 {
-				req := veneer.Request{Base: "scratch", NoCache: true, NoUnpack: i%4 != 0, Targets: []veneer.TargetSpec{
-					{Op: differ.Sync, Source: src, Dest: "/app"}, {Op: differ.Copy, Source: src, Dest: "/again", Only: []string{"x/d"}},
-				}}
+				req := veneer.BuildRequest{
+					Base: "scratch",
+					TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{
+						{Op: differ.Sync, Source: src, Dest: "/app"}, {Op: differ.Copy, Source: src, Dest: "/again", Only: []string{"x/d"}},
+					}},
+					ReadOptions:  veneer.ReadOptions{NoCache: true},
+					ImageOptions: veneer.ImageOptions{NoUnpack: i%4 != 0},
+				}
 				if _, err := veneer.Build(p.ctx, p.engine, req); err == nil {
 					built++
 				} else if failed++; !strings.Contains(err.Error(), "x") || strings.Contains(err.Error(), bird.mark) {
@@ -185,7 +190,7 @@ func TestEscapeBase(t *testing.T) {
 		write(t, filepath.Join(dir, "tree/secret"), "new")
 		makeLinks(t, base, escapeLinks(c))
 		makeLinks(t, base, map[string]string{"etc/passwd": filepath.Join(c.dir, "secret"), "ok": "/real"})
-		p.build(t, veneer.Request{Base: "scratch", Tags: []string{"hostile:1"}, Targets: exactly(base)})
+		p.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: exactly(base)}, ImageOptions: veneer.ImageOptions{Tags: []string{"hostile:1"}}})
 		for _, kind := range []veneer.DifferKind{veneer.DifferVeneer, veneer.DifferService} {
 			for _, reader := range []veneer.ReaderKind{veneer.ReadIndex, veneer.ReadView} {
 				for link := range escapeLinks(c) {
@@ -201,17 +206,17 @@ func TestEscapeBase(t *testing.T) {
 						if (p.daemon != nil || reader == veneer.ReadView) && link != "absolute" && link != "magic" && link != "loop" {
 							continue
 						}
-						p.escapeInto(t, veneer.Request{Base: "hostile:1", Differ: kind, Reader: reader, Tags: []string{"new:1"}, Targets: []veneer.TargetSpec{spec}})
+						p.escapeInto(t, veneer.BuildRequest{Base: "hostile:1", Differ: kind, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{spec}}, ReadOptions: veneer.ReadOptions{Reader: reader}, ImageOptions: veneer.ImageOptions{Tags: []string{"new:1"}}})
 					}
 				}
 			}
 		}
 		// A name is looked up in the image, not on the host.
-		_, err := veneer.Build(p.ctx, p.engine, veneer.Request{Base: "hostile:1", Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: file, Dest: "/x", Chown: "root"}}})
+		_, err := veneer.Build(p.ctx, p.engine, veneer.BuildRequest{Base: "hostile:1", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: file, Dest: "/x", Chown: "root"}}}})
 		if err == nil || !strings.Contains(err.Error(), "/etc/passwd") {
 			t.Errorf("a user's name with a passwd that leads out: %v", err)
 		}
-		res := p.build(t, veneer.Request{Base: "hostile:1", Tags: []string{"ok:1"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: file, Dest: "/ok/file"}}})
+		res := p.build(t, veneer.BuildRequest{Base: "hostile:1", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: file, Dest: "/ok/file"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"ok:1"}}})
 		if got := p.describe(t, res.ChainID, "real", false); !strings.Contains(got["file"], "3") {
 			t.Errorf("through a link within: %q", got)
 		}
@@ -221,7 +226,7 @@ func TestEscapeBase(t *testing.T) {
 }
 
 // escapeInto builds; an error must be about the destination.
-func (p *place) escapeInto(t *testing.T, req veneer.Request) {
+func (p *place) escapeInto(t *testing.T, req veneer.BuildRequest) {
 	t.Helper()
 	req.Epoch = &epoch
 	if _, err := veneer.Build(p.ctx, p.engine, req); err != nil && !strings.Contains(err.Error(), req.Targets[0].Dest) {
@@ -246,9 +251,13 @@ func TestEscapeContainer(t *testing.T) {
 	stop := exchange(t, filepath.Join(b.rootfs, "own"), link)
 	built := 0
 	for range 20 {
-		_, err := veneer.Build(p.ctx, p.engine, veneer.Request{Base: "scratch", NoUnpack: true, Targets: []veneer.TargetSpec{
-			{Op: differ.Copy, Type: veneer.SourceContainer, Ref: b.id, Source: "/own", Dest: "/taken", NoPause: true},
-		}})
+		_, err := veneer.Build(p.ctx, p.engine, veneer.BuildRequest{
+			Base: "scratch",
+			TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{
+				{Op: differ.Copy, Type: veneer.SourceContainer, Ref: b.id, Source: "/own", Dest: "/taken", NoPause: true},
+			}},
+			ImageOptions: veneer.ImageOptions{NoUnpack: true},
+		})
 		if err == nil {
 			built++
 		}
@@ -268,9 +277,13 @@ func TestEscapeLayers(t *testing.T) {
 				archive := filepath.Join(t.TempDir(), "image.tar")
 				must(t, harness.WriteImage(archive, harness.Image{Layers: tarFiles(t, layers)}))
 				p.load(t, archive, "breakout:1")
-				_, err := veneer.Build(p.ctx, p.engine, veneer.Request{Base: "breakout:1", Tags: []string{"new:1"}, Targets: []veneer.TargetSpec{
-					{Op: differ.Copy, Source: "escape_test.go", Dest: "/e/secret"}, {Op: differ.Copy, Source: "escape_test.go", Dest: "/e/d/"},
-				}})
+				_, err := veneer.Build(p.ctx, p.engine, veneer.BuildRequest{
+					Base: "breakout:1",
+					TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{
+						{Op: differ.Copy, Source: "escape_test.go", Dest: "/e/secret"}, {Op: differ.Copy, Source: "escape_test.go", Dest: "/e/d/"},
+					}},
+					ImageOptions: veneer.ImageOptions{Tags: []string{"new:1"}},
+				})
 				if errors.Is(err, context.DeadlineExceeded) {
 					t.Error(err)
 				}

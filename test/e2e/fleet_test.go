@@ -114,8 +114,8 @@ func fleetImages(t *testing.T, f *harness.Fleet, repo, one, two string) fleetArc
 	base := f.Registry.Addr() + "/library/debian:12"
 	_, err := content.Tag(p.ctx, p.engine.Client, harness.DebianName, base)
 	must(t, err)
-	p.build(t, veneer.Request{Base: base, Tags: []string{repo + ":1"}, Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: one, Dest: "/app"}}})
-	p.build(t, veneer.Request{Base: repo + ":1", Tags: []string{repo + ":2"}, Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: two, Dest: "/app"}}})
+	p.build(t, veneer.BuildRequest{Base: base, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: one, Dest: "/app"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{repo + ":1"}}})
+	p.build(t, veneer.BuildRequest{Base: repo + ":1", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: two, Dest: "/app"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{repo + ":2"}}})
 	for _, name := range []string{base, repo + ":1", repo + ":2"} {
 		_, err := registry.Push(p.ctx, p.engine.Client, name, o)
 		must(t, err)

@@ -152,9 +152,14 @@ func TestHostileImages(t *testing.T) {
 				_, err := content.Remove(p.ctx, p.engine.Client, imageNames(t, p), true)
 				must(t, err)
 				c.put(t, p, name)
-				_, err = veneer.Build(p.ctx, p.engine, veneer.Request{Base: name, Reader: reader, NoCache: true, Tags: []string{"new:1"}, Targets: []veneer.TargetSpec{
-					{Op: differ.Copy, Source: "hostile_test.go", Dest: "/x"},
-				}})
+				_, err = veneer.Build(p.ctx, p.engine, veneer.BuildRequest{
+					Base: name,
+					TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{
+						{Op: differ.Copy, Source: "hostile_test.go", Dest: "/x"},
+					}},
+					ReadOptions:  veneer.ReadOptions{Reader: reader, NoCache: true},
+					ImageOptions: veneer.ImageOptions{Tags: []string{"new:1"}},
+				})
 				if c.says == "" {
 					if err != nil {
 						t.Errorf("%q: %v", reader, err)
@@ -184,7 +189,7 @@ func TestHostileLabels(t *testing.T) {
 			"io.cri-containerd.image": mark, "io.cri-containerd.pinned": mark, "containerd.io/distribution.source.evil": mark, "plain": mark,
 		}
 		stranger{layer: layer, diffID: diffID, labels: labels, history: 1}.put(t, p, "docker.io/library/evil:"+p.engine.Snapshotter)
-		p.build(t, veneer.Request{Base: "evil:" + p.engine.Snapshotter, Tags: []string{"new:1"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: "hostile_test.go", Dest: "/x"}}})
+		p.build(t, veneer.BuildRequest{Base: "evil:" + p.engine.Snapshotter, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: "hostile_test.go", Dest: "/x"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"new:1"}}})
 		check := func(what string, labels map[string]string) {
 			for k, v := range labels {
 				if strings.Contains(k+v, mark) {

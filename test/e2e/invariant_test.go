@@ -76,8 +76,8 @@ func (p *place) invariant(t *testing.T, seed int, same agreement) {
 	base, target := treePair(t, seed)
 	names := []string{fmt.Sprintf("base:%d", seed), fmt.Sprintf("target:%d", seed)}
 	how := []layer.Compression{layer.Gzip, layer.None, layer.Gzip, layer.Zstd}[seed%4]
-	one := p.build(t, veneer.Request{Base: "scratch", Targets: exactly(base), Tags: names[:1], Compression: how})
-	req := veneer.Request{Base: names[0], Targets: exactly(target), Tags: names[1:], Compression: how, ForceDelete: true}
+	one := p.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: exactly(base)}, LayerOptions: veneer.LayerOptions{Compression: how}, ImageOptions: veneer.ImageOptions{Tags: names[:1]}})
+	req := veneer.BuildRequest{Base: names[0], TargetOptions: veneer.TargetOptions{Targets: exactly(target), ForceDelete: true}, LayerOptions: veneer.LayerOptions{Compression: how}, ImageOptions: veneer.ImageOptions{Tags: names[1:]}}
 	two := p.build(t, req)
 
 	wantSame(t, "first image", describe(t, base, false), p.describe(t, one.ChainID, "", false))

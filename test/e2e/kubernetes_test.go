@@ -44,7 +44,7 @@ func (p *place) on(t *testing.T, base, name, data string, changes ...string) *ve
 	t.Helper()
 	src := filepath.Join(t.TempDir(), "src")
 	write(t, filepath.Join(src, "file"), data)
-	req := veneer.Request{Base: base, Tags: []string{name}, Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/srv"}}}
+	req := veneer.BuildRequest{Base: base, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/srv"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{name}}}
 	req.Config.Changes = changes
 	return p.build(t, req)
 }
@@ -79,7 +79,7 @@ func (k kubelet) seesImages(t *testing.T) {
 // runsImages: a pod runs an image, on a first container's image that Veneer built as well, and its container is
 // committed.
 func (k kubelet) runsImages(t *testing.T) {
-	req := veneer.Request{Base: "base:1", Tags: []string{pauseImage}}
+	req := veneer.BuildRequest{Base: "base:1", ImageOptions: veneer.ImageOptions{Tags: []string{pauseImage}}}
 	req.Config.Changes = []string{`ENTRYPOINT ["/bin/live"]`}
 	k.build(t, req)
 	k.on(t, "base:1", "app:1", "runs\n")

@@ -36,13 +36,21 @@ func TestMatrix(t *testing.T) {
 	inPlaces(t, snapshotters, func(t *testing.T, p *place) {
 		before := p.stored(t)
 		p.loadDebian(t)
-		v1 := p.build(t, veneer.Request{Base: "debian:12", Tags: []string{"app:1"}, Targets: []veneer.TargetSpec{
-			{Op: differ.Copy, Source: one, Dest: "/app"},
-			{Op: differ.Copy, Source: note, Dest: "/lib/note"},
-		}})
-		v2 := p.build(t, veneer.Request{Base: "app:1", Tags: []string{"app:2", "other:2"}, Targets: []veneer.TargetSpec{
-			{Op: differ.Sync, Source: two, Dest: "/app"},
-		}})
+		v1 := p.build(t, veneer.BuildRequest{
+			Base: "debian:12",
+			TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{
+				{Op: differ.Copy, Source: one, Dest: "/app"},
+				{Op: differ.Copy, Source: note, Dest: "/lib/note"},
+			}},
+			ImageOptions: veneer.ImageOptions{Tags: []string{"app:1"}},
+		})
+		v2 := p.build(t, veneer.BuildRequest{
+			Base: "app:1",
+			TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{
+				{Op: differ.Sync, Source: two, Dest: "/app"},
+			}},
+			ImageOptions: veneer.ImageOptions{Tags: []string{"app:2", "other:2"}},
+		})
 		same.check(t, "digest of the first image", v1.Digest.String())
 		same.check(t, "digest of the second image", v2.Digest.String())
 		if !v2.Unpacked || !v2.Pushable || len(v2.Warnings) > 0 {

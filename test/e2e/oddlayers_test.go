@@ -99,7 +99,7 @@ func (p *place) oddRefused(t *testing.T, c oddCase, archive string) {
 	must(t, err)
 	src := t.TempDir()
 	write(t, filepath.Join(src, "f"), "f\n")
-	res := p.build(t, veneer.Request{Base: "odd:1", Tags: []string{"new:1"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/f"}}})
+	res := p.build(t, veneer.BuildRequest{Base: "odd:1", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/f"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"new:1"}}})
 	if w := strings.Join(res.Warnings, "\n"); !strings.Contains(w, c.refused) || !strings.Contains(w, "overlayfs") {
 		t.Errorf("warnings %q, want %q", w, c.refused)
 	}
@@ -114,7 +114,7 @@ func (p *place) oddBuilds(t *testing.T, c oddCase, same agreement) {
 	target := veneer.TargetSpec{Op: differ.Copy, Source: filepath.Join(src, "f"), Dest: "/l/x"}
 	for _, reader := range []veneer.ReaderKind{veneer.ReadAuto, veneer.ReadIndex} {
 		for range 2 { // The second one remembers.
-			res := p.build(t, veneer.Request{Base: "odd:1", Tags: []string{"new:1"}, Reader: reader, Targets: []veneer.TargetSpec{target}})
+			res := p.build(t, veneer.BuildRequest{Base: "odd:1", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{target}}, ReadOptions: veneer.ReadOptions{Reader: reader}, ImageOptions: veneer.ImageOptions{Tags: []string{"new:1"}}})
 			same.check(t, "build", res.Digest.String())
 			warned := strings.Contains(strings.Join(res.Warnings, "\n"), "not the same on overlayfs")
 			if index := reader == veneer.ReadIndex || p.engine.Snapshotter == "native"; index && warned != c.disagree {
@@ -136,9 +136,9 @@ func (p *place) oddBuilds(t *testing.T, c oddCase, same agreement) {
 // oddDeltas: the layers of a delta and a squash, which snapshotters do not disagree upon, show what overlayfs did.
 func (p *place) oddDeltas(t *testing.T, c oddCase, same agreement) {
 	t.Helper()
-	res := p.delta(t, veneer.DeltaRequest{Request: veneer.Request{Base: "scratch", Tags: []string{"delta:1"}}, Full: "odd:1"})
+	res := p.delta(t, veneer.DeltaRequest{Base: "scratch", Full: "odd:1", ImageOptions: veneer.ImageOptions{Tags: []string{"delta:1"}}})
 	same.check(t, "delta", res.Digest.String())
-	squashed, err := veneer.Squash(p.ctx, p.engine, veneer.SquashRequest{Request: veneer.Request{Base: "odd:1", Tags: []string{"squash:1"}, Epoch: &epoch}, Onto: "low:1"})
+	squashed, err := veneer.Squash(p.ctx, p.engine, veneer.SquashRequest{Base: "odd:1", Onto: "low:1", LayerOptions: veneer.LayerOptions{Epoch: &epoch}, ImageOptions: veneer.ImageOptions{Tags: []string{"squash:1"}}})
 	must(t, err)
 	same.check(t, "squash", squashed.Digest.String())
 	for _, name := range []string{"delta:1", "squash:1"} {

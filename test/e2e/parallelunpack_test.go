@@ -102,7 +102,7 @@ func (p *place) states(t *testing.T, name string) *veneer.Result {
 		func() { must(t, os.RemoveAll(at("d/deep"))); write(t, at("gone/file"), "here again") },
 	} {
 		change()
-		last = p.build(t, veneer.Request{Base: base, Tags: []string{name}, Targets: exactly(dir), ForceDelete: true})
+		last = p.build(t, veneer.BuildRequest{Base: base, TargetOptions: veneer.TargetOptions{Targets: exactly(dir), ForceDelete: true}, ImageOptions: veneer.ImageOptions{Tags: []string{name}}})
 		base = name
 		wantSame(t, fmt.Sprint("state ", i), describe(t, dir, false), p.describe(t, last.ChainID, "", false))
 	}

@@ -119,7 +119,7 @@ func (p *place) loadDebian(t *testing.T) {
 }
 
 // build builds with the tests' epoch.
-func (p *place) build(t *testing.T, req veneer.Request) *veneer.Result {
+func (p *place) build(t *testing.T, req veneer.BuildRequest) *veneer.Result {
 	t.Helper()
 	req.Epoch = &epoch
 	res, err := veneer.Build(p.ctx, p.engine, req)

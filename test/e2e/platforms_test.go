@@ -72,7 +72,7 @@ func TestPlatforms(t *testing.T) {
 	targets := platformTargets(t)
 	o := registry.Options{PlainHTTP: true, HostsDirs: []string{}}
 	name := r.Addr() + "/app:1"
-	req := veneer.Request{Base: base, Platforms: []string{"linux/arm64", "linux/amd64"}, Targets: targets, Tags: []string{name}}
+	req := veneer.BuildRequest{Base: base, Platforms: []string{"linux/arm64", "linux/amd64"}, TargetOptions: veneer.TargetOptions{Targets: targets}, ImageOptions: veneer.ImageOptions{Tags: []string{name}}}
 	req.Config.Changes = []string{`CMD ["cat", "/srv/app", "/srv/file"]`}
 	same := agreement{}
 
@@ -107,11 +107,11 @@ func TestPlatforms(t *testing.T) {
 			t.Errorf("again it is %s, not %s", again.Digest, res.Digest)
 		}
 		// What is the same for both is one blob.
-		shared := p.build(t, veneer.Request{Base: base, Platforms: []string{"all"}, Targets: targets[1:], Tags: []string{"shared:1"}})
+		shared := p.build(t, veneer.BuildRequest{Base: base, Platforms: []string{"all"}, TargetOptions: veneer.TargetOptions{Targets: targets[1:]}, ImageOptions: veneer.ImageOptions{Tags: []string{"shared:1"}}})
 		if shared.Manifests[0].Layer.Digest != shared.Manifests[1].Layer.Digest {
 			t.Errorf("layers %s and %s", shared.Manifests[0].Layer.Digest, shared.Manifests[1].Layer.Digest)
 		}
-		unchanged := p.build(t, veneer.Request{Base: base, Platforms: []string{"all"}, Tags: []string{"same:1"}})
+		unchanged := p.build(t, veneer.BuildRequest{Base: base, Platforms: []string{"all"}, ImageOptions: veneer.ImageOptions{Tags: []string{"same:1"}}})
 		if !unchanged.Unchanged || unchanged.Digest != unchanged.BaseDigest {
 			t.Errorf("without changes: %+v", unchanged)
 		}
@@ -160,7 +160,7 @@ func TestPlatformsDocker(t *testing.T) {
 	_, err := registry.Pull(p.ctx, p.engine.Client, base, registry.Options{PlainHTTP: true, HostsDirs: []string{}, AllPlatforms: true})
 	must(t, err)
 	targets := platformTargets(t)
-	res := p.build(t, veneer.Request{Base: base, Platforms: []string{"all"}, Targets: targets, Tags: []string{"app:1"}})
+	res := p.build(t, veneer.BuildRequest{Base: base, Platforms: []string{"all"}, TargetOptions: veneer.TargetOptions{Targets: targets}, ImageOptions: veneer.ImageOptions{Tags: []string{"app:1"}}})
 	if res.Target.MediaType != images.MediaTypeDockerSchema2ManifestList || len(res.Manifests) != 2 {
 		t.Errorf("result %+v", res)
 	}
@@ -183,7 +183,7 @@ func TestPlatformsDocker(t *testing.T) {
 	_, err = content.Record(p.ctx, p.engine.Client, "docker.io/library/attested:1", desc, nil)
 	must(t, err)
 	for platform, want := range map[string]int{"all": 2, "linux/arm64": 1} {
-		res := p.build(t, veneer.Request{Base: "attested:1", Platforms: []string{platform}, Targets: targets, Tags: []string{"app:2"}})
+		res := p.build(t, veneer.BuildRequest{Base: "attested:1", Platforms: []string{platform}, TargetOptions: veneer.TargetOptions{Targets: targets}, ImageOptions: veneer.ImageOptions{Tags: []string{"app:2"}}})
 		built, err := content.ReadIndex(p.ctx, p.engine.Client.ContentStore(), res.Target)
 		must(t, err)
 		if len(built.Manifests) != want || len(res.Manifests) != want || slices.ContainsFunc(built.Manifests, content.IsAttestation) {
@@ -191,7 +191,7 @@ func TestPlatformsDocker(t *testing.T) {
 		}
 	}
 	// Without changes, it is still not the base's index, whose attestation speaks of the base.
-	if res := p.build(t, veneer.Request{Base: "attested:1", Platforms: []string{"all"}, Tags: []string{"app:3"}}); res.Unchanged {
+	if res := p.build(t, veneer.BuildRequest{Base: "attested:1", Platforms: []string{"all"}, ImageOptions: veneer.ImageOptions{Tags: []string{"app:3"}}}); res.Unchanged {
 		t.Errorf("unchanged: %+v", res)
 	}
 }
@@ -204,16 +204,16 @@ func TestPlatformsRefused(t *testing.T) {
 	src := t.TempDir()
 	write(t, filepath.Join(src, "file"), "x")
 	for _, c := range []struct {
-		req  veneer.Request
+		req  veneer.BuildRequest
 		want string
 	}{
-		{veneer.Request{Base: "debian:12", Platforms: []string{"linux/amd64", "linux/arm64"}}, "it is an image of one platform"},
-		{veneer.Request{Base: "scratch", Platforms: []string{"all"}}, "scratch has no platforms of its own"},
-		{veneer.Request{Base: "scratch", Platforms: []string{"linux/amd64"}, Platform: "linux/amd64"}, "one platform and several"},
-		{veneer.Request{Base: "scratch", Platforms: []string{"linux/amd64"}, Differ: veneer.DifferService}, "only the host's is unpacked"},
-		{veneer.Request{Base: "scratch", Platforms: []string{"linux/amd64"}, Targets: []veneer.TargetSpec{{Type: "tar", Source: "-", Dest: "/"}}}, "standard input can be read only once"},
-		{veneer.Request{Base: "scratch", Targets: []veneer.TargetSpec{{Source: src + "/{{.Os}}", Dest: "/"}}}, "has {{ that begins none of"},
-		{veneer.Request{Base: "scratch", Platforms: []string{"linux/amd64", "linux/riscv64"}, Targets: []veneer.TargetSpec{{Source: src + "{{.Variant}}", Dest: "/"}, {Source: src + "/{{.Arch}}", Dest: "/"}}}, "build for linux/amd64: copy " + src + "/amd64:/: the source " + src + "/amd64 does not exist"},
+		{veneer.BuildRequest{Base: "debian:12", Platforms: []string{"linux/amd64", "linux/arm64"}}, "it is an image of one platform"},
+		{veneer.BuildRequest{Base: "scratch", Platforms: []string{"all"}}, "scratch has no platforms of its own"},
+		{veneer.BuildRequest{Base: "scratch", Platforms: []string{"linux/amd64"}, ReadOptions: veneer.ReadOptions{Platform: "linux/amd64"}}, "one platform and several"},
+		{veneer.BuildRequest{Base: "scratch", Platforms: []string{"linux/amd64"}, Differ: veneer.DifferService}, "only the host's is unpacked"},
+		{veneer.BuildRequest{Base: "scratch", Platforms: []string{"linux/amd64"}, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Type: "tar", Source: "-", Dest: "/"}}}}, "standard input can be read only once"},
+		{veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Source: src + "/{{.Os}}", Dest: "/"}}}}, "has {{ that begins none of"},
+		{veneer.BuildRequest{Base: "scratch", Platforms: []string{"linux/amd64", "linux/riscv64"}, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Source: src + "{{.Variant}}", Dest: "/"}, {Source: src + "/{{.Arch}}", Dest: "/"}}}}, "build for linux/amd64: copy " + src + "/amd64:/: the source " + src + "/amd64 does not exist"},
 	} {
 		c.req.Tags = []string{"never:1"}
 		if _, err := veneer.Build(p.ctx, p.engine, c.req); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -225,16 +225,16 @@ func TestPlatformsRefused(t *testing.T) {
 	}
 	write(t, filepath.Join(src, "v7/file"), "for v7")
 	// One platform of a template is a build as ever.
-	res := p.build(t, veneer.Request{Base: "scratch", Platform: "linux/arm/v7", Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src + "/{{.Variant}}", Dest: "/"}}, Tags: []string{"one:1"}, NoUnpack: true})
+	res := p.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src + "/{{.Variant}}", Dest: "/"}}}, ReadOptions: veneer.ReadOptions{Platform: "linux/arm/v7"}, ImageOptions: veneer.ImageOptions{Tags: []string{"one:1"}, NoUnpack: true}})
 	if res.Target.MediaType != ocispec.MediaTypeImageManifest || res.Manifests != nil {
 		t.Errorf("one platform: %+v", res)
 	}
-	res = p.build(t, veneer.Request{Base: "scratch", Platforms: []string{"linux/amd64", "linux/arm/v7"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/"}}, Tags: []string{"two:1"}})
+	res = p.build(t, veneer.BuildRequest{Base: "scratch", Platforms: []string{"linux/amd64", "linux/arm/v7"}, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"two:1"}}})
 	if len(res.Manifests) != 2 || res.Manifests[1].Platform != "linux/arm/v7" || res.Manifests[1].Unpacked {
 		t.Errorf("from scratch: %+v", res)
 	}
 	// All platforms of an image that has one: a build as ever.
-	if res := p.build(t, veneer.Request{Base: "debian:12", Platforms: []string{"all"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/srv"}}, Tags: []string{"one:2"}}); res.Manifests != nil {
+	if res := p.build(t, veneer.BuildRequest{Base: "debian:12", Platforms: []string{"all"}, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/srv"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"one:2"}}}); res.Manifests != nil {
 		t.Errorf("all of one: %+v", res)
 	}
 }

@@ -37,7 +37,7 @@ func TestRegistry(t *testing.T) {
 	src := filepath.Join(t.TempDir(), "src")
 	write(t, filepath.Join(src, "hello"), "pushed\n")
 	name := r.Addr() + "/team/app:1"
-	req := veneer.Request{Base: base, Tags: []string{name}, Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/srv"}}}
+	req := veneer.BuildRequest{Base: base, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/srv"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{name}}}
 	req.Config.Changes = []string{`CMD ["cat", "/srv/hello"]`}
 	built := p.build(t, req)
 	desc, err := registry.Push(p.ctx, p.engine.Client, name, o)

@@ -46,7 +46,7 @@ func TestRegistryBytes(t *testing.T) {
 
 	src := filepath.Join(t.TempDir(), "src")
 	write(t, filepath.Join(src, "hello"), "hello\n")
-	built := p.build(t, veneer.Request{Base: base, Tags: []string{name}, Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/srv"}}})
+	built := p.build(t, veneer.BuildRequest{Base: base, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/srv"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{name}}})
 	img, err := content.Resolve(p.ctx, p.engine.Client, name, "")
 	must(t, err)
 	thin := built.Layer.Size + img.ConfigDesc.Size + img.Manifest.Size
@@ -113,7 +113,7 @@ func TestRegistryCutAtEachRequest(t *testing.T) {
 	build := func(n int) (name string) {
 		write(t, filepath.Join(src, "n"), fmt.Sprint(n))
 		name = fmt.Sprintf("%s/app:%d", px.addr, n)
-		p.build(t, veneer.Request{Base: "scratch", Tags: []string{name}, Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/srv"}}})
+		p.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/srv"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{name}}})
 		return name
 	}
 	first := build(0)
@@ -364,9 +364,11 @@ func TestPullAllPlatforms(t *testing.T) {
 	src := filepath.Join(t.TempDir(), "src")
 	for _, platform := range []string{"linux/amd64", "linux/arm64"} {
 		write(t, filepath.Join(src, "platform"), platform)
-		res := p.build(t, veneer.Request{
-			Base: "scratch", Platform: platform, Tags: []string{r.Addr() + "/multi:" + filepath.Base(platform)},
-			Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/srv"}},
+		res := p.build(t, veneer.BuildRequest{
+			Base:          "scratch",
+			TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/srv"}}},
+			ReadOptions:   veneer.ReadOptions{Platform: platform},
+			ImageOptions:  veneer.ImageOptions{Tags: []string{r.Addr() + "/multi:" + filepath.Base(platform)}},
 		})
 		_, err := registry.Push(p.ctx, p.engine.Client, res.Names[0], o)
 		must(t, err)

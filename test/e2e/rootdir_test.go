@@ -53,7 +53,7 @@ func (p *place) keepsRootDirectory(t *testing.T) {
 		differs = append(differs, veneer.DifferService)
 	}
 	for _, kind := range differs {
-		req := veneer.Request{Base: "base:1", Differ: kind, Tags: []string{"new:1"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/", Owner: "source"}}}
+		req := veneer.BuildRequest{Base: "base:1", Differ: kind, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/", Owner: "source"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"new:1"}}}
 		res := p.build(t, req)
 		base, err := content.Resolve(p.ctx, p.engine.Client, "base:1", "")
 		must(t, err)

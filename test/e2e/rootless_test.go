@@ -28,13 +28,13 @@ func TestRootless(t *testing.T) {
 	write(t, filepath.Join(src, "b"), "of another\n")
 	must(t, os.Lchown(filepath.Join(src, "b"), 1000, 1000))
 	exact := func(dest string) []veneer.TargetSpec {
-		return []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: dest, Owner: string(differ.OwnerSource)}}
+		return []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: dest, Owner: differ.OwnerSource}}
 	}
 	same := agreement{}
 	build := func(t *testing.T, p *place) {
-		base := p.build(t, veneer.Request{Base: "scratch", Tags: []string{"base:1"}, Targets: exact("/")})
+		base := p.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: exact("/")}, ImageOptions: veneer.ImageOptions{Tags: []string{"base:1"}}})
 		for _, reader := range []veneer.ReaderKind{veneer.ReadAuto, veneer.ReadIndex} {
-			res := p.build(t, veneer.Request{Base: "base:1", Tags: []string{"app:1"}, Reader: reader, NoCache: true, Targets: exact("/app")})
+			res := p.build(t, veneer.BuildRequest{Base: "base:1", TargetOptions: veneer.TargetOptions{Targets: exact("/app")}, ReadOptions: veneer.ReadOptions{Reader: reader, NoCache: true}, ImageOptions: veneer.ImageOptions{Tags: []string{"app:1"}}})
 			same.check(t, "digest", res.Digest.String())
 		}
 		same.check(t, "base", base.Digest.String())
@@ -55,7 +55,7 @@ func TestRootless(t *testing.T) {
 			if after := p.stored(t); !maps.Equal(after, before) {
 				t.Errorf("after verify there is %v, before %v", after, before)
 			}
-			_, err := veneer.Build(p.ctx, p.engine, veneer.Request{Base: "base:1", Differ: veneer.DifferService, Reader: veneer.ReadIndex, Targets: exact("/service")})
+			_, err := veneer.Build(p.ctx, p.engine, veneer.BuildRequest{Base: "base:1", Differ: veneer.DifferService, TargetOptions: veneer.TargetOptions{Targets: exact("/service")}, ReadOptions: veneer.ReadOptions{Reader: veneer.ReadIndex}})
 			if err == nil || !strings.Contains(err.Error(), "another user namespace") {
 				t.Errorf("by the diff service: %v", err)
 			}
@@ -121,6 +121,6 @@ func TestRelayedSocket(t *testing.T) {
 	relayed := &place{ctx: p.ctx, engine: e, daemon: p.daemon}
 	src := t.TempDir()
 	write(t, filepath.Join(src, "file"), "relayed\n")
-	relayed.build(t, veneer.Request{Base: "scratch", Tags: []string{"relayed:1"}, Targets: exactly(src)})
+	relayed.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: exactly(src)}, ImageOptions: veneer.ImageOptions{Tags: []string{"relayed:1"}}})
 	relayed.wantComplete(t, "relayed:1")
 }

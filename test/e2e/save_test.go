@@ -52,7 +52,7 @@ func (p *place) twoStates(t *testing.T, unpack bool) {
 	p.loadDebian(t)
 	for i, base := range []string{"debian:12", "app:1"} {
 		n := string(rune('1' + i))
-		p.build(t, veneer.Request{Base: base, Tags: []string{"app:" + n}, NoUnpack: !unpack, Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: filepath.Join(dir, n), Dest: "/app"}}})
+		p.build(t, veneer.BuildRequest{Base: base, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: filepath.Join(dir, n), Dest: "/app"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"app:" + n}, NoUnpack: !unpack}})
 	}
 }
 

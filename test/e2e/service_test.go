@@ -94,7 +94,7 @@ func TestServiceDiffer(t *testing.T) {
 	harness.RequireRoot(t)
 	eachPlace(t, func(t *testing.T, p *place) {
 		base := serviceBase(t)
-		p.build(t, veneer.Request{Base: "scratch", Targets: exactly(base), Tags: []string{"base:1"}})
+		p.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: exactly(base)}, ImageOptions: veneer.ImageOptions{Tags: []string{"base:1"}}})
 		for _, c := range serviceCases() {
 			t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) { p.serviceCase(t, base, c) })
 		}
@@ -106,7 +106,7 @@ func (p *place) serviceCase(t *testing.T, base string, c serviceCase) {
 	target := filepath.Join(t.TempDir(), "target")
 	command(t, "cp", "-a", base, target)
 	c.change(t, target)
-	req := veneer.Request{Base: "base:1", Targets: exactly(target), ForceDelete: true, Compression: layer.None, Tags: []string{"target:veneer"}}
+	req := veneer.BuildRequest{Base: "base:1", TargetOptions: veneer.TargetOptions{Targets: exactly(target), ForceDelete: true}, LayerOptions: veneer.LayerOptions{Compression: layer.None}, ImageOptions: veneer.ImageOptions{Tags: []string{"target:veneer"}}}
 	ours := p.build(t, req)
 	want := describe(t, target, false)
 	wantSame(t, "the default order", want, p.describe(t, ours.ChainID, "", false))
@@ -132,9 +132,9 @@ func (p *place) serviceCase(t *testing.T, base string, c serviceCase) {
 func (p *place) serviceDefaultACL(t *testing.T) {
 	base := serviceBase(t)
 	must(t, unix.Lsetxattr(filepath.Join(base, "d"), "system.posix_acl_default", []byte(acl), 0))
-	p.build(t, veneer.Request{Base: "scratch", Targets: exactly(base), Tags: []string{"acl:1"}})
+	p.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: exactly(base)}, ImageOptions: veneer.ImageOptions{Tags: []string{"acl:1"}}})
 	write(t, filepath.Join(base, "d/new"), "new\n")
-	req := veneer.Request{Base: "acl:1", Targets: exactly(base), ForceDelete: true, Differ: veneer.DifferService}
+	req := veneer.BuildRequest{Base: "acl:1", Differ: veneer.DifferService, TargetOptions: veneer.TargetOptions{Targets: exactly(base), ForceDelete: true}}
 	if _, err := veneer.Build(p.ctx, p.engine, req); err == nil || !strings.Contains(err.Error(), "/d/new: its directory has a default ACL") {
 		t.Errorf("the error does not say why: %v", err)
 	}

@@ -116,9 +116,12 @@ func (p *place) onDeep(t *testing.T, c snapshotterCase, archive string, depth in
 	}
 	var last *veneer.Result
 	for _, reader := range readers {
-		last = p.build(t, veneer.Request{
-			Base: name, Tags: []string{"on-" + name}, MaxLayers: -1, Reader: reader, NoCache: true,
-			Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: source, Dest: "/dir"}},
+		last = p.build(t, veneer.BuildRequest{
+			Base:          name,
+			MaxLayers:     -1,
+			TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: source, Dest: "/dir"}}},
+			ReadOptions:   veneer.ReadOptions{Reader: reader, NoCache: true},
+			ImageOptions:  veneer.ImageOptions{Tags: []string{"on-" + name}},
 		})
 		same.check(t, fmt.Sprintf("digest on %d layers", depth), last.Digest.String())
 	}
@@ -142,8 +145,8 @@ func (p *place) onDeep(t *testing.T, c snapshotterCase, archive string, depth in
 // refusesViews: what this process cannot mount is refused by name, and the error says what works.
 func (p *place) refusesViews(t *testing.T, base, image, source string) {
 	t.Helper()
-	for what, req := range map[string]veneer.Request{
-		"reader view":    {Base: base, Reader: veneer.ReadView},
+	for what, req := range map[string]veneer.BuildRequest{
+		"reader view":    {Base: base, ReadOptions: veneer.ReadOptions{Reader: veneer.ReadView}},
 		"differ service": {Base: base, Differ: veneer.DifferService},
 	} {
 		req.Tags, req.MaxLayers, req.Epoch = []string{"refused:1"}, -1, &epoch

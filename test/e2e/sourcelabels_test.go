@@ -141,7 +141,7 @@ func TestLazyBase(t *testing.T) {
 	p.load(t, smallArchive(t), base)
 	_, err := registry.Push(p.ctx, p.engine.Client, base, o)
 	must(t, err)
-	p.build(t, veneer.Request{Base: base, Tags: []string{"unpacked:1"}}) // Nothing differs, but the base is unpacked.
+	p.build(t, veneer.BuildRequest{Base: base, ImageOptions: veneer.ImageOptions{Tags: []string{"unpacked:1"}}}) // Nothing differs, but the base is unpacked.
 	p.on(t, base, "unpacked:2", "else\n")
 	img, err := content.Resolve(p.ctx, p.engine.Client, base, "")
 	must(t, err)
@@ -150,7 +150,7 @@ func TestLazyBase(t *testing.T) {
 	name := r.Addr() + "/team/app:1"
 	src := filepath.Join(t.TempDir(), "src")
 	write(t, filepath.Join(src, "file"), "new\n")
-	res := p.build(t, veneer.Request{Base: base, Tags: []string{name, elsewhere.Addr() + "/team/app:1"}, NoCache: true, Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/srv"}}})
+	res := p.build(t, veneer.BuildRequest{Base: base, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/srv"}}}, ReadOptions: veneer.ReadOptions{NoCache: true}, ImageOptions: veneer.ImageOptions{Tags: []string{name, elsewhere.Addr() + "/team/app:1"}}})
 	if !res.Pushable || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "can be pushed to 127.0.0.1, where its base came from") {
 		t.Errorf("pushable %v, warnings %q", res.Pushable, res.Warnings)
 	}

@@ -114,9 +114,13 @@ func TestDepth(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "file")
 			for depth := first + 1; depth <= most; depth++ {
 				write(t, file, strconv.Itoa(depth))
-				_, err := veneer.Build(p.ctx, p.engine, veneer.Request{
-					Base: fmt.Sprintf("deep:%d", depth-1), Tags: []string{fmt.Sprintf("deep:%d", depth)}, MaxLayers: -1, Epoch: &epoch,
-					Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: file, Dest: "/file"}}, Reader: veneer.ReadIndex,
+				_, err := veneer.Build(p.ctx, p.engine, veneer.BuildRequest{
+					Base:          fmt.Sprintf("deep:%d", depth-1),
+					MaxLayers:     -1,
+					TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: file, Dest: "/file"}}},
+					ReadOptions:   veneer.ReadOptions{Reader: veneer.ReadIndex},
+					LayerOptions:  veneer.LayerOptions{Epoch: &epoch},
+					ImageOptions:  veneer.ImageOptions{Tags: []string{fmt.Sprintf("deep:%d", depth)}},
 				})
 				if err != nil {
 					t.Fatalf("%d layers cannot be unpacked: %v", depth, err)

@@ -57,11 +57,15 @@ func TestUnprivileged(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			p := newPlace(t, harness.Start(t, kind), "overlayfs")
 			p.loadDebian(t)
-			req := veneer.Request{Base: "debian:12", Tags: []string{"app:1"}, Targets: []veneer.TargetSpec{
-				{Op: differ.Sync, Source: src, Dest: "/srv/app", Chown: "games"},
-				{Op: differ.Copy, Source: filepath.Join(src, "data"), Dest: "/lib/data/"},
-				{Op: differ.Delete, Dest: "/usr/bin/perl"},
-			}}
+			req := veneer.BuildRequest{
+				Base: "debian:12",
+				TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{
+					{Op: differ.Sync, Source: src, Dest: "/srv/app", Chown: "games"},
+					{Op: differ.Copy, Source: filepath.Join(src, "data"), Dest: "/lib/data/"},
+					{Op: differ.Delete, Dest: "/usr/bin/perl"},
+				}},
+				ImageOptions: veneer.ImageOptions{Tags: []string{"app:1"}},
+			}
 			req.Config.Changes = []string{`CMD ["/srv/app/bin/app"]`}
 			if root := p.build(t, req); root.Digest != res.Digest {
 				t.Errorf("root gets %s, the user %s", root.Digest, res.Digest)
@@ -79,7 +83,7 @@ func TestRootWithoutCapabilities(t *testing.T) {
 	p := oneDaemon(t)
 	base := serviceBase(t)
 	must(t, os.Chmod(filepath.Join(base, "d/sub"), 0o700), os.Lchown(filepath.Join(base, "d/sub"), 1000, 1000), os.Chmod(filepath.Join(base, "d/other"), 0))
-	p.build(t, veneer.Request{Base: "scratch", Targets: exactly(base), Tags: []string{"base:1"}})
+	p.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: exactly(base)}, ImageOptions: veneer.ImageOptions{Tags: []string{"base:1"}}})
 	src := filepath.Join(t.TempDir(), "src")
 	write(t, filepath.Join(src, "sub/new"), "new\n")
 	write(t, filepath.Join(src, "other"), "other than before\n")

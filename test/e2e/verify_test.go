@@ -28,9 +28,13 @@ func TestVerifyDebian(t *testing.T) {
 	_, app := application(t, t.TempDir())
 	eachEngine(t, func(t *testing.T, p *place) {
 		p.loadDebian(t)
-		p.build(t, veneer.Request{Base: "debian:12", Tags: []string{"app:2"}, Targets: []veneer.TargetSpec{
-			{Op: differ.Sync, Source: app, Dest: "/app"}, {Op: differ.Delete, Dest: "/usr/share/doc"},
-		}})
+		p.build(t, veneer.BuildRequest{
+			Base: "debian:12",
+			TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{
+				{Op: differ.Sync, Source: app, Dest: "/app"}, {Op: differ.Delete, Dest: "/usr/share/doc"},
+			}},
+			ImageOptions: veneer.ImageOptions{Tags: []string{"app:2"}},
+		})
 		for _, name := range []string{"debian:12", "app:2"} {
 			res := p.verify(t, veneer.VerifyRequest{Image: name})
 			if res.Errors+res.Warnings > 0 {
@@ -62,9 +66,9 @@ func damageable(t *testing.T, p *place) damaged {
 	must(t, os.Link(at("one"), at("two")), os.Symlink("one", at("link")), unix.Mkfifo(at("fifo"), 0o600),
 		unix.Setxattr(at("attr"), "user.x", []byte("good"), 0), unix.Setxattr(at("dir"), "user.dir", []byte("good"), 0),
 		os.Chtimes(at("time"), past, past))
-	p.build(t, veneer.Request{Base: "scratch", Tags: []string{"low:1"}, Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/"}}})
+	p.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"low:1"}}})
 	write(t, at("dir/upper"), "upper layer")
-	p.build(t, veneer.Request{Base: "low:1", Tags: []string{"app:1"}, Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/"}}, ForceDelete: true})
+	p.build(t, veneer.BuildRequest{Base: "low:1", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/"}}, ForceDelete: true}, ImageOptions: veneer.ImageOptions{Tags: []string{"app:1"}}})
 	img, err := content.Resolve(p.ctx, p.engine.Client, "app:1", "")
 	must(t, err)
 	return damaged{p, img}
@@ -327,7 +331,7 @@ func TestVerifyInUse(t *testing.T) {
 	p.loadDebian(t)
 	src := t.TempDir()
 	write(t, filepath.Join(src, "file"), "good")
-	p.build(t, veneer.Request{Base: "debian:12", Tags: []string{"app:1"}, Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/srv"}}})
+	p.build(t, veneer.BuildRequest{Base: "debian:12", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/srv"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"app:1"}}})
 	img, err := content.Resolve(p.ctx, p.engine.Client, "app:1", "")
 	must(t, err)
 	d := damaged{p, img}

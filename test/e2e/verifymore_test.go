@@ -210,7 +210,7 @@ func TestVerifyUnprivileged(t *testing.T) {
 	p := newPlace(t, harness.Start(t, harness.Containerd2), "overlayfs")
 	src := t.TempDir()
 	write(t, filepath.Join(src, "file"), "x")
-	p.build(t, veneer.Request{Base: "scratch", Tags: []string{"app:1"}, Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/"}}})
+	p.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"app:1"}}})
 	must(t, os.Chmod(filepath.Dir(p.daemon.Address()), 0o755), os.Chmod(p.daemon.Address(), 0o666))
 	out, err = as("--engine", "containerd", "--address", p.daemon.Address(), "verify", "app:1")
 	if err != nil || strings.Count(out, "\n") != 2 || !strings.HasPrefix(out, "note: files linux/") || !strings.Contains(out, "not checked: ") {

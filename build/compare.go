@@ -1,0 +1,226 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/containerd/containerd/v2/core/containers"
+
+	"github.com/veneer-build/veneer/build/target"
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/engine/container"
+	"github.com/veneer-build/veneer/internal/progress"
+	"github.com/veneer-build/veneer/snapshot/rootfs"
+)
+
+// Diff is what an image is to show differently from a base. It holds the trees
+// that it was made of, from which the layer is written; [Session.Layer] and
+// [Session.Measure] close it, and so does the end of the run.
+type Diff struct {
+	// Base is the image that was compared with, and on which the layer will lie;
+	// nil where files were compared that are no image's.
+	Base *content.Image
+	// Squashed is how many layers of a deeper base became part of the difference,
+	// and Origin an image that has just the layers of Base; nil where none is known.
+	Squashed int
+	Origin   *content.Image
+
+	changes *differ.Changes // nil: nothing was compared
+	// exact: the result shows what another image does, times included.
+	exact bool
+	// base is what changes was made against, and targets what was applied to it.
+	base    tree.Tree
+	targets []differ.Target
+	rules   *Targets
+	how     reading
+	trees   []io.Closer
+}
+
+// Same is the difference of an image from itself.
+func Same(base *content.Image) *Diff { return &Diff{Base: base} }
+
+// Empty reports whether nothing differs.
+func (d *Diff) Empty() bool { return d.changes == nil || d.changes.Empty() }
+
+// Summary adds up the changes.
+func (d *Diff) Summary() differ.Summary {
+	if d.changes == nil {
+		return differ.Summary{}
+	}
+	return d.changes.Summary()
+}
+
+// Close lets go of the trees. It may be called more than once.
+func (d *Diff) Close() error {
+	var errs []error
+	for len(d.trees) > 0 {
+		last := len(d.trees) - 1
+		errs = append(errs, d.trees[last].Close())
+		d.trees = d.trees[:last]
+	}
+	return errors.Join(errs...)
+}
+
+// open opens a source, and closes it with the difference.
+func (d *Diff) open(ctx context.Context, s *Session, from Source) (tree.Tree, error) {
+	t, err := from.open(ctx, s, d.how)
+	if err == nil {
+		d.trees = append(d.trees, t)
+	}
+	return t, err
+}
+
+// Rules say what is to be shown, given a base.
+type Rules interface {
+	apply(ctx context.Context, s *Session, d *Diff) error
+}
+
+// Compare finds what the rules make different from the base's files. What it
+// meets that only a mount can read has it made again by the index of the
+// layers, if the reader may be chosen.
+func (s *Session) Compare(ctx context.Context, base Source, rules Rules, reader rootfs.Reader) (*Diff, error) {
+	s.Steps.Start(progress.Compare)
+	d, err := s.compare(ctx, base, rules, reading{reader: reader})
+	if reader == rootfs.Auto && errors.Is(err, tree.ErrOverlayFeature) {
+		s.Log.Debug("images are read through the index of their layers, and containers through their mounts", "reason", err)
+		return s.compare(ctx, base, rules, reading{reader: rootfs.Index, mounted: true})
+	}
+	return d, err
+}
+
+func (s *Session) compare(ctx context.Context, base Source, rules Rules, how reading) (_ *Diff, err error) {
+	d := &Diff{Base: base.image(), how: how}
+	s.closeAtEnd(d)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	if d.base, err = d.open(ctx, s, base); err != nil {
+		return nil, err
+	}
+	if d.changes, err = differ.NewChanges(ctx, d.base); err != nil {
+		return nil, err
+	}
+	return d, rules.apply(ctx, s, d)
+}
+
+func (s *Session) closeAtEnd(d *Diff) {
+	s.ends.list = append(s.ends.list, func(context.Context) error { return d.Close() })
+}
+
+// Exactly is the rule that the result shows what another source does.
+type Exactly struct {
+	Of Source
+	// Name is what messages call it.
+	Name string
+	// Times makes modification times count.
+	Times bool
+}
+
+func (r Exactly) apply(ctx context.Context, s *Session, d *Diff) error {
+	of, err := d.open(ctx, s, r.Of)
+	if err != nil {
+		return err
+	}
+	return d.become(ctx, s, of, r)
+}
+
+// become makes the changes that turn the base's files into those of a tree.
+func (d *Diff) become(ctx context.Context, s *Session, of tree.Tree, r Exactly) error {
+	d.exact = true
+	return d.changes.Exactly(ctx, of, differ.ExactOptions{
+		Options: differ.Options{Count: s.Steps.Count}, Name: r.Name, Times: r.Times, RootMeta: true,
+	})
+}
+
+// Targets are the rules of --copy, --sync and --delete, applied in order.
+type Targets struct {
+	Specs []target.Spec
+	// Platform chooses from images that files are taken from; empty: the host's.
+	Platform string
+	// Compare says when two regular files are the same.
+	Compare differ.CompareMode
+	// ForceDelete allows a sync of the root directory that deletes base files.
+	ForceDelete bool
+	// Stdin is what the source "-" reads.
+	Stdin io.Reader
+	// Container is the one that specifications of containers mean, where it was
+	// found before; nil: they name theirs.
+	Container *containers.Container
+}
+
+func (r *Targets) apply(ctx context.Context, s *Session, d *Diff) error {
+	workdir := ""
+	if d.Base != nil {
+		workdir = d.Base.Config.Config.WorkingDir
+	}
+	o := &target.Opener{
+		Changes: d.changes, Workdir: workdir, Spool: s.Roots.Spool, Stdin: r.Stdin, ForceDelete: r.ForceDelete, Memory: s.memory.digests,
+		ImageFiles: func(ctx context.Context, ref string) (tree.Tree, error) { return r.openImage(ctx, s, ref, d.how) },
+		ContainerFiles: func(ctx context.Context, spec target.Spec) (tree.Tree, error) {
+			return r.openContainer(ctx, s, spec, d.how)
+		},
+	}
+	d.rules = r
+	for _, spec := range r.Specs {
+		t, err := o.Open(ctx, spec)
+		if err != nil {
+			return err
+		}
+		if t.Source != nil {
+			d.trees = append(d.trees, t.Source)
+		}
+		d.targets = append(d.targets, t)
+		if err := d.changes.Apply(ctx, t, r.options(s)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Targets) options(s *Session) differ.Options {
+	return differ.Options{Compare: r.Compare, Count: s.Steps.Count, Own: ownDirs(s.Engine.Root)}
+}
+
+// openImage opens the files of another image that targets take theirs from.
+// The session's lease holds it until the layer is written.
+func (r *Targets) openImage(ctx context.Context, s *Session, ref string, how reading) (tree.Tree, error) {
+	if ref == content.ScratchName {
+		return nil, errors.New("scratch has no files to take")
+	}
+	img, err := content.Resolve(ctx, s.Engine.Client, ref, r.Platform)
+	if err != nil {
+		return nil, err
+	}
+	if err := content.Hold(ctx, s.Engine.Client, img); err != nil {
+		return nil, err
+	}
+	return Files(img, "source").open(ctx, s, how)
+}
+
+func (r *Targets) openContainer(ctx context.Context, s *Session, spec target.Spec, how reading) (tree.Tree, error) {
+	if r.Container != nil {
+		return Container(*r.Container, spec.NoPause).open(ctx, s, how)
+	}
+	c, err := container.Find(ctx, s.Engine, spec.Ref)
+	if err != nil {
+		return nil, err
+	}
+	return Container(c, spec.NoPause).open(ctx, s, how)
+}
+
+// ownDirs is the engine's directory, which grows while a source that contains
+// it is read.
+func ownDirs(root string) []tree.Inode {
+	var st unix.Stat_t
+	if unix.Stat(root, &st) != nil {
+		return nil
+	}
+	return []tree.Inode{{Dev: st.Dev, Ino: st.Ino}}
+}

@@ -1,0 +1,106 @@
+package build
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/engine/container"
+)
+
+// BaseOfContainer finds the image that a container was made from: the one of its
+// image's name, if the container's snapshot stands on that image's layers. A
+// name may have moved on to another image since; then it is the one image of
+// the engine with those layers. The image is held until the run is over.
+func (s *Session) BaseOfContainer(ctx context.Context, c *containers.Container, platform string) (*content.Image, error) {
+	s.Steps.Start("resolve")
+	active, err := container.Rootfs(ctx, s.Engine, c)
+	if err != nil {
+		return nil, err
+	}
+	img, err := s.imageOf(ctx, c, active.Parent, platform)
+	if err != nil {
+		return nil, err
+	}
+	return img, s.Adopt(ctx, img)
+}
+
+// imageOf finds the image of a container whose snapshot is on another one, which
+// has the name parent.
+func (s *Session) imageOf(ctx context.Context, c *containers.Container, parent, platform string) (*content.Image, error) {
+	named, why := s.imageRecord(ctx, c.Image, platform)
+	if why == nil {
+		if named.ChainID.String() == parent {
+			return named, nil
+		}
+		why = fmt.Errorf("%s is another image by now", c.Image)
+	}
+	all, err := s.imagesOn(ctx, parent, platform)
+	if err != nil {
+		return nil, err
+	}
+	const advice = "name the image to commit onto with --from; the result shows the container's files on any"
+	switch len(all) {
+	case 0:
+		return nil, fmt.Errorf("find the image of container %s: %w, and no other has the layers it was made from (%s); %s", c.ID, why, parent, advice)
+	case 1:
+		s.Warnings.Add(fmt.Sprintf("%v; the container's layers are those of %s, which is the base", why, all[0].Name))
+		return all[0], nil
+	}
+	names := make([]string, len(all))
+	for i, img := range all {
+		names[i] = img.Name
+	}
+	return nil, fmt.Errorf("find the image of container %s: %w, and %s have its layers with different configs; %s", c.ID, why, strings.Join(names, ", "), advice)
+}
+
+// imageRecord returns the image of exactly that name.
+func (s *Session) imageRecord(ctx context.Context, name, platform string) (*content.Image, error) {
+	if name == "" {
+		return nil, fmt.Errorf("the container has no image's name: %w", errdefs.ErrNotFound)
+	}
+	record, err := s.Engine.Client.ImageService().Get(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("look up image %s: %w", name, err)
+	}
+	return s.resolveRecord(ctx, record, platform)
+}
+
+func (s *Session) resolveRecord(ctx context.Context, record images.Image, platform string) (*content.Image, error) {
+	img, err := content.ResolveTarget(ctx, s.Engine.Client.ContentStore(), record.Target, platform)
+	if err != nil {
+		return nil, fmt.Errorf("resolve %s: %w", record.Name, err)
+	}
+	img.Name, img.Record = record.Name, record
+	return img, nil
+}
+
+// imagesOn returns the images whose layers are the snapshot's, one of each
+// config, in order of their names. Those that cannot be read are not among them.
+func (s *Session) imagesOn(ctx context.Context, chain, platform string) ([]*content.Image, error) {
+	records, err := s.Engine.Client.ImageService().List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	slices.SortFunc(records, func(a, b images.Image) int { return cmp.Compare(a.Name, b.Name) })
+	var found []*content.Image
+	for _, record := range records {
+		img, err := s.resolveRecord(ctx, record, platform)
+		if err != nil {
+			s.Log.Debug("not the container's image", "error", err)
+			continue
+		}
+		same := func(other *content.Image) bool { return other.ConfigDesc.Digest == img.ConfigDesc.Digest }
+		if img.ChainID.String() == chain && !slices.ContainsFunc(found, same) {
+			found = append(found, img)
+		}
+	}
+	return found, nil
+}

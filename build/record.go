@@ -1,0 +1,81 @@
+package build
+
+import (
+	"context"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content"
+)
+
+// Parts are what an image is assembled of. Base and ConfigJSON are required.
+type Parts struct {
+	// Base is what the layer lies on.
+	Base *content.Image
+	// On is the image that annotations name as the base; nil: they name none.
+	On *content.Image
+	// Layer is the new one; nil: there is none.
+	Layer *Layer
+	// ConfigJSON is the config that the image is to have; its root file system and
+	// history are the base's.
+	ConfigJSON []byte
+	// History describes what was done; its times are set.
+	History ocispec.History
+	// Epoch, when set, is the image's time of creation.
+	Epoch       *time.Time
+	Annotations map[string]string
+	// Unpacked: the image has a snapshot, which its config keeps.
+	Unpacked bool
+}
+
+// Assemble makes config and manifest, and stores them. The image has no name.
+func (s *Session) Assemble(ctx context.Context, p Parts) (*content.Image, error) {
+	s.Steps.Start("record")
+	a := content.Assembly{
+		Base: p.Base, ConfigJSON: p.ConfigJSON, History: p.History, Annotations: p.Annotations, Created: time.Now().UTC(),
+	}
+	if p.Epoch != nil {
+		a.Created = p.Epoch.UTC()
+	}
+	if p.Layer != nil {
+		a.Layer, a.DiffID = &p.Layer.Desc, p.Layer.DiffID
+	}
+	if p.On != nil {
+		a.BaseName, a.BaseDigest = p.On.Record.Name, p.On.Manifest.Digest
+	}
+	img, err := content.Assemble(a)
+	if err != nil {
+		return nil, err
+	}
+	snapshotter := ""
+	if p.Unpacked {
+		snapshotter = s.Engine.Snapshotter
+	}
+	return img, content.Store(ctx, s.Engine.Client, img, snapshotter)
+}
+
+// KeepIndex remembers the index of a new layer, where one was made.
+func (s *Session) KeepIndex(ctx context.Context, base *content.Image, l *Layer) {
+	if l != nil && l.index != nil {
+		s.Roots.Of(base, "base").KeepIndex(ctx, l.Desc.Digest, l.index)
+	}
+}
+
+// Record gives a stored image or index its names. It comes last, so that a name
+// never points at something incomplete.
+func (s *Session) Record(ctx context.Context, target ocispec.Descriptor, names []string) error {
+	s.Steps.Start("record")
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := content.NameSources(ctx, s.Engine.Client, name, target); err != nil {
+			return err
+		}
+		if _, err := content.Record(ctx, s.Engine.Client, name, target, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/containerd/containerd/v2/pkg/archive"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/differ/layer"
+	"github.com/veneer-build/veneer/snapshot"
+)
+
+// serviceLayer makes the layer in the other order: the changes are written
+// into the mounted active snapshot, and the diff service finds them there.
+// They get there as the layer that Veneer would have stored, unpacked by
+// containerd's applier: its paths hold no symbolic link, so a hostile base has
+// nothing to redirect, and directories get their times last.
+func (s *Session) serviceLayer(ctx context.Context, d *Diff, o LayerOptions) (*Layer, error) {
+	if err := s.Engine.SharesOwners(ctx); err != nil {
+		return nil, fmt.Errorf("write into a snapshot: %w; leave out --differ=service", err)
+	}
+	if err := d.changes.Each(expressible); err != nil {
+		return nil, err
+	}
+	if err := s.unpackBase(ctx, d.Base); err != nil {
+		return nil, err
+	}
+	// The service is asked for OCI's types, since it knows no others; the bytes are
+	// those of Docker's too.
+	if o.Level != 0 {
+		return nil, errors.New("--compression-level does not go with --differ=service: the daemon chooses it")
+	}
+	asked, err := content.LayerMediaType(false, string(o.Compression))
+	if err != nil {
+		return nil, err
+	}
+	mediaType, err := content.LayerMediaType(d.Base.Docker, string(o.Compression))
+	if err != nil {
+		return nil, err
+	}
+	res, err := snapshot.Edit(ctx, s.Engine.Client, snapshot.EditOptions{
+		Snapshotter: s.Engine.Snapshotter,
+		Parent:      d.Base.ChainID,
+		MediaType:   asked,
+		Epoch:       o.Epoch,
+		Change:      func(ctx context.Context, dir string) error { return s.writeInto(ctx, dir, d, o) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	l := &Layer{Desc: res.Blob, DiffID: res.DiffID, made: true}
+	l.Desc.MediaType = mediaType
+	return l, content.SetLabels(ctx, s.Engine.Client.ContentStore(), res.Blob.Digest, content.LayerLabels(res.DiffID))
+}
+
+// expressible returns an error for a change that the diff service would store
+// without its attributes: the snapshot would show them and the image would not,
+// and another build could get that snapshot for its own.
+func expressible(ch *differ.Change) error {
+	if ch.Kind == differ.Deleted || ch.Parent || ch.Link != "" {
+		return nil
+	}
+	if ch.DefaultACL && !ch.Entry.IsSymlink() {
+		return fmt.Errorf("/%s: its directory has a default ACL, and containerd's diff service stores no ACLs; leave out --differ=service", ch.Path)
+	}
+	for _, name := range slices.Sorted(maps.Keys(ch.Entry.Xattrs)) {
+		kept := ch.Base != nil && ch.Base.Xattrs[name] == ch.Entry.Xattrs[name]
+		if name != "security.capability" && !kept {
+			return fmt.Errorf("/%s: it has the attribute %s, and containerd's diff service stores none but security.capability; leave out --differ=service", ch.Path, name)
+		}
+	}
+	return nil
+}
+
+// writeInto applies the changes to a root file system.
+func (s *Session) writeInto(ctx context.Context, dir string, d *Diff, o LayerOptions) error {
+	r, w := io.Pipe()
+	written := make(chan error, 1)
+	go func() {
+		_, err := layer.Write(ctx, w, d.changes, layer.Options{Compression: layer.None, Epoch: o.Epoch, Count: s.Steps.Count})
+		_ = w.CloseWithError(err) // Never fails.
+		written <- err
+	}()
+	_, err := archive.Apply(ctx, dir, r)
+	if err == nil {
+		// What follows the end of the archive must be read for the writer to end.
+		_, err = io.Copy(io.Discard, r)
+	}
+	_ = r.CloseWithError(err) // Never fails.
+	if werr := <-written; werr != nil && !errors.Is(werr, io.ErrClosedPipe) {
+		return werr
+	}
+	if err != nil {
+		return fmt.Errorf("write changes into the snapshot: %w", err)
+	}
+	return nil
+}

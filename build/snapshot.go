@@ -1,0 +1,73 @@
+package build
+
+import (
+	"context"
+	"errors"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/snapshot"
+)
+
+// unpackBase makes the base's snapshot if it is not there.
+func (s *Session) unpackBase(ctx context.Context, base *content.Image) error {
+	return s.Roots.Of(base, "base").Unpack(ctx)
+}
+
+// startFill begins the new snapshot where its directories are this host's to
+// write to: the layer is unpacked into it while it is being written. Elsewhere
+// it is nil, and the diff service applies the layer when it is there. It is
+// closed when the run is over.
+func (s *Session) startFill(ctx context.Context, base *content.Image) (*snapshot.Fill, error) {
+	if !s.Roots.Host.UsesDirs() || s.Engine.Unpacks() != nil {
+		return nil, nil
+	}
+	if err := s.unpackBase(ctx, base); err != nil {
+		return nil, err
+	}
+	fill, err := snapshot.NewFill(ctx, s.Engine.Client, s.Engine.Snapshotter, base.ChainID, func(dir string) error {
+		return s.Engine.Sees(ctx, dir)
+	})
+	if errors.Is(err, snapshot.ErrNoLayers) {
+		s.Log.Debug("the layer is applied by the diff service", "reason", err)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.ends.list = append(s.ends.list, func(ctx context.Context) error {
+		err := fill.Close(ctx)
+		s.ends.spare = s.ends.spare || fill.Spare()
+		return err
+	})
+	return fill, nil
+}
+
+// Snapshot makes the snapshot of a layer on a base: an active one on the base's,
+// with the layer applied, is committed under the new chain ID. A nil layer means
+// the base's own. It reports whether there is one; that there cannot be one here
+// may be a warning, since the image is whole without it.
+func (s *Session) Snapshot(ctx context.Context, base *content.Image, l *Layer) (bool, error) {
+	s.Steps.Start("snapshot")
+	if l != nil && l.made {
+		return true, nil
+	}
+	ok, warning := s.Engine.MayUnpack()
+	if warning != "" {
+		s.Warnings.Add(warning)
+	}
+	if !ok {
+		return false, nil
+	}
+	if err := s.unpackBase(ctx, base); err != nil {
+		return false, err
+	}
+	switch {
+	case l == nil:
+		return true, nil
+	case l.fill != nil:
+		return true, l.fill.Commit(ctx, snapshot.ChainID(base.ChainID, l.DiffID))
+	}
+	return true, snapshot.Apply(ctx, s.Engine.Client, s.Engine.Snapshotter, snapshot.Layer{
+		Parent: base.ChainID, DiffID: l.DiffID, Blob: l.Desc,
+	})
+}

@@ -1,0 +1,155 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/containerd/containerd/v2/core/containers"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/engine/container"
+	"github.com/veneer-build/veneer/snapshot/rootfs"
+)
+
+// Source is a file tree that a comparison reads.
+type Source interface {
+	// open opens the tree, which the caller closes.
+	open(ctx context.Context, s *Session, how reading) (tree.Tree, error)
+	// image is the image whose files these are; nil where they are no image's.
+	image() *content.Image
+}
+
+// reading says how sources are read. A comparison that meets what only a mount
+// can read is made again with another one.
+type reading struct {
+	reader rootfs.Reader
+	// mounted: containers are read through their own mounts.
+	mounted bool
+}
+
+// Files are those of an image, of which little will be looked at: at and below
+// the destinations of targets.
+func Files(img *content.Image, role string) Source { return imageFiles{img: img, role: role} }
+
+// AllFiles are those of an image, of which everything will be looked at. Through
+// the index of its layers, where their blobs are here, that costs least:
+// contents are compared by digests that are known or found out once. What the
+// layers say of the root directory counts.
+func AllFiles(img *content.Image, role string) Source {
+	return imageFiles{img: img, role: role, rootMeta: true, preferIndex: true}
+}
+
+// FilesInPlace is [AllFiles] for a comparison with a container's files: that
+// takes no time where the image's are read in place.
+func FilesInPlace(img *content.Image, role string) Source {
+	return imageFiles{img: img, role: role, rootMeta: true}
+}
+
+type imageFiles struct {
+	img         *content.Image
+	role        string
+	rootMeta    bool
+	preferIndex bool
+}
+
+func (f imageFiles) image() *content.Image { return f.img }
+
+func (f imageFiles) open(ctx context.Context, s *Session, how reading) (tree.Tree, error) {
+	if f.preferIndex && how.reader == rootfs.Auto && len(f.img.Missing) == 0 {
+		how.reader = rootfs.Index
+	}
+	if err := s.refuseEncrypted(f.img); err != nil {
+		return nil, err
+	}
+	files := s.Roots.Of(f.img, f.role)
+	files.RootMeta = f.rootMeta
+	return files.Open(ctx, how.reader)
+}
+
+// Container are the files of a container, which is paused until they are
+// closed, unless it is not to be.
+func Container(c containers.Container, noPause bool) Source {
+	return containerFiles{container: c, noPause: noPause}
+}
+
+type containerFiles struct {
+	container containers.Container
+	noPause   bool
+}
+
+func (containerFiles) image() *content.Image { return nil }
+
+func (f containerFiles) open(ctx context.Context, s *Session, how reading) (tree.Tree, error) {
+	active, err := container.Rootfs(ctx, s.Engine, &f.container)
+	if err != nil {
+		return nil, err
+	}
+	resume := func() error { return nil }
+	if !f.noPause {
+		if resume, err = container.Pause(ctx, s.Engine.Client, f.container.ID); err != nil {
+			return nil, err
+		}
+	}
+	files, err := openDirs(active.Dirs, how.mounted)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read container %s: %w", f.container.ID, err), resume())
+	}
+	return held{files, closer(resume)}, nil
+}
+
+// openDirs opens the directories of a container's root file system: as they
+// are, or through the mount that the container itself uses.
+func openDirs(dirs []string, mounted bool) (tree.Tree, error) {
+	if !mounted {
+		return tree.OpenStack(dirs)
+	}
+	at, err := container.MountOf(dirs[0])
+	if err != nil {
+		return nil, err
+	}
+	return tree.OpenLocal(at)
+}
+
+// Dir are the files of a directory of this host.
+func Dir(path string) Source { return dirFiles(path) }
+
+type dirFiles string
+
+func (dirFiles) image() *content.Image { return nil }
+
+func (d dirFiles) open(context.Context, *Session, reading) (tree.Tree, error) {
+	dir := string(d)
+	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the directory %s does not exist", dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("%s is not a directory; an image archive is archive:%s", dir, dir)
+	}
+	l, err := tree.OpenLocal(dir)
+	if err != nil {
+		return nil, err
+	}
+	return rootfs.Unpacked{Tree: l}, nil
+}
+
+// held is a tree that lets go of something else when it is closed.
+type held struct {
+	tree.Tree
+	also io.Closer
+}
+
+func (h held) Close() error { return errors.Join(h.Tree.Close(), h.also.Close()) }
+
+// closer is a function that closes something.
+type closer func() error
+
+func (c closer) Close() error { return c() }

@@ -1,0 +1,81 @@
+package target
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/patternmatcher/ignorefile"
+	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/internal/reopen"
+)
+
+// maxIgnoreFile bounds what is read of a file of patterns, which may be a
+// stranger's: it can lie in the source.
+const maxIgnoreFile = 4 << 20
+
+// ignorePatterns reads the target's ignore file, one .dockerignore pattern a line.
+func ignorePatterns(s Spec) (_ []string, err error) {
+	f, err := openIgnoreFile(s)
+	if err != nil {
+		return nil, fmt.Errorf("read ignore file: %w", err)
+	}
+	defer f.Close() // only read
+	data, err := io.ReadAll(io.LimitReader(f, maxIgnoreFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read ignore file: %w", err)
+	}
+	if len(data) > maxIgnoreFile {
+		return nil, fmt.Errorf("read ignore file %s: it is larger than %d bytes", f.Name(), maxIgnoreFile)
+	}
+	patterns, err := ignorefile.ReadAll(strings.NewReader(string(data)))
+	if err != nil {
+		return nil, fmt.Errorf("read ignore file %s: %w", f.Name(), err)
+	}
+	return patterns, nil
+}
+
+// openIgnoreFile opens the file. One that is named relative to a source belongs
+// to the source: no symbolic link in it may lead out, since what is read shows
+// in errors, and no fifo is waited for. Who means a file elsewhere says so in
+// its name, and may mean a pipe.
+func openIgnoreFile(s Spec) (_ *os.File, err error) {
+	name := s.IgnoreFile
+	inSource := s.Type == "" || s.Type == Dir
+	if !inSource || !filepath.IsLocal(name) {
+		if inSource && !filepath.IsAbs(name) {
+			name = filepath.Join(s.Source, name)
+		}
+		return os.Open(name)
+	}
+	source, _, err := reopen.Look(s.Source, unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	defer source.Close() // only read
+	fd, err := unix.Openat2(int(source.Fd()), name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH})
+	if errors.Is(err, unix.EXDEV) {
+		return nil, fmt.Errorf("%s: a link in it escapes from the source", filepath.Join(s.Source, name))
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: filepath.Join(s.Source, name), Err: err}
+	}
+	at := os.NewFile(uintptr(fd), filepath.Join(s.Source, name))
+	defer at.Close() // only read
+	info, err := at.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", filepath.Join(s.Source, name))
+	}
+	if err != nil {
+		return nil, err
+	}
+	f, err := reopen.Open(at, os.O_RDONLY|unix.O_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("in %s: %w", s.Source, err)
+	}
+	return f, nil
+}

@@ -1,0 +1,269 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	mode "github.com/tonistiigi/dchapes-mode"
+	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+// maxUserFile bounds what is read of an image's /etc/passwd and /etc/group,
+// which are a stranger's.
+const maxUserFile = 4 << 20
+
+// Opener makes targets of their specifications.
+type Opener struct {
+	// Changes are what the targets will be applied to: names of owners are looked
+	// up in what they show.
+	Changes *differ.Changes
+	// Workdir is what relative destinations start from.
+	Workdir string
+	// Spool is a directory for temporary copies of archives.
+	Spool string
+	// Stdin is what the source "-" reads.
+	Stdin io.Reader
+	// ForceDelete allows a sync of the root directory that deletes base files.
+	ForceDelete bool
+	// Memory returns the digests remembered of a source; nil: none are.
+	Memory func(context.Context, *tree.Local) *tree.Memory
+	// ImageFiles opens the files of an image by its reference, and ContainerFiles
+	// those of a specification's container.
+	ImageFiles     func(ctx context.Context, ref string) (tree.Tree, error)
+	ContainerFiles func(context.Context, Spec) (tree.Tree, error)
+}
+
+// Open opens the target's source; the caller closes the target's Source if
+// that is not nil.
+func (o *Opener) Open(ctx context.Context, s Spec) (differ.Target, error) {
+	t := differ.Target{
+		Op: s.Op, Name: s.String(), Dest: o.absolute(s.Dest),
+		Owner: s.Owner, DirLinks: s.DirLinks, ForceDelete: o.ForceDelete,
+	}
+	if s.Op == differ.Delete {
+		return t, nil
+	}
+	err := o.rules(ctx, s, &t)
+	if err == nil {
+		err = o.source(ctx, s, &t)
+	}
+	if err == nil {
+		if err = o.checkOnly(ctx, s, &t); err != nil {
+			err = errors.Join(err, t.Source.Close())
+		}
+	}
+	if err != nil {
+		return differ.Target{}, fmt.Errorf("%s: %w", s, err)
+	}
+	return t, nil
+}
+
+// absolute resolves a relative destination against the image's working
+// directory, as COPY does, and keeps a trailing slash.
+func (o *Opener) absolute(dest string) string {
+	abs := dest
+	if !path.IsAbs(dest) {
+		abs = path.Join("/", o.Workdir, dest)
+	}
+	if strings.HasSuffix(dest, "/") || dest == "." || strings.HasSuffix(dest, "/.") {
+		return strings.TrimSuffix(abs, "/") + "/"
+	}
+	return abs
+}
+
+// source opens what the target's files come from, and decides whose owners
+// they get if the specification does not.
+func (o *Opener) source(ctx context.Context, s Spec, t *differ.Target) error {
+	owner := differ.OwnerSource
+	var err error
+	switch s.Type {
+	case Tar:
+		t.Source, err = o.tarSource(ctx, s)
+	case Image:
+		t.Source, err = o.treeSource(ctx, s, o.ImageFiles)
+		t.SourceBase = path.Base(path.Join("/", s.Source))
+	case Container:
+		t.Source, err = o.treeSource(ctx, s, func(ctx context.Context, _ string) (tree.Tree, error) { return o.ContainerFiles(ctx, s) })
+		t.SourceBase = path.Base(path.Join("/", s.Source))
+	default:
+		owner = differ.OwnerBase
+		err = o.localSource(ctx, s, t)
+	}
+	if t.Owner == "" {
+		t.Owner = owner
+	}
+	return err
+}
+
+func (o *Opener) tarSource(ctx context.Context, s Spec) (tree.Tree, error) {
+	if s.Source == "-" {
+		return tree.OpenTarStream(ctx, o.Stdin, "standard input", o.Spool)
+	}
+	return tree.OpenTar(ctx, s.Source, o.Spool)
+}
+
+// treeSource opens a path in the root file system that s.Ref names.
+func (o *Opener) treeSource(ctx context.Context, s Spec, open func(context.Context, string) (tree.Tree, error)) (tree.Tree, error) {
+	whole, err := open(ctx, s.Ref)
+	if err != nil {
+		return nil, err
+	}
+	part, err := differ.Subtree(ctx, whole, s.Source)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("source in %s: %w", s.Ref, err), whole.Close())
+	}
+	return part, nil
+}
+
+func (o *Opener) localSource(ctx context.Context, s Spec, t *differ.Target) error {
+	l, err := tree.OpenLocal(s.Source)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the source %s does not exist", s.Source)
+	}
+	if err != nil {
+		return err
+	}
+	t.Source = l
+	t.SourceBase = filepath.Base(s.Source)
+	t.Memory = o.Memory(ctx, l)
+	return nil
+}
+
+// rules reads what says which files take part and what becomes of their metadata.
+func (o *Opener) rules(ctx context.Context, s Spec, t *differ.Target) error {
+	var err error
+	if t.Exclude, err = excludes(s); err != nil {
+		return err
+	}
+	if s.Chmod != "" {
+		if t.Chmod, err = parseChmod(s.Chmod); err != nil {
+			return err
+		}
+	}
+	if s.Chown != "" {
+		if t.Chown, err = o.owner(ctx, s.Chown); err != nil {
+			return fmt.Errorf("chown=%s: %w", s.Chown, err)
+		}
+	}
+	return nil
+}
+
+func excludes(s Spec) ([]string, error) {
+	only, err := onlyPatterns(s.Only)
+	if err != nil || s.IgnoreFile == "" {
+		return append(only, s.Exclude...), err
+	}
+	patterns, err := ignorePatterns(s)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(only, patterns, s.Exclude), nil
+}
+
+// parseChmod reads a mode as chmod(1) takes it, octal or symbolic.
+func parseChmod(s string) (func(uint32) uint32, error) {
+	if octal, err := strconv.ParseUint(s, 8, 32); err == nil {
+		if octal > 0o7777 {
+			return nil, fmt.Errorf("chmod=%s: octal modes go up to 7777", s)
+		}
+		return func(m uint32) uint32 { return m&unix.S_IFMT | uint32(octal) }, nil
+	}
+	set, err := mode.ParseWithUmask(s, 0)
+	if err != nil {
+		return nil, fmt.Errorf("chmod=%s: neither an octal mode nor one like u+rwX,go-w", s)
+	}
+	return func(m uint32) uint32 {
+		return m&unix.S_IFMT | unixMode(set.Apply(fileMode(m)))
+	}, nil
+}
+
+// special maps st_mode's bits above the permissions to Go's.
+var special = [...]struct {
+	unix uint32
+	fs   fs.FileMode
+}{{unix.S_ISUID, fs.ModeSetuid}, {unix.S_ISGID, fs.ModeSetgid}, {unix.S_ISVTX, fs.ModeSticky}}
+
+func fileMode(m uint32) fs.FileMode {
+	out := fs.FileMode(m & 0o777)
+	if m&unix.S_IFMT == unix.S_IFDIR {
+		out |= fs.ModeDir
+	}
+	for _, s := range special {
+		if m&s.unix != 0 {
+			out |= s.fs
+		}
+	}
+	return out
+}
+
+func unixMode(m fs.FileMode) uint32 {
+	out := uint32(m.Perm())
+	for _, s := range special {
+		if m&s.fs != 0 {
+			out |= s.unix
+		}
+	}
+	return out
+}
+
+// owner looks up USER[:GROUP] in the image. As for COPY --chown, a user's name
+// alone brings the group that /etc/passwd says, and a number the group of the
+// same number.
+func (o *Opener) owner(ctx context.Context, spec string) (*differ.Owner, error) {
+	name, group, both := strings.Cut(spec, ":")
+	uid, gid, err := o.id(ctx, name, "/etc/passwd", "user")
+	if err != nil {
+		return nil, err
+	}
+	if both {
+		if gid, _, err = o.id(ctx, group, "/etc/group", "group"); err != nil {
+			return nil, err
+		}
+	}
+	return &differ.Owner{UID: uid, GID: gid}, nil
+}
+
+// id is a number as it stands, or that of a name in a file of the image; gid is
+// what follows it there: a user's group.
+func (o *Opener) id(ctx context.Context, name, file, what string) (id, gid uint32, err error) {
+	if n, ok := parseID(name); ok {
+		return n, n, nil
+	}
+	data, err := o.Changes.ReadFile(ctx, file, maxUserFile)
+	if err != nil {
+		return 0, 0, fmt.Errorf("look up %s %q: %w", what, name, err)
+	}
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Split(strings.TrimSpace(line), ":") // passwd(5), group(5)
+		if fields[0] != name || name == "" || len(fields) < 3 {
+			continue
+		}
+		id, ok := parseID(fields[2])
+		if ok && what == "user" && len(fields) > 3 {
+			gid, ok = parseID(fields[3])
+		}
+		if !ok {
+			return 0, 0, fmt.Errorf("look up %s %q: the image's %s has no valid number for it; use a number", what, name, file)
+		}
+		return id, gid, nil
+	}
+	return 0, 0, fmt.Errorf("the image's %s has no %s %q; use a number", file, what, name)
+}
+
+// parseID reads the number of a user or group. The highest of 32 bits means
+// none: chown(2).
+func parseID(s string) (uint32, bool) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return uint32(n), err == nil && n < 1<<32-1
+}

@@ -1,0 +1,159 @@
+package veneer
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/build"
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/internal/progress"
+)
+
+// run calls do with a session, and adds to its result what is known in the end.
+func run(ctx context.Context, e *engine.Engine, o build.Options, r Reports, do func(context.Context, *build.Session) (*Result, error)) (*Result, error) {
+	o.Steps, o.Log = progress.New(r.Progress), r.Log
+	var res *Result
+	err := build.Run(ctx, e, o, func(ctx context.Context, s *build.Session) (err error) {
+		if res, err = do(ctx, s); err == nil {
+			res.Warnings = s.Warnings.All()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	res.Steps, res.Seconds = o.Steps.End()
+	return res, nil
+}
+
+// making says what becomes of a difference.
+type making struct {
+	LayerOptions
+	ImageOptions
+	// from is what the user calls the base.
+	from *content.Image
+	// configJSON is the config that the image is to have. own: it is not from's,
+	// edited, but another image's.
+	configJSON []byte
+	own        bool
+	// verb begins the history entry, as in "veneer COMMIT"; done says more.
+	verb string
+	done []string
+	// service has containerd's diff service make the layer.
+	service bool
+	// nameless: that the result gets no name is meant.
+	nameless bool
+}
+
+// make does what is left when the difference is known: the layer, the snapshot,
+// the image, the names.
+func (m making) make(ctx context.Context, s *build.Session, d *build.Diff) (*Result, error) {
+	res := &Result{Names: m.Tags, Base: m.from.Name, BaseDigest: m.from.Manifest.Digest, Squashed: d.Squashed, Changes: d.Summary()}
+	o := m.layer()
+	o.Service, o.Snapshot = m.service, !m.NoUnpack
+	layer, err := s.Layer(ctx, d, o)
+	if err != nil {
+		return nil, err
+	}
+	if m.NoUnpack {
+		s.Steps.Start("snapshot")
+	} else if res.Unpacked, err = s.Snapshot(ctx, d.Base, layer); err != nil {
+		return nil, err
+	}
+	img, err := m.assemble(ctx, s, d, layer, res)
+	if err != nil {
+		return nil, err
+	}
+	s.KeepIndex(ctx, d.Base, layer)
+	s.Remember(ctx)
+	// The record's descriptor stands alone: what an index said of it stays there.
+	res.Target = ocispec.Descriptor{MediaType: img.Manifest.MediaType, Digest: img.Manifest.Digest, Size: img.Manifest.Size}
+	res.Digest, res.ChainID, res.Platform = res.Target.Digest, img.ChainID, platforms.FormatAll(d.Base.Platform)
+	res.Layer = layerResult(layer)
+	if err := m.tell(ctx, s, d, res); err != nil {
+		return nil, err
+	}
+	return res, s.Record(ctx, res.Target, m.Tags)
+}
+
+// assemble returns the new image: the base itself where nothing is new.
+func (m making) assemble(ctx context.Context, s *build.Session, d *build.Diff, layer *build.Layer, res *Result) (*content.Image, error) {
+	if layer == nil && !m.own && d.Squashed == 0 && m.Config.IsZero() && len(m.Annotations) == 0 && !d.Base.IsScratch() {
+		s.Steps.Start("record")
+		res.Unchanged = true
+		return d.Base, nil
+	}
+	config := m.configJSON
+	if d.Squashed > 0 {
+		var err error
+		if config, err = content.Transplant(config, d.Base); err != nil {
+			return nil, err
+		}
+	}
+	return s.Assemble(ctx, build.Parts{
+		Base: d.Base, On: basedOn(d), Layer: layer, ConfigJSON: config, Epoch: m.Epoch, Annotations: m.Annotations, Unpacked: res.Unpacked,
+		History: ocispec.History{CreatedBy: m.describe(d), Comment: m.Config.Message, Author: m.Config.Author},
+	})
+}
+
+// basedOn is the image whose layers are the lower ones of the result; nil where
+// no image is known to have just those.
+func basedOn(d *build.Diff) *content.Image {
+	switch {
+	case d.Squashed > 0:
+		return d.Origin
+	case d.Base.IsScratch():
+		return nil
+	}
+	return d.Base
+}
+
+// describe is the history entry's created_by. It names destinations only:
+// paths of this host are nobody else's business, and would make the same
+// files another image.
+func (m making) describe(d *build.Diff) string {
+	parts := []string{strings.TrimSpace("veneer " + m.verb)}
+	if d.Squashed > 0 {
+		parts = append(parts, fmt.Sprintf("SQUASH %d layers", d.Squashed))
+	}
+	return strings.Join(append(parts, m.done...), "; ")
+}
+
+// warnUnnamed tells what becomes of a result without a name.
+const warnUnnamed = "the image has no name and goes with the next garbage collection; use -t NAME to keep it"
+
+// tell says what becomes of the result: where it can be pushed to, if layers of
+// the base are not stored here, and what keeps it.
+func (m making) tell(ctx context.Context, s *build.Session, d *build.Diff, res *Result) error {
+	// What is the base's own manifest stays for as long as the base.
+	if len(m.Tags) == 0 && !m.nameless && !res.Unchanged {
+		s.Warnings.Add(warnUnnamed)
+	}
+	res.Pushable = len(d.Base.Missing) == 0
+	if res.Pushable {
+		return nil
+	}
+	sources, err := content.MissingSources(ctx, s.Engine.Client, d.Base.Missing)
+	if err != nil {
+		return err
+	}
+	can := "cannot be pushed or saved"
+	if hosts := content.SourceHosts(sources); len(hosts) > 0 {
+		res.Pushable = true
+		can = fmt.Sprintf("can be pushed to %s, where its base came from, and to no other registry, and cannot be saved", strings.Join(hosts, ", "))
+	}
+	s.Warnings.Add(fmt.Sprintf("the image %s: %d layer blobs of the base are not stored; pull %s again to get them", can, len(d.Base.Missing), d.Base.Name))
+	return nil
+}
+
+func layerResult(l *build.Layer) *LayerResult {
+	if l == nil {
+		return nil
+	}
+	return &LayerResult{Digest: l.Desc.Digest, DiffID: l.DiffID, MediaType: l.Desc.MediaType, Size: l.Desc.Size, UncompressedSize: l.UncompressedSize}
+}

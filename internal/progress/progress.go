@@ -1,0 +1,48 @@
+// Package progress says what of a long work is being done, and how long each
+// part of it took.
+package progress
+
+// Compare is the kind of the step that compares file trees, in which most of a
+// build's reading is done.
+const Compare = "compare"
+
+// Step is one step of what is done.
+type Step struct {
+	// Kind is one word: "resolve", [Compare], "layer", "snapshot", "record",
+	// "unpack", ….
+	Kind string
+	// Of is what the step is about, where its kind does not say it: an image's
+	// name, or what the image is for.
+	Of string
+	// Platform is set where the same is done for several platforms.
+	Platform string
+}
+
+// String is the step's name for people, as in "compare linux/arm64".
+func (s Step) String() string {
+	name := s.Kind
+	for _, more := range []string{s.Of, s.Platform} {
+		if more != "" {
+			name += " " + more
+		}
+	}
+	return name
+}
+
+// Progress follows a work. Its methods are called from several goroutines.
+type Progress interface {
+	// Step starts a step and ends the one before.
+	Step(s Step)
+	// Count adds to the running step's counters.
+	Count(files, bytes int64)
+	// Done ends the last step.
+	Done()
+}
+
+// Duration is the wall time of one step. Name is the whole [Step.String].
+type Duration struct {
+	Name     string  `json:"name"`
+	Kind     string  `json:"kind"`
+	Platform string  `json:"platform,omitempty"`
+	Seconds  float64 `json:"seconds"`
+}

@@ -1,0 +1,49 @@
+package veneer
+
+import (
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/differ"
+)
+
+// Result tells what was built.
+type Result struct {
+	// Digest is the image's: what Target in its record has.
+	Digest digest.Digest `json:"digest"`
+	// Target is the descriptor that the image records point at.
+	Target ocispec.Descriptor `json:"target"`
+	Names  []string           `json:"names,omitempty"`
+	// Base is the base's normalised name, and its manifest's digest.
+	Base       string        `json:"base"`
+	BaseDigest digest.Digest `json:"base_digest,omitempty"`
+	Platform   string        `json:"platform"`
+	// Manifests are the images that Request.Platforms asks for, in the index's
+	// order; Digest and Target are the index's then, and the rest sums up.
+	Manifests []*Result `json:"manifests,omitempty"`
+	// Layer is nil where nothing changed.
+	Layer *LayerResult `json:"layer,omitempty"`
+	// Unchanged: the names point at the base's own manifest.
+	Unchanged bool `json:"unchanged"`
+	// Squashed is how many of the base's layers became part of the new one.
+	Squashed int           `json:"squashed_layers,omitempty"`
+	ChainID  digest.Digest `json:"chain_id,omitempty"`
+	Unpacked bool          `json:"unpacked"`
+	// Pushable: it can be pushed somewhere; the warnings say where to.
+	Pushable bool           `json:"pushable"`
+	Changes  differ.Summary `json:"changes"`
+	Warnings []string       `json:"warnings,omitempty"`
+	// Notes tell of what may not have been meant.
+	Notes   []string       `json:"notes,omitempty"`
+	Steps   []StepDuration `json:"steps"`
+	Seconds float64        `json:"seconds"`
+}
+
+// LayerResult describes the new layer.
+type LayerResult struct {
+	Digest           digest.Digest `json:"digest"`
+	DiffID           digest.Digest `json:"diff_id"`
+	MediaType        string        `json:"media_type"`
+	Size             int64         `json:"size"`
+	UncompressedSize int64         `json:"uncompressed_size"`
+}

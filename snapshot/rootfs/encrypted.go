@@ -1,0 +1,40 @@
+package rootfs
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/snapshot"
+)
+
+// openEncrypted opens the files of an image with encrypted layers, which only
+// its snapshot has: the engine may have the keys, this process has not.
+func (r Files) openEncrypted(ctx context.Context) (tree.Tree, error) {
+	e := r.Image.Encryption()
+	there := false
+	if sn := r.snapshotter(); sn != nil {
+		var err error
+		if there, err = snapshot.Exists(ctx, sn, r.Image.ChainID.String()); err != nil {
+			return nil, fmt.Errorf("read %s: %w", r, err)
+		}
+	}
+	if !there && (r.NoUnpack || r.Host.Unpacks() != nil) {
+		return nil, fmt.Errorf("read %s: %s, so only a snapshot of it can be read, and there is none: unpack it by a containerd that has the keys: %w", r, e, content.ErrEncrypted)
+	}
+	if err := r.Unpack(ctx); err != nil {
+		return nil, err
+	}
+	return r.openSnapshot(ctx, false)
+}
+
+// unpackEncrypted says of an error of unpacking an image with encrypted layers
+// what the cause is most likely.
+func unpackEncrypted(img *content.Image, err error) error {
+	e := img.Encryption()
+	if err == nil || !e.Any() {
+		return err
+	}
+	return fmt.Errorf("%w; %s, which a containerd can unpack that has the keys and a stream processor for them; without, --no-unpack stores the image", err, e)
+}

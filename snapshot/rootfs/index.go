@@ -1,0 +1,183 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+// openIndex opens the base as the merged indexes of its layers.
+func (r Files) openIndex(ctx context.Context) (tree.Tree, error) {
+	layers, err := r.indexes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	spool := tree.NewSpool(r.Spool, len(layers), func(i int) (io.ReadCloser, error) {
+		return r.openTar(ctx, r.Image.Layers[i])
+	})
+	o := tree.MergeOptions{Open: spool.Open, Expect: spool.Expect, RootMeta: r.RootMeta}
+	merged, err := tree.MergeContext(ctx, layers, o)
+	if err != nil {
+		// Without overlayfs the layers may still have a meaning.
+		o.Direct = true
+		direct, directErr := tree.MergeContext(ctx, layers, o)
+		if directErr != nil {
+			return nil, errors.Join(fmt.Errorf("read %s: %w", r, err), spool.Close())
+		}
+		r.warnOf(fmt.Sprintf("containerd cannot unpack it on overlayfs: %v", err))
+		merged = direct
+	}
+	if d := merged.Divergence(); d != nil {
+		r.warnOf(d.String() + "; what is built is for what overlayfs shows")
+	}
+	return held{merged, spool}, nil
+}
+
+// indexes returns the indexes of all layers.
+func (r Files) indexes(ctx context.Context) ([]*tree.Index, error) {
+	if len(r.Image.Missing) > 0 {
+		return nil, fmt.Errorf("read %s: the blob of layer %s is not stored; pull the image again", r, r.Image.Missing[0].Digest)
+	}
+	layers, err := OncePerLayer(ctx, r.Image, func(ctx context.Context, i int, b *tree.Budget) (*tree.Index, error) {
+		return r.layerIndex(ctx, r.Image.Layers[i], r.Image.DiffIDs[i], b)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", r, err)
+	}
+	return layers, nil
+}
+
+// OncePerLayer calls index for each layer of an image, two at a time since each
+// has a goroutine to decompress and one to hash, and returns what it did. A
+// layer that is listed many times is asked for and held once. The budget is of
+// all of them together.
+func OncePerLayer(ctx context.Context, img *content.Image, index func(context.Context, int, *tree.Budget) (*tree.Index, error)) ([]*tree.Index, error) {
+	type layer struct{ blob, diffID digest.Digest }
+	first := map[layer]int{}
+	var stored int64
+	for i, l := range img.Layers {
+		key := layer{l.Digest, img.DiffIDs[i]}
+		if _, seen := first[key]; !seen {
+			first[key] = i
+			stored += l.Size
+		}
+	}
+	budget := tree.NewBudget(stored)
+	all := make([]*tree.Index, len(img.Layers))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(2)
+	for i, l := range img.Layers {
+		if first[layer{l.Digest, img.DiffIDs[i]}] == i {
+			g.Go(func() (err error) {
+				all[i], err = index(gctx, i, budget)
+				return err
+			})
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for i, l := range img.Layers {
+		all[i] = all[first[layer{l.Digest, img.DiffIDs[i]}]]
+	}
+	return all, nil
+}
+
+// layerIndex returns the index of a layer: the one kept, or a new one.
+func (r Files) layerIndex(ctx context.Context, l ocispec.Descriptor, diffID digest.Digest, b *tree.Budget) (*tree.Index, error) {
+	var x *tree.Index
+	if r.Cache != nil {
+		found, err := r.Cache.Get(ctx, l.Digest, func(r io.Reader) (err error) {
+			x, err = tree.DecodeIndexWithin(r, b)
+			if err == nil && Digest(x.DiffID) != diffID {
+				err = errors.New("index of another layer")
+			}
+			return err
+		})
+		if errors.Is(err, tree.ErrLimit) {
+			return nil, fmt.Errorf("layer %s: %w", l.Digest, err)
+		}
+		if err != nil {
+			r.Log.Debug("cannot read index of layer", "layer", l.Digest, "error", err)
+		}
+		if found {
+			return x, nil
+		}
+	}
+	x, err := r.scan(ctx, l, b)
+	if err != nil {
+		return nil, err
+	}
+	if got := Digest(x.DiffID); diffID.Algorithm() == digest.SHA256 && got != diffID {
+		return nil, fmt.Errorf("layer %s: its content is %s, but the config says %s; pull the image again", l.Digest, got, diffID)
+	}
+	r.KeepIndex(ctx, l.Digest, x.Encode)
+	return x, nil
+}
+
+// KeepIndex remembers an index. That it cannot be is no reason to fail: the
+// cache may belong to another user.
+func (r Files) KeepIndex(ctx context.Context, layer digest.Digest, encode func(io.Writer) error) {
+	if r.Cache == nil {
+		return
+	}
+	if err := r.Cache.Put(ctx, layer, encode); err != nil {
+		r.Log.Debug("cannot keep index of layer", "layer", layer, "error", err)
+	}
+}
+
+func (r Files) scan(ctx context.Context, l ocispec.Descriptor, b *tree.Budget) (x *tree.Index, err error) {
+	err = r.readLayer(ctx, l, func(r io.Reader) error {
+		x, err = tree.ScanLayerWithin(ctx, r, b)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("layer %s: %w", l.Digest, err)
+	}
+	return x, nil
+}
+
+// readLayer calls fn with a layer's tar, and checks the blob's digest if fn
+// reads to the end.
+func (r Files) readLayer(ctx context.Context, l ocispec.Descriptor, fn func(io.Reader) error) error {
+	t, err := r.openTar(ctx, l)
+	if err != nil {
+		return err
+	}
+	defer t.Close() //nolint:errcheck // only read
+	if err := fn(t); err != nil {
+		return err
+	}
+	// What follows the compressed stream belongs to the blob as well.
+	_, err = io.Copy(io.Discard, t.blob)
+	return err
+}
+
+// openTar opens a layer's tar.
+func (r Files) openTar(ctx context.Context, l ocispec.Descriptor) (*layerTar, error) {
+	blob, err := content.ReadBlob(ctx, r.Client.ContentStore(), l)
+	if err != nil {
+		return nil, err
+	}
+	plain, _, err := tree.Decompress(blob)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("layer %s: %w", l.Digest, err), blob.Close())
+	}
+	return &layerTar{plain, blob}, nil
+}
+
+// layerTar is a layer's uncompressed tar.
+type layerTar struct {
+	io.ReadCloser
+	blob io.ReadCloser
+}
+
+func (t *layerTar) Close() error { return errors.Join(t.ReadCloser.Close(), t.blob.Close()) }

@@ -1,0 +1,258 @@
+// Package rootfs has the ways of reading an image's root file system: the
+// directories of its snapshot in place, a read-only view of the snapshot, or
+// the index of its layers' blobs, which needs neither a snapshot nor root.
+//
+// An [Opener] opens trees, which their callers close.
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/internal/progress"
+	"github.com/veneer-build/veneer/snapshot"
+)
+
+// Reader says how an image's files are read.
+type Reader string
+
+// The ways of reading an image.
+const (
+	// Auto takes the cheapest way that works here.
+	Auto Reader = ""
+	// Index reads the layers' blobs.
+	Index Reader = "index"
+	// View mounts the snapshot, where its directories cannot be read in place.
+	View Reader = "view"
+)
+
+// Check refuses what is no way of reading.
+func (r Reader) Check() error {
+	switch r {
+	case Auto, Index, View:
+		return nil
+	}
+	return fmt.Errorf("reader %q: want %q, %q, or nothing for the cheapest that works", string(r), Index, View)
+}
+
+// Host tells what of its daemon's directories this process may use.
+type Host interface {
+	// Unpacks is nil if snapshots can be made.
+	Unpacks() error
+	// MayMount is nil if what is mounted here has the owners that it has there.
+	MayMount(ctx context.Context) error
+	// Reading reports whether nothing can be written to the engine.
+	Reading() bool
+	// Sees is nil if the daemon means the same directory by that path.
+	Sees(ctx context.Context, dir string) error
+	// UsesDirs reports whether this process may read and write any file there.
+	UsesDirs() bool
+}
+
+// Opener opens the root file systems of one engine's images. Its fields are set
+// once, by whoever makes it.
+type Opener struct {
+	Client      *client.Client
+	Snapshotter string
+	Host        Host
+	// Cache keeps indexes of layers; nil: they are neither looked up nor kept.
+	Cache *content.Cache
+	// Spool is a directory for what is read out of layers' blobs.
+	Spool string
+	// NoUnpack: no snapshot is made for reading's sake.
+	NoUnpack bool
+	// Listings tells a snapshot what its directories hold, and gets told. Nil:
+	// they are read.
+	Listings func(ctx context.Context, s *tree.Stack, chainID digest.Digest)
+	// Warn is told what users must know of an image; nil: nobody is.
+	Warn func(string)
+	// Steps are told when an image has to be unpacked.
+	Steps *progress.Steps
+	Log   *slog.Logger
+}
+
+// Files are the root file system of one image.
+type Files struct {
+	*Opener
+	Image *content.Image
+	// Role says in errors what the image is for, as in "base".
+	Role string
+	// RootMeta: what the layers say of the root directory counts, for unpackers
+	// that go by it.
+	RootMeta bool
+}
+
+// Of returns the root file system of an image.
+func (o *Opener) Of(img *content.Image, role string) Files {
+	return Files{Opener: o, Image: img, Role: role}
+}
+
+// Open opens the files for reading; the caller closes the tree.
+//
+// The layers of a snapshot, where they are directories of this host, cost what
+// is read of them. An index costs the reading of whole blobs once, and needs
+// neither a snapshot nor root.
+func (r Files) Open(ctx context.Context, reader Reader) (tree.Tree, error) {
+	switch {
+	case r.Image.IsScratch():
+		return tree.MergeContext(ctx, nil, tree.MergeOptions{})
+	case r.Image.Encryption().Any():
+		return r.openEncrypted(ctx)
+	case reader == Index:
+		return r.openIndex(ctx)
+	case reader == Auto && r.prefersIndex(ctx):
+		return r.openIndex(ctx)
+	}
+	if err := r.Unpack(ctx); err != nil {
+		return nil, err
+	}
+	return r.openSnapshot(ctx, reader == Auto && len(r.Image.Missing) == 0)
+}
+
+// openSnapshot opens a snapshot that is there: its layers in place, or else the
+// index of its blobs where orIndex says so, or a view.
+func (r Files) openSnapshot(ctx context.Context, orIndex bool) (tree.Tree, error) {
+	layers, err := r.OpenLayers(ctx)
+	switch {
+	case !errors.Is(err, snapshot.ErrNoLayers):
+		return layers, err
+	case orIndex:
+		return r.openIndex(ctx)
+	}
+	return r.OpenView(ctx)
+}
+
+// prefersIndex reports whether a snapshot is out of the question: there cannot
+// be one, or it need not show what overlayfs does.
+func (r Files) prefersIndex(ctx context.Context) bool {
+	if len(r.Image.Missing) > 0 {
+		return false
+	}
+	return r.NoUnpack || !r.Host.UsesDirs() || r.Host.Unpacks() != nil ||
+		len(r.Image.Layers) > 1 && AppliesDirectly(r.Snapshotter) ||
+		r.Host.Reading() && !r.unpackedAlready(ctx)
+}
+
+func (r Files) unpackedAlready(ctx context.Context) bool {
+	there, err := snapshot.Exists(ctx, r.snapshotter(), r.Image.ChainID.String())
+	return there && err == nil
+}
+
+func (r Files) warnOf(text string) {
+	if r.Warn != nil {
+		r.Warn(fmt.Sprintf("%s: %s", r, text))
+	}
+}
+
+// AppliesDirectly reports whether containerd applies the layers of a
+// snapshotter's images one after the other to one tree, and does not keep each
+// in a directory of its own. A few images show other files there, and many show
+// other times of directories.
+func AppliesDirectly(snapshotter string) bool {
+	switch snapshotter {
+	case "native", "btrfs", "zfs", "devmapper", "blockfile", "fuse-overlayfs":
+		return true
+	}
+	return false
+}
+
+func (r Files) snapshotter() snapshots.Snapshotter {
+	return r.Client.SnapshotService(r.Snapshotter)
+}
+
+// Unpack makes the image's snapshot if it is not there.
+func (r Files) Unpack(ctx context.Context) error {
+	if r.Image.IsScratch() {
+		return nil
+	}
+	if err := r.Host.Unpacks(); err != nil {
+		return err
+	}
+	there, err := snapshot.Exists(ctx, r.snapshotter(), r.Image.ChainID.String())
+	if err != nil {
+		return fmt.Errorf("unpack %s: %w", r, err)
+	}
+	if !there {
+		defer r.Steps.Within(progress.Step{Kind: "unpack", Of: r.Role})()
+	}
+	// What is there has to be held, and may have gone since.
+	did, err := r.UnpackImage(ctx, r.Image)
+	if err != nil {
+		return fmt.Errorf("unpack %s: %w", r, err)
+	}
+	if !did {
+		return nil
+	}
+	return content.KeepSnapshot(ctx, r.Client, r.Image, r.Snapshotter)
+}
+
+// OpenLayers opens the snapshot in place, layer by layer.
+func (r Files) OpenLayers(ctx context.Context) (tree.Tree, error) {
+	layers, err := snapshot.OpenLayers(ctx, r.snapshotter(), r.Image.ChainID.String())
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", r, err)
+	}
+	for _, dir := range layers.Dirs {
+		if err := r.Host.Sees(ctx, dir); err != nil {
+			err = fmt.Errorf("read %s: %w: %w", r, snapshot.ErrNoLayers, err)
+			return nil, errors.Join(err, layers.Close())
+		}
+	}
+	stack, err := tree.OpenStack(layers.Dirs)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read %s: %w", r, err), layers.Close())
+	}
+	if r.Listings != nil {
+		r.Listings(ctx, stack, r.Image.ChainID)
+	}
+	return held{Unpacked{stack}, layers}, nil
+}
+
+// OpenView opens the snapshot through a mount.
+func (r Files) OpenView(ctx context.Context) (tree.Tree, error) {
+	if err := r.Host.MayMount(ctx); err != nil {
+		return nil, fmt.Errorf("read %s: %w; or use --reader=index", r, err)
+	}
+	view, err := snapshot.OpenView(ctx, r.snapshotter(), r.Image.ChainID.String())
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", r, err)
+	}
+	l, err := tree.OpenLocal(view.Dir())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read %s: %w", r, err), view.Close())
+	}
+	return held{Unpacked{l}, view}, nil
+}
+
+// String names the image in errors, as in "base debian:12".
+func (r Files) String() string { return r.Role + " " + r.Image.Name }
+
+// Unpacked is a tree of which the root directory's time is that of its unpacking.
+type Unpacked struct{ tree.Tree }
+
+// Root implements [tree.Tree].
+func (u Unpacked) Root(ctx context.Context) (tree.Entry, tree.Dir, error) {
+	e, dir, err := u.Tree.Root(ctx)
+	e.MTime, e.MTimeNsec = tree.UnknownTime, 0
+	return e, dir, err
+}
+
+// held is a tree that lets go of something else when it is closed.
+type held struct {
+	tree.Tree
+	also io.Closer
+}
+
+func (h held) Close() error { return errors.Join(h.Tree.Close(), h.also.Close()) }
+
+// Digest is a tree's digest as OCI writes it.
+func Digest(d tree.Digest) digest.Digest { return digest.NewDigestFromBytes(digest.SHA256, d[:]) }

@@ -1,0 +1,297 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/veneer-build/veneer/internal/progress"
+	"github.com/veneer-build/veneer/snapshot/rootfs"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+// maxUnpacked bounds what a layer may be decompressed to while it is verified:
+// a few megabytes can claim to be petabytes.
+const maxUnpacked = 256 << 30
+
+// document verifies an index or a manifest, and what the latter names.
+func (v *verifier) document(ctx context.Context, doc *content.Document) error {
+	f := Finding{Object: doc.Desc.Digest}
+	if doc.Desc.Platform != nil {
+		f.Platform = content.FormatPlatform(*doc.Desc.Platform)
+	}
+	switch {
+	case doc.Err == nil:
+	case errdefs.IsNotFound(doc.Err) && doc.Desc.Digest != v.res.Target.Digest:
+		f.Severity, f.Check, f.Message = SeverityNote, CheckManifest, "not checked: it is listed, but its manifest is not stored here"
+		v.add(f)
+		return nil
+	case errdefs.IsNotFound(doc.Err), errors.Is(doc.Err, content.ErrCorrupt):
+		f.Severity, f.Check = SeverityError, CheckBlob
+		f.Message = doc.Err.Error() + "; remove the image (veneer rmi, veneer prune) and pull or load it again"
+		v.add(f)
+		return nil
+	default:
+		f.Severity, f.Check, f.Message = SeverityError, CheckManifest, doc.Err.Error()
+		v.add(f)
+		return nil
+	}
+	v.read(doc.Desc.Size)
+	switch {
+	case doc.IsIndex():
+		return v.labels(ctx, doc, f.Platform, false)
+	case doc.Beside:
+		f.Platform = ""
+		return errors.Join(v.attestation(ctx, doc), v.labels(ctx, doc, "", false))
+	}
+	return v.image(ctx, doc)
+}
+
+// attestation verifies blobs that are no layers.
+func (v *verifier) attestation(ctx context.Context, doc *content.Document) error {
+	for _, c := range doc.Children {
+		v.steps.Start("blobs")
+		err := v.blob(ctx, c.Desc)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		v.blobFinding(c.Desc, "", err)
+	}
+	return nil
+}
+
+// blob reads a blob to its end, which checks size and digest.
+func (v *verifier) blob(ctx context.Context, desc ocispec.Descriptor) error {
+	r, err := content.ReadBlob(ctx, v.engine.Client.ContentStore(), desc)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	v.read(desc.Size)
+	_, err = io.Copy(io.Discard, r)
+	return err
+}
+
+// blobFinding says what is wrong with a blob that was read, if anything is.
+func (v *verifier) blobFinding(desc ocispec.Descriptor, platform string, err error) {
+	f := Finding{Severity: SeverityError, Check: CheckBlob, Platform: platform, Object: desc.Digest}
+	switch {
+	case err == nil:
+		return
+	case errdefs.IsNotFound(err):
+		f.Severity = SeverityNote
+		f.Message = "not checked: the blob is not stored here (containerd's discard_unpacked_layers leaves layers out); pull the image again to have it"
+	case errors.Is(err, content.ErrCorrupt):
+		f.Message = err.Error() + "; --repair removes it, and then veneer pull brings it again"
+	default:
+		f.Message = err.Error()
+	}
+	v.add(f)
+}
+
+// image verifies one platform's image.
+func (v *verifier) image(ctx context.Context, doc *content.Document) error {
+	img, err := content.ResolveTarget(ctx, v.engine.Client.ContentStore(), doc.Desc, "")
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		f := Finding{Severity: SeverityError, Check: CheckManifest, Object: doc.Desc.Digest, Message: err.Error()}
+		if errors.Is(err, content.ErrCorrupt) || errdefs.IsNotFound(err) {
+			f.Check = CheckBlob
+		}
+		if doc.Desc.Platform != nil {
+			f.Platform = content.FormatPlatform(*doc.Desc.Platform)
+		}
+		v.add(f)
+		return v.labels(ctx, doc, f.Platform, false)
+	}
+	img.Name = v.res.Image
+	platform := content.FormatPlatform(img.Platform)
+	v.read(img.ConfigDesc.Size)
+	v.res.Platforms = append(v.res.Platforms, Platform{
+		Platform: platform, Manifest: img.Manifest.Digest, Layers: len(img.Layers), ChainID: img.ChainID,
+	})
+	v.history(img, platform)
+	v.steps.Begin(progress.Step{Kind: "layers", Platform: platform})
+	indexes, err := v.layers(ctx, img, platform)
+	if err != nil {
+		return err
+	}
+	v.steps.Begin(progress.Step{Kind: "snapshot", Platform: platform})
+	s := &snapshotCheck{verifier: v, img: img, platform: platform, indexes: indexes}
+	// First what is there, then the labels that keep it.
+	unpacked, err := s.exists(ctx)
+	if err != nil {
+		return err
+	}
+	if err := v.labels(ctx, doc, platform, unpacked); err != nil {
+		return err
+	}
+	if err := v.layerLabels(ctx, img, platform, unpacked); err != nil {
+		return err
+	}
+	return s.run(ctx, unpacked)
+}
+
+// history checks that the steps that made a layer are as many as the layers
+// (OCI image-spec config.md, "history": it is optional).
+func (v *verifier) history(img *content.Image, platform string) {
+	steps := 0
+	for _, h := range img.Config.History {
+		if !h.EmptyLayer {
+			steps++
+		}
+	}
+	f := Finding{Check: CheckHistory, Platform: platform, Object: img.ConfigDesc.Digest, Severity: SeverityError}
+	switch {
+	case steps == len(img.DiffIDs):
+		return
+	case steps > len(img.DiffIDs):
+		f.Message = fmt.Sprintf("%d entries made a layer, but there are %d layers", steps, len(img.DiffIDs))
+	default:
+		f.Severity = SeverityWarning
+		f.Message = fmt.Sprintf("%d of %d layers have no entry", len(img.DiffIDs)-steps, len(img.DiffIDs))
+	}
+	v.add(f)
+}
+
+// layers verifies all layers' blobs, and returns their indexes: nil unless all
+// are good.
+func (v *verifier) layers(ctx context.Context, img *content.Image, platform string) ([]*tree.Index, error) {
+	indexes, err := rootfs.OncePerLayer(ctx, img, func(ctx context.Context, i int, b *tree.Budget) (*tree.Index, error) {
+		return v.layer(ctx, img, i, platform, b)
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range indexes {
+		if x == nil {
+			return nil, nil
+		}
+	}
+	return indexes, nil
+}
+
+// layer reads one layer's blob once, to its end, and returns its index: nil if
+// it is not good. The error is ctx's.
+func (v *verifier) layer(ctx context.Context, img *content.Image, i int, platform string, b *tree.Budget) (*tree.Index, error) {
+	desc, want := img.Layers[i], img.DiffIDs[i]
+	f := Finding{Severity: SeverityError, Platform: platform, Object: desc.Digest}
+	if content.IsEncrypted(desc.MediaType) {
+		return nil, v.encryptedLayer(ctx, desc, platform)
+	}
+	blob, err := content.ReadBlob(ctx, v.engine.Client.ContentStore(), desc)
+	if err != nil {
+		v.blobFinding(desc, platform, err)
+		return nil, v.discard(ctx, desc, err)
+	}
+	defer blob.Close()
+	v.read(desc.Size)
+	x, compression, got, err := scanLayer(ctx, blob, want.Algorithm(), layerBounds{maxUnpacked, b})
+	// What is wrong with the bytes is the cause of all else.
+	if _, berr := io.Copy(io.Discard, blob); berr != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		v.blobFinding(desc, platform, berr)
+		return nil, v.discard(ctx, desc, berr)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		f.Check, f.Message = CheckDiffID, fmt.Sprintf("the bytes are those of the digest, but no layer that can be unpacked: %v", err)
+		v.add(f)
+		return nil, nil
+	}
+	// The error is for types that are none of a layer, which Resolve refuses.
+	named, _ := images.DiffCompression(ctx, desc.MediaType)
+	if named == "" {
+		named = "none"
+	}
+	if named != compression && named != "unknown" {
+		v.add(Finding{
+			Severity: SeverityError, Check: CheckMediaType, Platform: platform, Object: desc.Digest,
+			Message: fmt.Sprintf("%s means compression %s, but the blob's is %s", desc.MediaType, named, compression),
+		})
+	}
+	if got != want {
+		f.Check, f.Message = CheckDiffID, fmt.Sprintf("the content is %s, but the config says %s", got, want)
+		v.add(f)
+		return nil, nil
+	}
+	return x, nil
+}
+
+// encryptedLayer verifies what can be without the keys: the blob's bytes. The
+// error is ctx's.
+func (v *verifier) encryptedLayer(ctx context.Context, desc ocispec.Descriptor, platform string) error {
+	err := v.blob(ctx, desc)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	v.blobFinding(desc, platform, err)
+	if err != nil {
+		return v.discard(ctx, desc, err)
+	}
+	v.add(Finding{
+		Severity: SeverityNote, Check: CheckDiffID, Platform: platform, Object: desc.Digest,
+		Message: fmt.Sprintf("not checked: the layer is encrypted (%s); its bytes are those of its digest", desc.MediaType),
+	})
+	return nil
+}
+
+// layerBounds are the bytes that a layer may unpack to, and what its index may
+// hold.
+type layerBounds struct {
+	bytes int64
+	index *tree.Budget
+}
+
+// scanLayer decompresses a layer within bounds, indexes it, and derives
+// its diff ID.
+func scanLayer(ctx context.Context, blob io.Reader, algorithm digest.Algorithm, bounds layerBounds) (_ *tree.Index, compression string, _ digest.Digest, _ error) {
+	plain, compression, err := tree.Decompress(blob)
+	if err != nil {
+		return nil, "", "", err
+	}
+	defer plain.Close()
+	r := io.Reader(&boundedReader{r: plain, left: bounds.bytes})
+	var sum hash.Hash
+	if algorithm != digest.SHA256 {
+		sum = algorithm.Hash()
+		r = io.TeeReader(r, sum)
+	}
+	x, err := tree.ScanLayerWithin(ctx, r, bounds.index)
+	if err != nil {
+		return nil, compression, "", err
+	}
+	if sum != nil {
+		return x, compression, digest.NewDigest(algorithm, sum), nil
+	}
+	return x, compression, rootfs.Digest(x.DiffID), nil
+}
+
+// boundedReader fails where a stream goes on beyond its bound.
+type boundedReader struct {
+	r    io.Reader
+	left int64
+}
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, fmt.Errorf("it unpacks to more bytes than are read of one: %w", tree.ErrLimit)
+	}
+	return n, err
+}
