@@ -43,7 +43,7 @@ func (r BuildRequest) withDefaults() (_ BuildRequest, err error) {
 	if err := checkCommon(r.Base, r.Differ, r.Reader, r.NoUnpack); err != nil {
 		return r, err
 	}
-	if err := r.TargetOptions.check(); err != nil {
+	if err := r.checkTargets(); err != nil {
 		return r, err
 	}
 	if err := r.checkPlatforms(); err != nil {

@@ -30,7 +30,7 @@ func (r DiffRequest) withDefaults() (_ DiffRequest, err error) {
 	if err := checkCommon(r.Base, DifferVeneer, r.Reader, r.NoUnpack); err != nil {
 		return r, err
 	}
-	return r, r.TargetOptions.check()
+	return r, r.checkTargets()
 }
 
 // DiffResult is what a build would change, and what that would cost.

@@ -87,7 +87,7 @@ type TargetOptions struct {
 	Stdin io.Reader
 }
 
-func (o TargetOptions) check() error {
+func (o TargetOptions) checkTargets() error {
 	for _, t := range o.Targets {
 		if err := t.Check(); err != nil {
 			return err

@@ -7,13 +7,18 @@ import (
 	"github.com/veneer-build/veneer/verify"
 )
 
-// What [Verify] and [SameRootfs] take and return.
 type (
-	VerifyRequest  = verify.Request
-	VerifyResult   = verify.Result
-	Finding        = verify.Finding
-	SameRequest    = verify.SameRequest
-	SameResult     = verify.SameResult
+	// VerifyRequest says what to verify.
+	VerifyRequest = verify.Request
+	// VerifyResult tells what was verified, and what was found.
+	VerifyResult = verify.Result
+	// Finding is one thing that was found.
+	Finding = verify.Finding
+	// SameRequest names two images whose files are compared.
+	SameRequest = verify.SameRequest
+	// SameResult tells whether two images show the same files.
+	SameResult = verify.SameResult
+	// PathDifference is one way in which a path is not the same in two images.
 	PathDifference = verify.PathDifference
 )
 

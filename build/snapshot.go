@@ -19,7 +19,7 @@ func (s *Session) unpackBase(ctx context.Context, base *content.Image) error {
 // closed when the run is over.
 func (s *Session) startFill(ctx context.Context, base *content.Image) (*snapshot.Fill, error) {
 	if !s.Roots.Host.UsesDirs() || s.Engine.Unpacks() != nil {
-		return nil, nil
+		return nil, nil //nolint:nilerr // that there is to be no snapshot is no failure
 	}
 	if err := s.unpackBase(ctx, base); err != nil {
 		return nil, err
