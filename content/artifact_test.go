@@ -16,6 +16,11 @@ func TestArtifacts(t *testing.T) {
 	img := storetest.NewImage(storetest.Spec{Files: []string{"a"}})
 	bom := storetest.NewArtifact("application/vnd.example.bom", "bom")
 	absent := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString("absent"), Size: 6, ArtifactType: "application/vnd.example.sig"}
+	image := absent
+	image.ArtifactType = ocispec.MediaTypeImageConfig // as go-containerregistry writes it
+	if content.IsImage(ctx, s.ContentStore(), absent) || !content.IsImage(ctx, s.ContentStore(), image) {
+		t.Error("what is not stored is judged by its entry")
+	}
 	for _, claims := range []ocispec.Descriptor{
 		bom.Manifest.Descriptor,
 		bom.Manifest.On("linux", "", ""),

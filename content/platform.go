@@ -108,7 +108,8 @@ func IsImage(ctx context.Context, store cstore.Provider, d ocispec.Descriptor) b
 	}
 	data, err := readJSON(ctx, store, d)
 	if err != nil {
-		return d.ArtifactType == ""
+		// Some tools write an image's config type there.
+		return d.ArtifactType == "" || images.IsConfigType(d.ArtifactType)
 	}
 	var m struct {
 		Config struct {
