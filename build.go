@@ -2,6 +2,7 @@ package veneer
 
 import (
 	"context"
+	"errors"
 
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/engine"
@@ -40,7 +41,7 @@ func (r BuildRequest) withDefaults() (_ BuildRequest, err error) {
 	if r.LayerOptions, err = r.LayerOptions.withDefaults(); err != nil {
 		return r, err
 	}
-	if err := checkCommon(r.Base, r.Differ, r.Reader, r.NoUnpack); err != nil {
+	if err := errors.Join(checkBase(r.Base), checkMethod(r.Differ, r.Reader, r.NoUnpack)); err != nil {
 		return r, err
 	}
 	if err := r.checkTargets(); err != nil {

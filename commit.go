@@ -1,7 +1,6 @@
 package veneer
 
 import (
-	"cmp"
 	"context"
 	"strings"
 
@@ -47,7 +46,7 @@ func (r CommitRequest) withDefaults() (_ CommitRequest, err error) {
 	if r.LayerOptions, err = r.LayerOptions.withDefaults(); err != nil {
 		return r, err
 	}
-	if err := checkCommon(cmp.Or(r.Base, r.Container), r.Differ, r.Reader, r.NoUnpack); err != nil {
+	if err := checkMethod(r.Differ, r.Reader, r.NoUnpack); err != nil {
 		return r, err
 	}
 	if err := r.Compare.Check(); err != nil {

@@ -46,7 +46,7 @@ func (r DeltaRequest) withDefaults() (_ DeltaRequest, err error) {
 	if r.LayerOptions, err = r.LayerOptions.withDefaults(); err != nil {
 		return r, err
 	}
-	if err := checkCommon(r.Base, DifferVeneer, r.Reader, r.NoUnpack); err != nil {
+	if err := errors.Join(checkBase(r.Base), r.Reader.Check()); err != nil {
 		return r, err
 	}
 	if r.exports() {

@@ -2,6 +2,7 @@ package veneer
 
 import (
 	"context"
+	"errors"
 
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/build/target"
@@ -27,7 +28,7 @@ func (r DiffRequest) withDefaults() (_ DiffRequest, err error) {
 	if r.LayerOptions, err = r.LayerOptions.withDefaults(); err != nil {
 		return r, err
 	}
-	if err := checkCommon(r.Base, DifferVeneer, r.Reader, r.NoUnpack); err != nil {
+	if err := errors.Join(checkBase(r.Base), r.Reader.Check()); err != nil {
 		return r, err
 	}
 	return r, r.checkTargets()

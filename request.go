@@ -167,11 +167,16 @@ type Reports struct {
 	Log *slog.Logger
 }
 
-// checkCommon finds what is wrong with what all verbs take that make an image.
-func checkCommon(base string, d DifferKind, reader ReaderKind, noUnpack bool) error {
+// checkBase refuses a request that names no base.
+func checkBase(base string) error {
 	if base == "" {
 		return errors.New("no base image given; use --from NAME, or --from scratch")
 	}
+	return nil
+}
+
+// checkMethod finds what does not go together of the ways to make an image.
+func checkMethod(d DifferKind, reader ReaderKind, noUnpack bool) error {
 	if d == DifferService && noUnpack {
 		return errors.New("--differ=service makes the layer from the unpacked snapshot and does not go with --no-unpack")
 	}
