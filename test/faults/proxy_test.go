@@ -14,11 +14,14 @@ import (
 	"testing"
 	"time"
 
+	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/veneer-build/veneer/test/harness"
 )
@@ -122,10 +125,43 @@ func (p *proxy) handle(_ any, in grpc.ServerStream) error {
 	if err != nil {
 		return err
 	}
+	if full == "/containerd.services.introspection.v1.Introspection/Server" {
+		return introduce(in, out)
+	}
 	if !changing[path.Base(full)] {
 		return pass(in, out)
 	}
 	return p.step(full, in, out, func() { follow() })
+}
+
+// introduce answers for the daemon which process it is: this one, which listens on the socket and sees the same
+// directories. Else it would be taken for a relay, and what is behind a relay has its directories left alone.
+func introduce(in grpc.ServerStream, out grpc.ClientStream) error {
+	var message []byte
+	if err := in.RecvMsg(&message); err != nil {
+		return err
+	}
+	if err := out.SendMsg(&message); err != nil {
+		return err
+	}
+	_ = out.CloseSend() // Never fails.
+	if err := out.RecvMsg(&message); err != nil {
+		return err
+	}
+	var self introspectionapi.ServerResponse
+	if err := proto.Unmarshal(message, &self); err != nil {
+		return err
+	}
+	var ns unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/pid", &ns); err != nil {
+		return err
+	}
+	self.Pid, self.Pidns = uint64(os.Getpid()), ns.Ino //nolint:gosec // no process has a number below 0
+	message, err := proto.Marshal(&self)
+	if err != nil {
+		return err
+	}
+	return in.SendMsg(&message)
 }
 
 // changing are the methods, of whatever service, that change what the daemon keeps.
