@@ -37,7 +37,7 @@ mb() { awk -v n="$1" 'BEGIN {printf "%.2f MB", n / 1e6}'; }
 
 title "1. A base image of real files: $tree"
 unpack=() # every build makes a snapshot where it can
-why=$("$veneer" build --from scratch -t probe -c 'LABEL probe=1' 2>&1 >/dev/null | sed -n 's/.*warning: the image is not unpacked: //p')
+why=$("$veneer" build --from scratch -t probe -c 'LABEL probe=1' 2>&1 >/dev/null | sed -n '/not unpacked/s/^veneer: \(warning: \)\?//p')
 if [ -n "$why" ]; then
   unpack=(--no-unpack)
   echo "# $why"

@@ -23,7 +23,7 @@ func (b *bench) withBase() *bench {
 	b.write("base/app/old", "old")
 	b.write("base/etc/passwd", "root:x:0:0::/:/bin/sh\n")
 	for link, to := range map[string]string{
-		"out": "../../../../tmp", "absolute": "/etc", "loop": "loop", "applink": "app",
+		"absolute": "/etc", "loop": "loop", "applink": "app",
 	} {
 		if err := os.Symlink(to, filepath.Join(b.dir, "base", link)); err != nil {
 			b.t.Fatal(err)
@@ -55,7 +55,6 @@ func TestBadInput(t *testing.T) {
 			"no source":         {[]string{"--from", "base", "--copy", "nowhere:/x"}, []string{"nowhere", "does not exist"}},
 			"whiteout name":     {[]string{"--from", "base", "--copy", "whiteout:/w"}, []string{".wh.x", "rename or exclude"}},
 			"whiteout dest":     {[]string{"--from", "base", "--copy", "file:/.wh.x"}, []string{".wh.x"}},
-			"leaving link":      {[]string{"--from", "base", "--copy", "file:/out/f"}, []string{"/out/f", "leads out", "symbolic link"}},
 			"endless link":      {[]string{"--from", "base", "--copy", "file:/loop/f"}, []string{"/loop/f", "symbolic links"}},
 			"sync of root":      {[]string{"--from", "base", "--sync", "dir/:/"}, []string{"would delete", "--force-delete", "--copy"}},
 			"below a file":      {[]string{"--from", "base", "--copy", "file:/etc/passwd/x"}, []string{"/etc/passwd"}},

@@ -10,11 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/veneer-build/veneer/engine"
 )
 
 // layoutFiles are the files of a saved image.
@@ -99,14 +96,10 @@ func add(t *testing.T, w *tar.Writer, name, data string) {
 // labelsOf are a blob's labels in the embedded engine.
 func (b *bench) labelsOf(d digest.Digest) map[string]string {
 	b.t.Helper()
-	e, err := engine.Open(b.t.Context(), engine.Options{Mode: engine.Embedded, Root: b.root})
+	e, done := b.open()
+	defer done()
+	info, err := e.Client.ContentStore().Info(e.Context(b.t.Context()), d)
 	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer b.giveBack()
-	defer e.Close()
-	var info cstore.Info
-	if info, err = e.Client.ContentStore().Info(e.Context(b.t.Context()), d); err != nil {
 		b.t.Fatal(err)
 	}
 	return info.Labels

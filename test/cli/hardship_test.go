@@ -163,7 +163,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Mkdir(b.root, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mount("veneer-test", b.root, "tmpfs", 0, "size=48m"); err != nil {
+	if err := unix.Mount("veneer-test", b.root, "tmpfs", 0, "size=48m,mode=0700"); err != nil {
 		t.Skipf("SKIP: no tmpfs can be mounted: %v", err)
 	}
 	defer func() {

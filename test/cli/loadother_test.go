@@ -43,6 +43,7 @@ func TestLoadOfOtherThings(t *testing.T) {
 	b.write("late.tar", entries(t, tar.Header{Name: "etc/hosts", Typeflag: reg}, tar.Header{Name: "home/a", Typeflag: reg}, tar.Header{Name: "var/x", Typeflag: reg}))
 	b.write("device.tar", entries(t, tar.Header{Name: "dev/null", Typeflag: chr, Devmajor: 1, Devminor: 3}))
 	b.write("link.tar", entries(t, tar.Header{Name: "src/a", Typeflag: reg}, tar.Header{Name: "src/b", Typeflag: link, Linkname: "src/a"}))
+	b.write("pipe.tar", entries(t, tar.Header{Name: "src/a", Typeflag: reg}, tar.Header{Name: "src/pipe", Typeflag: tar.TypeFifo}))
 	b.write("files.tar", entries(t, tar.Header{Name: "src/a", Typeflag: reg}))
 	b.write("text.gz", compressed(t, strings.Repeat("some text. ", 100)))
 	b.write("nothing.gz", compressed(t, ""))
@@ -55,7 +56,8 @@ func TestLoadOfOtherThings(t *testing.T) {
 		"rootfs.tar.gz": {"root file system", advice},
 		"late.tar":      {"root file system", advice},
 		"device.tar":    {"root file system", advice},
-		"link.tar":      {`"src/b"`, "no image was in the archive before it", advice},
+		"link.tar":      {"it holds no image", advice},
+		"pipe.tar":      {`"src/pipe"`, "no image was in the archive before it", advice},
 		"files.tar":     {"it holds no image", advice},
 		"text.gz":       {"gzip file of something that is no tar archive"},
 		"nothing.gz":    {"gzip file of nothing"},

@@ -10,8 +10,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/containerd/containerd/v2/core/images"
-
-	"github.com/veneer-build/veneer/engine"
 )
 
 // evil is what a terminal acts upon, in every encoding of it that can be in a name.
@@ -85,16 +83,8 @@ func unprintable(text string) string {
 // record gives the image another name, one that no parser of names would take: a daemon's other clients can.
 func (b *bench) record(name string) {
 	b.t.Helper()
-	e, err := engine.Open(b.t.Context(), engine.Options{Mode: engine.Embedded, Root: b.root})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer b.giveBack()
-	defer func() {
-		if err := e.Close(); err != nil {
-			b.t.Error(err)
-		}
-	}()
+	e, done := b.open()
+	defer done()
 	ctx := e.Context(b.t.Context())
 	img, err := e.Client.ImageService().Get(ctx, "docker.io/library/evil:1")
 	if err == nil {
