@@ -20,6 +20,11 @@ import (
 // and histories tell. The difference is that of the image from itself where one
 // layer, or none, lies upon them already.
 func (s *Session) Squash(ctx context.Context, img *content.Image, onto, platform string, reader rootfs.Reader) (*Diff, error) {
+	// Before anything else that may be wrong: what is encrypted is told first, as
+	// by other builds.
+	if err := s.refuseEncrypted(img); err != nil {
+		return nil, err
+	}
 	s.Steps.Start(progress.Compare)
 	low, err := s.findLower(ctx, img, onto, platform)
 	if err != nil {
