@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -27,7 +29,7 @@ type rootMode struct {
 // directory another mode yet, nor, since its parent is closed to others, have
 // put something else in its place.
 func (s rootMode) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
-	mounts, err := s.Snapshotter.Prepare(ctx, key, parent, opts...)
+	mounts, err := s.anew(ctx, func() ([]mount.Mount, error) { return s.Snapshotter.Prepare(ctx, key, parent, opts...) })
 	if err != nil {
 		return nil, err
 	}
@@ -43,6 +45,25 @@ func (s rootMode) Prepare(ctx context.Context, key, parent string, opts ...snaps
 		}
 	}
 	return mounts, nil
+}
+
+// View implements [snapshots.Snapshotter].
+func (s rootMode) View(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
+	return s.anew(ctx, func() ([]mount.Mount, error) { return s.Snapshotter.View(ctx, key, parent, opts...) })
+}
+
+// anew makes a snapshot once more where its directory is there already. The
+// snapshotter gives a directory its name before it notes the snapshot: a process
+// that is killed between the two leaves it, and each later one gets the same name.
+func (s rootMode) anew(ctx context.Context, do func() ([]mount.Mount, error)) ([]mount.Mount, error) {
+	mounts, err := do()
+	if !errors.Is(err, fs.ErrExist) {
+		return mounts, err
+	}
+	if cleanErr := s.Cleanup(ctx); cleanErr != nil {
+		return nil, errors.Join(err, fmt.Errorf("remove what a killed process left: %w", cleanErr))
+	}
+	return do()
 }
 
 // Remove implements [snapshots.Snapshotter]; garbage collection calls it.
