@@ -32,7 +32,7 @@ func TestNoCircles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for declares := range file.Scope.Objects { //nolint:staticcheck // names are enough here, no types
+		for declares := range file.Scope.Objects {
 			declared[declares] = name
 		}
 		for _, use := range file.Unresolved {
