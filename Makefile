@@ -44,8 +44,11 @@ docs: ## Generate the command reference in docs/ from the code
 
 ##@ Test
 
+# The tools come first: a few unit tests compare with another program or talk to a daemon. Alone, test-unit skips those.
 .PHONY: test
-test: test-unit test-e2e ## Everything: test-unit, then test-e2e
+test: tools oracles ## Everything: test-unit, then test-e2e
+	@$(MAKE) --no-print-directory test-unit
+	@$(MAKE) --no-print-directory test-e2e
 
 # The packages with no daemon in them, and the in-process parts of test/.
 UNIT := $(GO) list ./... | grep -v '/test/'
