@@ -19,17 +19,12 @@ const (
 	// MaxText is the sum of the lengths of a layer's paths, link targets and
 	// xattrs: 128 bytes for each of MaxRecords.
 	MaxText = 512 << 20
-	// MaxPath is the length of a path or link target; Linux's PATH_MAX
-	// counts the NUL, so nothing longer can be unpacked anywhere.
-	MaxPath = unix.PathMax - 1
 	// maxXattr is the length of an attribute's name or value, Linux's
 	// XATTR_SIZE_MAX: nothing longer can be unpacked anywhere.
 	maxXattr = 64 << 10
 	// maxXattrNames is the length of all names of a file's attributes together,
 	// Linux's XATTR_LIST_MAX: with more of them nobody could read them back.
 	maxXattrNames = 64 << 10
-	// MaxName is the length of one path component, Linux's NAME_MAX.
-	MaxName = 255
 )
 
 // The names that layers give a meaning to: image-spec, layer.md, "Whiteouts".

@@ -75,7 +75,7 @@ func decodeBody(body []byte, b *Budget) (*Index, error) {
 		return nil, err
 	}
 	defer zr.Close()
-	dec := rowDecoder{numberReader: numberReader{r: zr}, sums: rest[split:], budget: budget{shared: b}}
+	dec := rowDecoder{numberReader: newNumberReader(zr), sums: rest[split:], budget: budget{shared: b}}
 	if err := dec.all(x, int(records), split); err != nil {
 		return nil, err
 	}
@@ -97,24 +97,24 @@ func (d *rowDecoder) all(x *Index, records, stored int) error {
 	for range records {
 		var r Record
 		d.row(&r)
-		if d.err == nil {
-			d.err = r.check()
+		if d.failure() == nil {
+			d.fail(r.check())
 		}
-		if d.err == nil {
-			d.err = d.budget.add(&r)
+		if d.failure() == nil {
+			d.fail(d.budget.add(&r))
 		}
-		if d.err != nil {
-			return fmt.Errorf("record %d: %w", len(x.Records), d.err)
+		if d.failure() != nil {
+			return fmt.Errorf("record %d: %w", len(x.Records), d.failure())
 		}
 		x.Records = append(x.Records, r)
 	}
 	if len(d.sums) != 0 {
 		return fmt.Errorf("%d bytes of digests are nobody's", len(d.sums))
 	}
-	if len(d.rest) > 0 || d.refill() {
+	if d.more() {
 		return errors.New("data after the last record")
 	}
-	return d.err
+	return d.failure()
 }
 
 func (d *rowDecoder) row(r *Record) {
@@ -167,14 +167,14 @@ func (d *rowDecoder) path(prefix string) string {
 
 func (d *rowDecoder) xattrs(r *Record) {
 	n := d.uvarint(MaxText)
-	if d.err != nil {
+	if d.failure() != nil {
 		return
 	}
 	r.Xattrs = make(map[string]string, min(n, 8))
 	for range n {
 		k := string(d.bytes(nil, maxXattr))
 		v := string(d.bytes(nil, maxXattr))
-		if d.err != nil {
+		if d.failure() != nil {
 			return
 		}
 		if _, dup := r.Xattrs[k]; dup {

@@ -131,11 +131,11 @@ func (b *IndexBuilder) Encode(w io.Writer) error {
 	out := io.MultiWriter(bw, sum)
 	head := append([]byte(indexMagic), b.diffID[:]...)
 	head = binary.LittleEndian.AppendUint32(head, uint32(b.budget.records))
-	head = binary.LittleEndian.AppendUint32(head, uint32(b.digests.n))
+	head = binary.LittleEndian.AppendUint32(head, uint32(b.digests.len()))
 	// A bufio.Writer keeps its first error for Flush, and a hash has none.
 	_, _ = out.Write(head)
 	_, _ = out.Write(b.rows.Bytes())
-	for i := range b.digests.n {
+	for i := range b.digests.len() {
 		_, _ = out.Write(b.digests.at(i)[:])
 	}
 	_, _ = bw.Write(sum.Sum(nil))
@@ -212,10 +212,6 @@ func (e *rowEncoder) row(r *Record) {
 	}
 	e.buf = b
 	e.prev.next(r)
-}
-
-func appendString(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
 func sharedPrefix(a, b string) int {

@@ -12,10 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrMountPoint says that a path of a local tree lies on another mount than
-// the tree's root, which is not entered.
-var ErrMountPoint = errors.New("is a mount point")
-
 // pathChunk is how much of a path one openat2 gets: paths longer than the
 // kernel's PATH_MAX are walked in several steps.
 const pathChunk = unix.PathMax - 256
@@ -216,24 +212,14 @@ func splitPath(rel string) (head, tail string) {
 	return rel[:i], rel[i+1:]
 }
 
-// retry repeats a system call that a signal interrupted.
-func retry(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if !errors.Is(err, unix.EINTR) {
-			return n, err
-		}
-	}
-}
-
 // Remember lets the tree ask and tell m which files have no extended attributes,
 // and m know which of the tree's files [Local.Trust] holds for. It is to be
 // called before the tree is read.
 func (l *Local) Remember(m *Memory) {
-	t := l.Trust()
-	if t.Mounting == "" {
-		return
+	if m.restrict(l.Trust()) {
+		l.memory = m
 	}
-	m.dev, m.attributesOnly = t.dev, !t.Content
-	l.memory = m
 }
+
+// Trust finds out what may be remembered of the tree's files.
+func (l *Local) Trust() Trust { return TrustOf(l.root) }

@@ -51,6 +51,9 @@ func (f *localFile) Close() error {
 	return unix.Close(fd)
 }
 
+// Fd returns the descriptor, which is the file's: see [Memory.Settle].
+func (f *localFile) Fd() uintptr { return uintptr(f.fd) }
+
 // Stamp implements [File].
 func (f *localFile) Stamp() (Stamp, error) {
 	if f.opened != (Stamp{}) {

@@ -53,6 +53,16 @@ type known struct {
 // NewMemory returns an empty memory.
 func NewMemory() *Memory { return &Memory{now: time.Now} }
 
+// restrict makes the memory one of the files that t holds for, before any of
+// them is read; false: t holds for none.
+func (m *Memory) restrict(t Trust) bool {
+	if t.Mounting == "" {
+		return false
+	}
+	m.dev, m.attributesOnly = t.dev, !t.Content
+	return true
+}
+
 // lookup returns what is remembered of the entry.
 func (m *Memory) lookup(e *Entry) known {
 	if m == nil || !m.covers(e) {

@@ -35,7 +35,7 @@ const (
 // up to the reader to notice single damaged bytes.
 func LoadMemory(r io.Reader) (*Memory, error) {
 	m := NewMemory()
-	d := memoryDecoder{numberReader: numberReader{r: r}, table: &m.loaded}
+	d := memoryDecoder{numberReader: newNumberReader(r), table: &m.loaded}
 	if err := d.all(); err != nil {
 		return nil, fmt.Errorf("load what is remembered of a source: %w", err)
 	}
@@ -54,19 +54,19 @@ type memoryDecoder struct {
 func (d *memoryDecoder) all() error {
 	var magic [len(memoryMagic)]byte
 	d.full(magic[:])
-	if d.err == nil && string(magic[:]) != memoryMagic {
+	if d.failure() == nil && string(magic[:]) != memoryMagic {
 		return errors.New("not in the format that this version writes")
 	}
 	for range d.uvarint(maxDevs) {
 		d.table.devs = append(d.table.devs, d.uvarint(math.MaxUint64))
 	}
-	if devs := d.table.devs; d.err == nil && len(slices.Compact(slices.Sorted(slices.Values(devs)))) != len(devs) {
+	if devs := d.table.devs; d.failure() == nil && len(slices.Compact(slices.Sorted(slices.Values(devs)))) != len(devs) {
 		return errors.New("a device twice")
 	}
 	for i := range d.uvarint(maxMemory) {
 		d.record()
-		if d.err != nil {
-			return d.err
+		if d.failure() != nil {
+			return d.failure()
 		}
 		last := d.table.len() - 1
 		if last > 0 {
@@ -75,13 +75,13 @@ func (d *memoryDecoder) all() error {
 			}
 		}
 	}
-	if d.err == nil && (len(d.rest) > 0 || d.refill()) {
+	if d.failure() == nil && d.more() {
 		return errors.New("data after the last record")
 	}
-	if d.err == nil && d.table.len() > 0 {
+	if d.failure() == nil && d.table.len() > 0 {
 		d.table.index(d.table.len())
 	}
-	return d.err
+	return d.failure()
 }
 
 func (d *memoryDecoder) record() {
@@ -117,7 +117,7 @@ func (d *memoryDecoder) record() {
 	if len(d.table.devs) == 0 {
 		d.fail(errors.New("a record of no device"))
 	}
-	if d.err == nil {
+	if d.failure() == nil {
 		d.prev = r
 		d.table.records.add(r)
 	}

@@ -30,7 +30,7 @@ type memoryRecord struct {
 // subvolumes.
 const maxDevs = 1 << 8
 
-func (t *memoryTable) len() int { return t.records.n }
+func (t *memoryTable) len() int { return t.records.len() }
 
 // find returns the position of a key's record, -1 if there is none.
 func (t *memoryTable) find(k *memoryKey) int {
@@ -109,7 +109,7 @@ func (t *memoryTable) dev(dev uint64) (uint8, bool) {
 
 // insert lets find know of a record; at most two thirds of the slots are in use.
 func (t *memoryTable) insert(at int) {
-	if n := t.records.n; n*3 > len(t.slots)*2 {
+	if n := t.records.len(); n*3 > len(t.slots)*2 {
 		t.index(n)
 		return
 	}
@@ -130,31 +130,4 @@ func (t *memoryTable) index(n int) {
 		}
 		t.slots[i] = uint32(at + 1)
 	}
-}
-
-// chunked is an array that grows without copying what is in it.
-type chunked[T any] struct {
-	chunks [][]T
-	n      int
-}
-
-const chunkBits = 12
-
-func (c *chunked[T]) at(i int) *T { return &c.chunks[i>>chunkBits][i&(1<<chunkBits-1)] }
-
-// add appends a value and returns its position.
-func (c *chunked[T]) add(v T) int {
-	last := len(c.chunks) - 1
-	if c.n == len(c.chunks)<<chunkBits {
-		// The first chunk grows like any slice: most memories are small.
-		size := 1 << chunkBits
-		if last < 0 {
-			size = 64
-		}
-		c.chunks = append(c.chunks, make([]T, 0, size))
-		last++
-	}
-	c.chunks[last] = append(c.chunks[last], v)
-	c.n++
-	return c.n - 1
 }

@@ -4,12 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 func remembered(t *testing.T, m *Memory) *Memory {
@@ -88,38 +83,6 @@ func TestMemoryIsOfOneState(t *testing.T) {
 	none.AddDigest(entryAt(1), Digest{1})
 	if none.Digest(entryAt(1)).Known() || none.Equal(entryAt(1), entryAt(1)) || none.Changed() {
 		t.Error("no memory remembers something")
-	}
-}
-
-// TestMemoryRace: a file that changed within the margin may change again
-// unseen, so it is not remembered (git's racy entries).
-func TestMemoryRace(t *testing.T) {
-	p := filepath.Join(t.TempDir(), "f")
-	if err := os.WriteFile(p, []byte("one"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	l, err := OpenLocal(filepath.Dir(p))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, dir, err := l.Root(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	entries, err := dir.Entries(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := NewMemory()
-	m.AddDigest(&entries[0], Digest{1})
-	if m.Changed() {
-		t.Error("a file written this moment is remembered")
-	}
-	m.now = func() time.Time { return time.Now().Add(raceMargin + time.Second) }
-	m.AddDigest(&entries[0], Digest{1})
-	if !m.Digest(&entries[0]).Known() {
-		t.Error("a file at rest is not remembered")
 	}
 }
 
@@ -213,46 +176,4 @@ func TestMemoryTable(t *testing.T) {
 	check("with more learnt")
 	m = remembered(t, m)
 	check("stored again")
-}
-
-// TestMemoryOfAttributes: that a file has no extended attributes is forgotten
-// when it gets one, be nothing else different.
-func TestMemoryOfAttributes(t *testing.T) {
-	dir := t.TempDir()
-	p := filepath.Join(dir, "f")
-	if err := os.WriteFile(p, []byte("x"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	l, err := OpenLocal(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	m := NewMemory()
-	m.now = func() time.Time { return time.Now().Add(time.Hour) }
-	if l.Remember(m); l.memory == nil {
-		t.Skip("a file system whose change times do not tell of attributes")
-	}
-	_, d, err := l.Root(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	read := func() Entry {
-		t.Helper()
-		entries, err := d.Entries(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return entries[0]
-	}
-	if e := read(); !m.Plain(&e) {
-		t.Fatal("not remembered that there are no attributes")
-	}
-	if err := unix.Setxattr(p, "user.a", []byte("b"), 0); err != nil {
-		t.Skipf("no user attributes here: %v", err)
-	}
-	e := read()
-	if e.Xattrs["user.a"] != "b" || m.Plain(&e) {
-		t.Errorf("a new attribute is not seen: %v", e.Xattrs)
-	}
 }

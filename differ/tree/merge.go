@@ -100,6 +100,19 @@ func MergeContext(ctx context.Context, layers []*Index, o MergeOptions) (*Merged
 	return m, nil
 }
 
+// MergeArchive gives a user's archive as a tree: its one index, applied into an
+// empty directory as [MergeOptions].Direct does, and its root as the archive has
+// it. open opens the contents.
+func MergeArchive(ctx context.Context, x *Index, open func(*Record) (File, error)) (*Merged, error) {
+	a := newApplier(MergeOptions{RootMeta: true, Direct: true})
+	a.alive = ctx.Err
+	if err := a.layer(0, x); err != nil {
+		return nil, err
+	}
+	a.finish()
+	return &Merged{root: a.root, open: func(_ int, r *Record) (File, error) { return open(r) }}, nil
+}
+
 // Root implements [Tree].
 func (m *Merged) Root(context.Context) (Entry, Dir, error) {
 	return m.root.entry(""), &mergedDir{tree: m, node: m.root}, nil
@@ -191,11 +204,4 @@ func (d *mergedDir) child(name string) (*node, error) {
 
 func (d *mergedDir) fail(name string, err error) error {
 	return fmt.Errorf("open %s: %w", joinPath(d.path, name), err)
-}
-
-func joinPath(dir, name string) string {
-	if dir == "" {
-		return name
-	}
-	return dir + "/" + name
 }

@@ -91,6 +91,23 @@ func (n *node) setXattrs(set map[string]string) {
 	}
 }
 
+// effective leaves out ACLs that the kernel does not store, since they say no
+// more than the mode does, or nothing: those of up to three entries, the
+// owner's, the group's and all others' (acl(5), "Correspondence between ACL
+// entries and file permission bits"). Each takes 8 bytes after a header of 4.
+func effective(xattrs map[string]string) map[string]string {
+	kept := xattrs
+	for name, most := range map[string]int{"system.posix_acl_access": 4 + 3*8, "system.posix_acl_default": 4} {
+		if v, ok := xattrs[name]; ok && len(v) <= most {
+			if len(kept) == len(xattrs) {
+				kept = maps.Clone(xattrs)
+			}
+			delete(kept, name)
+		}
+	}
+	return kept
+}
+
 // refuses reports whether Linux has no such attribute on this type of file,
 // which unpackers pass over: xattr(7), acl(5).
 func (n *node) refuses(xattr string) bool {

@@ -62,7 +62,7 @@ func mountOverlay(t *testing.T, dir string, dirs []string, look func(mounted str
 // directoryTime is the time of a directory in what describe prints.
 var directoryTime = regexp.MustCompile(`^(4\d{4} .*) t=\S+`)
 
-func (f flatTree) withoutDirectoryTimes() flatTree {
+func withoutDirectoryTimes(f flatTree) flatTree {
 	out := flatTree{}
 	for p, s := range f {
 		out[p] = directoryTime.ReplaceAllString(s, "$1")
@@ -108,7 +108,7 @@ func checkAgainstOverlay(t *testing.T, dir string, layers [][]byte) (problem str
 		return ""
 	}
 	other := flattenDisk(t, direct, since)
-	same := maps.Equal(other.withoutDirectoryTimes(), want.withoutDirectoryTimes())
+	same := maps.Equal(withoutDirectoryTimes(other), withoutDirectoryTimes(want))
 	if d != nil && d.Err != nil || same && d != nil && d.Path == "" || !same && d == nil {
 		return fmt.Sprintf("divergence %v, but (containerd is the directory) %s", d, want.diff(other))
 	}

@@ -97,7 +97,7 @@ func oddHeader(t *rapid.T, h *header) {
 	case 4:
 		h.Typeflag, h.Name = tar.TypeReg, opaqueMarker
 	case 5:
-		h.Typeflag, h.PAXRecords = tar.TypeDir, xattr(overlayPrefix+"opaque", "y")
+		h.Typeflag, h.PAXRecords = tar.TypeDir, xattr("trusted.overlay.opaque", "y")
 	case 6:
 		h.Typeflag, h.Name = tar.TypeReg, rapid.SampledFrom([]string{".wh..wh.plnk/1", ".wh..wh.aufs", ".wh..wh.plnk"}).Draw(t, "aufs")
 	case 7:

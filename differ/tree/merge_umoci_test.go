@@ -127,7 +127,7 @@ func addsToXattrs(h header, m *Merged) bool {
 }
 
 // inSeconds leaves out nanoseconds, of which umoci loses some.
-func (f flatTree) inSeconds() flatTree {
+func inSeconds(f flatTree) flatTree {
 	out := flatTree{}
 	for p, s := range f {
 		out[p] = nanoseconds.ReplaceAllString(s, "$1")
@@ -137,7 +137,7 @@ func (f flatTree) inSeconds() flatTree {
 
 // dropImplied leaves out directories that containerd makes on the way to a
 // whiteout, and umoci does not.
-func (f flatTree) dropImplied(want flatTree) {
+func dropImplied(f, want flatTree) {
 	for p, s := range f {
 		if _, there := want[p]; !there && strings.HasPrefix(s, "40755 0:0 size=0 rdev") {
 			delete(f, p)
@@ -187,9 +187,9 @@ func TestMergeRandomUmoci(t *testing.T) {
 		}
 		agreed++
 		want := flattenDisk(t, rootfs, since)
-		got := flattenTree(t, m, want).inSeconds().withoutDirectoryTimes()
-		got.dropImplied(want)
-		if p := got.diff(want.inSeconds().withoutDirectoryTimes()); p != "" {
+		got := withoutDirectoryTimes(inSeconds(flattenTree(t, m, want)))
+		dropImplied(got, want)
+		if p := got.diff(withoutDirectoryTimes(inSeconds(want))); p != "" {
 			t.Errorf("seed %d, %x (umoci is containerd here)\n%s\n%s", seed+i, sha256.Sum256(bytes.Join(layers, nil)), p, listTars(layers))
 		}
 	}

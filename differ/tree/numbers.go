@@ -19,6 +19,9 @@ type numberReader struct {
 	err  error
 }
 
+// newNumberReader reads from r, and ahead of what it returns.
+func newNumberReader(r io.Reader) numberReader { return numberReader{r: r} }
+
 // bytes reads a length and as many bytes, appended to buf, which all in all
 // may be limit.
 func (d *numberReader) bytes(buf []byte, limit int) []byte {
@@ -86,6 +89,13 @@ func (d *numberReader) varint() int64 {
 	return int64(u>>1) ^ -int64(u&1)
 }
 
+// more reports whether anything is left.
+func (d *numberReader) more() bool { return len(d.rest) > 0 || d.refill() }
+
+// failure is the first error.
+func (d *numberReader) failure() error { return d.err }
+
+// fail makes err the reader's error, unless it has one, or err is nil.
 func (d *numberReader) fail(err error) {
 	if d.err == nil {
 		d.err = err
@@ -102,4 +112,8 @@ func (d *numberReader) full(p []byte) {
 		n := copy(p, d.rest)
 		p, d.rest = p[n:], d.rest[n:]
 	}
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }

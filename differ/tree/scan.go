@@ -45,6 +45,14 @@ func ScanLayerWithin(ctx context.Context, r io.Reader, b *Budget) (*Index, error
 	return x, nil
 }
 
+// ScanArchive makes the index of a user's archive, whose entries accept vets
+// before each is recorded, and may change. It takes types of regular files that
+// containerd refuses in layers, and makes no DiffID. ended tells whether the
+// archive has the mark of its end, which layers can do without.
+func ScanArchive(ctx context.Context, r io.Reader, accept func(*tar.Header) error) (x *Index, ended bool, err error) {
+	return scan(ctx, r, scanOptions{accept: accept, lax: true})
+}
+
 // scanOptions are the differences between layers and archives of users.
 type scanOptions struct {
 	diffID bool

@@ -15,6 +15,13 @@ import (
 // zstd --long takes, and the most that its command reads without being told to.
 const maxWindow = 128 << 20
 
+const (
+	// readSize suits what r usually is: content read over gRPC is fast from 1 MiB on.
+	readSize = 1 << 20
+	// peekSize is a block of a tar, by which it is known.
+	peekSize = 512
+)
+
 // foreignMagic are the formats that are recognised only to be named.
 var foreignMagic = []struct{ magic, name string }{
 	{"BZh", "bzip2"},
@@ -37,19 +44,22 @@ var ErrFormat = errors.New("format is not supported")
 // returns. Close releases the decompressor; it does not close r. A stream that
 // ends early gives io.ErrUnexpectedEOF.
 func Decompress(r io.Reader) (io.ReadCloser, string, error) {
-	br := bufio.NewReaderSize(r, chunkSize)
-	head, err := br.Peek(blockSize)
+	br := bufio.NewReaderSize(r, readSize)
+	head, err := br.Peek(peekSize)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, "", fmt.Errorf("read magic: %w", err)
 	}
 	switch {
-	case len(head) == blockSize && string(head[257:262]) == "ustar":
+	case len(head) == peekSize && string(head[257:262]) == "ustar":
 		// A tar, whatever the name of its first entry looks like.
 		return plain{br}, "none", nil
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
 		zr, err := gzip.NewReader(br)
 		if err != nil {
-			return nil, "", fmt.Errorf("read gzip header: %w", unexpected(err))
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, "", fmt.Errorf("read gzip header: %w", err)
 		}
 		return zr, "gzip", nil
 	case isZstd(head):

@@ -3,7 +3,6 @@ package tree
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -11,8 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -20,7 +17,6 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/pkg/archive/tartest"
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 )
 
@@ -131,28 +127,6 @@ func TestScanErrors(t *testing.T) {
 	}
 }
 
-// gnuTar makes an archive of a directory with the tar command.
-func gnuTar(t *testing.T, dir string, args ...string) []byte {
-	t.Helper()
-	out, err := exec.Command("tar", append([]string{"-C", dir, "-cf", "-"}, args...)...).Output()
-	if err != nil {
-		t.Skip("no tar command: ", err)
-	}
-	return out
-}
-
-func sparseFile(t *testing.T, dir string, size int64) {
-	t.Helper()
-	f, err := os.Create(dir + "/sparse")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = f.WriteAt([]byte("in the middle"), size/2)
-	if err := errors.Join(err, f.Truncate(size), f.Close()); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestScanSparse(t *testing.T) {
 	dir := t.TempDir()
 	sparseFile(t, dir, 1<<20)
@@ -229,76 +203,6 @@ func sparseBomb(t *testing.T, size int64) []byte {
 	return b.Bytes()
 }
 
-func TestDecompress(t *testing.T) {
-	text := bytes.Repeat([]byte("some text, and more of it; "), 100_000)
-	gz := func(b []byte) []byte {
-		var out bytes.Buffer
-		w := gzip.NewWriter(&out)
-		w.Write(b)
-		w.Close()
-		return out.Bytes()
-	}
-	enc, err := zstd.NewWriter(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	zs := func(b []byte) []byte { return enc.EncodeAll(b, nil) }
-	half := len(text) / 2
-	skippable := []byte("\x50\x2a\x4d\x18\x04\x00\x00\x00skip")
-	for name, c := range map[string]struct {
-		data []byte
-		kind string
-	}{
-		"plain":             {text, "none"},
-		"gzip":              {gz(text), "gzip"},
-		"gzip, two members": {append(gz(text[:half]), gz(text[half:])...), "gzip"},
-		"zstd":              {zs(text), "zstd"},
-		"zstd, two frames":  {append(zs(text[:half]), zs(text[half:])...), "zstd"},
-		"zstd, skippable":   {append(skippable, zs(text)...), "zstd"},
-	} {
-		r, kind, err := Decompress(iotest.HalfReader(bytes.NewReader(c.data)))
-		if err != nil || kind != c.kind {
-			t.Errorf("%s: %s, %v", name, kind, err)
-			continue
-		}
-		got, err := io.ReadAll(r)
-		if err != nil || !bytes.Equal(got, text) {
-			t.Errorf("%s: %d bytes, %v", name, len(got), err)
-		}
-		if err := r.Close(); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		if c.kind == "none" {
-			continue
-		}
-		r, _, err = Decompress(bytes.NewReader(c.data[:len(c.data)-3]))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.ReadAll(r); !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("%s, cut short: %v", name, err)
-		}
-	}
-	for name, magic := range map[string]string{"bzip2": "BZh91AY&SY", "xz": "\xfd7zXZ\x00\x00\x04", "lz4": "\x04\x22\x4d\x18"} {
-		_, _, err := Decompress(strings.NewReader(magic + strings.Repeat("\x00", 1000)))
-		if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "zstd") {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	// A tar's first name may look like any magic.
-	named := layerOf{tartest.TarContext{}.File("BZh91", nil, 0o644)}.bytes(t)
-	if _, kind, err := Decompress(bytes.NewReader(named)); kind != "none" || err != nil {
-		t.Errorf("tar of BZh91: %s, %v", kind, err)
-	}
-	// A window of 1 GiB, as zstd --long=30 asks for.
-	long := []byte("\x28\xb5\x2f\xfd\x00\xa0\x01\x00\x00")
-	if r, _, err := Decompress(bytes.NewReader(long)); err == nil {
-		if _, err := io.ReadAll(r); !errors.Is(err, zstd.ErrWindowSizeExceeded) {
-			t.Errorf("huge window: %v", err)
-		}
-	}
-}
-
 func FuzzScanLayer(f *testing.F) {
 	for _, stack := range mergeCases() {
 		for _, l := range stack {
@@ -339,47 +243,4 @@ func FuzzScanLayer(f *testing.F) {
 			}
 		}
 	})
-}
-
-// TestScanNumbers: numbers that Linux would cut are refused, in each of tar's notations; the largest that it takes are kept.
-func TestScanNumbers(t *testing.T) {
-	for name, c := range map[string]struct {
-		h    header
-		says string
-	}{
-		"owner 2^32":        {header{Typeflag: tar.TypeReg, Name: "f", Uid: 1 << 32}, "owner 4294967296:0 is out of range"},
-		"group 2^32+5":      {header{Typeflag: tar.TypeReg, Name: "f", Gid: 1<<32 + 5}, "owner 0:4294967301 is out of range"},
-		"owner, base 256":   {header{Typeflag: tar.TypeReg, Name: "f", Uid: 1 << 40, Format: tar.FormatGNU}, "is out of range"},
-		"negative owner":    {header{Typeflag: tar.TypeDir, Name: "f", Uid: -2, Format: tar.FormatGNU}, "owner -2:0 is out of range"},
-		"owner of a link":   {header{Typeflag: tar.TypeLink, Name: "f", Linkname: "g", Gid: 1 << 33}, "is out of range"},
-		"largest owner":     {header{Typeflag: tar.TypeReg, Name: "f", Uid: 1<<32 - 2, Gid: 1<<32 - 2}, ""},
-		"major number":      {header{Typeflag: tar.TypeChar, Name: "f", Devmajor: 1 << 12}, "device number 4096:0 is out of range"},
-		"minor number":      {header{Typeflag: tar.TypeBlock, Name: "f", Devminor: 1 << 20}, "device number 0:1048576 is out of range"},
-		"negative number":   {header{Typeflag: tar.TypeBlock, Name: "f", Devmajor: -1, Format: tar.FormatGNU}, "is out of range"},
-		"largest device":    {header{Typeflag: tar.TypeChar, Name: "f", Devmajor: 1<<12 - 1, Devminor: 1<<20 - 1}, ""},
-		"owner of a global": {header{Typeflag: tar.TypeXGlobalHeader, Name: "f", PAXRecords: map[string]string{"comment": "c"}}, ""},
-	} {
-		data := layerOf{c.h}.bytes(t)
-		_, err := ScanLayer(context.Background(), bytes.NewReader(data))
-		archived := filepath.Join(t.TempDir(), "a.tar")
-		if err := os.WriteFile(archived, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		tr, tarErr := OpenTar(context.Background(), archived, "")
-		if tarErr == nil {
-			tr.Close() // only read
-		}
-		for _, err := range []error{err, tarErr} {
-			if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
-				t.Errorf("%s: %v, want %q", name, err, c.says)
-			}
-		}
-	}
-	none := filepath.Join(t.TempDir(), "a.tar")
-	if err := os.WriteFile(none, layerOf{header{Typeflag: tar.TypeReg, Name: "f", Uid: 1<<32 - 1}}.bytes(t), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := OpenTar(context.Background(), none, ""); err == nil || !strings.Contains(err.Error(), "means no owner") {
-		t.Errorf("owner 4294967295: %v", err)
-	}
 }

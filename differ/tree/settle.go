@@ -49,7 +49,7 @@ func (m *Memory) Settle(f File, e *Entry) bool {
 	if m == nil || m.attributesOnly || !m.covers(e) {
 		return false
 	}
-	local, ok := f.(*localFile)
+	local, ok := f.(interface{ Fd() uintptr })
 	if !ok {
 		return false
 	}
@@ -62,11 +62,11 @@ func (m *Memory) Settle(f File, e *Entry) bool {
 		return true
 	}
 	if changed > now.Add(-writtenBack).UnixNano() && m.sync.young.Add(1) > fewYoung {
-		m.sync.all(local.fd, m.now)
+		m.sync.all(int(local.Fd()), m.now)
 		return m.sync.covers(changed)
 	}
 	const wait = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
-	_, err := retry(func() (int, error) { return 0, unix.SyncFileRange(local.fd, 0, 0, wait) })
+	_, err := retry(func() (int, error) { return 0, unix.SyncFileRange(int(local.Fd()), 0, 0, wait) })
 	return err == nil
 }
 

@@ -10,10 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrOverlayFeature says that a directory uses a feature of overlayfs that only
-// the kernel can resolve: such a base is read through a mount.
-var ErrOverlayFeature = errors.New("uses a feature of overlayfs that needs a mount")
-
 // Stack is the directories of an overlay mount read without mounting it: the
 // kernel's documentation (filesystems/overlayfs.rst, "Whiteouts and opaque
 // directories") says how they combine. Opening a file costs what it does in the

@@ -86,7 +86,7 @@ func OpenTarStream(ctx context.Context, r io.Reader, name, spoolDir string) (_ T
 
 // isPlain looks at the first bytes of a file without moving its offset.
 func isPlain(f *os.File) (bool, error) {
-	zr, kind, err := Decompress(io.NewSectionReader(f, 0, 2*blockSize))
+	zr, kind, err := Decompress(io.NewSectionReader(f, 0, 1024))
 	if err != nil {
 		// An empty or a tiny compressed file: the full reader tells better.
 		return false, ignoreEOF(err)
@@ -131,7 +131,7 @@ type tarTree struct {
 
 // scan reads the archive and makes the tree.
 func (t *tarTree) scan(ctx context.Context, r io.Reader) error {
-	x, ended, err := scan(ctx, r, scanOptions{accept: acceptUser, lax: true})
+	x, ended, err := ScanArchive(ctx, r, acceptUser)
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("archive is truncated: %w", err)
@@ -145,14 +145,8 @@ func (t *tarTree) scan(ctx context.Context, r io.Reader) error {
 		return fmt.Errorf("archive is truncated: no end of archive after %q: %w",
 			x.Records[len(x.Records)-1].Path, io.ErrUnexpectedEOF)
 	}
-	a := newApplier(MergeOptions{RootMeta: true, Direct: true})
-	a.alive = ctx.Err
-	if err := a.layer(0, x); err != nil {
-		return err
-	}
-	a.finish()
-	t.Merged = &Merged{root: a.root, open: t.openRecord}
-	return nil
+	t.Merged, err = MergeArchive(ctx, x, t.openRecord)
+	return err
 }
 
 // acceptUser vets and cleans the names of a user's archive.

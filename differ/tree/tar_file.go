@@ -11,14 +11,18 @@ import (
 )
 
 // openRecord opens an entry's content by its offset.
-func (t *tarTree) openRecord(_ int, r *Record) (File, error) {
+func (t *tarTree) openRecord(r *Record) (File, error) {
 	if !r.Sparse {
 		return &tarFile{Reader: io.NewSectionReader(t.file, r.Offset, r.Size), tree: t, left: r.Size}, nil
 	}
 	// Only a tar reader knows how to put the holes back.
 	tr := tar.NewReader(io.NewSectionReader(t.file, r.Offset, 1<<62-r.Offset))
-	if _, err := tr.Next(); err != nil {
-		return nil, fmt.Errorf("read archive %s: %w", t.name, unexpected(err))
+	_, err := tr.Next()
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read archive %s: %w", t.name, err)
 	}
 	return &tarFile{Reader: tr, tree: t, left: r.Size}, nil
 }

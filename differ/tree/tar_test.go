@@ -3,7 +3,6 @@ package tree
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -27,19 +26,6 @@ func write(t *testing.T, name string, data []byte) string {
 		t.Fatal(err)
 	}
 	return p
-}
-
-func gzipped(t *testing.T, data []byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	if _, err := w.Write(data); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
 }
 
 // readAll reads every regular file of a tree through Open, checks it against
@@ -268,19 +254,5 @@ func TestOpenTarSpoolIsPrivate(t *testing.T) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Nlink != 0 || st.Mode&0o777 != 0o600 {
 		t.Errorf("links %d, mode %o, %v", st.Nlink, st.Mode, err)
-	}
-}
-
-func TestMergedWithoutContent(t *testing.T) {
-	m, err := mergeTars([][]byte{sampleTar(t)}, MergeOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, dir, err := m.Root(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := dir.Open("e"); !errors.Is(err, ErrNoContent) || !strings.Contains(err.Error(), "open e") {
-		t.Error(err)
 	}
 }

@@ -8,11 +8,31 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
+)
+
+// The longest names that can be unpacked anywhere.
+const (
+	// MaxPath is the length of a path or link target; Linux's PATH_MAX
+	// counts the NUL, so nothing longer can be unpacked anywhere.
+	MaxPath = unix.PathMax - 1
+	// MaxName is the length of one path component, Linux's NAME_MAX.
+	MaxName = 255
+)
+
+// What the errors of local directories wrap, where a caller can do something about it.
+var (
+	// ErrMountPoint says that a path of a local tree lies on another mount than
+	// the tree's root, which is not entered.
+	ErrMountPoint = errors.New("is a mount point")
+	// ErrOverlayFeature says that a directory uses a feature of overlayfs that only
+	// the kernel can resolve: such a base is read through a mount.
+	ErrOverlayFeature = errors.New("uses a feature of overlayfs that needs a mount")
 )
 
 // Digest is the SHA-256 of a regular file's content. The zero value means
@@ -117,6 +137,19 @@ type Holder interface {
 	Hold() error
 }
 
+// Comparer is a [Dir] that can tell without reading that another one, of
+// whichever tree, is one and the same directory. Both trees must be open.
+type Comparer interface {
+	// Same reports whether all below the two is the same; false: not known.
+	Same(other Dir) bool
+}
+
+// SameDir reports whether two directories are known to be one and the same.
+func SameDir(a, b Dir) bool {
+	c, ok := a.(Comparer)
+	return ok && c.Same(b)
+}
+
 // File is the content of a regular file.
 type File interface {
 	io.ReadCloser
@@ -138,3 +171,11 @@ type Tree interface {
 
 // CompareNames orders names within a directory, bytewise.
 func CompareNames(a, b Entry) int { return cmp.Compare(a.Name, b.Name) }
+
+// joinPath joins a path below the root, which is empty for the root itself, and a name.
+func joinPath(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}

@@ -50,16 +50,17 @@ type Trust struct {
 	dev uint64
 }
 
-// Trust finds out what may be remembered of the tree's files.
-func (l *Local) Trust() Trust {
+// TrustOf finds out what may be remembered of a tree's files, by its root, an
+// open directory or file.
+func TrustOf(fd int) Trust {
 	var fs unix.Statfs_t
-	if _, err := retry(func() (int, error) { return 0, unix.Fstatfs(l.root, &fs) }); err != nil {
+	if _, err := retry(func() (int, error) { return 0, unix.Fstatfs(fd, &fs) }); err != nil {
 		return Trust{Reason: fmt.Sprintf("its file system cannot be asked for: %v", err)}
 	}
 	if fs.Flags&unix.ST_RDONLY != 0 {
 		return Trust{Reason: "it is mounted read-only, so that something else writes to it"}
 	}
-	m := mounting{fd: l.root}
+	m := mounting{fd: fd}
 	if err := m.find(int64(fs.Type)); err != nil {
 		return Trust{Reason: err.Error()}
 	}
