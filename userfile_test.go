@@ -9,8 +9,8 @@ import (
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ"
-	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/internal/compression"
 )
 
 // TestUserFileIsBounded: names are looked up in a base's own files, of which no more is read than such a file can need;
@@ -46,7 +46,7 @@ func ownerOf(t *testing.T, e *engine.Engine, name, path string) string {
 		t.Fatal(err)
 	}
 	defer blob.Close()
-	plain, _, err := tree.Decompress(blob)
+	plain, _, err := compression.Decompress(blob)
 	if err != nil {
 		t.Fatal(err)
 	}

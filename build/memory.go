@@ -10,7 +10,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/veneer-build/veneer/content"
-	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/disk"
+	"github.com/veneer-build/veneer/differ/tree/filecache"
 	"github.com/veneer-build/veneer/engine"
 )
 
@@ -40,7 +41,7 @@ func newMemory(e *engine.Engine, o Options) *memory {
 // digests returns what is remembered of a source tree's files, by the tree's
 // root: nil where that is not wanted, or where what stat says of files cannot
 // be relied on.
-func (m *memory) digests(ctx context.Context, l *tree.Local) *tree.Memory {
+func (m *memory) digests(ctx context.Context, l *disk.Local) *filecache.Cache {
 	if m.cache == nil {
 		return nil
 	}
@@ -56,7 +57,7 @@ func (m *memory) digests(ctx context.Context, l *tree.Local) *tree.Memory {
 		return nil
 	}
 	key := digest.FromString(fmt.Sprintf("veneer memory of source %d:%d\n%s", root.Stamp.Dev, root.Stamp.Ino, trust.Mounting))
-	known := recall(ctx, m, key, tree.NewMemory, tree.LoadMemory)
+	known := recall(ctx, m, key, filecache.New, filecache.Load)
 	l.Remember(known)
 	return known
 }
@@ -64,7 +65,7 @@ func (m *memory) digests(ctx context.Context, l *tree.Local) *tree.Memory {
 // listings lets a committed snapshot remember what its directories hold. What
 // is kept is of one chain ID in one place: a snapshot that was removed and made
 // again is another one.
-func (m *memory) listings(ctx context.Context, s *tree.Stack, chainID digest.Digest) {
+func (m *memory) listings(ctx context.Context, s *disk.Stack, chainID digest.Digest) {
 	if m.cache == nil {
 		return
 	}
@@ -74,7 +75,7 @@ func (m *memory) listings(ctx context.Context, s *tree.Stack, chainID digest.Dig
 		return
 	}
 	key := digest.FromString("veneer listings of snapshot " + chainID.String() + "\n" + identity)
-	s.Remember(recall(ctx, m, key, tree.NewListings, tree.LoadListings))
+	s.Remember(recall(ctx, m, key, filecache.NewListings, filecache.LoadListings))
 }
 
 // recall returns what is kept under a key, or a new one: the same for every
@@ -106,7 +107,7 @@ func (m *memory) releaseListings() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, known := range m.known {
-		if l, ok := known.(*tree.Listings); ok {
+		if l, ok := known.(*filecache.Listings); ok {
 			l.Release()
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/engine/container"
 	"github.com/veneer-build/veneer/snapshot/rootfs"
 )
@@ -106,13 +107,13 @@ func (f containerFiles) open(ctx context.Context, s *Session, how reading) (tree
 // are, or through the mount that the container itself uses.
 func openDirs(dirs []string, mounted bool) (tree.Tree, error) {
 	if !mounted {
-		return tree.OpenStack(dirs)
+		return disk.OpenStack(dirs)
 	}
 	at, err := container.MountOf(dirs[0])
 	if err != nil {
 		return nil, err
 	}
-	return tree.OpenLocal(at)
+	return disk.OpenLocal(at)
 }
 
 // Dir are the files of a directory of this host.
@@ -134,7 +135,7 @@ func (d dirFiles) open(context.Context, *Session, reading) (tree.Tree, error) {
 	if !info.IsDir() {
 		return nil, fmt.Errorf("%s is not a directory; an image archive is archive:%s", dir, dir)
 	}
-	l, err := tree.OpenLocal(dir)
+	l, err := disk.OpenLocal(dir)
 	if err != nil {
 		return nil, err
 	}

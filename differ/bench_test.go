@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"github.com/veneer-build/veneer/differ"
-	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/disk"
+	"github.com/veneer-build/veneer/differ/tree/filecache"
+	"github.com/veneer-build/veneer/differ/tree/index"
 )
 
 // goSource is a real directory of thousands of files: the Go tree's src.
@@ -28,11 +30,11 @@ func BenchmarkCompare(b *testing.B) {
 	if out, err := exec.CommandContext(b.Context(), "cp", "-a", src, twin).CombinedOutput(); err != nil {
 		b.Fatalf("cp: %v: %s", err, out)
 	}
-	memory := tree.NewMemory()
+	memory := filecache.New()
 	for _, c := range []struct {
 		name   string
 		mode   differ.CompareMode
-		memory *tree.Memory
+		memory *filecache.Cache
 	}{
 		{"content", differ.CompareContent, nil},
 		{"metadata", differ.CompareMetadata, nil},
@@ -51,12 +53,12 @@ func BenchmarkCompare(b *testing.B) {
 
 // BenchmarkNew compares a tree with nothing: every path is new, and kept.
 func BenchmarkNew(b *testing.B) {
-	source, err := tree.OpenLocal(goSource(b))
+	source, err := disk.OpenLocal(goSource(b))
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer source.Close()
-	nothing, err := tree.Merge(nil, tree.MergeOptions{})
+	nothing, err := index.Merge(nil, index.MergeOptions{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -74,14 +76,14 @@ func BenchmarkNew(b *testing.B) {
 	}
 }
 
-func compareOnce(b *testing.B, base, src string, mode differ.CompareMode, memory *tree.Memory) int64 {
+func compareOnce(b *testing.B, base, src string, mode differ.CompareMode, memory *filecache.Cache) int64 {
 	b.Helper()
-	old, err := tree.OpenLocal(base)
+	old, err := disk.OpenLocal(base)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer old.Close()
-	source, err := tree.OpenLocal(src)
+	source, err := disk.OpenLocal(src)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/filecache"
 )
 
 // Changes is what an image shows differently from its base: the outcome of
@@ -60,7 +61,7 @@ type Change struct {
 
 	src     tree.Dir
 	srcName string
-	memory  *tree.Memory
+	memory  *filecache.Cache
 	node    *node
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/filecache"
 )
 
 const (
@@ -161,7 +162,7 @@ func digestOf(dir tree.Dir, e *tree.Entry) (tree.Digest, error) {
 }
 
 // readDigest reads a source file. What is settled may be remembered.
-func readDigest(dir tree.Dir, e *tree.Entry, memory *tree.Memory) (_ tree.Digest, settled bool, err error) {
+func readDigest(dir tree.Dir, e *tree.Entry, memory *filecache.Cache) (_ tree.Digest, settled bool, err error) {
 	f, err := openSame(dir, e)
 	if err != nil {
 		return tree.Digest{}, false, err

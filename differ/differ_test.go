@@ -14,6 +14,7 @@ import (
 
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/disk"
 )
 
 // files is a tree as a literal: "dir/" is a directory, "name -> target" a
@@ -78,7 +79,7 @@ func must(t *testing.T, err error) {
 
 func open(t *testing.T, path string) tree.Tree {
 	t.Helper()
-	l, err := tree.OpenLocal(path)
+	l, err := disk.OpenLocal(path)
 	must(t, err)
 	t.Cleanup(func() { l.Close() })
 	return l

@@ -16,6 +16,7 @@ import (
 
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/index"
 	"github.com/veneer-build/veneer/test/trees"
 )
 
@@ -35,9 +36,9 @@ const (
 
 func (m memTree) open(t *testing.T) tree.Tree {
 	t.Helper()
-	var records []tree.Record
+	var records []index.Record
 	for _, p := range slices.Sorted(maps.Keys(m)) {
-		r := tree.Record{Path: p, Meta: tree.Meta{Mode: m[p].mode}}
+		r := index.Record{Path: p, Meta: tree.Meta{Mode: m[p].mode}}
 		switch r.Type() {
 		case unix.S_IFREG:
 			r.Size = int64(len(m[p].text))
@@ -46,7 +47,7 @@ func (m memTree) open(t *testing.T) tree.Tree {
 		}
 		records = append(records, r)
 	}
-	all, err := tree.Merge([]*tree.Index{{Records: records}}, tree.MergeOptions{Open: func(_ int, r *tree.Record) (tree.File, error) {
+	all, err := index.Merge([]*index.Index{{Records: records}}, index.MergeOptions{Open: func(_ int, r *index.Record) (tree.File, error) {
 		return textFile{strings.NewReader(m[r.Path].text)}, nil
 	}})
 	must(t, err)

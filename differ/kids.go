@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/filecache"
 )
 
 // kids are the nodes of the names in a directory. Files make up most of a large
@@ -21,7 +22,7 @@ type kids struct {
 	// src is the directory that the leaves are in, on the device dev, and
 	// memory what is known of them.
 	src    tree.Dir
-	memory *tree.Memory
+	memory *filecache.Cache
 	dev    uint64
 }
 
@@ -84,7 +85,7 @@ func (k *kids) remove(name string) {
 // addFile adds a file that is new or, as why says, takes the place of a regular
 // file of the base's, and reports whether it could: names must come in order,
 // from one directory, and not have nodes.
-func (k *kids) addFile(e *tree.Entry, why Reason, src tree.Dir, memory *tree.Memory) bool {
+func (k *kids) addFile(e *tree.Entry, why Reason, src tree.Dir, memory *filecache.Cache) bool {
 	reason := slices.Index(leafReasons[:], why)
 	if reason < 0 || !e.IsRegular() || e.Digest.Known() || e.Inode != (tree.Inode{}) || len(e.Xattrs) > 0 || k.nodes[e.Name] != nil {
 		return false

@@ -10,11 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/filecache"
+	"github.com/veneer-build/veneer/differ/tree/index"
 )
 
 // TestKids: leaves or not, they are a map.
 func TestKids(t *testing.T) {
-	src, other := rootFile{}, rootFile{&tree.Merged{}}
+	src, other := rootFile{}, rootFile{&index.Merged{}}
 	for seed := range 200 {
 		r := rand.New(rand.NewPCG(uint64(seed), 5))
 		var k kids
@@ -63,7 +65,7 @@ func TestLeafIsTheFile(t *testing.T) {
 		Stamp: tree.Stamp{Dev: 6, Ino: 7, CTime: 8, MTime: -4*1e9 + 5},
 	}
 	var k kids
-	memory := tree.NewMemory()
+	memory := filecache.New()
 	if !k.addFile(&e, ReasonContent, rootFile{}, memory) {
 		t.Fatal("not a leaf")
 	}

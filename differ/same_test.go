@@ -17,6 +17,8 @@ import (
 
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/disk"
+	"github.com/veneer-build/veneer/differ/tree/index"
 )
 
 // sameTree makes a directory with a file of every kind that needs no privilege.
@@ -84,11 +86,11 @@ func indexed(t *testing.T, dir string) tree.Tree {
 	if err := errors.Join(err, w.Close()); err != nil {
 		t.Fatal(err)
 	}
-	x, err := tree.ScanLayer(t.Context(), &b)
+	x, err := index.ScanLayer(t.Context(), &b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := tree.Merge([]*tree.Index{x}, tree.MergeOptions{})
+	m, err := index.Merge([]*index.Index{x}, index.MergeOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +115,7 @@ func differences(t *testing.T, want, got tree.Tree, o differ.SameOptions) []stri
 
 func local(t *testing.T, dir string) tree.Tree {
 	t.Helper()
-	l, err := tree.OpenLocal(dir)
+	l, err := disk.OpenLocal(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

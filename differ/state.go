@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/filecache"
 )
 
 const (
@@ -44,7 +45,7 @@ type node struct {
 	entry   tree.Entry
 	src     tree.Dir
 	srcName string
-	memory  *tree.Memory
+	memory  *filecache.Cache
 	group   *group
 	kids    kids
 	// fresh: a directory that shows nothing of the base's at its path.

@@ -8,6 +8,7 @@ import (
 	"github.com/moby/patternmatcher"
 
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/filecache"
 )
 
 // OwnerPolicy says whom files belong to that a target writes.
@@ -84,7 +85,7 @@ type Target struct {
 	// DirLinks is FollowDirLinks for Copy and RefuseDirLinks for Sync if empty.
 	DirLinks DirLinks
 	// Memory is what is known of the source's files, if it is on this host; nil: nothing.
-	Memory *tree.Memory
+	Memory *filecache.Cache
 	// ForceDelete allows a Sync of "/" to delete files.
 	ForceDelete bool
 }

@@ -11,14 +11,15 @@ import (
 
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/disk"
 )
 
 // stacks opens the lower directories as the base, and them below an upper one as the source.
 func stacks(t *testing.T, upper string, lowers ...string) (base, source tree.Tree) {
 	t.Helper()
-	b, err := tree.OpenStack(lowers)
+	b, err := disk.OpenStack(lowers)
 	must(t, err)
-	s, err := tree.OpenStack(append([]string{upper}, lowers...))
+	s, err := disk.OpenStack(append([]string{upper}, lowers...))
 	must(t, err)
 	t.Cleanup(func() {
 		must(t, b.Close())

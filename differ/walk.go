@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/filecache"
 )
 
 // walker applies one target: it walks the source and the image side by side.
@@ -282,7 +283,7 @@ func (w *walker) put(v visit, p *pair) {
 }
 
 // node keeps nothing of the lists that the pair is from.
-func (p *pair) node(src tree.Dir, memory *tree.Memory) *node {
+func (p *pair) node(src tree.Dir, memory *filecache.Cache) *node {
 	n := &node{state: set, reason: p.reason, base: retained(p.base), entry: *p.src, src: src, memory: memory}
 	n.entry.Name = strings.Clone(p.src.Name)
 	n.srcName = n.entry.Name

@@ -13,7 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/veneer-build/veneer/content"
-	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/internal/compression"
 )
 
 // checkBlob makes sure that a layer's blob, if it is stored, has the content of
@@ -56,7 +56,7 @@ func diffID(ctx context.Context, c *client.Client, l Layer) (_ digest.Digest, er
 		return "", err
 	}
 	defer func() { err = errors.Join(err, blob.Close()) }()
-	plain, _, err := tree.Decompress(blob)
+	plain, _, err := compression.Decompress(blob)
 	if err != nil {
 		return "", err
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/index"
 )
 
 // TestScanLayerBomb: what unpacks to more than the bound is given up there, whatever it is compressed with, and also
@@ -35,7 +35,7 @@ func TestScanLayerBomb(t *testing.T) {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, _, err := scanLayer(t.Context(), bytes.NewReader(blob.Bytes()), digest.SHA256, layerBounds{bytes: bound}); !errors.Is(err, tree.ErrLimit) {
+		if _, _, _, err := scanLayer(t.Context(), bytes.NewReader(blob.Bytes()), digest.SHA256, layerBounds{bytes: bound}); !errors.Is(err, index.ErrLimit) {
 			t.Errorf("%s: %d bytes: %v", name, blob.Len(), err)
 		}
 		x, compression, got, err := scanLayer(t.Context(), bytes.NewReader(blob.Bytes()), digest.SHA512, layerBounds{bytes: 4 * bound})

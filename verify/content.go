@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 
+	"github.com/veneer-build/veneer/internal/compression"
 	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/snapshot/rootfs"
 
@@ -16,7 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
-	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/index"
 )
 
 // maxUnpacked bounds what a layer may be decompressed to while it is verified:
@@ -167,8 +168,8 @@ func (v *verifier) history(img *content.Image, platform string) {
 
 // layers verifies all layers' blobs, and returns their indexes: nil unless all
 // are good.
-func (v *verifier) layers(ctx context.Context, img *content.Image, platform string) ([]*tree.Index, error) {
-	indexes, err := rootfs.OncePerLayer(ctx, img, func(ctx context.Context, i int, b *tree.Budget) (*tree.Index, error) {
+func (v *verifier) layers(ctx context.Context, img *content.Image, platform string) ([]*index.Index, error) {
+	indexes, err := rootfs.OncePerLayer(ctx, img, func(ctx context.Context, i int, b *index.Budget) (*index.Index, error) {
 		return v.layer(ctx, img, i, platform, b)
 	})
 	if err != nil {
@@ -184,7 +185,7 @@ func (v *verifier) layers(ctx context.Context, img *content.Image, platform stri
 
 // layer reads one layer's blob once, to its end, and returns its index: nil if
 // it is not good. The error is ctx's.
-func (v *verifier) layer(ctx context.Context, img *content.Image, i int, platform string, b *tree.Budget) (*tree.Index, error) {
+func (v *verifier) layer(ctx context.Context, img *content.Image, i int, platform string, b *index.Budget) (*index.Index, error) {
 	desc, want := img.Layers[i], img.DiffIDs[i]
 	f := Finding{Severity: SeverityError, Platform: platform, Object: desc.Digest}
 	if content.IsEncrypted(desc.MediaType) {
@@ -255,13 +256,13 @@ func (v *verifier) encryptedLayer(ctx context.Context, desc ocispec.Descriptor, 
 // hold.
 type layerBounds struct {
 	bytes int64
-	index *tree.Budget
+	index *index.Budget
 }
 
 // scanLayer decompresses a layer within bounds, indexes it, and derives
 // its diff ID.
-func scanLayer(ctx context.Context, blob io.Reader, algorithm digest.Algorithm, bounds layerBounds) (_ *tree.Index, compression string, _ digest.Digest, _ error) {
-	plain, compression, err := tree.Decompress(blob)
+func scanLayer(ctx context.Context, blob io.Reader, algorithm digest.Algorithm, bounds layerBounds) (_ *index.Index, format string, _ digest.Digest, _ error) {
+	plain, format, err := compression.Decompress(blob)
 	if err != nil {
 		return nil, "", "", err
 	}
@@ -272,14 +273,14 @@ func scanLayer(ctx context.Context, blob io.Reader, algorithm digest.Algorithm, 
 		sum = algorithm.Hash()
 		r = io.TeeReader(r, sum)
 	}
-	x, err := tree.ScanLayerWithin(ctx, r, bounds.index)
+	x, err := index.ScanLayerWithin(ctx, r, bounds.index)
 	if err != nil {
-		return nil, compression, "", err
+		return nil, format, "", err
 	}
 	if sum != nil {
-		return x, compression, digest.NewDigest(algorithm, sum), nil
+		return x, format, digest.NewDigest(algorithm, sum), nil
 	}
-	return x, compression, rootfs.Digest(x.DiffID), nil
+	return x, format, rootfs.Digest(x.DiffID), nil
 }
 
 // boundedReader fails where a stream goes on beyond its bound.
@@ -291,7 +292,7 @@ type boundedReader struct {
 func (b *boundedReader) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
 	if b.left -= int64(n); b.left < 0 {
-		return 0, fmt.Errorf("it unpacks to more bytes than are read of one: %w", tree.ErrLimit)
+		return 0, fmt.Errorf("it unpacks to more bytes than are read of one: %w", index.ErrLimit)
 	}
 	return n, err
 }

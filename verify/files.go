@@ -10,6 +10,7 @@ import (
 
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/index"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
@@ -85,14 +86,14 @@ func (s *snapshotCheck) compareTree(ctx context.Context, got tree.Tree, at, limi
 // the snapshotter should show is the first one, and the other one, if it is not
 // the same, what others show.
 func (s *snapshotCheck) models(ctx context.Context, at int) ([]tree.Tree, error) {
-	rule, ruleErr := tree.MergeContext(ctx, s.indexes[:at+1], tree.MergeOptions{})
+	rule, ruleErr := index.MergeContext(ctx, s.indexes[:at+1], index.MergeOptions{})
 	if ruleErr == nil && rule.Divergence() == nil {
 		return []tree.Tree{rule}, nil
 	}
 	if ruleErr == nil && at == len(s.chain)-1 {
 		s.divergence = rule.Divergence()
 	}
-	direct, err := tree.MergeContext(ctx, s.indexes[:at+1], tree.MergeOptions{Direct: true})
+	direct, err := index.MergeContext(ctx, s.indexes[:at+1], index.MergeOptions{Direct: true})
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()

@@ -16,7 +16,7 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ"
-	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/index"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
@@ -31,12 +31,12 @@ type snapshotCheck struct {
 	platform string
 	// indexes are the layers', as just read from their blobs; nil unless all
 	// of them are here and good.
-	indexes []*tree.Index
+	indexes []*index.Index
 	// chain are the chain IDs, the bottom layer's first.
 	chain []digest.Digest
 	// divergence is not nil where containerd's snapshotters show different
 	// files of these layers.
-	divergence *tree.Divergence
+	divergence *index.Divergence
 }
 
 func (s *snapshotCheck) snapshots() snapshots.Snapshotter {

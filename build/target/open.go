@@ -17,6 +17,9 @@ import (
 
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/disk"
+	"github.com/veneer-build/veneer/differ/tree/filecache"
+	"github.com/veneer-build/veneer/differ/tree/tarball"
 )
 
 // maxUserFile bounds what is read of an image's /etc/passwd and /etc/group,
@@ -37,7 +40,7 @@ type Opener struct {
 	// ForceDelete allows a sync of the root directory that deletes base files.
 	ForceDelete bool
 	// Memory returns the digests remembered of a source; nil: none are.
-	Memory func(context.Context, *tree.Local) *tree.Memory
+	Memory func(context.Context, *disk.Local) *filecache.Cache
 	// ImageFiles opens the files of an image by its reference, and ContainerFiles
 	// those of a specification's container.
 	ImageFiles     func(ctx context.Context, ref string) (tree.Tree, error)
@@ -108,9 +111,9 @@ func (o *Opener) source(ctx context.Context, s Spec, t *differ.Target) error {
 
 func (o *Opener) tarSource(ctx context.Context, s Spec) (tree.Tree, error) {
 	if s.Source == "-" {
-		return tree.OpenTarStream(ctx, o.Stdin, "standard input", o.Spool)
+		return tarball.OpenStream(ctx, o.Stdin, "standard input", o.Spool)
 	}
-	return tree.OpenTar(ctx, s.Source, o.Spool)
+	return tarball.Open(ctx, s.Source, o.Spool)
 }
 
 // treeSource opens a path in the root file system that s.Ref names.
@@ -127,7 +130,7 @@ func (o *Opener) treeSource(ctx context.Context, s Spec, open func(context.Conte
 }
 
 func (o *Opener) localSource(ctx context.Context, s Spec, t *differ.Target) error {
-	l, err := tree.OpenLocal(s.Source)
+	l, err := disk.OpenLocal(s.Source)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("the source %s does not exist", s.Source)
 	}

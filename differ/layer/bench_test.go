@@ -9,7 +9,7 @@ import (
 
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/layer"
-	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/disk"
 )
 
 // BenchmarkWrite writes a layer of real files, of which all are new.
@@ -18,12 +18,12 @@ func BenchmarkWrite(b *testing.B) {
 	if err != nil {
 		b.Skip("no go command to ask for GOROOT")
 	}
-	src, err := tree.OpenLocal(filepath.Join(strings.TrimSpace(string(root)), "src", "cmd"))
+	src, err := disk.OpenLocal(filepath.Join(strings.TrimSpace(string(root)), "src", "cmd"))
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer src.Close()
-	empty, err := tree.OpenLocal(b.TempDir())
+	empty, err := disk.OpenLocal(b.TempDir())
 	if err != nil {
 		b.Fatal(err)
 	}

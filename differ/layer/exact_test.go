@@ -16,6 +16,8 @@ import (
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/layer"
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/disk"
+	"github.com/veneer-build/veneer/differ/tree/index"
 )
 
 // exactLayer returns the layer that makes base show what want has, and how many
@@ -23,7 +25,7 @@ import (
 func exactLayer(t *testing.T, base, want string) ([]byte, *layer.Blob) {
 	t.Helper()
 	open := func(dir string) tree.Tree {
-		l, err := tree.OpenLocal(dir)
+		l, err := disk.OpenLocal(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +97,7 @@ func TestExactly(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantTrees(t, describeTimes(t, want), describeTimes(t, got))
-			x, err := tree.ScanLayer(t.Context(), bytes.NewReader(data))
+			x, err := index.ScanLayer(t.Context(), bytes.NewReader(data))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -22,6 +22,7 @@ import (
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/layer"
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/index"
 	"github.com/veneer-build/veneer/test/trees"
 )
 
@@ -90,7 +91,7 @@ func FuzzWrite(f *testing.F) {
 	f.Add("p\n 7 path=x", "q", fifo, uint16(0o7777), uint32(1<<32-1), uint32(0), int64(1), "user.\xff", "\n", []byte{})
 	f.Fuzz(func(t *testing.T, name, other string, kind int, perm uint16, uid, gid uint32, mtime int64, attr, value string, content []byte) {
 		types := []uint32{unix.S_IFREG, unix.S_IFDIR, unix.S_IFLNK, unix.S_IFCHR, unix.S_IFBLK, unix.S_IFIFO}
-		r := tree.Record{Path: path.Join("/", name)[1:], Digest: sha256.Sum256(content)}
+		r := index.Record{Path: path.Join("/", name)[1:], Digest: sha256.Sum256(content)}
 		r.Mode = types[uint(kind)%uint(len(types))] | uint32(perm)&0o7777
 		r.UID, r.GID, r.MTime = uid, gid, mtime
 		switch r.Type() {
@@ -104,12 +105,12 @@ func FuzzWrite(f *testing.F) {
 		if tree.KeepXattr(attr) {
 			r.Xattrs = map[string]string{attr: value}
 		}
-		records := []tree.Record{r}
+		records := []index.Record{r}
 		if other != "" {
-			records = append(records, tree.Record{Path: path.Join("/", other)[1:], Kind: tree.KindLink, Meta: r.Meta})
+			records = append(records, index.Record{Path: path.Join("/", other)[1:], Kind: index.KindLink, Meta: r.Meta})
 			records[1].Link, records[1].Mode = r.Path, r.Mode&0o7777
 		}
-		src, err := tree.Merge([]*tree.Index{{Records: records}}, tree.MergeOptions{Open: func(int, *tree.Record) (tree.File, error) {
+		src, err := index.Merge([]*index.Index{{Records: records}}, index.MergeOptions{Open: func(int, *index.Record) (tree.File, error) {
 			return memFile{bytes.NewReader(content)}, nil
 		}})
 		if err != nil {
@@ -124,7 +125,7 @@ func FuzzWrite(f *testing.F) {
 			}
 			return
 		}
-		x, err := tree.ScanLayer(t.Context(), bytes.NewReader(raw))
+		x, err := index.ScanLayer(t.Context(), bytes.NewReader(raw))
 		must(t, err)
 		if index := decoded(t, blob); !reflect.DeepEqual(index, x) {
 			t.Errorf("the index is %+v, a scan finds %+v", index, x)
@@ -142,7 +143,7 @@ const (
 // layerOfTree returns the layer that shows a tree on nothing.
 func layerOfTree(t *testing.T, src tree.Tree) ([]byte, *layer.Blob, error) {
 	t.Helper()
-	base, err := tree.Merge(nil, tree.MergeOptions{})
+	base, err := index.Merge(nil, index.MergeOptions{})
 	must(t, err)
 	c, err := differ.NewChanges(t.Context(), base)
 	must(t, err)
@@ -161,9 +162,9 @@ func (memFile) Close() error               { return nil }
 func (memFile) Stamp() (tree.Stamp, error) { return tree.Stamp{}, nil }
 
 // checkSame compares a tree with what a layer of it shows on nothing.
-func checkSame(t *testing.T, want tree.Tree, x *tree.Index, raw []byte) {
+func checkSame(t *testing.T, want tree.Tree, x *index.Index, raw []byte) {
 	t.Helper()
-	got, err := tree.Merge([]*tree.Index{x}, tree.MergeOptions{Open: func(_ int, r *tree.Record) (tree.File, error) {
+	got, err := index.Merge([]*index.Index{x}, index.MergeOptions{Open: func(_ int, r *index.Record) (tree.File, error) {
 		return memFile{bytes.NewReader(raw[r.Offset : r.Offset+r.Size])}, nil
 	}})
 	must(t, err)

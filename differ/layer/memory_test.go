@@ -13,6 +13,8 @@ import (
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/layer"
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/disk"
+	"github.com/veneer-build/veneer/differ/tree/filecache"
 )
 
 // digested is a tree of regular files whose digests are known, as those of a base's index are.
@@ -49,10 +51,10 @@ func TestWrongMemoryIsReplaced(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(src, "f"), []byte("real"), 0o644))
 	must(t, os.WriteFile(filepath.Join(below, "f"), []byte("base"), 0o644))
 	time.Sleep(3100 * time.Millisecond) // Younger files are not remembered.
-	source, err := tree.OpenLocal(src)
+	source, err := disk.OpenLocal(src)
 	must(t, err)
 	defer source.Close()
-	base, err := tree.OpenLocal(below)
+	base, err := disk.OpenLocal(below)
 	must(t, err)
 	defer base.Close()
 	_, dir, err := source.Root(t.Context())
@@ -60,11 +62,11 @@ func TestWrongMemoryIsReplaced(t *testing.T) {
 	entries, err := dir.Entries(t.Context())
 	must(t, err)
 	e := &entries[0]
-	wrong := tree.NewMemory()
+	wrong := filecache.New()
 	wrong.AddDigest(e, tree.Digest{1})
 	var stored bytes.Buffer
 	must(t, wrong.Save(&stored))
-	memory, err := tree.LoadMemory(&stored)
+	memory, err := filecache.Load(&stored)
 	must(t, err)
 
 	c, err := differ.NewChanges(t.Context(), digested{base})

@@ -15,7 +15,7 @@ import (
 
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/layer"
-	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/test/trees"
 )
 
@@ -29,7 +29,7 @@ func requireRoot(t *testing.T) {
 // exactly is a sync that shows the source as it is.
 func exactly(t *testing.T, src string) differ.Target {
 	t.Helper()
-	l, err := tree.OpenLocal(src)
+	l, err := disk.OpenLocal(src)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func exactly(t *testing.T, src string) differ.Target {
 // writeLayer applies the targets to the base directory and returns the tar.
 func writeLayer(t *testing.T, base string, targets ...differ.Target) []byte {
 	t.Helper()
-	b, err := tree.OpenLocal(base)
+	b, err := disk.OpenLocal(base)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/index"
 )
 
 // Options of a layer. The zero value is gzip at its default level with the
@@ -43,7 +44,7 @@ type Blob struct {
 	Size, UncompressedSize int64
 	// Index is what scanning the layer would find, ready to be stored; nil with
 	// NoIndex.
-	Index *tree.IndexBuilder
+	Index *index.Builder
 	// Summary adds up the changes.
 	Summary differ.Summary
 }
@@ -66,7 +67,7 @@ func Write(ctx context.Context, w io.Writer, changes *differ.Changes, o Options)
 	}
 	lw := &writer{Options: o, out: p, tar: tar.NewWriter(p), blob: &Blob{}, sum: sha256.New(), buf: make([]byte, chunkSize)}
 	if !o.NoIndex {
-		if lw.blob.Index, err = tree.NewIndexBuilder(); err != nil {
+		if lw.blob.Index, err = index.NewBuilder(); err != nil {
 			return nil, errors.Join(err, p.finish())
 		}
 	}
@@ -131,10 +132,10 @@ func (w *writer) marker(name string) error {
 	if err := w.tar.WriteHeader(hdr); err != nil {
 		return fmt.Errorf("%q: %w", name, err)
 	}
-	return w.index(tree.Record{Path: name, Meta: tree.Meta{Mode: unix.S_IFREG}, Digest: sha256.Sum256(nil), Offset: w.offset()})
+	return w.index(index.Record{Path: name, Meta: tree.Meta{Mode: unix.S_IFREG}, Digest: sha256.Sum256(nil), Offset: w.offset()})
 }
 
-func (w *writer) index(rec tree.Record) error {
+func (w *writer) index(rec index.Record) error {
 	if w.blob.Index == nil {
 		return nil
 	}
@@ -149,7 +150,7 @@ func (w *writer) entry(ch *differ.Change) error {
 	}
 	rec := record(ch, hdr)
 	rec.Offset = w.offset()
-	if rec.Kind == tree.KindFile && rec.IsRegular() {
+	if rec.Kind == index.KindFile && rec.IsRegular() {
 		d, err := w.content(ch)
 		if err != nil {
 			return fmt.Errorf("%q: %w", ch.Path, err)
@@ -173,8 +174,8 @@ func (w *writer) offset() int64 {
 }
 
 // record is the index record of an entry. A whiteout is a regular file.
-func record(ch *differ.Change, hdr *tar.Header) tree.Record {
-	rec := tree.Record{Path: ch.Path, Meta: ch.Entry.Meta}
+func record(ch *differ.Change, hdr *tar.Header) index.Record {
+	rec := index.Record{Path: ch.Path, Meta: ch.Entry.Meta}
 	rec.MTime, rec.MTimeNsec = hdr.ModTime.Unix(), 0
 	rec.Xattrs = storedXattrs(ch)
 	switch {
@@ -183,7 +184,7 @@ func record(ch *differ.Change, hdr *tar.Header) tree.Record {
 	case ch.Kind == differ.Deleted:
 		rec.Path, rec.Mode = hdr.Name, unix.S_IFREG
 	case ch.Link != "":
-		rec.Kind, rec.Link, rec.Size, rec.Rdev = tree.KindLink, ch.Link, 0, 0
+		rec.Kind, rec.Link, rec.Size, rec.Rdev = index.KindLink, ch.Link, 0, 0
 		rec.Mode &^= unix.S_IFMT
 	}
 	return rec

@@ -22,6 +22,9 @@ import (
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/layer"
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/disk"
+	"github.com/veneer-build/veneer/differ/tree/index"
+	"github.com/veneer-build/veneer/internal/compression"
 )
 
 func must(t *testing.T, err error) {
@@ -34,7 +37,7 @@ func must(t *testing.T, err error) {
 // changesOf syncs src to the root of an empty base.
 func changesOf(t *testing.T, src string) *differ.Changes {
 	t.Helper()
-	base, err := tree.OpenLocal(t.TempDir())
+	base, err := disk.OpenLocal(t.TempDir())
 	must(t, err)
 	t.Cleanup(func() { base.Close() })
 	c, err := differ.NewChanges(t.Context(), base)
@@ -57,14 +60,14 @@ func TestBlobIsWhatItSays(t *testing.T) {
 			if b.Size != int64(out.Len()) || b.Digest != tree.Digest(sha256.Sum256(out.Bytes())) {
 				t.Errorf("size %d and digest %x do not fit the %d bytes", b.Size, b.Digest, out.Len())
 			}
-			r, _, err := tree.Decompress(&out)
+			r, _, err := compression.Decompress(&out)
 			must(t, err)
 			raw, err := io.ReadAll(r)
 			must(t, err)
 			if b.UncompressedSize != int64(len(raw)) || b.DiffID != tree.Digest(sha256.Sum256(raw)) {
 				t.Errorf("uncompressed size %d and diff ID %x do not fit the %d bytes", b.UncompressedSize, b.DiffID, len(raw))
 			}
-			scanned, err := tree.ScanLayer(t.Context(), bytes.NewReader(raw))
+			scanned, err := index.ScanLayer(t.Context(), bytes.NewReader(raw))
 			must(t, err)
 			index := decoded(t, b)
 			if len(scanned.Records) != len(index.Records) {
@@ -162,7 +165,7 @@ func TestParentsKeepTheBase(t *testing.T) {
 
 func mustOpen(t *testing.T, dir string) tree.Tree {
 	t.Helper()
-	l, err := tree.OpenLocal(dir)
+	l, err := disk.OpenLocal(dir)
 	must(t, err)
 	t.Cleanup(func() { l.Close() })
 	return l
@@ -300,13 +303,13 @@ func (b *firstBytes) Write(p []byte) (int, error) {
 }
 
 // decoded is the blob's index, as it is read when it was stored.
-func decoded(t *testing.T, b *layer.Blob) *tree.Index {
+func decoded(t *testing.T, b *layer.Blob) *index.Index {
 	t.Helper()
 	var stored bytes.Buffer
 	if err := b.Index.Encode(&stored); err != nil {
 		t.Fatal(err)
 	}
-	x, err := tree.DecodeIndex(&stored)
+	x, err := index.Decode(&stored)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,3 @@
-// Package tree reads file trees: directories of this host, tar archives, and
-// the merged index of an image's layers. All of them look alike from here on:
-// directories that list sorted entries and open regular files, so that what
-// compares two trees need not know what either of them is.
 package tree
 
 import (
@@ -172,8 +168,8 @@ type Tree interface {
 // CompareNames orders names within a directory, bytewise.
 func CompareNames(a, b Entry) int { return cmp.Compare(a.Name, b.Name) }
 
-// joinPath joins a path below the root, which is empty for the root itself, and a name.
-func joinPath(dir, name string) string {
+// JoinPath joins a path below the root, which is empty for the root itself, and a name.
+func JoinPath(dir, name string) string {
 	if dir == "" {
 		return name
 	}

@@ -12,6 +12,9 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/index"
+	"github.com/veneer-build/veneer/differ/tree/tarball"
+	"github.com/veneer-build/veneer/internal/compression"
 )
 
 // openIndex opens the base as the merged indexes of its layers.
@@ -20,15 +23,15 @@ func (r Files) openIndex(ctx context.Context) (tree.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	spool := tree.NewSpool(r.Spool, len(layers), func(i int) (io.ReadCloser, error) {
+	spool := tarball.NewSpool(r.Spool, len(layers), func(i int) (io.ReadCloser, error) {
 		return r.openTar(ctx, r.Image.Layers[i])
 	})
-	o := tree.MergeOptions{Open: spool.Open, Expect: spool.Expect, RootMeta: r.RootMeta}
-	merged, err := tree.MergeContext(ctx, layers, o)
+	o := index.MergeOptions{Open: spool.Open, Expect: spool.Expect, RootMeta: r.RootMeta}
+	merged, err := index.MergeContext(ctx, layers, o)
 	if err != nil {
 		// Without overlayfs the layers may still have a meaning.
 		o.Direct = true
-		direct, directErr := tree.MergeContext(ctx, layers, o)
+		direct, directErr := index.MergeContext(ctx, layers, o)
 		if directErr != nil {
 			return nil, errors.Join(fmt.Errorf("read %s: %w", r, err), spool.Close())
 		}
@@ -42,11 +45,11 @@ func (r Files) openIndex(ctx context.Context) (tree.Tree, error) {
 }
 
 // indexes returns the indexes of all layers.
-func (r Files) indexes(ctx context.Context) ([]*tree.Index, error) {
+func (r Files) indexes(ctx context.Context) ([]*index.Index, error) {
 	if len(r.Image.Missing) > 0 {
 		return nil, fmt.Errorf("read %s: the blob of layer %s is not stored; pull the image again", r, r.Image.Missing[0].Digest)
 	}
-	layers, err := OncePerLayer(ctx, r.Image, func(ctx context.Context, i int, b *tree.Budget) (*tree.Index, error) {
+	layers, err := OncePerLayer(ctx, r.Image, func(ctx context.Context, i int, b *index.Budget) (*index.Index, error) {
 		return r.layerIndex(ctx, r.Image.Layers[i], r.Image.DiffIDs[i], b)
 	})
 	if err != nil {
@@ -55,11 +58,11 @@ func (r Files) indexes(ctx context.Context) ([]*tree.Index, error) {
 	return layers, nil
 }
 
-// OncePerLayer calls index for each layer of an image, two at a time since each
+// OncePerLayer calls read for each layer of an image, two at a time since each
 // has a goroutine to decompress and one to hash, and returns what it did. A
 // layer that is listed many times is asked for and held once. The budget is of
 // all of them together.
-func OncePerLayer(ctx context.Context, img *content.Image, index func(context.Context, int, *tree.Budget) (*tree.Index, error)) ([]*tree.Index, error) {
+func OncePerLayer(ctx context.Context, img *content.Image, read func(context.Context, int, *index.Budget) (*index.Index, error)) ([]*index.Index, error) {
 	type layer struct{ blob, diffID digest.Digest }
 	first := map[layer]int{}
 	var stored int64
@@ -70,14 +73,14 @@ func OncePerLayer(ctx context.Context, img *content.Image, index func(context.Co
 			stored += l.Size
 		}
 	}
-	budget := tree.NewBudget(stored)
-	all := make([]*tree.Index, len(img.Layers))
+	budget := index.NewBudget(stored)
+	all := make([]*index.Index, len(img.Layers))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(2)
 	for i, l := range img.Layers {
 		if first[layer{l.Digest, img.DiffIDs[i]}] == i {
 			g.Go(func() (err error) {
-				all[i], err = index(gctx, i, budget)
+				all[i], err = read(gctx, i, budget)
 				return err
 			})
 		}
@@ -92,17 +95,17 @@ func OncePerLayer(ctx context.Context, img *content.Image, index func(context.Co
 }
 
 // layerIndex returns the index of a layer: the one kept, or a new one.
-func (r Files) layerIndex(ctx context.Context, l ocispec.Descriptor, diffID digest.Digest, b *tree.Budget) (*tree.Index, error) {
-	var x *tree.Index
+func (r Files) layerIndex(ctx context.Context, l ocispec.Descriptor, diffID digest.Digest, b *index.Budget) (*index.Index, error) {
+	var x *index.Index
 	if r.Cache != nil {
 		found, err := r.Cache.Get(ctx, l.Digest, func(r io.Reader) (err error) {
-			x, err = tree.DecodeIndexWithin(r, b)
+			x, err = index.DecodeWithin(r, b)
 			if err == nil && Digest(x.DiffID) != diffID {
 				err = errors.New("index of another layer")
 			}
 			return err
 		})
-		if errors.Is(err, tree.ErrLimit) {
+		if errors.Is(err, index.ErrLimit) {
 			return nil, fmt.Errorf("layer %s: %w", l.Digest, err)
 		}
 		if err != nil {
@@ -134,9 +137,9 @@ func (r Files) KeepIndex(ctx context.Context, layer digest.Digest, encode func(i
 	}
 }
 
-func (r Files) scan(ctx context.Context, l ocispec.Descriptor, b *tree.Budget) (x *tree.Index, err error) {
+func (r Files) scan(ctx context.Context, l ocispec.Descriptor, b *index.Budget) (x *index.Index, err error) {
 	err = r.readLayer(ctx, l, func(r io.Reader) error {
-		x, err = tree.ScanLayerWithin(ctx, r, b)
+		x, err = index.ScanLayerWithin(ctx, r, b)
 		return err
 	})
 	if err != nil {
@@ -167,7 +170,7 @@ func (r Files) openTar(ctx context.Context, l ocispec.Descriptor) (*layerTar, er
 	if err != nil {
 		return nil, err
 	}
-	plain, _, err := tree.Decompress(blob)
+	plain, _, err := compression.Decompress(blob)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("layer %s: %w", l.Digest, err), blob.Close())
 	}

@@ -18,6 +18,8 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/disk"
+	"github.com/veneer-build/veneer/differ/tree/index"
 	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/snapshot"
 )
@@ -72,7 +74,7 @@ type Opener struct {
 	NoUnpack bool
 	// Listings tells a snapshot what its directories hold, and gets told. Nil:
 	// they are read.
-	Listings func(ctx context.Context, s *tree.Stack, chainID digest.Digest)
+	Listings func(ctx context.Context, s *disk.Stack, chainID digest.Digest)
 	// Warn is told what users must know of an image; nil: nobody is.
 	Warn func(string)
 	// Steps are told when an image has to be unpacked.
@@ -104,7 +106,7 @@ func (o *Opener) Of(img *content.Image, role string) Files {
 func (r Files) Open(ctx context.Context, reader Reader) (tree.Tree, error) {
 	switch {
 	case r.Image.IsScratch():
-		return tree.MergeContext(ctx, nil, tree.MergeOptions{})
+		return index.MergeContext(ctx, nil, index.MergeOptions{})
 	case r.Image.Encryption().Any():
 		return r.openEncrypted(ctx)
 	case reader == Index:
@@ -207,7 +209,7 @@ func (r Files) OpenLayers(ctx context.Context) (tree.Tree, error) {
 			return nil, errors.Join(err, layers.Close())
 		}
 	}
-	stack, err := tree.OpenStack(layers.Dirs)
+	stack, err := disk.OpenStack(layers.Dirs)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read %s: %w", r, err), layers.Close())
 	}
@@ -226,7 +228,7 @@ func (r Files) OpenView(ctx context.Context) (tree.Tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", r, err)
 	}
-	l, err := tree.OpenLocal(view.Dir())
+	l, err := disk.OpenLocal(view.Dir())
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read %s: %w", r, err), view.Close())
 	}

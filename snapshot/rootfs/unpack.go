@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/content"
-	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/index"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
@@ -22,7 +22,7 @@ func (o *Opener) UnpackImage(ctx context.Context, img *content.Image) (bool, err
 	}
 	layers, why := o.Of(img, "image").indexes(ctx)
 	if why == nil {
-		_, why = tree.MergeContext(ctx, layers, tree.MergeOptions{Direct: AppliesDirectly(o.Snapshotter)})
+		_, why = index.MergeContext(ctx, layers, index.MergeOptions{Direct: AppliesDirectly(o.Snapshotter)})
 	}
 	if why == nil || ctx.Err() != nil {
 		return did, err

@@ -14,7 +14,7 @@ import (
 
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/layer"
-	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/test/harness"
 )
 
@@ -59,12 +59,12 @@ func (a layerApplier) Apply(ctx context.Context, change fstest.Applier) (string,
 
 // layerBetween writes the layer that makes one directory the other.
 func layerBetween(ctx context.Context, from, to string) (_ []byte, err error) {
-	base, err := tree.OpenLocal(from)
+	base, err := disk.OpenLocal(from)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, base.Close()) }()
-	src, err := tree.OpenLocal(to)
+	src, err := disk.OpenLocal(to)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,107 @@
+package disk
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/internal/eintr"
+)
+
+// dirent is one name that getdents64(2) returned.
+type dirent struct {
+	name cString
+	ino  uint64
+}
+
+// dirents are buffers for what getdents64 returns, and later for attributes.
+var dirents = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+
+func getDirents() *[]byte {
+	b, _ := dirents.Get().(*[]byte) // It holds nothing else.
+	return b
+}
+
+// listNames reads an open directory from its beginning, and returns its names
+// in bytewise order, all in one string. What is in buf is overwritten.
+func listNames(fd int, buf []byte) ([]dirent, error) {
+	var names []byte
+	var found []direntAt
+	for {
+		n, err := eintr.Retry(func() (int, error) { return unix.Getdents(fd, buf) })
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			return sortedNames(names, found), nil
+		}
+		if names, found, err = parseDirents(buf[:n], names, found); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// direntAt is a name by where it begins in all names.
+type direntAt struct {
+	ino   uint64
+	begin int
+}
+
+// parseDirents adds the names, each with its NUL, of what getdents64 returned:
+// inode and offset of 8 bytes, 2 of the record's length, 1 of type, the name.
+func parseDirents(b, names []byte, found []direntAt) ([]byte, []direntAt, error) {
+	const header = 8 + 8 + 2 + 1
+	for len(b) > 0 {
+		if len(b) < header {
+			return nil, nil, errDirent
+		}
+		size := int(binary.NativeEndian.Uint16(b[16:]))
+		if size < header || size > len(b) {
+			return nil, nil, errDirent
+		}
+		name := b[header:size]
+		end := bytes.IndexByte(name, 0)
+		if end < 0 {
+			return nil, nil, errDirent
+		}
+		if s := string(name[:end]); s != "." && s != ".." {
+			found = append(found, direntAt{ino: binary.NativeEndian.Uint64(b), begin: len(names)})
+			names = append(names, name[:end+1]...)
+		}
+		b = b[size:]
+	}
+	return names, found, nil
+}
+
+var errDirent = errors.New("the kernel returned a directory entry of an unknown form")
+
+func sortedNames(names []byte, found []direntAt) []dirent {
+	all := cString(names)
+	list := make([]dirent, len(found))
+	for i, f := range found {
+		end := len(all)
+		if i+1 < len(found) {
+			end = found[i+1].begin
+		}
+		list[i] = dirent{name: all[f.begin:end], ino: f.ino}
+	}
+	// The NUL sorts before all else, as the end of a name does.
+	slices.SortFunc(list, func(a, b dirent) int { return cmp.Compare(a.name, b.name) })
+	return list
+}
+
+// byInode returns the positions of names in the order of their inodes, which is
+// that of a disk: inodes share blocks, and blocks are read ahead.
+func byInode(list []dirent) []int32 {
+	order := make([]int32, len(list))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortFunc(order, func(a, b int32) int { return cmp.Compare(list[a].ino, list[b].ino) })
+	return order
+}

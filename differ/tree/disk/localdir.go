@@ -1,0 +1,215 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/internal/eintr"
+)
+
+// maxHeld is how many descriptors may be open for a directory to keep one more.
+const maxHeld = 512
+
+// heldBelow is what the number of a descriptor must be below for a directory to
+// keep it. The kernel gives out the lowest number that is free, so that this
+// bounds what all trees hold together, the layers of a stack among them, and
+// leaves three of four to files.
+func heldBelow() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	return int(min(maxHeld, limit.Cur/4))
+}
+
+// localDir is a directory below the root. It is known by its path, so that trees
+// of any width and depth need but few descriptors; while it is held it has one
+// of its own, and what is in it is reached from there.
+type localDir struct {
+	tree *Local
+	up   *localDir // nil for the root
+	rel  string
+
+	mu   sync.RWMutex // held for reading while fd is used
+	fd   int          // -1: none
+	list sync.Mutex   // a descriptor has one position
+}
+
+func newLocalDir(tree *Local) *localDir { return &localDir{tree: tree, fd: -1} }
+
+func (d *localDir) sub(name string) *localDir {
+	return &localDir{tree: d.tree, up: d, rel: tree.JoinPath(d.rel, name), fd: -1}
+}
+
+// open opens the directory.
+func (d *localDir) open() (int, error) {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY
+	if d.up == nil {
+		return d.tree.openBeneath(d.rel, flags)
+	}
+	return d.up.openIn(path.Base(d.rel), flags)
+}
+
+// openIn opens a name in the directory: from its descriptor, or by its path.
+func (d *localDir) openIn(name string, flags int) (int, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if d.fd < 0 {
+		return d.tree.openBeneath(tree.JoinPath(d.rel, name), flags)
+	}
+	fd, err := d.tree.openat(d.fd, name, beneath(flags))
+	if err != nil {
+		return -1, d.tree.openError(tree.JoinPath(d.rel, name), err)
+	}
+	return fd, nil
+}
+
+// Hold implements [tree.Holder].
+func (d *localDir) Hold() error {
+	fd, err := d.open()
+	if err != nil {
+		return err
+	}
+	return d.keep(fd)
+}
+
+// keep makes the descriptor the directory's own, or closes it if there are
+// enough of them.
+func (d *localDir) keep(fd int) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fd < 0 && fd < d.tree.heldBelow {
+		d.fd = fd
+		return nil
+	}
+	return unix.Close(fd)
+}
+
+// Close implements [tree.Dir].
+func (d *localDir) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fd < 0 {
+		return nil
+	}
+	fd := d.fd
+	d.fd = -1
+	return unix.Close(fd)
+}
+
+// Entries implements [tree.Dir].
+func (d *localDir) Entries(ctx context.Context) ([]tree.Entry, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	fd := d.fd
+	if fd < 0 {
+		var err error
+		if fd, err = d.open(); err != nil {
+			return nil, err
+		}
+		defer unix.Close(fd) //nolint:errcheck // only read
+	}
+	buf := getDirents()
+	defer dirents.Put(buf)
+	list, err := d.names(fd, *buf)
+	if err != nil {
+		return nil, &os.PathError{Op: "list", Path: d.path(""), Err: err}
+	}
+	entries := make([]tree.Entry, len(list))
+	for n, i := range byInode(list) {
+		if n%1024 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		err := d.stat(&entries[i], fd, list[i].name, *buf)
+		if errors.Is(err, unix.ENOENT) {
+			return nil, fmt.Errorf("read %s: it vanished while its directory was read", d.path(list[i].name.text()))
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return entries, nil
+}
+
+func (d *localDir) names(fd int, buf []byte) ([]dirent, error) {
+	d.list.Lock()
+	defer d.list.Unlock()
+	if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
+		return nil, err
+	}
+	return listNames(fd, buf)
+}
+
+func (d *localDir) stat(e *tree.Entry, fd int, name cString, scratch []byte) error {
+	var st unix.Statx_t
+	if err := statxAt(fd, name, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: d.path(name.text()), Err: err}
+	}
+	*e = entryOf(name.text(), &st)
+	var err error
+	if e.IsSymlink() {
+		if e.Link, err = readlinkat(fd, e.Name); err != nil {
+			return &os.PathError{Op: "read link", Path: d.path(e.Name), Err: err}
+		}
+		return nil // Of the attributes kept, none can be set on a link.
+	}
+	if d.tree.memory.Plain(e) {
+		return nil
+	}
+	refuse := ""
+	if d.tree.overlay {
+		refuse = overlayPrefix
+	}
+	if e.Xattrs, err = readXattrs(fd, name, refuse, scratch); err != nil {
+		return &os.PathError{Op: "read extended attributes", Path: d.path(e.Name), Err: err}
+	}
+	if e.Xattrs == nil {
+		d.tree.memory.AddPlain(e)
+	}
+	return nil
+}
+
+// Sub implements [tree.Dir]; that the child is a directory shows at its first use.
+func (d *localDir) Sub(name string) (tree.Dir, error) { return d.sub(name), nil }
+
+// Open implements [tree.Dir]. What has the name is looked at before it is opened: a
+// device notices that it is opened, and some act upon it.
+func (d *localDir) Open(name string) (tree.File, error) {
+	at, err := d.openIn(name, unix.O_PATH)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(at) //nolint:errcheck // nothing is written by it
+	f := &localFile{fd: -1, dir: d, name: name}
+	var st unix.Stat_t
+	if err := unix.Fstat(at, &st); err != nil {
+		return nil, &os.PathError{Op: "stat", Path: f.path(), Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, fmt.Errorf("read %s: it is no regular file any more", f.path())
+	}
+	if f.fd, err = d.tree.reopen(at); err != nil {
+		return nil, &os.PathError{Op: "open", Path: f.path(), Err: err}
+	}
+	f.opened = stampOf(&st)
+	return f, nil
+}
+
+func (d *localDir) path(name string) string { return path.Join(d.tree.name, d.rel, name) }
+
+func readlinkat(dir int, name string) (string, error) {
+	var small [256]byte
+	for buf := small[:]; ; buf = make([]byte, 2*len(buf)) {
+		n, err := eintr.Retry(func() (int, error) { return unix.Readlinkat(dir, name, buf) })
+		if err != nil || n < len(buf) {
+			return string(buf[:max(n, 0)]), err
+		}
+	}
+}

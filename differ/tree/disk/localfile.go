@@ -1,0 +1,69 @@
+package disk
+
+import (
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+// localFile is an open regular file of this host. It is a bare descriptor,
+// since the runtime's poller has nothing to do for regular files.
+type localFile struct {
+	fd   int
+	dir  *localDir // what name is in; nil: name is a path
+	name string
+	// opened is the state at opening, until the first read.
+	opened tree.Stamp
+}
+
+func (f *localFile) path() string {
+	if f.dir == nil {
+		return f.name
+	}
+	return f.dir.path(f.name)
+}
+
+// Read implements io.Reader.
+func (f *localFile) Read(p []byte) (int, error) {
+	f.opened = tree.Stamp{}
+	for {
+		n, err := unix.Read(f.fd, p)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return 0, &os.PathError{Op: "read", Path: f.path(), Err: err}
+		case n == 0 && len(p) > 0:
+			return 0, io.EOF
+		}
+		return n, nil
+	}
+}
+
+// Close implements io.Closer.
+func (f *localFile) Close() error {
+	if f.fd < 0 {
+		return nil
+	}
+	fd := f.fd
+	f.fd = -1
+	return unix.Close(fd)
+}
+
+// Fd returns the descriptor, which is the file's: see [filecache.Cache.Settle].
+func (f *localFile) Fd() uintptr { return uintptr(f.fd) }
+
+// Stamp implements [tree.File].
+func (f *localFile) Stamp() (tree.Stamp, error) {
+	if f.opened != (tree.Stamp{}) {
+		return f.opened, nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return tree.Stamp{}, &os.PathError{Op: "stat", Path: f.path(), Err: err}
+	}
+	return stampOf(&st), nil
+}

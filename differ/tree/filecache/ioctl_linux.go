@@ -1,0 +1,16 @@
+package filecache
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ioctlBytes is ioctl(2) with a structure that the kernel fills. It must be of
+// the size that the request's number says.
+func ioctlBytes(fd int, request uintptr, b []byte) error {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(unsafe.Pointer(unsafe.SliceData(b)))); errno != 0 {
+		return errno
+	}
+	return nil
+}

@@ -1,0 +1,136 @@
+package filecache
+
+import (
+	"math/bits"
+	"slices"
+
+	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/internal/chunked"
+)
+
+// table finds records by their keys. A million of them have to fit where
+// a build's other data does too, so a record is one line of the processor's
+// cache, holds no pointers, and is never copied to a larger array.
+type table struct {
+	records chunked.Array[record]
+	digests chunked.Array[tree.Digest]
+	devs    []uint64 // that records and twins name by their positions
+	slots   []uint32 // positions of records plus one, by the hash of their inodes
+}
+
+// record is a memoryKey and what is known of it, in 64 bytes.
+type record struct {
+	ino                  uint64
+	mtime, ctime, size   int64
+	twinIno              uint64
+	twinMTime, twinCTime int64
+	digest               uint32 // its position plus one, 0 if not known
+	dev, twinDev         uint8
+	plain, hasTwin       bool
+}
+
+// maxDevs is how many devices a table knows. A tree is of one, but for
+// subvolumes.
+const maxDevs = 1 << 8
+
+func (t *table) len() int { return t.records.Len() }
+
+// find returns the position of a key's record, -1 if there is none.
+func (t *table) find(k *fileKey) int {
+	if len(t.slots) == 0 {
+		return -1
+	}
+	for i := t.slot(k.Ino); ; i = (i + 1) & (len(t.slots) - 1) {
+		at := int(t.slots[i]) - 1
+		if at < 0 {
+			return -1
+		}
+		r := t.records.At(at)
+		if r.ino == k.Ino && r.ctime == k.CTime && r.mtime == k.MTime && r.size == k.Size && t.devs[r.dev] == k.Dev {
+			return at
+		}
+	}
+}
+
+// slot is where to look first: Fibonacci hashing, which spreads neighbours.
+func (t *table) slot(ino uint64) int {
+	return int(ino * 0x9e3779b97f4a7c15 >> (64 - bits.Len(uint(len(t.slots)-1))))
+}
+
+func (t *table) key(at int) fileKey {
+	r := t.records.At(at)
+	return fileKey{tree.Stamp{Dev: t.devs[r.dev], Ino: r.ino, CTime: r.ctime, MTime: r.mtime}, r.size}
+}
+
+func (t *table) known(at int) facts {
+	r := t.records.At(at)
+	v := facts{plain: r.plain}
+	if r.hasTwin {
+		v.twin = tree.Stamp{Dev: t.devs[r.twinDev], Ino: r.twinIno, CTime: r.twinCTime, MTime: r.twinMTime}
+	}
+	if r.digest > 0 {
+		v.digest = *t.digests.At(int(r.digest) - 1)
+	}
+	return v
+}
+
+// set adds a record or changes it. What is on too many devices is not kept.
+func (t *table) set(k *fileKey, v *facts) {
+	at := t.find(k)
+	if at < 0 {
+		dev, ok := t.dev(k.Dev)
+		if !ok {
+			return
+		}
+		at = t.records.Add(record{dev: dev, ino: k.Ino, ctime: k.CTime, mtime: k.MTime, size: k.Size})
+		t.insert(at)
+	}
+	r := t.records.At(at)
+	r.plain, r.hasTwin = v.plain, false
+	if v.twin != (tree.Stamp{}) {
+		if dev, ok := t.dev(v.twin.Dev); ok {
+			r.hasTwin, r.twinDev, r.twinIno, r.twinCTime, r.twinMTime = true, dev, v.twin.Ino, v.twin.CTime, v.twin.MTime
+		}
+	}
+	if !v.digest.Known() {
+		return
+	}
+	if r.digest == 0 {
+		r.digest = uint32(t.digests.Add(tree.Digest{}) + 1)
+	}
+	*t.digests.At(int(r.digest) - 1) = v.digest
+}
+
+func (t *table) dev(dev uint64) (uint8, bool) {
+	at := slices.Index(t.devs, dev)
+	if at < 0 && len(t.devs) < maxDevs {
+		at = len(t.devs)
+		t.devs = append(t.devs, dev)
+	}
+	return uint8(max(at, 0)), at >= 0
+}
+
+// insert lets find know of a record; at most two thirds of the slots are in use.
+func (t *table) insert(at int) {
+	if n := t.records.Len(); n*3 > len(t.slots)*2 {
+		t.index(n)
+		return
+	}
+	i := t.slot(t.records.At(at).ino)
+	for t.slots[i] != 0 {
+		i = (i + 1) & (len(t.slots) - 1)
+	}
+	t.slots[i] = uint32(at + 1)
+}
+
+// index makes slots for all records.
+func (t *table) index(n int) {
+	t.slots = make([]uint32, 1<<bits.Len(uint(max(64, 3*n/2))))
+	for at := range n {
+		i := t.slot(t.records.At(at).ino)
+		for t.slots[i] != 0 {
+			i = (i + 1) & (len(t.slots) - 1)
+		}
+		t.slots[i] = uint32(at + 1)
+	}
+}

@@ -1,0 +1,196 @@
+package index
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/internal/varint"
+)
+
+// ErrInvalid is in the chain of every error about a stored index that is
+// corrupt, cut short, or no index of this version. It is safe to delete such
+// a file and scan the layer again.
+var ErrInvalid = errors.New("not a valid layer index")
+
+const (
+	// minRow is the shortest encoding of a record: seven bytes.
+	minRow = 7
+	// maxIndexSize bounds what DecodeIndex reads into memory: MaxRecords
+	// with digests, and their text as if zstd could not shrink it.
+	maxIndexSize = MaxText + MaxRecords*(sha256.Size+32)
+	// maxRowWindow is what the reader spends on rows, some more than needed.
+	maxRowWindow = 4 * rowWindow
+)
+
+// Decode reads what [Index.Encode] wrote, to the end of r. The checksum
+// is verified over all bytes before any of them is interpreted; a mismatch, and
+// whatever else is wrong with the bytes, is an error that wraps [ErrInvalid].
+func Decode(r io.Reader) (*Index, error) { return DecodeWithin(r, nil) }
+
+// DecodeWithin is [Decode] for one of several layers that have a
+// budget. That it is used up is an error that wraps [ErrLimit], too.
+func DecodeWithin(r io.Reader, b *Budget) (*Index, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxIndexSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("read layer index: %w", err)
+	}
+	if len(data) < indexMinSize || len(data) > maxIndexSize {
+		return nil, fmt.Errorf("%w: %d bytes", ErrInvalid, len(data))
+	}
+	if string(data[:len(indexMagic)]) != indexMagic {
+		return nil, fmt.Errorf("%w: magic %q is not %q", ErrInvalid, data[:len(indexMagic)], indexMagic)
+	}
+	body, sum := data[:len(data)-sha256.Size], data[len(data)-sha256.Size:]
+	if got := sha256.Sum256(body); !bytes.Equal(got[:], sum) {
+		return nil, fmt.Errorf("%w: checksum mismatch", ErrInvalid)
+	}
+	x, err := decodeBody(body, b)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return x, nil
+}
+
+// decodeBody takes an index whose checksum holds, which still may have been
+// made by somebody hostile: nothing is allocated on the word of a number.
+func decodeBody(body []byte, b *Budget) (*Index, error) {
+	x := &Index{}
+	rest := body[len(indexMagic):]
+	rest = rest[copy(x.DiffID[:], rest):]
+	records, digests := binary.LittleEndian.Uint32(rest), binary.LittleEndian.Uint32(rest[4:])
+	rest = rest[8:]
+	sums := int64(digests) * sha256.Size
+	if records > MaxRecords || digests > records || sums > int64(len(rest)) {
+		return nil, fmt.Errorf("%d records, %d digests in %d bytes", records, digests, len(rest))
+	}
+	split := len(rest) - int(sums)
+	zr, err := zstd.NewReader(bytes.NewReader(rest[:split]), zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxRowWindow))
+	if err != nil {
+		return nil, err
+	}
+	defer zr.Close()
+	dec := rowDecoder{Reader: varint.NewReader(zr), sums: rest[split:], budget: budget{shared: b}}
+	if err := dec.all(x, int(records), split); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// rowDecoder reads what rowEncoder wrote.
+type rowDecoder struct {
+	varint.Reader
+	sums   []byte
+	prev   rowState
+	text   textArena
+	budget budget
+}
+
+func (d *rowDecoder) all(x *Index, records, stored int) error {
+	// zstd shrinks rows to a quarter as a rule; append grows the rest.
+	x.Records = make([]Record, 0, min(records, stored*4/minRow))
+	for range records {
+		var r Record
+		d.row(&r)
+		if d.Err() == nil {
+			d.Fail(r.check())
+		}
+		if d.Err() == nil {
+			d.Fail(d.budget.add(&r))
+		}
+		if d.Err() != nil {
+			return fmt.Errorf("record %d: %w", len(x.Records), d.Err())
+		}
+		x.Records = append(x.Records, r)
+	}
+	if len(d.sums) != 0 {
+		return fmt.Errorf("%d bytes of digests are nobody's", len(d.sums))
+	}
+	if d.More() {
+		return errors.New("data after the last record")
+	}
+	return d.Err()
+}
+
+func (d *rowDecoder) row(r *Record) {
+	flags := d.Uvarint(rowAll)
+	r.Kind = RecordKind(flags & rowKind)
+	r.Sparse = flags&rowSparse != 0
+	shared := int(d.Uvarint(uint64(len(d.prev.path))))
+	r.Path = d.path(d.prev.path[:shared])
+	r.Mode = uint32(d.Uvarint(math.MaxUint32))
+	r.MTime = d.prev.mtime + d.Varint()
+	r.Offset = d.prev.offset + d.Varint()
+	r.UID, r.GID = d.prev.uid, d.prev.gid
+	if flags&rowOwner != 0 {
+		r.UID = uint32(d.Uvarint(math.MaxUint32))
+		r.GID = uint32(d.Uvarint(math.MaxUint32))
+	}
+	if flags&rowSize != 0 {
+		r.Size = int64(d.Uvarint(math.MaxInt64))
+	}
+	if flags&rowNsec != 0 {
+		r.MTimeNsec = int32(d.Uvarint(math.MaxInt32))
+	}
+	if flags&rowRdev != 0 {
+		r.Rdev = d.Uvarint(math.MaxUint64)
+	}
+	if flags&rowLink != 0 {
+		r.Link = d.text.add(d.AppendBytes(nil, tree.MaxPath))
+	}
+	if flags&rowXattrs != 0 {
+		d.xattrs(r)
+	}
+	if flags&rowDigest != 0 {
+		if len(d.sums) < sha256.Size {
+			d.Fail(errors.New("digest missing"))
+			return
+		}
+		d.sums = d.sums[copy(r.Digest[:], d.sums):]
+		if !r.Digest.Known() {
+			d.Fail(errors.New("digest is zero"))
+		}
+	}
+	d.prev.next(r)
+}
+
+// path reads what follows the prefix of a path.
+func (d *rowDecoder) path(prefix string) string {
+	var buf [tree.MaxPath]byte
+	return d.text.add(d.AppendBytes(append(buf[:0], prefix...), tree.MaxPath))
+}
+
+func (d *rowDecoder) xattrs(r *Record) {
+	n := d.Uvarint(MaxText)
+	if d.Err() != nil {
+		return
+	}
+	r.Xattrs = make(map[string]string, min(n, 8))
+	for range n {
+		k := string(d.AppendBytes(nil, maxXattr))
+		v := string(d.AppendBytes(nil, maxXattr))
+		if d.Err() != nil {
+			return
+		}
+		if _, dup := r.Xattrs[k]; dup {
+			d.Fail(fmt.Errorf("xattr %q twice", k))
+			return
+		}
+		r.Xattrs[k] = v
+	}
+}
+
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

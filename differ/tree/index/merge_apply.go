@@ -1,0 +1,357 @@
+package index
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+// maxImplied bounds the directories that have no entries of their own, since a
+// path of 4095 bytes names up to 2047 of them: as many as a layer of a million
+// files has at the very most. All other files have records, which are bounded.
+const maxImplied = 1 << 20
+
+// applier builds a tree from layers. Paths in it are relative to the root,
+// clean, and without a leading slash: "" is the root.
+type applier struct {
+	// root is what layers are applied to: the whole tree, or the directory of
+	// the layer being applied, see upper.
+	root     *node
+	rootMeta bool
+	// rootNode has what entries say of the root directory.
+	rootNode *node
+	direct   bool
+	upper
+	slab        []node
+	impliedDirs int
+	lookups     int
+	alive       func() error // the context's
+	at          int32        // the layer being applied
+
+	// unpacked are the resolved paths of this layer's entries and opaque
+	// the directories whose marker was seen; nil in layers without markers.
+	unpacked map[string]struct{}
+	opaque   map[string]struct{}
+
+	// The directory found last, by the path asked for.
+	lastPath string
+	lastDir  *node
+
+	// touched is the directory, and all above it, that was marked last.
+	touched string
+}
+
+func newApplier(o MergeOptions) *applier {
+	a := &applier{rootMeta: o.RootMeta, direct: o.Direct, root: newRoot(), alive: func() error { return nil }}
+	a.rootNode = a.root
+	return a
+}
+
+// newRoot is the root directory of a fresh snapshot.
+func newRoot() *node { return &node{mode: unix.S_IFDIR | 0o755, dir: &children{}} }
+
+// layer applies one layer; the error names the entry.
+func (a *applier) layer(i int, x *Index) error {
+	a.at, a.unpacked, a.opaque, a.touched = int32(i), nil, nil, ""
+	a.startUpper()
+	for i := range x.Records {
+		if strings.HasSuffix(x.Records[i].Path, OpaqueMarker) {
+			a.unpacked, a.opaque = map[string]struct{}{}, map[string]struct{}{}
+			break
+		}
+	}
+	for i := range x.Records {
+		if err := a.alive(); err != nil {
+			return err
+		}
+		if err := a.entry(&x.Records[i]); err != nil {
+			return fmt.Errorf("entry %q: %w", x.Records[i].Path, err)
+		}
+	}
+	// Once more, since a directory's path may lead elsewhere by now, and
+	// containerd sets times where it leads.
+	for i := range x.Records {
+		if err := a.alive(); err != nil {
+			return err
+		}
+		if r := &x.Records[i]; r.Kind == KindFile && r.IsDir() {
+			if err := a.dirTime(r); err != nil {
+				return fmt.Errorf("set time of directory entry %q: %w", r.Path, err)
+			}
+		}
+	}
+	a.endUpper()
+	return nil
+}
+
+func (a *applier) entry(r *Record) error {
+	if err := r.check(); err != nil {
+		return err
+	}
+	if err := checkNames(r.Path); err != nil {
+		return err
+	}
+	dirName, base := path.Split(r.Path)
+	if isRoot(r.Path) {
+		if a.rootMeta && r.Kind == KindFile && r.IsDir() {
+			a.rootNode.apply(r)
+		}
+		return nil
+	}
+	a.lookAt(r)
+	dirPath, dir, err := a.resolve(dirName)
+	if err != nil {
+		return fmt.Errorf("resolve parent: %w", err)
+	}
+	if len(dirPath)+1+len(base) > tree.MaxPath {
+		return unix.ENAMETOOLONG
+	}
+	if dir == nil || dir.dir == nil {
+		if dir, err = a.makeParents(dirPath); err != nil {
+			return a.explain(fmt.Errorf("make parent: %w", err))
+		}
+	}
+	if strings.HasPrefix(base, WhiteoutPrefix) && a.isUpper() {
+		return a.upperWhiteout(dirPath, dir, base)
+	}
+	if a.isUpper() {
+		// No others: those above were touched when they got it.
+		dir.dir.touched = dir.dir.touched || r.Kind != KindGlobal || dir.dir.find(base) != nil
+	} else {
+		a.touch(dirPath)
+	}
+	if strings.HasPrefix(base, WhiteoutPrefix) {
+		return a.whiteout(dirPath, dir, base)
+	}
+	old := dir.dir.find(base)
+	if old != nil && (old.dir == nil || !isDirEntry(r)) {
+		a.remove(dir, base)
+		a.replaced(dirPath, base)
+		old = nil
+	}
+	if err := a.create(r, dir, old); err != nil {
+		return err
+	}
+	if a.unpacked != nil {
+		a.unpacked[tree.JoinPath(dirPath, base)] = struct{}{}
+	}
+	return nil
+}
+
+// isRoot reports whether a clean name is the root, or above it.
+func isRoot(name string) bool {
+	return name == "." || name == "/" || name == ".." || strings.HasSuffix(name, "/..")
+}
+
+func isDirEntry(r *Record) bool { return r.Kind == KindFile && r.IsDir() }
+
+// create makes the entry in dir, where old is a directory that it goes upon.
+func (a *applier) create(r *Record, dir, old *node) error {
+	base := path.Base(r.Path)
+	switch {
+	case r.Kind == KindGlobal:
+		return nil
+	case r.Kind == KindLink:
+		target, err := a.linkTarget(r.Link)
+		if err != nil {
+			return fmt.Errorf("hard link to %q: %w", r.Link, a.explainLink(r.Link, err))
+		}
+		// On overlayfs whiteouts are files, which can be linked to.
+		a.doubt = a.doubt || target.isWhiteout()
+		target.apply(r)
+		target.group = -1 // to be counted in the end
+		dir.dir.add(base, target)
+		return nil
+	case old != nil:
+		old.apply(r)
+		return nil
+	case r.IsSymlink() && r.Link == "":
+		return fmt.Errorf("symbolic link without a target: %w", unix.ENOENT)
+	}
+	n := a.newNode(r.Type(), dir)
+	n.rec, n.layer = r, a.at
+	if r.IsSymlink() {
+		n.mode |= 0o777
+	}
+	n.apply(r)
+	dir.dir.add(base, n)
+	return nil
+}
+
+// newNode makes a file in a directory, as root without a umask would.
+func (a *applier) newNode(typ uint32, parent *node) *node {
+	if len(a.slab) == 0 {
+		a.slab = make([]node, 128)
+	}
+	n := &a.slab[0]
+	a.slab = a.slab[1:]
+	n.mode = typ
+	if typ == unix.S_IFDIR {
+		n.dir = &children{}
+	}
+	if parent.mode&unix.S_ISGID != 0 {
+		n.gid = parent.gid
+	}
+	return n
+}
+
+// linkTarget finds the file of a hard link. A symbolic link in the last
+// component is linked to itself.
+func (a *applier) linkTarget(link string) (*node, error) {
+	dirName, base := path.Split(link)
+	dirPath, _, err := a.resolve(dirName)
+	if err != nil {
+		return nil, err
+	}
+	n, err := a.lookup(strings.TrimPrefix(path.Join("/", dirPath, base), "/"))
+	if err != nil {
+		return nil, err
+	}
+	if n.dir != nil {
+		return nil, fmt.Errorf("it is a directory: %w", unix.EPERM)
+	}
+	return n, nil
+}
+
+// whiteout removes what the base name says; the marker itself makes no file.
+func (a *applier) whiteout(dirPath string, dir *node, base string) error {
+	if base == OpaqueMarker {
+		if _, done := a.opaque[dirPath]; !done {
+			a.opaque[dirPath] = struct{}{}
+			a.clearLower(dirPath, dir)
+		}
+		return nil
+	}
+	switch name := base[len(WhiteoutPrefix):]; name {
+	case "", ".", "..":
+		return fmt.Errorf("invalid whiteout: %w", unix.EINVAL)
+	default:
+		a.remove(dir, name)
+		return nil
+	}
+}
+
+// clearLower removes all that no entry of this layer made, by path.
+func (a *applier) clearLower(dirPath string, dir *node) {
+	for _, c := range append([]child(nil), dir.dir.list...) {
+		p := tree.JoinPath(dirPath, c.name)
+		if _, ours := a.unpacked[p]; !ours {
+			a.remove(dir, c.name)
+		} else if c.node.dir != nil {
+			a.clearLower(p, c.node)
+		}
+	}
+}
+
+func (a *applier) remove(dir *node, name string) {
+	dir.dir.remove(name)
+	a.lastDir = nil
+}
+
+func (a *applier) makeParents(dirPath string) (*node, error) {
+	dir, at := a.root, ""
+	for name := range strings.SplitSeq(dirPath, "/") {
+		at = tree.JoinPath(at, name)
+		next := dir.dir.find(name)
+		if len(name) > tree.MaxName {
+			return nil, unix.ENAMETOOLONG
+		}
+		if next == nil {
+			if a.impliedDirs++; a.impliedDirs > maxImplied {
+				return nil, fmt.Errorf("more than %d directories without entries of their own: %w", maxImplied, ErrLimit)
+			}
+			n := a.newNode(unix.S_IFDIR, dir)
+			n.mode |= 0o755
+			if err := a.inherit(n, at); err != nil {
+				return nil, err
+			}
+			dir.dir.add(name, n)
+			dir.dir.touched = a.isUpper() || dir.dir.touched
+			next = n
+		}
+		if next.dir == nil {
+			return nil, unix.ENOTDIR
+		}
+		dir = next
+	}
+	return dir, nil
+}
+
+func (a *applier) dirTime(r *Record) error {
+	if isRoot(r.Path) || strings.HasPrefix(path.Base(r.Path), WhiteoutPrefix) {
+		return nil
+	}
+	_, n, err := a.resolve(r.Path)
+	if err != nil {
+		return err
+	}
+	if n == nil {
+		return unix.ENOENT
+	}
+	n.setTime(r)
+	if n.dir != nil {
+		n.dir.touched = false
+	}
+	return nil
+}
+
+// touch marks the directories on the way to an entry: unpacking gives them the
+// time of day, unless the layer has an entry for each that says otherwise.
+func (a *applier) touch(dirPath string) {
+	if dirPath == a.touched {
+		return
+	}
+	a.touched = dirPath
+	dir := a.root
+	for name := range strings.SplitSeq(dirPath, "/") {
+		if dir = dir.dir.find(name); dir == nil || dir.dir == nil {
+			return
+		}
+		dir.dir.touched = true
+	}
+}
+
+// finish sorts the directories and numbers the groups of hard links.
+func (a *applier) finish() {
+	a.combine()
+	names := map[*node]int32{}
+	var seal func(*node)
+	seal = func(dir *node) {
+		if !a.direct {
+			dir.dir.dropWhiteouts()
+		}
+		dir.dir.seal()
+		if dir.dir.touched {
+			dir.mtime, dir.nsec = tree.UnknownTime, 0
+		}
+		for _, c := range dir.dir.list {
+			if c.node.dir != nil {
+				seal(c.node)
+			} else if c.node.group < 0 {
+				names[c.node]++
+			}
+		}
+	}
+	seal(a.root)
+	var groups int32
+	var number func(*node)
+	number = func(dir *node) {
+		for _, c := range dir.dir.list {
+			switch {
+			case c.node.dir != nil:
+				number(c.node)
+			case c.node.group >= 0:
+			case names[c.node] > 1:
+				groups++
+				c.node.group = groups
+			default:
+				c.node.group = 0
+			}
+		}
+	}
+	number(a.root)
+}

@@ -1,0 +1,247 @@
+package index
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"math"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+const (
+	blockSize = 512 // of a tar
+	// maxHoles bounds the zeros that sparse files expand to in one layer:
+	// they take no bytes in the tar, but all of them are hashed here and
+	// written by whoever unpacks.
+	maxHoles = 64 << 30
+	// paxXattr begins the PAX records that hold extended attributes.
+	paxXattr = "SCHILY.xattr."
+)
+
+// ScanLayer makes the index of one layer from its uncompressed tar, in one
+// pass: what the entries are, the SHA-256 of every content, and that of the
+// whole. Bytes behind the end of the archive count for the DiffID only, and r
+// is read to its end, so that the caller can verify the digest of the blob
+// that r comes from.
+//
+// What containerd cannot unpack is an error here too. When ScanLayer
+// returns, r is no longer in use; a cancelled ctx takes effect as soon as a
+// pending Read of r returns.
+func ScanLayer(ctx context.Context, r io.Reader) (*Index, error) { return ScanLayerWithin(ctx, r, nil) }
+
+// ScanLayerWithin is [ScanLayer] for one of several layers that have a budget.
+func ScanLayerWithin(ctx context.Context, r io.Reader, b *Budget) (*Index, error) {
+	x, _, err := scan(ctx, r, scanOptions{diffID: true, shared: b})
+	if err != nil {
+		return nil, fmt.Errorf("scan layer: %w", err)
+	}
+	return x, nil
+}
+
+// ScanArchive makes the index of a user's archive, whose entries accept vets
+// before each is recorded, and may change. It takes types of regular files that
+// containerd refuses in layers, and makes no DiffID. ended tells whether the
+// archive has the mark of its end, which layers can do without.
+func ScanArchive(ctx context.Context, r io.Reader, accept func(*tar.Header) error) (x *Index, ended bool, err error) {
+	return scan(ctx, r, scanOptions{accept: accept, lax: true})
+}
+
+// scanOptions are the differences between layers and archives of users.
+type scanOptions struct {
+	diffID bool
+	// accept vets an entry before it is recorded, and may change it.
+	accept func(*tar.Header) error
+	// lax takes the types that only containerd refuses as the regular files
+	// that they are.
+	lax bool
+	// maxHoles is the constant of that name if it is 0.
+	maxHoles int64
+	shared   *Budget
+}
+
+// scan also reports whether the end-of-archive mark was there, which layers
+// can do without.
+func scan(ctx context.Context, r io.Reader, o scanOptions) (x *Index, ended bool, err error) {
+	if o.maxHoles == 0 {
+		o.maxHoles = maxHoles
+	}
+	s := &scanner{o: o, x: &Index{}, buf: make([]byte, 64<<10), sum: sha256.New(), budget: budget{shared: o.shared}}
+	s.in = startPump(ctx, r, o.diffID)
+	defer s.in.stop()
+	s.tr = tar.NewReader(s.in)
+	if err := s.entries(); err != nil {
+		return nil, false, err
+	}
+	ended = s.in.pos > s.header
+	if err := s.in.drain(); err != nil {
+		return nil, false, err
+	}
+	s.x.DiffID = s.in.diffID()
+	return s.x, ended, nil
+}
+
+type scanner struct {
+	o      scanOptions
+	x      *Index
+	in     *pump
+	tr     *tar.Reader
+	header int64 // where the entry's first header begins
+	holes  int64
+	buf    []byte
+	sum    hash.Hash
+	budget budget
+}
+
+func (s *scanner) entries() error {
+	for {
+		s.header = roundBlock(s.in.pos)
+		h, err := s.tr.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read entry %d at byte %d: %w", len(s.x.Records)+1, s.header, unexpected(err))
+		}
+		if s.o.accept != nil {
+			if err := s.o.accept(h); err != nil {
+				return err
+			}
+		}
+		r, err := s.record(h)
+		if err != nil {
+			return fmt.Errorf("entry %q: %w", h.Name, err)
+		}
+		if err := s.content(h, &r); err != nil {
+			return fmt.Errorf("entry %q: read content: %w", h.Name, unexpected(err))
+		}
+		if err := s.budget.add(&r); err != nil {
+			return err
+		}
+		s.x.Records = append(s.x.Records, r)
+	}
+}
+
+// record translates a header. The mode keeps the permission bits alone, as
+// unpackers do; the type comes from the type flag.
+func (s *scanner) record(h *tar.Header) (Record, error) {
+	r := Record{Path: path.Clean(h.Name), Offset: s.in.pos}
+	r.Mode = uint32(h.Mode & 0o7777)
+	if h.Typeflag != tar.TypeXGlobalHeader {
+		if err := checkOwner(h); err != nil {
+			return r, err
+		}
+	}
+	r.UID, r.GID = uint32(h.Uid), uint32(h.Gid)
+	r.MTime, r.MTimeNsec = h.ModTime.Unix(), int32(h.ModTime.Nanosecond())
+	r.Xattrs = keptXattrs(h)
+	switch h.Typeflag {
+	case tar.TypeReg:
+		r.Mode |= unix.S_IFREG
+	case tar.TypeGNUSparse, tar.TypeCont:
+		if !s.o.lax {
+			return r, unsupported(h.Typeflag)
+		}
+		r.Mode |= unix.S_IFREG
+	case tar.TypeDir:
+		r.Mode |= unix.S_IFDIR
+	case tar.TypeSymlink:
+		r.Mode, r.Link = unix.S_IFLNK|0o777, h.Linkname
+	case tar.TypeLink:
+		r.Kind, r.Link = KindLink, h.Linkname
+	case tar.TypeXGlobalHeader:
+		// Nothing else of it has a meaning.
+		r = Record{Path: r.Path, Offset: r.Offset, Kind: KindGlobal}
+	case tar.TypeFifo:
+		r.Mode |= unix.S_IFIFO
+	case tar.TypeChar, tar.TypeBlock:
+		// mknod(2) takes 12 bits of the one and 20 of the other, and drops the rest.
+		if h.Devmajor < 0 || h.Devmajor >= 1<<12 || h.Devminor < 0 || h.Devminor >= 1<<20 {
+			return r, fmt.Errorf("device number %d:%d is out of range: Linux has up to 4095:1048575", h.Devmajor, h.Devminor)
+		}
+		r.Mode |= unix.S_IFCHR
+		if h.Typeflag == tar.TypeBlock {
+			r.Mode ^= unix.S_IFCHR ^ unix.S_IFBLK
+		}
+		r.Rdev = unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))
+	default:
+		return r, unsupported(h.Typeflag)
+	}
+	if len(h.PAXRecords) > 0 {
+		// PAX values are parts of one string for the whole header, which a
+		// name would keep in memory.
+		r.Path, r.Link = strings.Clone(r.Path), strings.Clone(r.Link)
+	}
+	return r, r.check()
+}
+
+// checkOwner refuses numbers of which chown(2) would see the lower 32 bits
+// alone: 4294967296 is not root.
+func checkOwner(h *tar.Header) error {
+	if h.Uid < 0 || h.Uid > math.MaxUint32 || h.Gid < 0 || h.Gid > math.MaxUint32 {
+		return fmt.Errorf("owner %d:%d is out of range: Linux has owners from 0 to 4294967294; make the archive or layer again with other numbers", h.Uid, h.Gid)
+	}
+	return nil
+}
+
+func unsupported(flag byte) error {
+	return fmt.Errorf("tar type %q is not supported", flag)
+}
+
+func keptXattrs(h *tar.Header) map[string]string {
+	var kept map[string]string
+	for k, v := range h.PAXRecords {
+		name, ok := strings.CutPrefix(k, paxXattr)
+		if !ok || !tree.KeepXattr(name) {
+			continue
+		}
+		if kept == nil {
+			kept = map[string]string{}
+		}
+		kept[strings.Clone(name)] = strings.Clone(v)
+	}
+	return kept
+}
+
+// content hashes the entry's bytes and learns their number: the header's size
+// is only believed once they are there.
+func (s *scanner) content(h *tar.Header, r *Record) error {
+	if !r.IsRegular() || r.Kind != KindFile {
+		return nil
+	}
+	start := s.in.pos
+	s.sum.Reset()
+	for {
+		n, err := s.tr.Read(s.buf)
+		s.sum.Write(s.buf[:n])
+		r.Size += int64(n)
+		if s.holes+r.Size-(s.in.pos-start) > s.o.maxHoles {
+			return fmt.Errorf("sparse files with more than %d bytes of holes: %w", s.o.maxHoles, ErrLimit)
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if r.Size != h.Size {
+		return io.ErrUnexpectedEOF
+	}
+	s.sum.Sum(r.Digest[:0])
+	if stored := s.in.pos - start; stored != r.Size || h.Typeflag == tar.TypeGNUSparse {
+		s.holes += r.Size - stored
+		r.Sparse, r.Offset = true, s.header
+	}
+	return nil
+}
+
+func roundBlock(n int64) int64 { return (n + blockSize - 1) &^ (blockSize - 1) }

@@ -1,0 +1,99 @@
+package tarball
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/index"
+)
+
+// openRecord opens an entry's content by its offset.
+func (t *tarTree) openRecord(r *index.Record) (tree.File, error) {
+	if !r.Sparse {
+		return &tarFile{Reader: io.NewSectionReader(t.file, r.Offset, r.Size), tree: t, left: r.Size}, nil
+	}
+	// Only a tar reader knows how to put the holes back.
+	tr := tar.NewReader(io.NewSectionReader(t.file, r.Offset, 1<<62-r.Offset))
+	_, err := tr.Next()
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read archive %s: %w", t.name, err)
+	}
+	return &tarFile{Reader: tr, tree: t, left: r.Size}, nil
+}
+
+// tarFile is the content of one entry.
+type tarFile struct {
+	io.Reader
+	tree *tarTree
+	left int64
+}
+
+// Read reports an archive that has changed before it reports the end, so that
+// nobody takes the bytes for the entry's.
+func (f *tarFile) Read(b []byte) (int, error) {
+	n, err := f.Reader.Read(b)
+	f.left -= int64(n)
+	if !errors.Is(err, io.EOF) {
+		return n, err
+	}
+	if changed := f.tree.unchanged(); changed != nil {
+		return n, changed
+	}
+	if f.left > 0 {
+		return n, fmt.Errorf("read archive %s: %w", f.tree.name, io.ErrUnexpectedEOF)
+	}
+	return n, io.EOF
+}
+
+// Close implements [tree.File].
+func (f *tarFile) Close() error { return nil }
+
+// Stamp implements [tree.File].
+func (f *tarFile) Stamp() (tree.Stamp, error) { return tree.Stamp{}, nil }
+
+// spoolReader keeps in w all that is read from r.
+type spoolReader struct {
+	r io.Reader
+	w io.Writer
+}
+
+func (s *spoolReader) Read(b []byte) (int, error) {
+	n, err := s.r.Read(b)
+	if n > 0 {
+		if _, werr := s.w.Write(b[:n]); werr != nil {
+			return n, fmt.Errorf("spool archive (another directory may have more room): %w", werr)
+		}
+	}
+	return n, err
+}
+
+// createUnnamed makes a file in dir that no one else can open and that no
+// crash leaves behind.
+func createUnnamed(dir string) (*os.File, error) {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err == nil {
+		return os.NewFile(uintptr(fd), dir+"/(unnamed)"), nil
+	}
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EACCES) {
+		return nil, &os.PathError{Op: "create file in", Path: dir, Err: err}
+	}
+	// Not every file system has O_TMPFILE.
+	f, err := os.CreateTemp(dir, "veneer-spool-*")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close() //nolint:errcheck // nothing was written
+		return nil, err
+	}
+	return f, nil
+}

@@ -1,0 +1,316 @@
+package tarball
+
+import (
+	"archive/tar"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/index"
+)
+
+// OpenLayerFunc opens the uncompressed tar of a layer, given its position in
+// the list, at its beginning.
+type OpenLayerFunc func(layer int) (io.ReadCloser, error)
+
+// Spool opens the contents of files in layers that can only be read from their
+// beginning, as compressed ones are. A layer is read once, and no further than
+// to the last file asked for; what is passed on the way is kept in an unnamed
+// file, which goes with the Spool or the process. Where the Spool is told
+// beforehand which files will be asked for, it keeps those alone.
+//
+// Its methods may be called concurrently.
+//
+// A stream may take as much memory as its decompressor wants, so maxStreams are
+// open at most: when one more is, the oldest is read to its last wanted file
+// and closed.
+type Spool struct {
+	layers []spooledLayer
+
+	mu   sync.Mutex
+	open []*spooledLayer // those whose streams may be open, the oldest first
+}
+
+// maxStreams are open at a time: a zstd stream may have a window of 128 MiB.
+const maxStreams = 2
+
+// NewSpool returns a spool for a number of layers that keeps its files in dir
+// (empty: os.TempDir()). The caller closes it.
+func NewSpool(dir string, layers int, open OpenLayerFunc) *Spool {
+	if dir == "" {
+		dir = os.TempDir()
+	}
+	s := &Spool{layers: make([]spooledLayer, layers)}
+	for i := range s.layers {
+		s.layers[i].dir, s.layers[i].keepFrom = dir, math.MaxInt64
+		s.layers[i].open = func() (io.ReadCloser, error) { return open(i) }
+	}
+	return s
+}
+
+// Expect says that a record's content will be asked for. A layer for which it
+// was never called is kept whole.
+func (s *Spool) Expect(layer int, r *index.Record) {
+	l := &s.layers[layer]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.add(contentSpan(r))
+}
+
+// Open opens a record's content, as [index.MergeOptions].Open does. An error of
+// reading wraps [ErrContentDiffers] where the content is not what its record
+// says.
+func (s *Spool) Open(layer int, r *index.Record) (tree.File, error) {
+	if r.Size == 0 {
+		return newCheckedFile(nil, r), nil
+	}
+	l := &s.layers[layer]
+	if err := s.admit(l); err != nil {
+		return nil, fmt.Errorf("read %s out of its layer: %w", r.Path, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	content, err := l.content(r)
+	if err != nil {
+		return nil, fmt.Errorf("read %s out of its layer: %w", r.Path, err)
+	}
+	return newCheckedFile(content, r), nil
+}
+
+// admit makes room for a layer's stream. The layer is not locked, and no other
+// is for longer than it takes to read what is wanted of it.
+func (s *Spool) admit(l *spooledLayer) error {
+	s.mu.Lock()
+	var oldest *spooledLayer
+	if !slices.Contains(s.open, l) {
+		if len(s.open) == maxStreams {
+			oldest = s.open[0]
+			s.open = s.open[1:]
+		}
+		s.open = append(s.open, l)
+	}
+	s.mu.Unlock()
+	if oldest == nil {
+		return nil
+	}
+	oldest.mu.Lock()
+	defer oldest.mu.Unlock()
+	return oldest.finish()
+}
+
+// Close releases the files and streams; what Open returned can no longer be read.
+func (s *Spool) Close() error {
+	var errs []error
+	for i := range s.layers {
+		l := &s.layers[i]
+		l.mu.Lock()
+		errs = append(errs, l.reset())
+		l.mu.Unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// span is a part of a tar, from its first byte to the one after its last.
+type span struct{ from, to int64 }
+
+// contentSpan is where a record's content is. That of a sparse file ends where
+// only a tar reader knows.
+func contentSpan(r *index.Record) span {
+	if r.Sparse {
+		return span{r.Offset, math.MaxInt64}
+	}
+	return span{r.Offset, r.Offset + r.Size}
+}
+
+// spooledLayer is one layer. What is kept has its own offset in file; the rest
+// of that is a hole.
+type spooledLayer struct {
+	mu   sync.Mutex
+	dir  string
+	open func() (io.ReadCloser, error)
+
+	want   []span // by their beginnings, unless unsorted; without overlaps
+	sorted bool
+	// keepFrom is from where on all is kept, whatever is wanted.
+	keepFrom int64
+	file     *os.File
+	stream   io.ReadCloser // nil: not open, or at its end
+	pos      int64         // of the stream
+	ended    bool
+}
+
+// content reads the stream as far as it takes, and returns a reader of the file.
+func (l *spooledLayer) content(r *index.Record) (io.Reader, error) {
+	need := contentSpan(r)
+	if need.from < l.pos && !l.keeps(need) {
+		// It was passed unkept, since nobody had said that it is wanted.
+		if err := l.reset(); err != nil {
+			return nil, err
+		}
+		l.keepFrom = 0
+	}
+	if err := l.start(); err != nil {
+		return nil, err
+	}
+	l.add(need)
+	if err := l.advance(need.to); err != nil {
+		return nil, err
+	}
+	if !r.Sparse {
+		return io.NewSectionReader(l.file, r.Offset, r.Size), nil
+	}
+	tr := tar.NewReader(io.NewSectionReader(l.file, r.Offset, l.pos-r.Offset))
+	_, err := tr.Next()
+	return tr, err
+}
+
+// keeps reports whether the part is in the file as far as it was passed.
+func (l *spooledLayer) keeps(s span) bool {
+	l.sort()
+	_, found := slices.BinarySearchFunc(l.want, s, compareSpans)
+	return s.from >= l.keepFrom || found
+}
+
+func compareSpans(a, b span) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to)) }
+
+func (l *spooledLayer) add(s span) {
+	if s.from < l.pos || s.from == s.to {
+		return // What is passed is kept, or it is not.
+	}
+	if s.to == math.MaxInt64 {
+		l.keepFrom = min(l.keepFrom, s.from)
+		return
+	}
+	if l.file == nil {
+		// Nothing is read yet. To sort once costs less than to insert each
+		// where it belongs, since they come in any order.
+		l.want, l.sorted = append(l.want, s), false
+		return
+	}
+	l.sort()
+	if i, found := slices.BinarySearchFunc(l.want, s, compareSpans); !found {
+		l.want = slices.Insert(l.want, i, s)
+	}
+}
+
+func (l *spooledLayer) sort() {
+	if !l.sorted {
+		slices.SortFunc(l.want, compareSpans)
+		l.want, l.sorted = slices.Compact(l.want), true
+	}
+}
+
+// start opens stream and file where neither is.
+func (l *spooledLayer) start() error {
+	if l.file != nil {
+		return nil
+	}
+	l.sort()
+	if len(l.want) == 0 {
+		l.keepFrom = 0
+	}
+	file, err := createUnnamed(l.dir)
+	if err != nil {
+		return fmt.Errorf("make spool: %w", err)
+	}
+	stream, err := l.open()
+	if err != nil {
+		return errors.Join(err, file.Close())
+	}
+	l.file, l.stream = file, stream
+	return nil
+}
+
+// advance reads the stream up to an offset, or to its end, and keeps what is wanted.
+func (l *spooledLayer) advance(to int64) error {
+	for l.pos < to && !l.ended {
+		w := io.Discard
+		next := to
+		switch wanted := l.next(); {
+		case l.pos >= l.keepFrom:
+			w = io.NewOffsetWriter(l.file, l.pos)
+		case wanted.from <= l.pos:
+			w = io.NewOffsetWriter(l.file, l.pos)
+			next = min(to, wanted.to)
+		default:
+			next = min(to, wanted.from, l.keepFrom)
+		}
+		n, err := io.CopyN(w, l.stream, next-l.pos)
+		l.pos += n
+		if errors.Is(err, io.EOF) {
+			l.ended = true
+			if err := l.closeStream(); err != nil {
+				return err
+			}
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if l.ended && to != math.MaxInt64 && l.pos < to {
+		return fmt.Errorf("the layer ends at byte %d: %w", l.pos, io.ErrUnexpectedEOF)
+	}
+	return nil
+}
+
+// finish reads what is wanted of the stream and closes it. What is asked for
+// beyond that takes another reading from the beginning.
+func (l *spooledLayer) finish() error {
+	if l.stream == nil {
+		return nil
+	}
+	to := int64(math.MaxInt64)
+	if l.keepFrom == math.MaxInt64 {
+		to = l.pos
+		if n := len(l.want); n > 0 {
+			to = max(to, l.want[n-1].to)
+		}
+	}
+	if err := l.advance(to); err != nil {
+		return err
+	}
+	if !l.ended {
+		l.pos = math.MaxInt64 // all is passed, and kept if it was wanted
+	}
+	return l.closeStream()
+}
+
+func (l *spooledLayer) closeStream() error {
+	if l.stream == nil {
+		return nil
+	}
+	err := l.stream.Close()
+	l.stream = nil
+	return err
+}
+
+// next is the first part wanted that is not wholly passed.
+func (l *spooledLayer) next() span {
+	i, _ := slices.BinarySearchFunc(l.want, l.pos, func(s span, pos int64) int {
+		if s.to <= pos {
+			return -1
+		}
+		return 1
+	})
+	if i == len(l.want) {
+		return span{math.MaxInt64, math.MaxInt64}
+	}
+	return l.want[i]
+}
+
+// reset forgets what was read.
+func (l *spooledLayer) reset() error {
+	errs := []error{l.closeStream()}
+	if l.file != nil {
+		errs = append(errs, l.file.Close())
+	}
+	l.stream, l.file, l.pos, l.ended, l.want, l.sorted = nil, nil, 0, false, nil, false
+	return errors.Join(errs...)
+}

@@ -1,0 +1,2 @@
+// Package chunked has an array that grows without copying what is in it.
+package chunked

@@ -1,0 +1,3 @@
+// Package compression knows compressed streams by their first bytes, and reads
+// those of the formats that image layers and archives have: gzip and zstd.
+package compression
