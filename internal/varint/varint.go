@@ -22,6 +22,27 @@ type Reader struct {
 // NewReader reads from r, and ahead of what it returns.
 func NewReader(r io.Reader) Reader { return Reader{r: r} }
 
+// Of returns a reader of what is in memory.
+func Of(data []byte) Reader { return Reader{rest: data, eof: true} }
+
+// Left is how many bytes a reader of what is in memory has still to read.
+func (d *Reader) Left() int { return len(d.rest) }
+
+// Part reads a length and as many bytes. It is for readers of what is in memory:
+// the bytes are not copied.
+func (d *Reader) Part() []byte {
+	n := d.Uvarint(math.MaxUint64)
+	if n > uint64(len(d.rest)) {
+		d.Fail(io.ErrUnexpectedEOF)
+	}
+	if d.err != nil {
+		return nil
+	}
+	part := d.rest[:n:n]
+	d.rest = d.rest[n:]
+	return part
+}
+
 // AppendBytes reads a length and as many bytes, appended to buf, which all in all
 // may be limit.
 func (d *Reader) AppendBytes(buf []byte, limit int) []byte {

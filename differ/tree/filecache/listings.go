@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/internal/varint"
 )
 
 // Listings remembers between builds what the directories of a snapshot hold,
@@ -40,13 +41,10 @@ func LoadListings(r io.Reader) (*Listings, error) {
 	if len(data) < len(listingsMagic) || string(data[:len(listingsMagic)]) != listingsMagic {
 		return nil, errors.New("load what is remembered of a snapshot: not in the format that this version writes")
 	}
-	for data = data[len(listingsMagic):]; len(data) > 0; {
-		var dir, block []byte
-		var ok1, ok2 bool
-		dir, data, ok1 = cutCounted(data)
-		block, data, ok2 = cutCounted(data)
-		if !ok1 || !ok2 {
-			return nil, fmt.Errorf("load what is remembered of a snapshot: %w", io.ErrUnexpectedEOF)
+	for d := varint.Of(data[len(listingsMagic):]); d.More(); {
+		dir, block := d.Part(), d.Part()
+		if err := d.Err(); err != nil {
+			return nil, fmt.Errorf("load what is remembered of a snapshot: %w", err)
 		}
 		l.dirs[string(dir)] = block
 	}
@@ -61,15 +59,6 @@ func readWhole(r io.Reader) ([]byte, error) {
 		return data, err
 	}
 	return io.ReadAll(r)
-}
-
-// cutCounted returns the bytes that b begins with, after their number.
-func cutCounted(b []byte) (head, rest []byte, ok bool) {
-	n, k := binary.Uvarint(b)
-	if k <= 0 || n > uint64(len(b)-k) {
-		return nil, nil, false
-	}
-	return b[k : k+int(n)], b[k+int(n):], true
 }
 
 // Has reports whether the directory is remembered.

@@ -75,65 +75,64 @@ func appendListed(b []byte, e, prev *tree.Entry) []byte {
 // decodeListing returns new entries, sorted by name; all strings share one copy
 // of the block.
 func decodeListing(block []byte) ([]tree.Entry, error) {
-	d := listingDecoder{text: string(block), rest: block}
-	n := d.uvarint(uint64(len(block))) // An entry is longer than a byte.
+	d := listingDecoder{Reader: varint.Of(block), text: string(block)}
+	n := d.Uvarint(uint64(len(block))) // An entry is longer than a byte.
 	entries := make([]tree.Entry, 0, n)
 	var prev tree.Entry
 	for range n {
 		e := d.entry(&prev)
-		if d.err == nil && len(entries) > 0 && e.Name <= prev.Name {
-			d.err = errListing
+		if len(entries) > 0 && e.Name <= prev.Name {
+			d.Fail(errListing)
 		}
-		if d.err != nil {
-			return nil, d.err
+		if err := d.Err(); err != nil {
+			return nil, err
 		}
 		entries = append(entries, e)
 		prev = e
 	}
-	if len(d.rest) > 0 {
+	if d.More() {
 		return nil, errListing
 	}
-	return entries, d.err
+	return entries, d.Err()
 }
 
 var errListing = errors.New("not a listing")
 
-// listingDecoder reads a listing; the first error sticks.
+// listingDecoder reads a listing.
 type listingDecoder struct {
-	text string
-	rest []byte // the end of text
-	err  error
+	varint.Reader
+	text string // all of it, which strings are parts of
 }
 
 func (d *listingDecoder) entry(prev *tree.Entry) tree.Entry {
-	flags := d.uvarint(entryAll)
+	flags := d.Uvarint(entryAll)
 	e := tree.Entry{Name: d.string()}
 	e.Mode, e.UID, e.GID, e.Stamp.Dev = prev.Mode, prev.UID, prev.GID, prev.Stamp.Dev
 	if flags&entrySame == 0 {
-		e.Mode = uint32(d.uvarint(math.MaxUint32))
-		e.UID = uint32(d.uvarint(math.MaxUint32))
-		e.GID = uint32(d.uvarint(math.MaxUint32))
-		e.Stamp.Dev = d.uvarint(math.MaxUint64)
+		e.Mode = uint32(d.Uvarint(math.MaxUint32))
+		e.UID = uint32(d.Uvarint(math.MaxUint32))
+		e.GID = uint32(d.Uvarint(math.MaxUint32))
+		e.Stamp.Dev = d.Uvarint(math.MaxUint64)
 	}
-	e.Stamp.Ino = prev.Stamp.Ino + uint64(d.varint())
-	e.Stamp.CTime = prev.Stamp.CTime + d.varint()
-	e.MTime = prev.MTime + d.varint()
-	e.MTimeNsec = int32(d.uvarint(999_999_999))
+	e.Stamp.Ino = prev.Stamp.Ino + uint64(d.Varint())
+	e.Stamp.CTime = prev.Stamp.CTime + d.Varint()
+	e.MTime = prev.MTime + d.Varint()
+	e.MTimeNsec = int32(d.Uvarint(999_999_999))
 	e.Stamp.MTime = e.MTime*1e9 + int64(e.MTimeNsec)
 	if flags&entrySize != 0 {
-		e.Size = int64(d.uvarint(math.MaxInt64))
+		e.Size = int64(d.Uvarint(math.MaxInt64))
 	}
 	if flags&entryLinked != 0 {
 		e.Inode = tree.Inode{Dev: e.Stamp.Dev, Ino: e.Stamp.Ino}
 	}
 	if flags&entryRdev != 0 {
-		e.Rdev = d.uvarint(math.MaxUint64)
+		e.Rdev = d.Uvarint(math.MaxUint64)
 	}
 	if flags&entryLink != 0 {
 		e.Link = d.string()
 	}
 	if flags&entryXattrs != 0 {
-		n := d.uvarint(uint64(len(d.rest)))
+		n := d.Uvarint(uint64(d.Left()))
 		e.Xattrs = make(map[string]string, min(n, 8))
 		for range n {
 			k := d.string()
@@ -143,37 +142,9 @@ func (d *listingDecoder) entry(prev *tree.Entry) tree.Entry {
 	return e
 }
 
-func (d *listingDecoder) uvarint(limit uint64) uint64 {
-	v, n := binary.Uvarint(d.rest)
-	if n <= 0 || v > limit {
-		d.fail()
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
-
-func (d *listingDecoder) varint() int64 {
-	v, n := binary.Varint(d.rest)
-	if n <= 0 {
-		d.fail()
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
-
+// string reads a string, which shares the memory of text.
 func (d *listingDecoder) string() string {
-	n := int(d.uvarint(uint64(len(d.rest))))
-	if n > len(d.rest) {
-		d.fail()
-		return ""
-	}
-	at := len(d.text) - len(d.rest)
-	d.rest = d.rest[n:]
-	return d.text[at : at+n]
-}
-
-func (d *listingDecoder) fail() {
-	d.err, d.rest = errListing, nil
+	n := len(d.Part())
+	end := len(d.text) - d.Left()
+	return d.text[end-n : end]
 }
