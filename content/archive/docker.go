@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,13 +10,13 @@ import (
 
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
-	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/internal/compression"
 )
 
 // dockerIndex makes an index of what docker save wrote: a manifest.json that
@@ -133,16 +132,16 @@ func (r *reader) layerType(ctx context.Context, desc ocispec.Descriptor) (_ stri
 		return "", fmt.Errorf("read layer: %w", err)
 	}
 	defer func() { err = errors.Join(err, ra.Close()) }()
-	head := make([]byte, 10) // as much as the longest magic number
+	head := make([]byte, compression.HeadSize)
 	n, err := io.ReadFull(cstore.NewReader(ra), head)
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return "", fmt.Errorf("read layer: %w", err)
 	}
-	switch head = head[:n]; {
-	case bytes.HasPrefix(head, []byte(zstdMagic)):
+	switch name, _ := compression.Detect(head[:n]); name {
+	case "zstd":
 		return images.MediaTypeDockerSchema2LayerZstd, nil
-	case compression.DetectCompression(head) == compression.Uncompressed:
-		return images.MediaTypeDockerSchema2Layer, nil
+	case "gzip":
+		return images.MediaTypeDockerSchema2LayerGzip, nil
 	}
-	return images.MediaTypeDockerSchema2LayerGzip, nil
+	return images.MediaTypeDockerSchema2Layer, nil
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/internal/compression"
 )
 
 // filesAdvice is what to do with archives of files, which are no images.
@@ -67,16 +69,17 @@ func (r *reader) entryError(name string, err error) error {
 }
 
 // checkTar looks at the beginning of what a compressed archive unpacks to.
-func checkTar(r io.Reader, compression string) (io.Reader, error) {
+func checkTar(r io.Reader, packed string) (io.Reader, error) {
 	br := bufio.NewReaderSize(r, 4<<10)
-	head, err := br.Peek(tarOffset + len(tarMagic))
+	head, err := br.Peek(compression.HeadSize)
+	_, kind := compression.Detect(head)
 	switch {
 	case len(head) == 0 && errors.Is(err, io.EOF):
-		return nil, fmt.Errorf("read archive: it is a %s file of nothing: %w", compression, errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("read archive: it is a %s file of nothing: %w", packed, errdefs.ErrInvalidArgument)
 	case err != nil && !errors.Is(err, io.EOF):
 		return br, nil // Who reads on finds the same.
-	case !hasAt(head, tarOffset, tarMagic):
-		return nil, fmt.Errorf("read archive: it is a %s file of something that is no tar archive: %w", compression, errdefs.ErrInvalidArgument)
+	case kind != compression.Tar:
+		return nil, fmt.Errorf("read archive: it is a %s file of something that is no tar archive: %w", packed, errdefs.ErrInvalidArgument)
 	}
 	return br, nil
 }

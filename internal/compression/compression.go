@@ -2,7 +2,6 @@ package compression
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -15,25 +14,8 @@ import (
 // zstd --long takes, and the most that its command reads without being told to.
 const maxWindow = 128 << 20
 
-const (
-	// readSize suits what r usually is: content read over gRPC is fast from 1 MiB on.
-	readSize = 1 << 20
-	// peekSize is a block of a tar, by which it is known.
-	peekSize = 512
-)
-
-// foreignMagic are the formats that are recognised only to be named.
-var foreignMagic = []struct{ magic, name string }{
-	{"BZh", "bzip2"},
-	{"\xfd7zXZ\x00", "xz"},
-	{"\x04\x22\x4d\x18", "lz4"},
-	{"LZIP\x01", "lzip"},
-	{"]\x00\x00\x80\x00", "lzma"},
-	{"\x1f\x9d", "compress (.Z)"},
-	{"7z\xbc\xaf\x27\x1c", "7-Zip"},
-	{"PK\x03\x04", "ZIP"},
-	{"Rar!\x1a\x07", "RAR"},
-}
+// readSize suits what r usually is: content read over gRPC is fast from 1 MiB on.
+const readSize = 1 << 20
 
 // ErrFormat is in the chain of errors about formats that Veneer does not read.
 var ErrFormat = errors.New("format is not supported")
@@ -45,47 +27,43 @@ var ErrFormat = errors.New("format is not supported")
 // ends early gives io.ErrUnexpectedEOF.
 func Decompress(r io.Reader) (io.ReadCloser, string, error) {
 	br := bufio.NewReaderSize(r, readSize)
-	head, err := br.Peek(peekSize)
+	head, err := br.Peek(HeadSize)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, "", fmt.Errorf("read magic: %w", err)
 	}
-	switch {
-	case len(head) == peekSize && string(head[257:262]) == "ustar":
-		// A tar, whatever the name of its first entry looks like.
-		return plain{br}, "none", nil
-	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
-		zr, err := gzip.NewReader(br)
+	switch name, kind := Detect(head); kind {
+	case Compressed:
+		zr, err := NewReader(name, br)
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
 		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return nil, "", fmt.Errorf("read gzip header: %w", err)
+			return nil, "", fmt.Errorf("read %s header: %w", name, err)
 		}
-		return zr, "gzip", nil
-	case isZstd(head):
-		zr, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1),
-			zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			return nil, "", fmt.Errorf("read zstd header: %w", err)
-		}
-		return zr.IOReadCloser(), "zstd", nil
-	}
-	for _, f := range foreignMagic {
-		if bytes.HasPrefix(head, []byte(f.magic)) {
-			return nil, "", fmt.Errorf("%s %w: recompress it with gzip or zstd", f.name, ErrFormat)
-		}
+		return zr, name, nil
+	case Foreign:
+		return nil, "", fmt.Errorf("%s %w: recompress it with gzip or zstd", name, ErrFormat)
 	}
 	return plain{br}, "none", nil
+}
+
+// NewReader decompresses a stream of a format of the kind [Compressed]. The
+// caller closes it; that does not close r.
+func NewReader(format string, r io.Reader) (io.ReadCloser, error) {
+	switch format {
+	case "gzip":
+		return gzip.NewReader(r)
+	case "zstd":
+		zr, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, err
+		}
+		return zr.IOReadCloser(), nil
+	}
+	return nil, fmt.Errorf("decompress %s: %w", format, ErrFormat)
 }
 
 // plain passes on Read only: bufio's WriteTo works in small pieces.
 type plain struct{ io.Reader }
 
 func (plain) Close() error { return nil }
-
-// isZstd knows frames and skippable frames (RFC 8878, section 3.1), which
-// zstd:chunked and pzstd begin with.
-func isZstd(head []byte) bool {
-	return bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")) ||
-		len(head) >= 4 && head[0]&0xf0 == 0x50 && string(head[1:4]) == "\x2a\x4d\x18"
-}
