@@ -145,7 +145,7 @@ func (a *applier) below(p string) (*node, error) {
 		n, plain := a.walkPlain(a.uppers[i], p)
 		if !plain {
 			a.doubt = true
-			in := &applier{root: a.uppers[i], direct: true, lookups: a.lookups}
+			in := &applier{root: a.uppers[i], direct: true, lookups: a.lookups, alive: a.alive}
 			_, found, err := in.resolve(p)
 			a.lookups = in.lookups
 			if err != nil {
@@ -196,7 +196,7 @@ func (a *applier) explainLink(link string, err error) error {
 	}
 	p := strings.TrimPrefix(path.Join("/", link), "/")
 	for _, low := range a.uppers {
-		in := &applier{root: low, direct: true, lookups: a.lookups}
+		in := &applier{root: low, direct: true, lookups: a.lookups, alive: a.alive}
 		_, n, lookErr := in.resolve(p)
 		a.lookups = in.lookups
 		if lookErr == nil && n != nil {
