@@ -3,13 +3,13 @@ package veneer
 import (
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/build/target"
-	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/cache"
 	"github.com/veneer-build/veneer/engine"
 )
 
 // Cache returns the place where builds on an engine keep indexes of layers and
 // digests of source files.
-func Cache(e *engine.Engine) *content.Cache { return build.Cache(e) }
+func Cache(e *engine.Engine) *cache.Cache { return build.Cache(e) }
 
 // CheckSource returns an error for a [TargetSpec].Source with a {{ that begins
 // none of {{.OS}}, {{.Arch}} and {{.Variant}}.

@@ -17,6 +17,7 @@ import (
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/archive"
+	"github.com/veneer-build/veneer/content/config"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/engine"
 )
@@ -62,7 +63,7 @@ func deltaImages(t *testing.T, e *engine.Engine) string {
 	all := func(dir string) []veneer.TargetSpec {
 		return []veneer.TargetSpec{{Op: differ.Copy, Source: dir, Dest: "/", Owner: "source"}}
 	}
-	mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: all(base)}, ImageOptions: veneer.ImageOptions{Tags: []string{"base:1"}, Config: content.ConfigEdit{Changes: []string{"ENV A=base", "CMD base"}}}})
+	mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: all(base)}, ImageOptions: veneer.ImageOptions{Tags: []string{"base:1"}, Config: config.Edit{Changes: []string{"ENV A=base", "CMD base"}}}})
 	half := t.TempDir()
 	write(t, half, "same", "other")
 	write(t, half, "junk", "other")
@@ -70,7 +71,7 @@ func deltaImages(t *testing.T, e *engine.Engine) string {
 	mustBuild(t, e, veneer.BuildRequest{
 		Base:          "half:1",
 		TargetOptions: veneer.TargetOptions{Targets: append(all(full), veneer.TargetSpec{Op: differ.Delete, Dest: "/junk"})},
-		ImageOptions:  veneer.ImageOptions{Tags: []string{"full:1"}, Config: content.ConfigEdit{Changes: []string{"ENV A=full", "CMD full"}}, Annotations: map[string]string{"of": "full"}},
+		ImageOptions:  veneer.ImageOptions{Tags: []string{"full:1"}, Config: config.Edit{Changes: []string{"ENV A=full", "CMD full"}}, Annotations: map[string]string{"of": "full"}},
 	})
 	return full
 }

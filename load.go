@@ -75,7 +75,7 @@ func (s *loadSnapshots) Keep(ctx context.Context, img *content.Image, chainID di
 		img.Manifest.Digest, len(img.Missing)))
 	part := *img
 	part.ChainID = chainID
-	return content.KeepSnapshot(ctx, s.engine.Client, &part, s.engine.Snapshotter)
+	return content.KeepSnapshot(ctx, s.engine.Client.ContentStore(), &part, s.engine.Snapshotter)
 }
 
 // Unpack implements [archive.Snapshots].

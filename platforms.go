@@ -165,7 +165,7 @@ func (b platformsBase) store(ctx context.Context, s *build.Session, images []*Re
 	if err != nil {
 		return desc, err
 	}
-	return desc, content.StoreIndex(ctx, s.Engine.Client, desc, data)
+	return desc, content.StoreIndex(ctx, s.Engine.Client.ContentStore(), desc, data)
 }
 
 func addSummary(a, b differ.Summary) differ.Summary {

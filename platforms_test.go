@@ -23,14 +23,14 @@ func recordIndex(t *testing.T, e *engine.Engine, name string, list []ocispec.Des
 	}
 	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromBytes(data), Size: int64(len(data))}
 	ctx := e.Context(t.Context())
-	if err := content.StoreIndex(ctx, e.Client, desc, data); err != nil {
+	if err := content.StoreIndex(ctx, e.Client.ContentStore(), desc, data); err != nil {
 		t.Fatal(err)
 	}
 	full, err := content.Normalize(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := content.Record(ctx, e.Client, full, desc, nil); err != nil {
+	if _, err := content.Record(ctx, e.Client, full, desc); err != nil {
 		t.Fatal(err)
 	}
 }

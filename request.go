@@ -11,6 +11,7 @@ import (
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/build/target"
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/config"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/layer"
 	"github.com/veneer-build/veneer/internal/progress"
@@ -136,7 +137,7 @@ type ImageOptions struct {
 	// nothing refers to it, so that garbage collection removes it later.
 	Tags []string
 	// Config edits the image's config.
-	Config content.ConfigEdit
+	Config config.Edit
 	// Annotations are set on the new manifest.
 	Annotations map[string]string
 	// NoUnpack leaves the snapshot out.

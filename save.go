@@ -14,6 +14,7 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/archive"
+	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/internal/progress"
 )
@@ -51,7 +52,7 @@ type SavedImage struct {
 func Save(ctx context.Context, e *engine.Engine, w io.Writer, req SaveRequest) (_ *Saved, err error) {
 	steps := progress.New(req.Progress)
 	steps.Begin(Step{Kind: "save", Of: strings.Join(req.Images, " ")})
-	ctx, release, err := content.NewLease(e.Context(ctx), e.Client)
+	ctx, release, err := lease.New(e.Context(ctx), e.Client.LeasesService())
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/config"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/engine"
 )
@@ -40,7 +41,7 @@ func chain(t *testing.T, e *engine.Engine, n int, maxLayers int) string {
 			Base:          base,
 			MaxLayers:     maxLayers,
 			TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: app, Dest: "/app"}}},
-			ImageOptions:  veneer.ImageOptions{Tags: []string{tag}, Config: content.ConfigEdit{Changes: []string{fmt.Sprintf("ENV V=%d", i)}}},
+			ImageOptions:  veneer.ImageOptions{Tags: []string{tag}, Config: config.Edit{Changes: []string{fmt.Sprintf("ENV V=%d", i)}}},
 		})
 		base = tag
 	}

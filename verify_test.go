@@ -15,6 +15,7 @@ import (
 
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/engine"
 )
 
@@ -59,7 +60,7 @@ func gzipped(t *testing.T, data []byte) []byte {
 // craft stores the image as "craft:1".
 func craft(t *testing.T, e *engine.Engine, c crafted) {
 	t.Helper()
-	ctx, release, err := content.NewLease(e.Context(t.Context()), e.Client)
+	ctx, release, err := lease.New(e.Context(t.Context()), e.Client.LeasesService())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +106,7 @@ func craft(t *testing.T, e *engine.Engine, c crafted) {
 	manifest := put(m.MediaType, encode(m), map[string]string{
 		"containerd.io/gc.ref.content.config": config.Digest.String(), "containerd.io/gc.ref.content.l.0": layer.Digest.String(),
 	})
-	if _, err := content.Record(ctx, e.Client, "docker.io/library/craft:1", manifest, nil); err != nil {
+	if _, err := content.Record(ctx, e.Client, "docker.io/library/craft:1", manifest); err != nil {
 		t.Fatal(err)
 	}
 }

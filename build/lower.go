@@ -181,5 +181,5 @@ func (s *Session) lowerImage(ctx context.Context, img *content.Image, layers int
 	if err != nil {
 		return nil, err
 	}
-	return low, content.Store(ctx, s.Engine.Client, low, "")
+	return low, content.Store(ctx, s.Engine.Client.ContentStore(), low, "")
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/cache"
 	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/differ/tree/filecache"
 	"github.com/veneer-build/veneer/engine"
@@ -23,7 +23,7 @@ type remembered interface {
 
 // memory is what is known of source files and of snapshots, by the cache's key.
 type memory struct {
-	cache *content.Cache // nil: nothing is remembered
+	cache *cache.Cache // nil: nothing is remembered
 	log   *slog.Logger
 
 	mu    sync.Mutex

@@ -52,7 +52,7 @@ func (s *Session) Assemble(ctx context.Context, p Parts) (*content.Image, error)
 	if p.Unpacked {
 		snapshotter = s.Engine.Snapshotter
 	}
-	return img, content.Store(ctx, s.Engine.Client, img, snapshotter)
+	return img, content.Store(ctx, s.Engine.Client.ContentStore(), img, snapshotter)
 }
 
 // KeepIndex remembers the index of a new layer, where one was made.
@@ -70,10 +70,10 @@ func (s *Session) Record(ctx context.Context, target ocispec.Descriptor, names [
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := content.NameSources(ctx, s.Engine.Client, name, target); err != nil {
+		if err := content.NameSources(ctx, s.Engine.Client.ContentStore(), name, target); err != nil {
 			return err
 		}
-		if _, err := content.Record(ctx, s.Engine.Client, name, target, nil); err != nil {
+		if _, err := content.Record(ctx, s.Engine.Client, name, target); err != nil {
 			return err
 		}
 	}

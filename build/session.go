@@ -24,6 +24,8 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/cache"
+	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/snapshot/rootfs"
@@ -86,8 +88,8 @@ type ends struct {
 
 // Cache returns the place where builds on an engine keep indexes of layers and
 // digests of source files.
-func Cache(e *engine.Engine) *content.Cache {
-	return &content.Cache{Dir: e.CacheDir()}
+func Cache(e *engine.Engine) *cache.Cache {
+	return &cache.Cache{Dir: e.CacheDir()}
 }
 
 // Run calls do with a session of its own, under one lease in the engine. What
@@ -95,7 +97,7 @@ func Cache(e *engine.Engine) *content.Cache {
 // lease. After an error it waits until the engine has collected what was
 // written, so that nothing is left.
 func Run(ctx context.Context, e *engine.Engine, o Options, do func(context.Context, *Session) error) (err error) {
-	ctx, release, err := content.NewLease(e.Context(ctx), e.Client)
+	ctx, release, err := lease.New(e.Context(ctx), e.Client.LeasesService())
 	if err != nil {
 		return err
 	}

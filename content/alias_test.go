@@ -10,6 +10,7 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/internal/storetest"
+	"github.com/veneer-build/veneer/content/lease"
 )
 
 // TestAlias: the name that containerd's CRI plugin makes of an image's ID is none that somebody gave: the image goes with
@@ -94,7 +95,7 @@ func TestHoldRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Collect(ctx, t)
-	leased, release, err := content.NewLease(ctx, s.Client)
+	leased, release, err := lease.New(ctx, s.LeasesService())
 	if err != nil {
 		t.Fatal(err)
 	}

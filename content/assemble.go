@@ -13,6 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content/internal/rawjson"
 )
 
 // Assembly says what a new image is made of. Base, ConfigJSON and Created are
@@ -147,11 +149,11 @@ func checkNewLayer(a Assembly) error {
 }
 
 func assembleConfig(a Assembly, diffIDs []digest.Digest) ([]byte, error) {
-	cfg, err := parseKnown(a.ConfigJSON, configFields)
+	cfg, err := rawjson.ParseKnown(a.ConfigJSON, configFields)
 	if err != nil {
 		return nil, err
 	}
-	rootfs, err := cfg.sub("rootfs", true)
+	rootfs, err := cfg.Sub("rootfs")
 	if err != nil {
 		return nil, err
 	}
@@ -163,15 +165,15 @@ func assembleConfig(a Assembly, diffIDs []digest.Digest) ([]byte, error) {
 		return nil, err
 	}
 	if err := errors.Join(
-		cfg.set("created", a.Created.UTC()),
-		rootfs.set("type", "layers"),
-		rootfs.set("diff_ids", diffIDs),
-		cfg.set("rootfs", rootfs),
-		cfg.set("history", history),
+		cfg.Set("created", a.Created.UTC()),
+		rootfs.Set("type", "layers"),
+		rootfs.Set("diff_ids", diffIDs),
+		cfg.Set("rootfs", rootfs),
+		cfg.Set("history", history),
 	); err != nil {
 		return nil, err
 	}
-	return encodeJSON(cfg)
+	return rawjson.Encode(cfg)
 }
 
 // assembleHistory returns the base's history, made to fit its layers, and the
@@ -179,9 +181,9 @@ func assembleConfig(a Assembly, diffIDs []digest.Digest) ([]byte, error) {
 // in order. So where a base has too few of them, the gap is filled before our
 // entry, or that would describe a layer of the base; and surplus ones are
 // marked empty, or the image would be invalid. BuildKit does both likewise.
-func assembleHistory(a Assembly, cfg *object) ([]json.RawMessage, error) {
+func assembleHistory(a Assembly, cfg *rawjson.Object) ([]json.RawMessage, error) {
 	var history []json.RawMessage
-	if err := cfg.get("history", &history); err != nil {
+	if err := cfg.Get("history", &history); err != nil {
 		return nil, err
 	}
 	layers := 0
@@ -197,19 +199,19 @@ func assembleHistory(a Assembly, cfg *object) ([]json.RawMessage, error) {
 			layers++
 			continue
 		}
-		entry, err := parseObject(raw, true)
+		entry, err := rawjson.Parse(raw)
 		if err != nil {
 			return nil, fmt.Errorf("history entry %d: %w", i, err)
 		}
-		if err := entry.set("empty_layer", true); err != nil {
+		if err := entry.Set("empty_layer", true); err != nil {
 			return nil, err
 		}
-		if history[i], err = encodeJSON(entry); err != nil {
+		if history[i], err = rawjson.Encode(entry); err != nil {
 			return nil, err
 		}
 	}
 	for ; layers < len(a.Base.Layers); layers++ {
-		raw, err := encodeJSON(ocispec.History{Comment: "layer without history in the base image"})
+		raw, err := rawjson.Encode(ocispec.History{Comment: "layer without history in the base image"})
 		if err != nil {
 			return nil, err
 		}
@@ -218,7 +220,7 @@ func assembleHistory(a Assembly, cfg *object) ([]json.RawMessage, error) {
 	created := a.Created.UTC()
 	step := a.History
 	step.Created, step.EmptyLayer = &created, a.Layer == nil
-	raw, err := encodeJSON(step)
+	raw, err := rawjson.Encode(step)
 	if err != nil {
 		return nil, err
 	}
@@ -226,40 +228,40 @@ func assembleHistory(a Assembly, cfg *object) ([]json.RawMessage, error) {
 }
 
 func assembleManifest(a Assembly, config ocispec.Descriptor) ([]byte, error) {
-	m, err := parseKnown(a.Base.ManifestJSON, manifestFields)
+	m, err := rawjson.ParseKnown(a.Base.ManifestJSON, manifestFields)
 	if err != nil {
 		return nil, err
 	}
 	layers := []json.RawMessage{}
-	if err := m.get("layers", &layers); err != nil {
+	if err := m.Get("layers", &layers); err != nil {
 		return nil, err
 	}
 	if a.Layer != nil {
-		raw, err := encodeJSON(a.Layer)
+		raw, err := rawjson.Encode(a.Layer)
 		if err != nil {
 			return nil, err
 		}
 		layers = append(layers, raw)
 	}
-	m.remove("subject")
-	m.remove("artifactType")
+	m.Remove("subject")
+	m.Remove("artifactType")
 	if err := errors.Join(
-		m.set("schemaVersion", 2),
-		m.set("mediaType", manifestType(a.Base.Docker)),
-		m.set("config", config), // whole: the old one may embed the old config as data
-		m.set("layers", layers),
+		m.Set("schemaVersion", 2),
+		m.Set("mediaType", manifestType(a.Base.Docker)),
+		m.Set("config", config), // whole: the old one may embed the old config as data
+		m.Set("layers", layers),
 		setAnnotations(m, a),
 	); err != nil {
 		return nil, err
 	}
-	return encodeJSON(m)
+	return rawjson.Encode(m)
 }
 
 // setAnnotations merges: the base's, then those that name the base, then the
 // user's, who may override them.
-func setAnnotations(m *object, a Assembly) error {
+func setAnnotations(m *rawjson.Object, a Assembly) error {
 	var annotations map[string]string
-	if err := m.get("annotations", &annotations); err != nil {
+	if err := m.Get("annotations", &annotations); err != nil {
 		return err
 	}
 	had := len(annotations) > 0
@@ -279,11 +281,11 @@ func setAnnotations(m *object, a Assembly) error {
 	maps.Copy(annotations, a.Annotations)
 	if len(annotations) == 0 {
 		if had {
-			m.remove("annotations")
+			m.Remove("annotations")
 		}
 		return nil
 	}
-	return m.set("annotations", annotations)
+	return m.Set("annotations", annotations)
 }
 
 func describe(mediaType string, data []byte) ocispec.Descriptor {

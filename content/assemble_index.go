@@ -6,11 +6,12 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/containerd/containerd/v2/client"
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content/internal/rawjson"
 )
 
 // AllPlatforms stands for every platform of an image.
@@ -88,7 +89,7 @@ type IndexAssembly struct {
 // attestations as well: they speak of images that the new index does not have.
 // Same input, same bytes.
 func AssembleIndex(ctx context.Context, store cstore.Provider, a IndexAssembly) (ocispec.Descriptor, []byte, error) {
-	idx, mediaType := &object{fold: true}, ocispec.MediaTypeImageIndex
+	idx, mediaType := rawjson.New(), ocispec.MediaTypeImageIndex
 	var listed []rawEntry
 	if a.Base != nil {
 		mediaType = a.Base.MediaType
@@ -96,7 +97,7 @@ func AssembleIndex(ctx context.Context, store cstore.Provider, a IndexAssembly) 
 		if err != nil {
 			return ocispec.Descriptor{}, nil, fmt.Errorf("read index: %w", err)
 		}
-		if idx, err = parseKnown(data, manifestFields); err != nil {
+		if idx, err = rawjson.ParseKnown(data, manifestFields); err != nil {
 			return ocispec.Descriptor{}, nil, fmt.Errorf("index %s: %w", a.Base.Digest, err)
 		}
 		if listed, err = rawEntries(ctx, store, *a.Base); err != nil {
@@ -111,18 +112,18 @@ func AssembleIndex(ctx context.Context, store cstore.Provider, a IndexAssembly) 
 		}
 		entries = append(entries, raw)
 	}
-	idx.remove("subject")
-	idx.remove("artifactType")
+	idx.Remove("subject")
+	idx.Remove("artifactType")
 	err := errors.Join(
-		idx.set("schemaVersion", 2),
-		idx.set("mediaType", mediaType),
-		idx.set("manifests", entries),
+		idx.Set("schemaVersion", 2),
+		idx.Set("mediaType", mediaType),
+		idx.Set("manifests", entries),
 		indexAnnotations(idx, a),
 	)
 	if err != nil {
 		return ocispec.Descriptor{}, nil, fmt.Errorf("assemble index: %w", err)
 	}
-	data, err := encodeJSON(idx)
+	data, err := rawjson.Encode(idx)
 	if err != nil {
 		return ocispec.Descriptor{}, nil, fmt.Errorf("assemble index: %w", err)
 	}
@@ -191,25 +192,25 @@ func rawEntries(ctx context.Context, store cstore.Provider, target ocispec.Descr
 // assembleEntry edits the base's entry to be the new manifest's.
 func assembleEntry(base json.RawMessage, e IndexEntry) (json.RawMessage, error) {
 	if base == nil {
-		return encodeJSON(ocispec.Descriptor{MediaType: e.Manifest.MediaType, Digest: e.Manifest.Digest, Size: e.Manifest.Size, Platform: &e.Platform})
+		return rawjson.Encode(ocispec.Descriptor{MediaType: e.Manifest.MediaType, Digest: e.Manifest.Digest, Size: e.Manifest.Size, Platform: &e.Platform})
 	}
 	if e.Base.Digest == e.Manifest.Digest {
 		return base, nil
 	}
-	entry, err := parseObject(base, true)
+	entry, err := rawjson.Parse(base)
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range []string{"data", "urls", "artifactType"} {
-		entry.remove(name)
+		entry.Remove(name)
 	}
-	if !entry.has("platform") {
-		if err := entry.set("platform", e.Platform); err != nil {
+	if !entry.Has("platform") {
+		if err := entry.Set("platform", e.Platform); err != nil {
 			return nil, err
 		}
 	}
 	var annotations map[string]string
-	if err := entry.get("annotations", &annotations); err != nil {
+	if err := entry.Get("annotations", &annotations); err != nil {
 		return nil, err
 	}
 	if dropStale(annotations) {
@@ -218,13 +219,13 @@ func assembleEntry(base json.RawMessage, e IndexEntry) (json.RawMessage, error) 
 		}
 	}
 	if err := errors.Join(
-		entry.set("mediaType", e.Manifest.MediaType),
-		entry.set("digest", e.Manifest.Digest),
-		entry.set("size", e.Manifest.Size),
+		entry.Set("mediaType", e.Manifest.MediaType),
+		entry.Set("digest", e.Manifest.Digest),
+		entry.Set("size", e.Manifest.Size),
 	); err != nil {
 		return nil, err
 	}
-	return encodeJSON(entry)
+	return rawjson.Encode(entry)
 }
 
 // dropStale removes annotations that were true of the base alone, and reports
@@ -240,18 +241,18 @@ func dropStale(annotations map[string]string) bool {
 	return len(annotations) != n
 }
 
-func setOrRemove(o *object, annotations map[string]string) error {
+func setOrRemove(o *rawjson.Object, annotations map[string]string) error {
 	if len(annotations) == 0 {
-		o.remove("annotations")
+		o.Remove("annotations")
 		return nil
 	}
-	return o.set("annotations", annotations)
+	return o.Set("annotations", annotations)
 }
 
 // indexAnnotations names the base, where the family has annotations.
-func indexAnnotations(idx *object, a IndexAssembly) error {
+func indexAnnotations(idx *rawjson.Object, a IndexAssembly) error {
 	var annotations map[string]string
-	if err := idx.get("annotations", &annotations); err != nil {
+	if err := idx.Get("annotations", &annotations); err != nil {
 		return err
 	}
 	stale := dropStale(annotations)
@@ -269,7 +270,7 @@ func indexAnnotations(idx *object, a IndexAssembly) error {
 
 // StoreIndex writes an index whose manifests are stored, with the labels that
 // keep these. ctx must carry a lease until a record refers to it.
-func StoreIndex(ctx context.Context, c *client.Client, desc ocispec.Descriptor, data []byte) error {
+func StoreIndex(ctx context.Context, store cstore.Store, desc ocispec.Descriptor, data []byte) error {
 	idx, err := ParseIndex(data, desc)
 	if err != nil {
 		return fmt.Errorf("store index: %w", err)
@@ -278,7 +279,7 @@ func StoreIndex(ctx context.Context, c *client.Client, desc ocispec.Descriptor, 
 	for i, m := range idx.Manifests {
 		labels[fmt.Sprintf("%s.m.%d", gcContent, i)] = m.Digest.String()
 	}
-	if err := WriteBlob(ctx, c.ContentStore(), desc, labels, data); err != nil {
+	if err := WriteBlob(ctx, store, desc, labels, data); err != nil {
 		return fmt.Errorf("store index: %w", err)
 	}
 	return nil

@@ -89,7 +89,7 @@ func TestAssembleIndex(t *testing.T) {
 	}
 
 	s.Put(ctx, t, fresh.Blobs()...)
-	if err := content.StoreIndex(ctx, s.Client, desc, data); err != nil {
+	if err := content.StoreIndex(ctx, s.ContentStore(), desc, data); err != nil {
 		t.Fatal(err)
 	}
 	labels := s.Blobs(ctx, t)[desc.Digest]

@@ -7,6 +7,8 @@ import (
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content/internal/rawjson"
 )
 
 // Children is [images.Children] for documents that nobody has read yet.
@@ -34,7 +36,7 @@ func Bounded(ctx context.Context, store cstore.Provider, desc ocispec.Descriptor
 	if err != nil {
 		return err
 	}
-	if err := CheckJSON(data); err != nil {
+	if err := rawjson.Check(data); err != nil {
 		return fmt.Errorf("%s: %w", desc.Digest, err)
 	}
 	return nil

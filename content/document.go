@@ -1,17 +1,17 @@
 package content
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content/internal/rawjson"
 )
 
 // MaxLayers bounds the layers of an image, and whatever else a manifest lists
@@ -29,65 +29,39 @@ var (
 	entryFields    = []string{"mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType"}
 )
 
-// parseKnown reads an object and refuses one that two readers could take for
-// different things: with a member twice, or a known one in another case.
-func parseKnown(data []byte, known []string) (*object, error) {
-	if err := CheckJSON(data); err != nil {
-		return nil, err
-	}
-	obj, err := parseObject(data, true)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
-	}
-	for _, m := range obj.members {
-		for _, k := range known {
-			if m.name != k && strings.EqualFold(m.name, k) {
-				return nil, fmt.Errorf("member %q is written %q: %w", k, m.name, errdefs.ErrInvalidArgument)
-			}
-		}
-	}
-	return obj, nil
-}
-
-// has reports whether a member is there and is not null.
-func (o *object) has(name string) bool {
-	i := o.index(name)
-	return i >= 0 && !bytes.Equal(o.members[i].value, []byte("null"))
-}
-
 // checkDocument makes sure that data is what its descriptor's media type
 // says, and nothing else at the same time (CVE-2021-41190).
 func checkDocument(data []byte, desc ocispec.Descriptor) error {
-	obj, err := parseKnown(data, manifestFields)
+	obj, err := rawjson.ParseKnown(data, manifestFields)
 	if err != nil {
 		return err
 	}
 	var mediaType string
-	if err := obj.get("mediaType", &mediaType); err != nil {
+	if err := obj.Get("mediaType", &mediaType); err != nil {
 		return err
 	}
 	isManifest, isIndex := images.IsManifestType(desc.MediaType), images.IsIndexType(desc.MediaType)
 	switch {
-	case obj.has("fsLayers"), desc.MediaType == images.MediaTypeDockerSchema1Manifest:
+	case obj.Has("fsLayers"), desc.MediaType == images.MediaTypeDockerSchema1Manifest:
 		return errSchema1
 	case mediaType != "" && mediaType != desc.MediaType:
 		return fmt.Errorf("it calls itself %q, its descriptor %q: %w", mediaType, desc.MediaType, errdefs.ErrInvalidArgument)
-	case obj.has("manifests") && (obj.has("layers") || obj.has("config")):
+	case obj.Has("manifests") && (obj.Has("layers") || obj.Has("config")):
 		return fmt.Errorf("it is an index and a manifest at once: %w", errdefs.ErrInvalidArgument)
-	case isManifest && obj.has("manifests"), isIndex && (obj.has("layers") || obj.has("config")):
+	case isManifest && obj.Has("manifests"), isIndex && (obj.Has("layers") || obj.Has("config")):
 		return fmt.Errorf("it is not the %q that its descriptor promises: %w", desc.MediaType, errdefs.ErrInvalidArgument)
-	case isManifest && !obj.has("config"), isIndex && !obj.has("manifests"):
+	case isManifest && !obj.Has("config"), isIndex && !obj.Has("manifests"):
 		return fmt.Errorf("it lacks what makes a %q: %w", desc.MediaType, errdefs.ErrInvalidArgument)
 	}
 	return checkEntries(obj)
 }
 
 // checkEntries does for the descriptors in a manifest or index what
-// [parseKnown] does for the document.
-func checkEntries(obj *object) error {
+// [rawjson.ParseKnown] does for the document.
+func checkEntries(obj *rawjson.Object) error {
 	var config json.RawMessage
 	var layers, manifests []json.RawMessage
-	if err := errors.Join(obj.get("config", &config), obj.get("layers", &layers), obj.get("manifests", &manifests)); err != nil {
+	if err := errors.Join(obj.Get("config", &config), obj.Get("layers", &layers), obj.Get("manifests", &manifests)); err != nil {
 		return fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	if len(layers) > MaxLayers {
@@ -101,7 +75,7 @@ func checkEntries(obj *object) error {
 		entries = append(entries, config)
 	}
 	for _, raw := range entries {
-		if _, err := parseKnown(raw, entryFields); err != nil {
+		if _, err := rawjson.ParseKnown(raw, entryFields); err != nil {
 			return fmt.Errorf("descriptor: %w", err)
 		}
 	}
@@ -156,7 +130,7 @@ func ParseIndex(data []byte, desc ocispec.Descriptor) (*ocispec.Index, error) {
 // parseConfig decodes and checks an image config that goes with a manifest of
 // so many layers (OCI image-spec config.md).
 func parseConfig(data []byte, layers int) (*ocispec.Image, error) {
-	if _, err := parseKnown(data, configFields); err != nil {
+	if _, err := rawjson.ParseKnown(data, configFields); err != nil {
 		return nil, err
 	}
 	var cfg ocispec.Image

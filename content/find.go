@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containerd/containerd/v2/client"
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -24,18 +23,18 @@ type found struct {
 }
 
 // Lookup returns the record that [Resolve] would use.
-func Lookup(ctx context.Context, c *client.Client, ref string) (images.Image, error) {
-	f, err := find(ctx, c, ref)
+func Lookup(ctx context.Context, in Finder, ref string) (images.Image, error) {
+	f, err := find(ctx, in, ref)
 	return f.record, err
 }
 
 // find looks an image up in the order that [Resolve] documents.
-func find(ctx context.Context, c *client.Client, input string) (found, error) {
+func find(ctx context.Context, in Finder, input string) (found, error) {
 	ref, err := ParseRef(input)
 	if err != nil {
 		return found{}, err
 	}
-	is := c.ImageService()
+	is := in.ImageService()
 	for _, name := range slices.Compact([]string{ref.Name, input}) {
 		if name == "" {
 			continue
@@ -53,12 +52,12 @@ func find(ctx context.Context, c *client.Client, input string) (found, error) {
 		return found{}, fmt.Errorf("list images: %w", err)
 	}
 	if ref.Digest != "" || ref.IDPrefix != "" {
-		f, err := findByID(ctx, c.ContentStore(), all, ref)
+		f, err := findByID(ctx, in.ContentStore(), all, ref)
 		if err == nil || !errdefs.IsNotFound(err) {
 			return f, err
 		}
 	}
-	return found{}, notFound(ctx, c, ref, all)
+	return found{}, notFound(ctx, in, ref, all)
 }
 
 // findByID finds the image whose target, manifest or config has the digest.
@@ -138,7 +137,7 @@ func (r Ref) matches(d digest.Digest) bool {
 }
 
 // notFound says what was looked for and what to do about it.
-func notFound(ctx context.Context, c *client.Client, ref Ref, all []images.Image) error {
+func notFound(ctx context.Context, in Finder, ref Ref, all []images.Image) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "no image %q", ref.Input)
 	ns, _ := namespaces.Namespace(ctx)
@@ -151,7 +150,7 @@ func notFound(ctx context.Context, c *client.Client, ref Ref, all []images.Image
 	if names := similar(ref, all); len(names) > 0 {
 		fmt.Fprintf(&b, "; there is %s", strings.Join(names, ", "))
 	}
-	if other := otherNamespaces(ctx, c, ref, ns); len(other) > 0 {
+	if other := otherNamespaces(ctx, in, ref, ns); len(other) > 0 {
 		fmt.Fprintf(&b, "; it is in namespace %s (use --namespace)", strings.Join(other, ", "))
 	} else if ref.Name != "" {
 		fmt.Fprintf(&b, "; get it with veneer pull %s or veneer load FILE", ref.Input)
@@ -186,11 +185,11 @@ func similar(ref Ref, all []images.Image) []string {
 
 // otherNamespaces returns the engine's namespaces that have the name. It only
 // serves a hint, so what it cannot find out is left out.
-func otherNamespaces(ctx context.Context, c *client.Client, ref Ref, current string) []string {
+func otherNamespaces(ctx context.Context, in Finder, ref Ref, current string) []string {
 	if ref.Name == "" {
 		return nil
 	}
-	all, err := c.NamespaceService().List(ctx)
+	all, err := in.NamespaceService().List(ctx)
 	if err != nil {
 		return nil
 	}
@@ -199,7 +198,7 @@ func otherNamespaces(ctx context.Context, c *client.Client, ref Ref, current str
 		if ns == current {
 			continue
 		}
-		if _, err := c.ImageService().Get(namespaces.WithNamespace(ctx, ns), ref.Name); err == nil {
+		if _, err := in.ImageService().Get(namespaces.WithNamespace(ctx, ns), ref.Name); err == nil {
 			with = append(with, fmt.Sprintf("%q", ns))
 		}
 	}

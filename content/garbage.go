@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
-	"github.com/containerd/containerd/v2/client"
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/veneer-build/veneer/content/lease"
 )
 
 // labelRoot is on what containerd's garbage collector keeps for its own sake.
@@ -24,7 +24,11 @@ type Garbage struct {
 // refers to, itself or by way of the labels of other blobs: what the engine
 // would collect after a [Sweep]. It is for people to look at beforehand; what
 // snapshots refer to by labels of theirs, which nothing here sets, it does not know.
-func FindGarbage(ctx context.Context, c *client.Client) (Garbage, error) {
+func FindGarbage(ctx context.Context, c interface {
+	Images
+	Recorder
+},
+) (Garbage, error) {
 	todo, err := collectRoots(ctx, c)
 	if err != nil {
 		return Garbage{}, err
@@ -69,43 +73,19 @@ func keepsContent(label string) bool {
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '/')
 }
 
-// collectRoots are the blobs that images and leases name, but for leases that
-// are over.
-func collectRoots(ctx context.Context, c *client.Client) ([]digest.Digest, error) {
-	gone, _, err := sortLeases(ctx, c)
+// collectRoots returns the blobs that images and leases name, apart from leases
+// that are over.
+func collectRoots(ctx context.Context, c Recorder) ([]digest.Digest, error) {
+	roots, err := lease.KeptBlobs(ctx, c.LeasesService())
 	if err != nil {
 		return nil, err
-	}
-	over := map[string]bool{}
-	for _, l := range gone {
-		over[l.ID] = true
 	}
 	records, err := c.ImageService().List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
-	var roots []digest.Digest
 	for _, r := range records {
 		roots = append(roots, r.Target.Digest)
-	}
-	all, err := c.LeasesService().List(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list leases: %w", err)
-	}
-	for _, l := range all {
-		expire, err := time.Parse(time.RFC3339, l.Labels[labelExpire])
-		if over[l.ID] || err == nil && time.Now().After(expire) {
-			continue
-		}
-		resources, err := c.LeasesService().ListResources(ctx, l)
-		if err != nil {
-			return nil, fmt.Errorf("list what lease %s holds: %w", l.ID, err)
-		}
-		for _, r := range resources {
-			if r.Type == "content" {
-				roots = append(roots, digest.Digest(r.ID))
-			}
-		}
 	}
 	return roots, nil
 }

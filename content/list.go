@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containerd/containerd/v2/client"
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
@@ -32,7 +31,7 @@ type Listed struct {
 
 // List returns all image records of ctx's namespace, in order of their names.
 // An image that is damaged is listed with its error.
-func List(ctx context.Context, c *client.Client) ([]Listed, error) {
+func List(ctx context.Context, c Images) ([]Listed, error) {
 	all, err := c.ImageService().List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
@@ -130,7 +129,11 @@ func History(img *Image) []Step {
 // Tag gives a stored image one more name, or moves the name to it. src is as
 // [Resolve] takes it, except that a name stands for all its platforms. The name
 // may be NAME@DIGEST if the digest is the image's.
-func Tag(ctx context.Context, c *client.Client, src, dst string) (images.Image, error) {
+func Tag(ctx context.Context, c interface {
+	Finder
+	Recorder
+}, src, dst string,
+) (images.Image, error) {
 	name, err := CheckTag(dst)
 	if err != nil {
 		return images.Image{}, err
@@ -144,10 +147,10 @@ func Tag(ctx context.Context, c *client.Client, src, dst string) (images.Image, 
 	if isDigested(name) && !strings.HasSuffix(name, "@"+target.Digest.String()) {
 		return images.Image{}, fmt.Errorf("tag %s as %s: its digest is %s: %w", src, dst, target.Digest, errdefs.ErrInvalidArgument)
 	}
-	if err := NameSources(ctx, c, name, target); err != nil {
+	if err := NameSources(ctx, c.ContentStore(), name, target); err != nil {
 		return images.Image{}, err
 	}
-	return Record(ctx, c, name, target, nil)
+	return Record(ctx, c, name, target)
 }
 
 // Remove removes image names; what nothing else refers to is left to the
@@ -155,13 +158,13 @@ func Tag(ctx context.Context, c *client.Client, src, dst string) (images.Image, 
 // name if it has just one. All names are looked up before the first is
 // removed. What a kubelet knows an image by goes with the last other name, see
 // companions. It returns the records that it removed, also on error.
-func Remove(ctx context.Context, c *client.Client, refs []string, sync bool) ([]images.Image, error) {
+func Remove(ctx context.Context, c Finder, refs []string, sync bool) ([]images.Image, error) {
 	return RemoveIf(ctx, c, refs, sync, func(context.Context, []images.Image) error { return nil })
 }
 
 // RemoveIf is [Remove] where allow has no objection: it is given all records
 // that would go, and its error ends it before one does.
-func RemoveIf(ctx context.Context, c *client.Client, refs []string, sync bool, allow func(context.Context, []images.Image) error) ([]images.Image, error) {
+func RemoveIf(ctx context.Context, c Finder, refs []string, sync bool, allow func(context.Context, []images.Image) error) ([]images.Image, error) {
 	var records []images.Image
 	for _, ref := range refs {
 		img, err := findRecord(ctx, c, ref)
@@ -196,7 +199,7 @@ func RemoveIf(ctx context.Context, c *client.Client, refs []string, sync bool, a
 }
 
 // findRecord is find for what removes a name, so an ID must have just one.
-func findRecord(ctx context.Context, c *client.Client, ref string) (images.Image, error) {
+func findRecord(ctx context.Context, c Finder, ref string) (images.Image, error) {
 	f, err := find(ctx, c, ref)
 	if err != nil {
 		return images.Image{}, err

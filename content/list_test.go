@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
 
 	"github.com/veneer-build/veneer/content"
@@ -93,21 +92,6 @@ func snapshot(ctx context.Context, t *testing.T, s storetest.Store, name string)
 		t.Fatal(err)
 	}
 	if err := sn.Commit(ctx, name, "key-"+name); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// openIngest leaves a half-written blob, as a killed writer does.
-func openIngest(ctx context.Context, t *testing.T, s storetest.Store, ref string) {
-	t.Helper()
-	w, err := cstore.OpenWriter(ctx, s.ContentStore(), cstore.WithRef(ref))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write([]byte("half")); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
 }

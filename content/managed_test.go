@@ -38,7 +38,7 @@ func TestNameByDigest(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, image := range []storetest.Image{two, one} { // The tag moves from one to the other.
-				if _, err := content.Record(ctx, s.Client, "docker.io/team/app:1", image.Manifest.Descriptor, nil); err != nil {
+				if _, err := content.Record(ctx, s.Client, "docker.io/team/app:1", image.Manifest.Descriptor); err != nil {
 					t.Fatal(err)
 				}
 			}

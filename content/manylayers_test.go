@@ -13,6 +13,7 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/internal/storetest"
+	"github.com/veneer-build/veneer/content/lease"
 )
 
 // An image of three hundred layers, two of them the same, keeps them all by labels that the store takes, and has one
@@ -22,7 +23,7 @@ func TestStoreManyLayers(t *testing.T) {
 		t.Setenv("TMPDIR", "/dev/shm") // a sync for each blob
 	}
 	ctx, s := storetest.Open(t)
-	leased, release, err := content.NewLease(ctx, s.Client)
+	leased, release, err := lease.New(ctx, s.LeasesService())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,11 +43,11 @@ func TestStoreManyLayers(t *testing.T) {
 		t.Fatalf("%d diff IDs, %v", len(out.DiffIDs), err)
 	}
 	for _, snapshotter := range []string{"native", "overlayfs"} {
-		if err := content.Store(leased, s.Client, out, snapshotter); err != nil {
+		if err := content.Store(leased, s.ContentStore(), out, snapshotter); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := content.Record(leased, s.Client, "app:1", out.Manifest, nil); err != nil {
+	if _, err := content.Record(leased, s.Client, "app:1", out.Manifest); err != nil {
 		t.Fatal(err)
 	}
 	if err := release(leased, leases.SynchronousDelete); err != nil {
@@ -75,7 +76,7 @@ func TestRecordLastStands(t *testing.T) {
 		target := storetest.NewImage(storetest.Spec{Files: slices.Repeat([]string{"f"}, i)}).Manifest.Descriptor
 		sizes[target.Digest] = target.Size
 		wg.Go(func() {
-			if _, err := content.Record(ctx, s.Client, "n", target, nil); err != nil {
+			if _, err := content.Record(ctx, s.Client, "n", target); err != nil {
 				t.Error(err)
 			}
 		})

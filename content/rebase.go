@@ -11,6 +11,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content/internal/rawjson"
 )
 
 // Transplant returns a config whose settings are configJSON's and whose history
@@ -18,28 +20,28 @@ import (
 // that runs like another one, but lies on the base. All that it does not know
 // stays as configJSON has it.
 func Transplant(configJSON []byte, base *Image) ([]byte, error) {
-	cfg, err := parseKnown(configJSON, configFields)
+	cfg, err := rawjson.ParseKnown(configJSON, configFields)
 	if err != nil {
 		return nil, fmt.Errorf("edit image config: %w", err)
 	}
-	of, err := parseKnown(base.ConfigJSON, configFields)
+	of, err := rawjson.ParseKnown(base.ConfigJSON, configFields)
 	if err != nil {
 		return nil, fmt.Errorf("read config of %s: %w", base.Name, err)
 	}
 	for _, field := range []string{"rootfs", "history"} {
 		var raw json.RawMessage
-		if err := of.get(field, &raw); err != nil {
+		if err := of.Get(field, &raw); err != nil {
 			return nil, fmt.Errorf("read config of %s: %w", base.Name, err)
 		}
 		if raw == nil {
-			cfg.remove(field)
+			cfg.Remove(field)
 			continue
 		}
-		if err := cfg.set(field, raw); err != nil {
+		if err := cfg.Set(field, raw); err != nil {
 			return nil, fmt.Errorf("edit image config: %w", err)
 		}
 	}
-	return encodeJSON(cfg)
+	return rawjson.Encode(cfg)
 }
 
 // Annotated returns the base with another image's annotations in place of its
@@ -49,7 +51,7 @@ func Annotated(base, like *Image) (*Image, error) {
 	if base.Docker || like.Docker {
 		return base, nil
 	}
-	m, err := parseKnown(base.ManifestJSON, manifestFields)
+	m, err := rawjson.ParseKnown(base.ManifestJSON, manifestFields)
 	if err != nil {
 		return nil, fmt.Errorf("edit manifest of %s: %w", base.Name, err)
 	}
@@ -57,14 +59,14 @@ func Annotated(base, like *Image) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.remove("annotations")
+	m.Remove("annotations")
 	if len(annotations) > 0 {
-		if err := m.set("annotations", annotations); err != nil {
+		if err := m.Set("annotations", annotations); err != nil {
 			return nil, fmt.Errorf("edit manifest of %s: %w", base.Name, err)
 		}
 	}
 	as := *base
-	as.ManifestJSON, err = encodeJSON(m)
+	as.ManifestJSON, err = rawjson.Encode(m)
 	return &as, err
 }
 
@@ -86,12 +88,12 @@ func BaseOf(img *Image) ([]string, error) {
 }
 
 func annotationsOf(img *Image) (map[string]string, error) {
-	m, err := parseKnown(img.ManifestJSON, manifestFields)
+	m, err := rawjson.ParseKnown(img.ManifestJSON, manifestFields)
 	if err != nil {
 		return nil, fmt.Errorf("read manifest of %s: %w", img.Name, err)
 	}
 	var annotations map[string]string
-	if err := m.get("annotations", &annotations); err != nil {
+	if err := m.Get("annotations", &annotations); err != nil {
 		return nil, fmt.Errorf("read annotations of %s: %w", img.Name, err)
 	}
 	return maps.Clone(annotations), nil
@@ -135,19 +137,19 @@ func Lower(img *Image, n int) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("edit config of %s: %w", img.Name, err)
 	}
-	m, err := parseKnown(img.ManifestJSON, manifestFields)
+	m, err := rawjson.ParseKnown(img.ManifestJSON, manifestFields)
 	if err != nil {
 		return nil, fmt.Errorf("edit manifest of %s: %w", img.Name, err)
 	}
 	var layers []json.RawMessage
-	err = m.get("layers", &layers)
+	err = m.Get("layers", &layers)
 	if err == nil {
-		err = errors.Join(m.set("config", describe(configType(img.Docker), configJSON)), m.set("layers", layers[:n]))
+		err = errors.Join(m.Set("config", describe(configType(img.Docker), configJSON)), m.Set("layers", layers[:n]))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("edit manifest of %s: %w", img.Name, err)
 	}
-	manifestJSON, err := encodeJSON(m)
+	manifestJSON, err := rawjson.Encode(m)
 	if err != nil {
 		return nil, err
 	}
@@ -155,28 +157,28 @@ func Lower(img *Image, n int) (*Image, error) {
 }
 
 func lowerConfig(img *Image, diffIDs []digest.Digest) ([]byte, error) {
-	cfg, err := parseKnown(img.ConfigJSON, configFields)
+	cfg, err := rawjson.ParseKnown(img.ConfigJSON, configFields)
 	if err != nil {
 		return nil, err
 	}
-	rootfs, err := cfg.sub("rootfs", true)
+	rootfs, err := cfg.Sub("rootfs")
 	if err != nil {
 		return nil, err
 	}
 	var history []json.RawMessage
-	if err := cfg.get("history", &history); err != nil {
+	if err := cfg.Get("history", &history); err != nil {
 		return nil, err
 	}
 	keep := lowerHistory(img.Config.History, len(diffIDs))
-	if err := errors.Join(rootfs.set("diff_ids", diffIDs), cfg.set("rootfs", rootfs)); err != nil {
+	if err := errors.Join(rootfs.Set("diff_ids", diffIDs), cfg.Set("rootfs", rootfs)); err != nil {
 		return nil, err
 	}
 	if len(history) > 0 {
-		if err := cfg.set("history", history[:keep]); err != nil {
+		if err := cfg.Set("history", history[:keep]); err != nil {
 			return nil, err
 		}
 	}
-	return encodeJSON(cfg)
+	return rawjson.Encode(cfg)
 }
 
 // lowerHistory counts the entries about the lowest layers: up to the last of

@@ -5,19 +5,18 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/containerd/containerd/v2/client"
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-)
 
-// LabelPrefix begins every label of ours on an engine's objects.
-const LabelPrefix = "veneer.build/"
+	"github.com/veneer-build/veneer/content/lease"
+	"github.com/veneer-build/veneer/internal/cleanup"
+)
 
 // The labels by which containerd's garbage collector follows references
 // (containerd docs/garbage-collection.md).
@@ -40,8 +39,7 @@ func LayerLabels(diffID digest.Digest) map[string]string {
 // layers must be stored already, and ctx must carry a lease until a record
 // refers to the manifest. Nothing of the image's own labels becomes a label
 // of the store, where containerd would act on it (CVE-2026-53488).
-func Store(ctx context.Context, c *client.Client, img *Image, snapshotter string) error {
-	store := c.ContentStore()
+func Store(ctx context.Context, store cstore.Store, img *Image, snapshotter string) error {
 	configLabels := map[string]string{}
 	if snapshotter != "" && img.ChainID != "" {
 		configLabels[gcSnapshot+snapshotter] = img.ChainID.String()
@@ -61,11 +59,11 @@ func Store(ctx context.Context, c *client.Client, img *Image, snapshotter string
 
 // KeepSnapshot makes a stored image's config keep a snapshot alive, as
 // unpacking by containerd's client does.
-func KeepSnapshot(ctx context.Context, c *client.Client, img *Image, snapshotter string) error {
+func KeepSnapshot(ctx context.Context, store cstore.Manager, img *Image, snapshotter string) error {
 	if img.IsScratch() || img.ChainID == "" {
 		return nil
 	}
-	return SetLabels(ctx, c.ContentStore(), img.ConfigDesc.Digest, map[string]string{gcSnapshot + snapshotter: img.ChainID.String()})
+	return SetLabels(ctx, store, img.ConfigDesc.Digest, map[string]string{gcSnapshot + snapshotter: img.ChainID.String()})
 }
 
 // maxRecordTries bounds how often a record that others create and remove at
@@ -79,26 +77,21 @@ const recordTimeout = 30 * time.Second
 // Record points an image name at a target: the last step of a build, since
 // from here on others use what the name means. An existing record gets the
 // new target and the given labels; its other labels and its time of creation
-// stay. The labels must be ours, see [LabelPrefix]. It is an error if ctx's
+// stay. The labels must be ours, see [lease.LabelPrefix]. It is an error if ctx's
 // lease is over, since what the target names may be gone then. In the
 // namespace of Kubernetes the image gets its name by digest, too.
-func Record(ctx context.Context, c *client.Client, name string, target ocispec.Descriptor, own map[string]string) (images.Image, error) {
-	for _, k := range slices.Sorted(maps.Keys(own)) {
-		if !strings.HasPrefix(k, LabelPrefix) {
-			return images.Image{}, fmt.Errorf("record image %s: label %q is not one of ours: %w", name, k, errdefs.ErrInvalidArgument)
-		}
-	}
+func Record(ctx context.Context, r Recorder, name string, target ocispec.Descriptor) (images.Image, error) {
 	if err := ctx.Err(); err != nil {
 		return images.Image{}, fmt.Errorf("record image %s: %w", name, err)
 	}
 	// The answer is waited for: a call that is given up can still be done, when
 	// what the record names is gone with the lease.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	ctx, cancel := cleanup.Context(ctx, recordTimeout)
 	defer cancel()
-	if err := checkLease(ctx, c); err != nil {
+	if err := lease.Check(ctx, r.LeasesService()); err != nil {
 		return images.Image{}, fmt.Errorf("record image %s: %w", name, err)
 	}
-	img, err := put(ctx, c.ImageService(), images.Image{Name: name, Target: target, Labels: own})
+	img, err := put(ctx, r.ImageService(), images.Image{Name: name, Target: target})
 	if err != nil {
 		return images.Image{}, fmt.Errorf("record image %s: %w", name, err)
 	}
@@ -106,7 +99,7 @@ func Record(ctx context.Context, c *client.Client, name string, target ocispec.D
 	if !ok {
 		return img, nil
 	}
-	if _, err := put(ctx, c.ImageService(), pair); err != nil {
+	if _, err := put(ctx, r.ImageService(), pair); err != nil {
 		return images.Image{}, fmt.Errorf("image %s is recorded, but not by its digest, as %s: %w", name, pair.Name, err)
 	}
 	return img, nil

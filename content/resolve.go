@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containerd/containerd/v2/client"
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
@@ -15,6 +14,8 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content/internal/rawjson"
 )
 
 // Image is one platform's image: a manifest and what it names. Every document
@@ -48,8 +49,8 @@ type Image struct {
 func Scratch(p ocispec.Platform) *Image {
 	cfg := ocispec.Image{Platform: p, RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{}}}
 	// Neither can fail: both are plain structs of strings.
-	configJSON, _ := encodeJSON(cfg)
-	manifestJSON, _ := encodeJSON(ocispec.Manifest{
+	configJSON, _ := rawjson.Encode(cfg)
+	manifestJSON, _ := rawjson.Encode(ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: ocispec.MediaTypeImageManifest,
 		Layers:    []ocispec.Descriptor{},
@@ -74,7 +75,7 @@ func (i *Image) lacks(layer digest.Digest) bool {
 // An error wraps [errdefs.ErrNotFound] where the image, the platform or a
 // document of it is not stored, and [ErrCorrupt] where it is damaged.
 // Missing layer blobs are no error; see Image.Missing.
-func Resolve(ctx context.Context, c *client.Client, ref, platform string) (*Image, error) {
+func Resolve(ctx context.Context, in Finder, ref, platform string) (*Image, error) {
 	want, err := parsePlatform(platform)
 	if err != nil {
 		return nil, err
@@ -82,11 +83,11 @@ func Resolve(ctx context.Context, c *client.Client, ref, platform string) (*Imag
 	if ref == ScratchName {
 		return Scratch(want.spec), nil
 	}
-	found, err := find(ctx, c, ref)
+	found, err := find(ctx, in, ref)
 	if err != nil {
 		return nil, err
 	}
-	img, err := selectImage(ctx, c.ContentStore(), found.target, want)
+	img, err := selectImage(ctx, in.ContentStore(), found.target, want)
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w", found.record.Name, err)
 	}

@@ -8,13 +8,14 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containerd/containerd/v2/client"
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content/lease"
 )
 
 // Labels of a blob that end in a registry's host and list repositories there,
@@ -25,7 +26,7 @@ const (
 	labelSource = labels.LabelDistributionSource + "."
 	// labelNamed is ours: those of labelSource that an image was named for,
 	// without a push or a pull that would have put the blob there.
-	labelNamed = LabelPrefix + "named."
+	labelNamed = lease.LabelPrefix + "named."
 )
 
 // source is a repository of a registry, as labels say it.
@@ -54,12 +55,11 @@ func sourceOf(name string) (source, bool) {
 // means, so that peers on other nodes serve them before there was a push. Only
 // blobs that no registry is known to have are labelled: those that were built
 // or loaded here. What is not stored is left out.
-func NameSources(ctx context.Context, c *client.Client, name string, target ocispec.Descriptor) error {
+func NameSources(ctx context.Context, store cstore.Store, name string, target ocispec.Descriptor) error {
 	src, ok := sourceOf(name)
 	if !ok {
 		return nil
 	}
-	store := c.ContentStore()
 	docs, err := Documents(ctx, store, target)
 	if err != nil {
 		return err
@@ -142,7 +142,7 @@ func Pushed(ctx context.Context, store cstore.Store, name string, blob digest.Di
 // MissingSources returns the labels of [KnownSources] for blobs that are not
 // stored, which have no labels: those of a stored image's manifest that lists
 // them, since that came from where they are.
-func MissingSources(ctx context.Context, c *client.Client, blobs []ocispec.Descriptor) (map[digest.Digest]map[string]string, error) {
+func MissingSources(ctx context.Context, c Images, blobs []ocispec.Descriptor) (map[digest.Digest]map[string]string, error) {
 	found := map[digest.Digest]map[string]string{}
 	for _, b := range blobs {
 		found[b.Digest] = map[string]string{}

@@ -27,7 +27,7 @@ func TestNameSources(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if err := content.NameSources(ctx, s.Client, name, img.Manifest.Descriptor); err != nil {
+			if err := content.NameSources(ctx, s.ContentStore(), name, img.Manifest.Descriptor); err != nil {
 				t.Fatal(err)
 			}
 		}

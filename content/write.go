@@ -3,49 +3,34 @@ package content
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
-	"time"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content/lease"
 )
 
-const (
-	// Prefix begins the names of everything of ours in an engine that a
-	// killed build can leave behind: leases and ingests. [Sweep] goes by it.
-	Prefix = "veneer-"
-
-	// chunkSize is how much is read from or written to a store at once. Over
-	// a socket each chunk costs a round trip: 64 KiB chunks halve the speed
-	// of 1 MiB ones, and more than that gains nothing.
-	chunkSize = 1 << 20
-
-	// cleanupTimeout bounds what is done after cancellation.
-	cleanupTimeout = 10 * time.Second
-)
-
-// NewRef returns the name of a new ingest: never one that another build,
-// running or killed, can have left half written.
-func NewRef(what string) string {
-	return Prefix + what + "-" + rand.Text()
-}
+// chunkSize is how much is read from or written to a store at once. Over
+// a socket each chunk costs a round trip: 64 KiB chunks halve the speed
+// of 1 MiB ones, and more than that gains nothing.
+const chunkSize = 1 << 20
 
 // WriteBlob stores data under desc's digest and size, which it must have, with
 // the given labels. A blob that is there already is a success; its labels are
 // set all the same, because the store ignores those given for a blob that
 // exists, and it is added to ctx's lease.
 func WriteBlob(ctx context.Context, store cstore.Store, desc ocispec.Descriptor, labels map[string]string, data []byte) error {
-	ref := NewRef("blob")
+	ref := lease.NewRef("blob")
 	err := cstore.WriteBlob(ctx, store, ref, bytes.NewReader(data), desc, cstore.WithLabels(labels))
 	if err != nil {
-		return errors.Join(fmt.Errorf("write blob %s: %w", desc.Digest, err), Abort(ctx, store, ref))
+		return errors.Join(fmt.Errorf("write blob %s: %w", desc.Digest, err), lease.Abort(ctx, store, ref))
 	}
 	return SetLabels(ctx, store, desc.Digest, labels)
 }
@@ -92,7 +77,7 @@ type LayerWriter struct {
 // the blob can be collected before anything refers to it. The caller must
 // call Close, whether or not it called Commit.
 func NewLayerWriter(ctx context.Context, store cstore.Store) (*LayerWriter, error) {
-	ref := NewRef("layer")
+	ref := lease.NewRef("layer")
 	w, err := cstore.OpenWriter(ctx, store, cstore.WithRef(ref))
 	if err != nil {
 		return nil, fmt.Errorf("open layer writer: %w", err)
@@ -101,7 +86,7 @@ func NewLayerWriter(ctx context.Context, store cstore.Store) (*LayerWriter, erro
 		store: store, w: w,
 		buf:   make([]byte, 0, chunkSize),
 		spare: make([]byte, 0, chunkSize),
-		abort: func() error { return Abort(ctx, store, ref) },
+		abort: func() error { return lease.Abort(ctx, store, ref) },
 	}, nil
 }
 
@@ -196,25 +181,4 @@ func (l *LayerWriter) Close() error {
 	}
 	// A writer that is thrown away has nothing to lose by a failed Close.
 	return l.abort()
-}
-
-// abortTries bounds how often an ingest is tried to be removed.
-const abortTries = 6
-
-// Abort removes an ingest, also after ctx ended; one that is gone already is
-// fine. It tries again: a daemon learns late that its writer was given up, and
-// while that one writes into the ingest's directory, removing it fails.
-func Abort(ctx context.Context, store cstore.IngestManager, ref string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
-	defer cancel()
-	for try := 1; ; try++ {
-		err := store.Abort(ctx, ref)
-		if err == nil || errdefs.IsNotFound(err) {
-			return nil
-		}
-		if try == abortTries || ctx.Err() != nil {
-			return fmt.Errorf("remove ingest %s (veneer prune removes it): %w", ref, err)
-		}
-		time.Sleep(time.Duration(try*try) * 10 * time.Millisecond)
-	}
 }

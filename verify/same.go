@@ -14,6 +14,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/cache"
+	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/engine"
@@ -58,7 +60,7 @@ type PathDifference struct {
 }
 
 // opener opens root file systems without making snapshots of them.
-func opener(e *engine.Engine, steps *progress.Steps, log *slog.Logger, cache *content.Cache) *rootfs.Opener {
+func opener(e *engine.Engine, steps *progress.Steps, log *slog.Logger, cache *cache.Cache) *rootfs.Opener {
 	return &rootfs.Opener{
 		Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Cache: cache, NoUnpack: true, Steps: steps, Log: log,
 	}
@@ -74,7 +76,7 @@ func Same(ctx context.Context, e *engine.Engine, req SameRequest) (_ *SameResult
 		req.Log = slog.New(slog.DiscardHandler)
 	}
 	steps := progress.New(req.Progress)
-	ctx, release, err := content.NewLease(e.Context(ctx), e.Client)
+	ctx, release, err := lease.New(e.Context(ctx), e.Client.LeasesService())
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +91,7 @@ func Same(ctx context.Context, e *engine.Engine, req SameRequest) (_ *SameResult
 		if err := content.Hold(ctx, e.Client, img); err != nil {
 			return nil, nil, err
 		}
-		r := opener(e, steps, req.Log, &content.Cache{Dir: e.CacheDir()}).Of(img, "image")
+		r := opener(e, steps, req.Log, &cache.Cache{Dir: e.CacheDir()}).Of(img, "image")
 		reader := rootfs.Index
 		if len(img.Missing) > 0 {
 			reader = rootfs.View

@@ -20,6 +20,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/engine"
 )
 
@@ -123,7 +124,7 @@ func Image(ctx context.Context, e *engine.Engine, req Request) (_ *Result, err e
 		req.Log = slog.New(slog.DiscardHandler)
 	}
 	v := &verifier{Request: req, engine: e, steps: progress.New(req.Progress)}
-	ctx, release, err := content.NewLease(e.Context(ctx), e.Client)
+	ctx, release, err := lease.New(e.Context(ctx), e.Client.LeasesService())
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/snapshot"
 )
@@ -20,7 +21,7 @@ type pruned struct {
 	DryRun bool `json:"dry_run,omitempty"`
 	// Resumed are containers that a killed commit had left paused.
 	Resumed []string `json:"resumed"`
-	content.Swept
+	lease.Swept
 	// Blobs are those that garbage collection removed, and BlobBytes their size.
 	Blobs     int64 `json:"blobs"`
 	BlobBytes int64 `json:"blob_bytes"`
@@ -76,7 +77,7 @@ func prune(ctx context.Context, e *engine.Engine, cache bool) (pruned, error) {
 	var errs []error
 	p.Resumed, err = veneer.ResumeContainers(ctx, e)
 	errs = append(errs, err)
-	p.Swept, err = content.Sweep(ctx, e.Client, e.Snapshotter)
+	p.Swept, err = lease.Sweep(ctx, e.Client, e.Snapshotter)
 	errs = append(errs, err, e.CollectGarbage(ctx))
 	after, afterBytes, err := countBlobs(ctx, e)
 	errs = append(errs, err)
@@ -101,12 +102,12 @@ func prune(ctx context.Context, e *engine.Engine, cache bool) (pruned, error) {
 func wouldPrune(ctx context.Context, e *engine.Engine, cache bool) (pruned, error) {
 	p := pruned{DryRun: true}
 	var errs []error
-	left, err := content.LeftPaused(ctx, e.Client)
+	left, err := lease.LeftPaused(ctx, e.Client.LeasesService())
 	for _, l := range left {
 		p.Resumed = append(p.Resumed, l.Container)
 	}
 	errs = append(errs, err)
-	p.Swept, err = content.Left(ctx, e.Client, e.Snapshotter)
+	p.Swept, err = lease.Left(ctx, e.Client, e.Snapshotter)
 	errs = append(errs, err)
 	garbage, err := content.FindGarbage(ctx, e.Client)
 	p.Blobs, p.BlobBytes = garbage.Blobs, garbage.Bytes

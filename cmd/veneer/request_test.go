@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/config"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/layer"
 )
@@ -67,7 +67,7 @@ func TestFlagsToRequest(t *testing.T) {
 		{"--force-delete --no-cache", nil, func(r *veneer.BuildRequest) { r.ForceDelete, r.NoCache = true, true }},
 		{"--annotation a=b=c --annotation d=", nil, func(r *veneer.BuildRequest) { r.Annotations = map[string]string{"a": "b=c", "d": ""} }},
 		{"--author me -m why --unset cmd -c USER|1,2 --change ENV|A=b", nil, func(r *veneer.BuildRequest) {
-			r.Config = content.ConfigEdit{Author: "me", Message: "why", Unset: []string{"cmd"}, Changes: []string{"USER 1,2", "ENV A=b"}}
+			r.Config = config.Edit{Author: "me", Message: "why", Unset: []string{"cmd"}, Changes: []string{"USER 1,2", "ENV A=b"}}
 		}},
 		{"--source-date-epoch 1700000000", map[string]string{"SOURCE_DATE_EPOCH": "1"}, func(r *veneer.BuildRequest) { r.Epoch = &epoch }},
 		{"", map[string]string{"SOURCE_DATE_EPOCH": "1700000000"}, func(r *veneer.BuildRequest) { r.Epoch = &epoch }},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/config"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/layer"
 )
@@ -80,7 +81,7 @@ func (f *baseFlags) request(r *veneer.BuildRequest) error {
 // imageFlags are those that say what the new image is to be.
 type imageFlags struct {
 	tags        []string
-	edit        content.ConfigEdit
+	edit        config.Edit
 	annotations []string
 	compression enumValue
 	level       int

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/containerd/containerd/v2/client"
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
@@ -19,7 +18,7 @@ import (
 
 // loader is one import.
 type loader struct {
-	client *client.Client
+	engine Engine
 	store  cstore.Store
 	opts   Options
 	// begun: the archive's index was seen; delta is nil for a complete archive.
@@ -93,7 +92,7 @@ func (l *loader) hold(ctx context.Context, target ocispec.Descriptor, platform s
 	if err != nil {
 		return err
 	}
-	if err := content.Hold(ctx, l.client, img); err != nil {
+	if err := content.Hold(ctx, l.engine, img); err != nil {
 		return err
 	}
 	// Once more: what was there before it was held may have gone.

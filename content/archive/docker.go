@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/internal/rawjson"
 	"github.com/veneer-build/veneer/internal/compression"
 )
 
@@ -25,7 +26,7 @@ import (
 // manifests, whatever else the store has.
 func (r *reader) dockerIndex(ctx context.Context) (*ocispec.Index, error) {
 	text := r.documents[dockerFile]
-	if err := content.CheckJSON(text); err != nil {
+	if err := rawjson.Check(text); err != nil {
 		return nil, fmt.Errorf("%q: %w", dockerFile, err)
 	}
 	var list []dockerImage

@@ -13,7 +13,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
@@ -21,6 +20,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/internal/rawjson"
+	"github.com/veneer-build/veneer/content/lease"
+	"github.com/veneer-build/veneer/internal/cleanup"
 )
 
 // Options for [Import]. The zero value takes the names that the archive
@@ -35,6 +37,12 @@ type Options struct {
 	// Snapshots may stand for layers whose blobs are not here, and are made of
 	// the images before these get names. Nil: all blobs must be here.
 	Snapshots Snapshots
+}
+
+// Engine is where an archive's images are stored. A containerd client is one.
+type Engine interface {
+	content.Images
+	content.Holder
 }
 
 // Snapshots are those of one snapshotter. Errors of its methods end an import.
@@ -67,12 +75,12 @@ const maxTail = 64 << 20
 //
 // r is read to its end, so that the checksum of a compressed archive is
 // checked too.
-func Import(ctx context.Context, c *client.Client, r io.Reader, opts Options) (_ []images.Image, retErr error) {
+func Import(ctx context.Context, e Engine, r io.Reader, opts Options) (_ []images.Image, retErr error) {
 	names, err := normalizeAll(opts.Names)
 	if err != nil {
 		return nil, err
 	}
-	ctx, release, err := content.NewLease(ctx, c)
+	ctx, release, err := lease.New(ctx, e.LeasesService())
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +91,7 @@ func Import(ctx context.Context, c *client.Client, r io.Reader, opts Options) (_
 		}
 		retErr = release(ctx)
 	}()
-	l := &loader{client: c, store: c.ContentStore(), opts: opts}
+	l := &loader{engine: e, store: e.ContentStore(), opts: opts}
 	index, err := l.ingest(ctx, r)
 	if err != nil {
 		return nil, err
@@ -104,7 +112,7 @@ func Import(ctx context.Context, c *client.Client, r io.Reader, opts Options) (_
 			return nil, fmt.Errorf("load %s: %w", f.names[0], err)
 		}
 	}
-	return record(ctx, c, found)
+	return record(ctx, e, found)
 }
 
 // ingest stores all blobs of the archive and returns its index.
@@ -170,7 +178,7 @@ func (r *reader) index(ctx context.Context) (storedIndex, error) {
 
 func checkLayout(text []byte) error {
 	var layout ocispec.ImageLayout
-	if err := content.CheckJSON(text); err != nil {
+	if err := rawjson.Check(text); err != nil {
 		return fmt.Errorf("%q: %w", ocispec.ImageLayoutFile, err)
 	}
 	if err := json.Unmarshal(text, &layout); err != nil {
@@ -200,16 +208,16 @@ const recordTimeout = 30 * time.Second
 
 // record points the names at their targets: all of them, even if ctx ends
 // after the first.
-func record(ctx context.Context, c *client.Client, found []named) ([]images.Image, error) {
+func record(ctx context.Context, r content.Recorder, found []named) ([]images.Image, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	ctx, cancel := cleanup.Context(ctx, recordTimeout)
 	defer cancel()
 	var records []images.Image
 	for _, f := range found {
 		for _, name := range f.names {
-			img, err := content.Record(ctx, c, name, bare(f.target), nil)
+			img, err := content.Record(ctx, r, name, bare(f.target))
 			if err != nil {
 				return nil, err
 			}

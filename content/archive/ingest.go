@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/lease"
 )
 
 // smallBlob is what is read into memory and checked before the store is asked.
@@ -33,7 +34,7 @@ func (i ingester) store(ctx context.Context, desc ocispec.Descriptor, data io.Re
 	if desc.Size <= smallBlob {
 		return i.storeSmall(ctx, desc, data)
 	}
-	ref := content.NewRef("load")
+	ref := lease.NewRef("load")
 	w, err := cstore.OpenWriter(ctx, i.Store, cstore.WithRef(ref), cstore.WithDescriptor(desc))
 	if errdefs.IsAlreadyExists(err) {
 		return compare(desc, data)
@@ -44,7 +45,7 @@ func (i ingester) store(ctx context.Context, desc ocispec.Descriptor, data io.Re
 	defer func() {
 		err = errors.Join(err, w.Close())
 		if err != nil {
-			err = errors.Join(err, content.Abort(ctx, i.Store, ref))
+			err = errors.Join(err, lease.Abort(ctx, i.Store, ref))
 		}
 	}()
 	err = cstore.Copy(ctx, w, data, desc.Size, desc.Digest)

@@ -9,13 +9,14 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/images"
-	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/internal/rawjson"
+	"github.com/veneer-build/veneer/content/lease"
 )
 
 // readDelta returns what a delta archive says it needs; nil for other archives.
@@ -24,7 +25,7 @@ func readDelta(idx *ocispec.Index) (*delta, error) {
 	if !ok {
 		return nil, nil
 	}
-	if err := content.CheckJSON([]byte(text)); err != nil {
+	if err := rawjson.Check([]byte(text)); err != nil {
 		return nil, fmt.Errorf("annotation %s: %w", annotationDelta, err)
 	}
 	var d delta
@@ -130,7 +131,7 @@ func (l *loader) lacking(ctx context.Context, layers []neededLayer) (lacks []nee
 		if err := ctx.Err(); err != nil {
 			return nil, "", err
 		}
-		if err := l.lease(ctx, need.Digest); err != nil {
+		if err := l.keep(ctx, need.Digest); err != nil {
 			return nil, "", err
 		}
 		_, err := l.store.Info(ctx, need.Digest)
@@ -154,15 +155,9 @@ func (l *loader) lacking(ctx context.Context, layers []neededLayer) (lacks []nee
 	return lacks, "", nil
 }
 
-// lease takes a blob under ctx's lease, whether it is there or not: what is
-// looked for after that stays.
-func (l *loader) lease(ctx context.Context, d digest.Digest) error {
-	id, ok := leases.FromContext(ctx)
-	if !ok {
-		return nil
-	}
-	r := leases.Resource{Type: "content", ID: d.String()}
-	if err := l.client.LeasesService().AddResource(ctx, leases.Lease{ID: id}, r); err != nil {
+// keep adds a blob to ctx's lease, see [lease.AddBlob].
+func (l *loader) keep(ctx context.Context, d digest.Digest) error {
+	if err := lease.AddBlob(ctx, l.engine.LeasesService(), d); err != nil {
 		return fmt.Errorf("hold %s: %w", d, err)
 	}
 	return nil
@@ -206,7 +201,7 @@ func (l *loader) needError(ctx context.Context, n need, lacks []neededLayer) err
 
 // otherBase tells of an image here that has the base's name and is another one.
 func (l *loader) otherBase(ctx context.Context, b baseRef) string {
-	img, err := l.client.ImageService().Get(ctx, b.Name)
+	img, err := l.engine.ImageService().Get(ctx, b.Name)
 	if b.Name == "" || err != nil || img.Target.Digest == b.Digest {
 		return ""
 	}

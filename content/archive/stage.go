@@ -8,7 +8,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
@@ -22,11 +21,11 @@ import (
 // which of the archive's images it is, by its full name or by the tag that the
 // archive has for it; it may be empty where there is only one. platform is that
 // of [Options]. What Stage returns is for [content.ResolveTarget].
-func Stage(ctx context.Context, c *client.Client, r io.Reader, name, platform string) (ocispec.Descriptor, error) {
+func Stage(ctx context.Context, e Engine, r io.Reader, name, platform string) (ocispec.Descriptor, error) {
 	if _, ok := leases.FromContext(ctx); !ok {
 		return ocispec.Descriptor{}, errors.New("read archive: the context has no lease")
 	}
-	l := &loader{client: c, store: c.ContentStore(), opts: Options{Platform: platform}}
+	l := &loader{engine: e, store: e.ContentStore(), opts: Options{Platform: platform}}
 	index, err := l.ingest(ctx, r)
 	if err != nil {
 		return ocispec.Descriptor{}, err

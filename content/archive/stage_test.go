@@ -8,6 +8,7 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/archive"
 	"github.com/veneer-build/veneer/content/internal/storetest"
+	"github.com/veneer-build/veneer/content/lease"
 )
 
 func TestStage(t *testing.T) {
@@ -35,7 +36,7 @@ func TestStage(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			ctx, s := storetest.Open(t)
-			ctx, release, err := content.NewLease(ctx, s.Client)
+			ctx, release, err := lease.New(ctx, s.LeasesService())
 			if err != nil {
 				t.Fatal(err)
 			}

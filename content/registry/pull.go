@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"sync/atomic"
 
-	"github.com/containerd/containerd/v2/client"
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
@@ -19,6 +18,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/lease"
 )
 
 // Pull fetches an image into the engine's store and records it under its
@@ -30,7 +30,7 @@ import (
 //
 // It fetches by the parts of containerd's client rather than by its Pull,
 // which needs a daemon and replaces the labels of an existing record.
-func Pull(ctx context.Context, c *client.Client, ref string, opts Options) (_ images.Image, retErr error) {
+func Pull(ctx context.Context, e Engine, ref string, opts Options) (_ images.Image, retErr error) {
 	name, err := content.Normalize(ref)
 	if err != nil {
 		return images.Image{}, err
@@ -43,7 +43,7 @@ func Pull(ctx context.Context, c *client.Client, ref string, opts Options) (_ im
 	if err != nil {
 		return images.Image{}, err
 	}
-	ctx, release, err := content.NewLease(ctx, c)
+	ctx, release, err := lease.New(ctx, e.LeasesService())
 	if err != nil {
 		return images.Image{}, err
 	}
@@ -54,22 +54,22 @@ func Pull(ctx context.Context, c *client.Client, ref string, opts Options) (_ im
 		}
 		retErr = release(ctx)
 	}()
-	p := pull{store: c.ContentStore(), name: name, match: match, opts: opts}
+	p := pull{store: e.ContentStore(), name: name, match: match, opts: opts}
 	target, err := p.fetch(ctx, resolver)
 	if err != nil {
 		return images.Image{}, explain("pull", name, err)
 	}
 	// All of it is looked at before any of it is made use of. The images are
 	// read again for that: a thousand platforms may share a config of megabytes.
-	if err := p.check(ctx, c, target, nil); err != nil {
+	if err := p.check(ctx, e, target, nil); err != nil {
 		return images.Image{}, fmt.Errorf("pull %s: %w", name, err)
 	}
 	if opts.Ready != nil {
-		if err := p.check(ctx, c, target, opts.Ready); err != nil {
+		if err := p.check(ctx, e, target, opts.Ready); err != nil {
 			return images.Image{}, fmt.Errorf("pull %s: %w", name, err)
 		}
 	}
-	return content.Record(ctx, c, name, target, nil)
+	return content.Record(ctx, e, name, target)
 }
 
 func matcher(opts Options) (platforms.MatchComparer, error) {
@@ -232,7 +232,7 @@ func unfit(err error) bool {
 }
 
 // check reads what was fetched as a build will, and calls ready with each image.
-func (p *pull) check(ctx context.Context, c *client.Client, target ocispec.Descriptor, ready func(context.Context, *content.Image) error) error {
+func (p *pull) check(ctx context.Context, h content.Holder, target ocispec.Descriptor, ready func(context.Context, *content.Image) error) error {
 	check := []ocispec.Descriptor{target}
 	if p.opts.AllPlatforms && images.IsIndexType(target.MediaType) {
 		var err error
@@ -248,7 +248,7 @@ func (p *pull) check(ctx context.Context, c *client.Client, target ocispec.Descr
 		if len(img.Missing) > 0 {
 			return fmt.Errorf("%d layers were not fetched: %w", len(img.Missing), errdefs.ErrNotFound)
 		}
-		if err := content.Hold(ctx, c, img); err != nil {
+		if err := content.Hold(ctx, h, img); err != nil {
 			return err
 		}
 		if ready == nil {

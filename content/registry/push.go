@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/containerd/containerd/v2/client"
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
@@ -18,10 +18,18 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/lease"
 )
 
 // maxUploads is how many blobs are pushed at once, as Docker does it.
 const maxUploads = 5
+
+// Engine is where images are pulled to and pushed from. A containerd client is
+// one.
+type Engine interface {
+	content.Finder
+	content.Recorder
+}
 
 // Push sends a stored image to the registry that its name says and returns
 // what the name then stands for there. Blobs that the registry has are not
@@ -32,8 +40,8 @@ const maxUploads = 5
 // Of a multi-platform image all of it is pushed, or with Options.Platform the
 // one manifest. An image whose base layers are not in the store can be pushed
 // to where they are already.
-func Push(ctx context.Context, c *client.Client, name string, opts Options) (_ ocispec.Descriptor, retErr error) {
-	ctx, release, err := content.NewLease(ctx, c)
+func Push(ctx context.Context, e Engine, name string, opts Options) (_ ocispec.Descriptor, retErr error) {
+	ctx, release, err := lease.New(ctx, e.LeasesService())
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -42,15 +50,15 @@ func Push(ctx context.Context, c *client.Client, name string, opts Options) (_ o
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	target, err := pushTarget(ctx, c, name, opts.Platform)
+	target, err := pushTarget(ctx, e, name, opts.Platform)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	e, err := content.EncryptionOf(ctx, c.ContentStore(), target)
+	encryption, err := content.EncryptionOf(ctx, e.ContentStore(), target)
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", ref, err)
 	}
-	if text := e.Warning(); text != "" && opts.Notify != nil {
+	if text := encryption.Warning(); text != "" && opts.Notify != nil {
 		opts.Notify("warning: " + ref + ": " + text)
 	}
 	var there tally
@@ -58,7 +66,7 @@ func Push(ctx context.Context, c *client.Client, name string, opts Options) (_ o
 	r.progress, r.step, r.push = there.count, 1, true
 	forgotten := 0
 	err = r.do(ctx, func(ctx context.Context) error {
-		err := pushOnce(ctx, c, ref, target, opts, &there)
+		err := pushOnce(ctx, e, ref, target, opts, &there)
 		if forgotten++; forgotten <= maxForgotten && forgot(err) {
 			attemptOf(ctx).passes()
 		}
@@ -70,14 +78,13 @@ func Push(ctx context.Context, c *client.Client, name string, opts Options) (_ o
 	case err != nil:
 		return ocispec.Descriptor{}, explain("push", ref, err)
 	}
-	return target, remember(ctx, c, ref, target)
+	return target, remember(ctx, e.ContentStore(), ref, target)
 }
 
 // remember labels what was pushed as being there, as a pull does, so that a
 // push to another repository of the registry mounts it. What is not stored
 // here, or is gone already, has no labels.
-func remember(ctx context.Context, c *client.Client, ref string, target ocispec.Descriptor) error {
-	store := c.ContentStore()
+func remember(ctx context.Context, store cstore.Store, ref string, target ocispec.Descriptor) error {
 	source, err := docker.AppendDistributionSourceLabel(store, ref)
 	if err != nil {
 		return fmt.Errorf("pushed %s, but cannot label it: %w", ref, err)
@@ -105,11 +112,11 @@ func remember(ctx context.Context, c *client.Client, ref string, target ocispec.
 
 // pushTarget is what to push: the record's target, or a platform's manifest.
 // All of it is read and checked, and held until the push is over.
-func pushTarget(ctx context.Context, c *client.Client, name, platform string) (ocispec.Descriptor, error) {
-	img, err := content.Resolve(ctx, c, name, platform)
+func pushTarget(ctx context.Context, e Engine, name, platform string) (ocispec.Descriptor, error) {
+	img, err := content.Resolve(ctx, e, name, platform)
 	if err != nil && platform == "" && errdefs.IsNotFound(err) {
 		// It may have just platforms other than this host's, which is fine.
-		record, getErr := content.Lookup(ctx, c, name)
+		record, getErr := content.Lookup(ctx, e, name)
 		if getErr != nil || !images.IsIndexType(record.Target.MediaType) {
 			return ocispec.Descriptor{}, err
 		}
@@ -121,7 +128,7 @@ func pushTarget(ctx context.Context, c *client.Client, name, platform string) (o
 	if img.IsScratch() {
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: it is empty and never stored: %w", name, errdefs.ErrInvalidArgument)
 	}
-	if err := content.Hold(ctx, c, img); err != nil {
+	if err := content.Hold(ctx, e, img); err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	if platform != "" {
@@ -132,7 +139,7 @@ func pushTarget(ctx context.Context, c *client.Client, name, platform string) (o
 
 // pushOnce sends what the registry lacks. Its memory of what was sent is its
 // own, so that a retry asks the registry again.
-func pushOnce(ctx context.Context, c *client.Client, ref string, target ocispec.Descriptor, opts Options, there *tally) error {
+func pushOnce(ctx context.Context, in content.Images, ref string, target ocispec.Descriptor, opts Options, there *tally) error {
 	resolver, err := Resolver(ctx, opts)
 	if err != nil {
 		return err
@@ -146,7 +153,7 @@ func pushOnce(ctx context.Context, c *client.Client, ref string, target ocispec.
 	if err != nil {
 		return err
 	}
-	store := &sources{Store: c.ContentStore(), client: c, target: target}
+	store := &sources{Store: in.ContentStore(), images: in, target: target}
 	bounded := images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 		return nil, content.Bounded(ctx, store, d) // before containerd reads it
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"sync"
 
-	"github.com/containerd/containerd/v2/client"
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -18,7 +17,7 @@ import (
 // from where the image came that lists them.
 type sources struct {
 	cstore.Store
-	client *client.Client
+	images content.Images
 	target ocispec.Descriptor // what is pushed
 
 	once  sync.Once
@@ -63,5 +62,5 @@ func (s *sources) find(ctx context.Context) (map[digest.Digest]map[string]string
 			}
 		}
 	}
-	return content.MissingSources(ctx, s.client, missing)
+	return content.MissingSources(ctx, s.images, missing)
 }

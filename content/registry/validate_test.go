@@ -55,11 +55,11 @@ func TestAssembledImageIsValid(t *testing.T) {
 			if err := content.WriteBlob(ctx, s.ContentStore(), layer.Descriptor, content.LayerLabels(diffID), layer.Bytes); err != nil {
 				t.Fatal(err)
 			}
-			if err := content.Store(ctx, s.Client, out, ""); err != nil {
+			if err := content.Store(ctx, s.ContentStore(), out, ""); err != nil {
 				t.Fatal(err)
 			}
 			app := srv.host + "/app:" + what
-			if _, err := content.Record(ctx, s.Client, app, out.Manifest, nil); err != nil {
+			if _, err := content.Record(ctx, s.Client, app, out.Manifest); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := registry.Push(ctx, s.Client, app, options(t)); err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 
-	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/engine"
 )
 
@@ -36,17 +36,17 @@ func Pause(ctx context.Context, c *client.Client, id string) (resume func() erro
 	default:
 		return func() error { return nil }, nil
 	}
-	forget, err := content.NotePaused(ctx, c, id)
+	forget, err := lease.NotePaused(ctx, c.LeasesService(), id)
 	if err != nil {
 		return nil, fmt.Errorf("pause container %s: %w", id, err)
 	}
 	resume = func() error {
-		return errors.Join(stillPaused(ctx, c, id), resumeNoted(ctx, c, content.Paused{Container: id, Release: forget}))
+		return errors.Join(stillPaused(ctx, c, id), resumeNoted(ctx, c, lease.Paused{Container: id, Release: forget}))
 	}
 	if _, err := c.TaskService().Pause(ctx, &tasks.PauseTaskRequest{ContainerID: id}); err != nil {
 		err = fmt.Errorf("pause container %s: %w; --pause=false reads it while it runs", id, errgrpc.ToNative(err))
 		// The answer may be lost of a call that did its work, as when ctx ended.
-		return nil, errors.Join(err, resumeNoted(ctx, c, content.Paused{Container: id, Release: forget}))
+		return nil, errors.Join(err, resumeNoted(ctx, c, lease.Paused{Container: id, Release: forget}))
 	}
 	return resume, nil
 }
@@ -56,7 +56,7 @@ func Pause(ctx context.Context, c *client.Client, id string) (resume func() erro
 // with the errors.
 func ResumeAll(ctx context.Context, e *engine.Engine) ([]string, error) {
 	ctx = e.Context(ctx)
-	left, err := content.LeftPaused(ctx, e.Client)
+	left, err := lease.LeftPaused(ctx, e.Client.LeasesService())
 	if err != nil {
 		return nil, fmt.Errorf("look for paused containers: %w", err)
 	}
@@ -73,7 +73,7 @@ func ResumeAll(ctx context.Context, e *engine.Engine) ([]string, error) {
 }
 
 // resumeNoted keeps the record of a container that could not be resumed.
-func resumeNoted(ctx context.Context, c *client.Client, p content.Paused) error {
+func resumeNoted(ctx context.Context, c *client.Client, p lease.Paused) error {
 	if err := resumeTask(ctx, c, p.Container); err != nil {
 		return err
 	}

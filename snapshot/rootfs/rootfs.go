@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/cache"
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/differ/tree/index"
@@ -67,7 +68,7 @@ type Opener struct {
 	Snapshotter string
 	Host        Host
 	// Cache keeps indexes of layers; nil: they are neither looked up nor kept.
-	Cache *content.Cache
+	Cache *cache.Cache
 	// Spool is a directory for what is read out of layers' blobs.
 	Spool string
 	// NoUnpack: no snapshot is made for reading's sake.
@@ -194,7 +195,7 @@ func (r Files) Unpack(ctx context.Context) error {
 	if !did {
 		return nil
 	}
-	return content.KeepSnapshot(ctx, r.Client, r.Image, r.Snapshotter)
+	return content.KeepSnapshot(ctx, r.Client.ContentStore(), r.Image, r.Snapshotter)
 }
 
 // OpenLayers opens the snapshot in place, layer by layer.

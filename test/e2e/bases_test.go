@@ -116,7 +116,7 @@ func TestBaseMultiPlatform(t *testing.T) {
 	must(t, err)
 	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromBytes(index), Size: int64(len(index))}
 	must(t, content.WriteBlob(p.ctx, p.engine.Client.ContentStore(), desc, map[string]string{"containerd.io/gc.ref.content.m.1": present.Digest.String()}, index))
-	_, err = content.Record(p.ctx, p.engine.Client, "multi:1", desc, nil)
+	_, err = content.Record(p.ctx, p.engine.Client, "multi:1", desc)
 	must(t, err)
 
 	req := veneer.BuildRequest{Base: "multi:1", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Delete, Dest: "/etc/hello"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"new:1"}}}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/test/harness"
 )
@@ -61,10 +62,10 @@ func TestSameBlobAtOnce(t *testing.T) {
 		store := p.engine.Client.ContentStore()
 		data := []byte("one blob of two builds\n")
 		dgst := digest.FromBytes(data)
-		begin := func(ref string) (context.Context, content.Release, cstore.Writer) {
-			ctx, release, err := content.NewLease(p.ctx, p.engine.Client)
+		begin := func(ref string) (context.Context, lease.Release, cstore.Writer) {
+			ctx, release, err := lease.New(p.ctx, p.engine.Client.LeasesService())
 			must(t, err)
-			w, err := cstore.OpenWriter(ctx, store, cstore.WithRef(content.NewRef(ref)))
+			w, err := cstore.OpenWriter(ctx, store, cstore.WithRef(lease.NewRef(ref)))
 			must(t, err)
 			t.Cleanup(func() { _ = w.Close() })
 			_, err = w.Write(data)

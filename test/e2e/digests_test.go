@@ -20,6 +20,7 @@ import (
 
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/test/harness"
 )
@@ -32,7 +33,7 @@ type digestBase struct {
 // put names the image, as others store it who know the algorithm.
 func (b digestBase) put(t *testing.T, p *place, name string) {
 	t.Helper()
-	ctx, release, err := content.NewLease(p.ctx, p.engine.Client)
+	ctx, release, err := lease.New(p.ctx, p.engine.Client.LeasesService())
 	must(t, err)
 	defer func() { must(t, release(ctx)) }()
 	store := func(mediaType string, data []byte, refs map[string]string) ocispec.Descriptor {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/test/harness"
 )
@@ -42,7 +43,7 @@ type stranger struct {
 // put writes the image into the content store, and names it, as other clients do: without looking.
 func (s stranger) put(t *testing.T, p *place, name string) {
 	t.Helper()
-	ctx, release, err := content.NewLease(p.ctx, p.engine.Client)
+	ctx, release, err := lease.New(p.ctx, p.engine.Client.LeasesService())
 	must(t, err)
 	defer func() { must(t, release(ctx)) }()
 	store := func(mediaType string, data []byte, labels map[string]string) ocispec.Descriptor {

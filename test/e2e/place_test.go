@@ -10,8 +10,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/archive"
+	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/snapshot"
 	"github.com/veneer-build/veneer/test/harness"
@@ -132,7 +132,7 @@ func (p *place) build(t *testing.T, req veneer.BuildRequest) *veneer.Result {
 // describe returns what is below a directory of a chain's snapshot.
 func (p *place) describe(t *testing.T, chain digest.Digest, dir string, times bool) map[string]string {
 	t.Helper()
-	ctx, release, err := content.NewLease(p.ctx, p.engine.Client)
+	ctx, release, err := lease.New(p.ctx, p.engine.Client.LeasesService())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -179,8 +179,8 @@ func TestPlatformsDocker(t *testing.T) {
 	data, err := json.Marshal(idx)
 	must(t, err)
 	desc := ocispec.Descriptor{MediaType: idx.MediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
-	must(t, content.StoreIndex(p.ctx, p.engine.Client, desc, data))
-	_, err = content.Record(p.ctx, p.engine.Client, "docker.io/library/attested:1", desc, nil)
+	must(t, content.StoreIndex(p.ctx, p.engine.Client.ContentStore(), desc, data))
+	_, err = content.Record(p.ctx, p.engine.Client, "docker.io/library/attested:1", desc)
 	must(t, err)
 	for platform, want := range map[string]int{"all": 2, "linux/arm64": 1} {
 		res := p.build(t, veneer.BuildRequest{Base: "attested:1", Platforms: []string{platform}, TargetOptions: veneer.TargetOptions{Targets: targets}, ImageOptions: veneer.ImageOptions{Tags: []string{"app:2"}}})

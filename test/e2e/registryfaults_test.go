@@ -142,7 +142,7 @@ func TestRegistryCutAtEachRequest(t *testing.T) {
 		for n := 1; n <= 4; n++ { // resolve, manifest, config, layer
 			name := fmt.Sprintf("%s/app:%d", px.addr, n)
 			must(t, forget(node, name))
-			_, err := content.Record(node.ctx, node.engine.Client, name, old.Target, nil)
+			_, err := content.Record(node.ctx, node.engine.Client, name, old.Target)
 			must(t, err)
 			before, err := harness.TakeInventory(node.ctx, node.engine.Client, "overlayfs")
 			must(t, err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/snapshot"
 	"github.com/veneer-build/veneer/test/harness"
@@ -77,7 +78,7 @@ func damageable(t *testing.T, p *place) damaged {
 // file is a path's place in the snapshot's directories.
 func (d damaged) file(t *testing.T, name string) string {
 	t.Helper()
-	ctx, release, err := content.NewLease(d.ctx, d.engine.Client)
+	ctx, release, err := lease.New(d.ctx, d.engine.Client.LeasesService())
 	must(t, err)
 	layers, err := snapshot.OpenLayers(ctx, d.engine.Client.SnapshotService(d.engine.Snapshotter), d.img.ChainID.String())
 	must(t, err)
@@ -205,7 +206,7 @@ func TestVerifyDamage(t *testing.T) {
 // keep holds all blobs, which a removed label gives to the garbage collector, until the test is over.
 func (d damaged) keep(t *testing.T) (release func()) {
 	t.Helper()
-	ctx, done, err := content.NewLease(d.ctx, d.engine.Client)
+	ctx, done, err := lease.New(d.ctx, d.engine.Client.LeasesService())
 	must(t, err, content.Hold(ctx, d.engine.Client, d.img))
 	id, _ := leases.FromContext(ctx)
 	for _, chain := range []digest.Digest{d.img.DiffIDs[0], d.img.ChainID} {

@@ -168,7 +168,7 @@ func TestVerifyIndex(t *testing.T) {
 	idx.Manifests = append(idx.Manifests[1:], attestation)
 	data, err = json.Marshal(idx)
 	must(t, err)
-	_, err = content.Record(p.ctx, p.engine.Client, "docker.io/library/attested:1", put(idx.MediaType, data), nil)
+	_, err = content.Record(p.ctx, p.engine.Client, "docker.io/library/attested:1", put(idx.MediaType, data))
 	must(t, err)
 	d := damaged{place: p}
 	must(t, os.WriteFile(d.blob(statement.Digest), []byte(`{"_type":"Statement"}`), 0o600))

@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/test/harness"
 )
 
@@ -29,10 +30,10 @@ func TestWriterEnds(t *testing.T) {
 			must(t, content.WriteBlob(p.ctx, p.engine.Client.ContentStore(), ocispec.Descriptor{Digest: digest.FromString("blob"), Size: 4}, nil, []byte("blob")))
 			left := 0
 			for i := range rounds {
-				ctx, release, err := content.NewLease(p.ctx, p.engine.Client)
+				ctx, release, err := lease.New(p.ctx, p.engine.Client.LeasesService())
 				must(t, err)
 				writing, cancel := context.WithCancel(ctx)
-				w, err := cstore.OpenWriter(writing, p.engine.Client.ContentStore(), cstore.WithRef(content.NewRef("end")))
+				w, err := cstore.OpenWriter(writing, p.engine.Client.ContentStore(), cstore.WithRef(lease.NewRef("end")))
 				must(t, err)
 				_, err = w.Write(data)
 				must(t, err)

@@ -1,4 +1,4 @@
-package content
+package cache
 
 import (
 	"bufio"
@@ -24,15 +24,12 @@ import (
 	"github.com/veneer-build/veneer/internal/trusted"
 )
 
-// defaultCacheBytes holds the indexes of some hundreds of large layers, and the
-// digests of some millions of files.
-const defaultCacheBytes = 1 << 30
+// defaultBytes is enough for the indexes of some hundreds of large layers, and
+// the digests of some millions of files.
+const defaultBytes = 1 << 30
 
-// Cache keeps what can be found out again at a price, as opaque bytes in
-// Dir/ALGORITHM/HEX: under a layer blob's digest what was learnt from the blob,
-// which never changes, and under a digest of its own whatever else says itself
-// what it holds for. An entry that is damaged counts as absent. Entries may be
-// read, written and removed by several processes at once.
+// Cache is a directory of entries. The entry of sha256:HEX is the file
+// Dir/sha256/HEX.
 type Cache struct {
 	// Dir is made on the first Put, for its owner alone.
 	Dir string
@@ -41,10 +38,11 @@ type Cache struct {
 	MaxBytes int64
 }
 
-// Get calls read with the entry of dgst and reports whether there was one
-// that read accepted. An entry that is damaged, or that read returns an error
-// for, is removed and reported as absent. The error is for ctx and for what
-// else keeps the cache from being read at all: so does that others may write to it.
+// Get calls read with the entry of dgst, and reports whether there was one that
+// read accepted. An entry that is damaged, or for which read returns an error,
+// is removed and reported as absent. Get returns an error where ctx has ended or
+// the cache cannot be used at all: its files cannot be read, or another user may
+// write to it.
 func (c *Cache) Get(ctx context.Context, dgst digest.Digest, read func(io.Reader) error) (bool, error) {
 	if err := cmp.Or(ctx.Err(), c.check()); err != nil {
 		return false, err
@@ -110,8 +108,8 @@ func (c *Cache) Prune() (Pruned, error) { return c.shrink(0) }
 // Sweep removes what killed processes left half written.
 func (c *Cache) Sweep() (Pruned, error) { return c.shrink(c.limit()) }
 
-// check is an error if others may have put entries into the cache. They say
-// themselves what they hold for, and are believed.
+// check returns an error if other users may have put entries into the cache:
+// what an entry says is believed.
 func (c *Cache) check() error {
 	if err := trusted.Check(c.Dir); err != nil {
 		return fmt.Errorf("use index cache: %w", err)
@@ -119,7 +117,7 @@ func (c *Cache) check() error {
 	return nil
 }
 
-// Left returns what Sweep would remove, or with all what Prune would, and
+// Left returns what Sweep would remove, or what Prune would if all is set. It
 // removes nothing.
 func (c *Cache) Left(all bool) (Pruned, error) {
 	limit := c.limit()
@@ -129,7 +127,7 @@ func (c *Cache) Left(all bool) (Pruned, error) {
 	return c.shrinkBy(limit, func(string) error { return nil })
 }
 
-func (c *Cache) limit() int64 { return cmp.Or(c.MaxBytes, defaultCacheBytes) }
+func (c *Cache) limit() int64 { return cmp.Or(c.MaxBytes, defaultBytes) }
 
 func (c *Cache) path(dgst digest.Digest) (string, error) {
 	if err := dgst.Validate(); err != nil {
@@ -138,11 +136,14 @@ func (c *Cache) path(dgst digest.Digest) (string, error) {
 	return filepath.Join(c.Dir, dgst.Algorithm().String(), dgst.Encoded()), nil
 }
 
-// tempAge is how old an unfinished entry must be before another process
-// takes its writer for dead whatever its lock says.
+// tempAge is how old an unfinished entry must be before another process takes
+// its writer for dead, even if the entry is locked.
 const tempAge = time.Hour
 
 const tempPrefix = ".tmp-"
+
+// bufferSize is how much is written to an entry at once.
+const bufferSize = 1 << 20
 
 // cacheFile is one file of the cache.
 type cacheFile struct {
@@ -152,8 +153,8 @@ type cacheFile struct {
 	temp bool // half written
 }
 
-// abandoned reports whether the writer of an unfinished entry is dead: it would
-// hold the lock.
+// abandoned reports whether the writer of an unfinished entry is dead. A living
+// one holds the file's lock.
 func (f cacheFile) abandoned() bool {
 	if time.Since(f.used) > tempAge {
 		return true
@@ -166,8 +167,8 @@ func (f cacheFile) abandoned() bool {
 	return unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
 }
 
-// shrink removes the entries not used for longest until limit is kept, and
-// what killed writers left.
+// shrink removes the entries not used for longest until the others have limit
+// bytes at most, and what killed writers left.
 func (c *Cache) shrink(limit int64) (Pruned, error) { return c.shrinkBy(limit, remove) }
 
 func (c *Cache) shrinkBy(limit int64, remove func(path string) error) (Pruned, error) {
@@ -238,8 +239,8 @@ func writeEntry(name string, write func(io.Writer) error) (_ int64, retErr error
 			retErr = errors.Join(retErr, remove(temp))
 		}
 	}()
-	// The lock, which ends with the file's last descriptor, is kept until the
-	// file has its lasting name: see abandoned.
+	// Closing the file gives up its lock. So it is closed last, when the file
+	// has its final name: see abandoned.
 	defer func() { retErr = errors.Join(retErr, f.Close()) }()
 	size, err := writeBody(f, write)
 	if err != nil {
@@ -277,7 +278,7 @@ func createTemp(temp string) (f *os.File, link func() error, err error) {
 
 func writeBody(f *os.File, write func(io.Writer) error) (int64, error) {
 	hash := sha256.New()
-	buf := bufio.NewWriterSize(io.MultiWriter(f, hash), chunkSize)
+	buf := bufio.NewWriterSize(io.MultiWriter(f, hash), bufferSize)
 	if err := errors.Join(write(buf), buf.Flush()); err != nil {
 		return 0, err
 	}

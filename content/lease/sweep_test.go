@@ -1,4 +1,4 @@
-package content_test
+package lease_test
 
 import (
 	"context"
@@ -8,22 +8,23 @@ import (
 	"testing"
 	"time"
 
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/internal/storetest"
+	"github.com/veneer-build/veneer/content/lease"
 )
 
 func TestLease(t *testing.T) {
 	ctx, s := storetest.Open(t)
 	cctx, cancel := context.WithCancel(ctx)
-	leased, release, err := content.NewLease(cctx, s.Client)
+	leased, release, err := lease.New(cctx, s.LeasesService())
 	if err != nil {
 		t.Fatal(err)
 	}
-	inner, innerRelease, err := content.NewLease(leased, s.Client)
+	inner, innerRelease, err := lease.New(leased, s.LeasesService())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,42 +52,10 @@ func TestLease(t *testing.T) {
 	}
 }
 
-func TestHold(t *testing.T) {
-	ctx, s := storetest.Open(t)
-	img := storetest.NewImage(storetest.Spec{Files: []string{"a"}})
-	idx := storetest.NewIndex(img.Manifest.On("linux", "amd64", ""))
-	s.Put(ctx, t, append(img.Blobs(), idx)...)
-	s.Name(ctx, t, "docker.io/library/app:latest", idx.Descriptor)
-	base, err := content.Resolve(ctx, s.Client, "app", amd64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leased, release, err := content.NewLease(ctx, s.Client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := content.Hold(leased, s.Client, base); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := content.Remove(ctx, s.Client, []string{"app"}, false); err != nil {
-		t.Fatal(err)
-	}
-	s.Collect(ctx, t)
-	if n := len(s.Blobs(ctx, t)); n != 4 {
-		t.Errorf("%d of 4 blobs survived", n)
-	}
-	if err := release(ctx, leases.SynchronousDelete); err != nil {
-		t.Fatal(err)
-	}
-	if n := len(s.Blobs(ctx, t)); n != 0 {
-		t.Errorf("%d blobs left", n)
-	}
-}
-
 func TestSweep(t *testing.T) {
 	ctx, s := storetest.Open(t)
 
-	running, release, err := content.NewLease(ctx, s.Client)
+	running, release, err := lease.New(ctx, s.LeasesService())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +105,7 @@ func TestSweep(t *testing.T) {
 	}
 	leaveBuild(leases.WithLease(ctx, foreign.ID), t, s, "theirs")
 
-	swept, err := content.Sweep(ctx, s.Client, "native")
+	swept, err := lease.Sweep(ctx, s.Client, "native")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,11 +134,11 @@ func TestSweep(t *testing.T) {
 	if err := release(ctx); err != nil {
 		t.Error(err)
 	}
-	left, err := content.LeftPaused(ctx, s.Client)
+	left, err := lease.LeftPaused(ctx, s.LeasesService())
 	if err != nil || len(left) != 1 || left[0].Container != "container" {
 		t.Errorf("paused containers %+v, %v", left, err)
 	}
-	if again, err := content.Sweep(ctx, s.Client, "native"); err != nil || len(again.Leases) != 0 {
+	if again, err := lease.Sweep(ctx, s.Client, "native"); err != nil || len(again.Leases) != 0 {
 		t.Errorf("second sweep %+v, %v", again, err)
 	}
 }
@@ -177,7 +146,7 @@ func TestSweep(t *testing.T) {
 // leaveBuild leaves what a build has at work: a snapshot, a blob, an ingest.
 func leaveBuild(ctx context.Context, t *testing.T, s storetest.Store, name string) {
 	t.Helper()
-	if _, err := s.SnapshotService("native").Prepare(ctx, name, "", snapshots.WithLabels(map[string]string{content.LabelBuild: name})); err != nil {
+	if _, err := s.SnapshotService("native").Prepare(ctx, name, "", snapshots.WithLabels(map[string]string{lease.LabelTemporary: name})); err != nil {
 		t.Fatal(err)
 	}
 	s.Put(ctx, t, storetest.NewBlob("", []byte(name)))
@@ -191,4 +160,19 @@ func leaseLabels(ctx context.Context, t *testing.T, s storetest.Store) map[strin
 		t.Fatalf("leases %v, %v", all, err)
 	}
 	return all[0].Labels
+}
+
+// openIngest leaves a half-written blob, as a killed writer does.
+func openIngest(ctx context.Context, t *testing.T, s storetest.Store, ref string) {
+	t.Helper()
+	w, err := cstore.OpenWriter(ctx, s.ContentStore(), cstore.WithRef(ref))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte("half")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
 }

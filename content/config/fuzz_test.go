@@ -1,21 +1,16 @@
-package content_test
+package config_test
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
-	"io"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
-	"github.com/opencontainers/go-digest"
 
-	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/config"
 )
 
 // FuzzChanges: two Dockerfile instructions do what they do one after the other; Docker's own types go on reading the
@@ -42,9 +37,9 @@ func FuzzChanges(f *testing.F) {
 	f.Add(`{"x":{"":1,"":[]}}`, "USER 1:2", "MAINTAINER x")
 	f.Add(`{"config":null,"os":"windows"}`, "CMD x", `WORKDIR \a`)
 	f.Add(`{"Config":{"env":["a"],"LABELS":{"é":"\u2028<"}}}`, "ENV A=1", "LABEL x=y")
-	f.Fuzz(func(t *testing.T, config, first, second string) {
-		apply := func(config []byte, changes ...string) ([]byte, error) {
-			out, lines, err := content.ConfigEdit{Changes: changes}.Apply(config)
+	f.Fuzz(func(t *testing.T, base, first, second string) {
+		apply := func(image []byte, changes ...string) ([]byte, error) {
+			out, lines, err := config.Edit{Changes: changes}.Apply(image)
 			if err != nil && strings.ContainsAny(err.Error(), "\n\r") {
 				t.Errorf("an error of more than one line: %q", err)
 			}
@@ -54,28 +49,28 @@ func FuzzChanges(f *testing.F) {
 			return out, err
 		}
 		if _, err := apply([]byte("{}"), first, second); err == nil {
-			if err := (content.ConfigEdit{Changes: []string{first, second}}).Validate(); err != nil {
+			if err := (config.Edit{Changes: []string{first, second}}).Validate(); err != nil {
 				t.Errorf("%q, %q can be applied and are not valid: %v", first, second, err)
 			}
 		}
-		out, err := apply([]byte(config), first, second)
+		out, err := apply([]byte(base), first, second)
 		if err != nil {
 			return
 		}
 		// An ENTRYPOINT leaves a CMD that came with it.
-		if one, err := apply([]byte(config), first); !strings.Contains(strings.ToUpper(second), "ENTRYPOINT") {
+		if one, err := apply([]byte(base), first); !strings.Contains(strings.ToUpper(second), "ENTRYPOINT") {
 			two, err2 := apply(one, second)
 			if err != nil || err2 != nil || !reflect.DeepEqual(values(t, two), values(t, out)) {
 				t.Errorf("%q and %q: %s at once, one by one %s, %v, %v", first, second, out, two, err, err2)
 			}
 		}
 		var before, after dockerspec.DockerOCIImage
-		if json.Unmarshal([]byte(config), &before) == nil {
+		if json.Unmarshal([]byte(base), &before) == nil {
 			if err := json.Unmarshal(out, &after); err != nil {
 				t.Errorf("%q and %q gave %s: %v", first, second, out, err)
 			}
 		}
-		checkKept(t, []byte(config), out)
+		checkKept(t, []byte(base), out)
 	})
 }
 
@@ -104,42 +99,4 @@ func checkKept(t *testing.T, before, after []byte) {
 			t.Errorf("%q was %s and is %s", name, value, is[name])
 		}
 	}
-}
-
-// FuzzCache: a file of the cache that is not as it was written is never read, whatever is in it, and goes.
-func FuzzCache(f *testing.F) {
-	sum := sha256.Sum256([]byte("entry"))
-	f.Add([]byte("entry"), sum[:], uint(0), byte(0))
-	f.Add([]byte("entry"), sum[:], uint(3), byte(1))
-	f.Add([]byte("entry"), sum[:31], uint(0), byte(0))
-	f.Add([]byte{}, []byte{}, uint(0), byte(0))
-	f.Fuzz(func(t *testing.T, body, tail []byte, at uint, flip byte) {
-		data := append(bytes.Clone(body), tail...)
-		if len(data) > 0 {
-			data[at%uint(len(data))] ^= flip
-		}
-		var want []byte
-		if n := len(data) - sha256.Size; n >= 0 {
-			if sum := sha256.Sum256(data[:n]); bytes.Equal(sum[:], data[n:]) {
-				want = data[:n]
-			}
-		}
-		c := &content.Cache{Dir: t.TempDir()}
-		d := digest.FromString("layer")
-		name := filepath.Join(c.Dir, "sha256", d.Encoded())
-		if err := errors.Join(os.Mkdir(filepath.Dir(name), 0o700), os.WriteFile(name, data, 0o600)); err != nil {
-			t.Fatal(err)
-		}
-		var got []byte
-		found, err := c.Get(t.Context(), d, func(r io.Reader) (err error) {
-			got, err = io.ReadAll(r)
-			return err
-		})
-		if err != nil || found != (want != nil) || !bytes.Equal(got, want) {
-			t.Errorf("%q is read as %q, %t, %v; want %q", data, got, found, err, want)
-		}
-		if _, err := os.Stat(name); os.IsNotExist(err) == found {
-			t.Errorf("%q is read: %t; its file: %v", data, found, err)
-		}
-	})
 }

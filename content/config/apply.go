@@ -1,4 +1,4 @@
-package content
+package config
 
 import (
 	"errors"
@@ -10,47 +10,49 @@ import (
 	"github.com/moby/buildkit/util/system"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/sys/signal"
+
+	"github.com/veneer-build/veneer/content/internal/rawjson"
 )
 
-// configEditor holds an image config while it is edited: BuildKit's
+// editor holds an image config while it is edited: BuildKit's
 // dockerfile2llb on raw JSON, for the instructions that touch no file.
-type configEditor struct {
-	image  *object // the whole config
-	fields *object // its "config" member
+type editor struct {
+	image  *rawjson.Object // the whole config
+	fields *rawjson.Object // its "config" member
 	os     string
 	// cmdSet: CMD was among the changes, so that ENTRYPOINT leaves it.
 	cmdSet bool
 }
 
-func newConfigEditor(configJSON []byte) (*configEditor, error) {
-	image, err := parseObject(configJSON, true)
+func newEditor(configJSON []byte) (*editor, error) {
+	image, err := rawjson.Parse(configJSON)
 	if err != nil {
 		return nil, err
 	}
-	fields, err := image.sub("config", true)
+	fields, err := image.Sub("config")
 	if err != nil {
 		return nil, err
 	}
-	ed := &configEditor{image: image, fields: fields}
-	if err := image.get("os", &ed.os); err != nil {
+	ed := &editor{image: image, fields: fields}
+	if err := image.Get("os", &ed.os); err != nil {
 		return nil, err
 	}
 	return ed, nil
 }
 
 // marshal puts "config" back into the image, unless there is none to put.
-func (ed *configEditor) marshal() ([]byte, error) {
-	if len(ed.fields.members) > 0 || ed.image.index("config") >= 0 {
-		if err := ed.image.set("config", ed.fields); err != nil {
+func (ed *editor) marshal() ([]byte, error) {
+	if ed.fields.Len() > 0 || ed.image.Contains("config") {
+		if err := ed.image.Set("config", ed.fields); err != nil {
 			return nil, err
 		}
 	}
-	return encodeJSON(ed.image)
+	return rawjson.Encode(ed.image)
 }
 
 // apply makes the change and returns its line for the history. The error is an
 // [*InstructionError].
-func (ed *configEditor) apply(in instruction) (string, error) {
+func (ed *editor) apply(in instruction) (string, error) {
 	line, err := ed.dispatch(in)
 	if err != nil {
 		return "", &InstructionError{Text: in.text, Err: err}
@@ -58,9 +60,9 @@ func (ed *configEditor) apply(in instruction) (string, error) {
 	return line, nil
 }
 
-func (ed *configEditor) dispatch(in instruction) (string, error) {
+func (ed *editor) dispatch(in instruction) (string, error) {
 	var env []string
-	if err := ed.fields.get("Env", &env); err != nil {
+	if err := ed.fields.Get("Env", &env); err != nil {
 		return "", err
 	}
 	lex, vars := shell.NewLex(in.escape), shell.EnvsFromSlice(env)
@@ -111,12 +113,12 @@ func (ed *configEditor) dispatch(in instruction) (string, error) {
 	case *instructions.ShellCommand:
 		return fmt.Sprintf("SHELL %v", c.Shell), ed.setStrings("Shell", c.Shell)
 	case *instructions.MaintainerCommand:
-		return "MAINTAINER " + c.Maintainer, ed.image.set("author", c.Maintainer)
+		return "MAINTAINER " + c.Maintainer, ed.image.Set("author", c.Maintainer)
 	}
 	return "", fmt.Errorf("%s is not supported", strings.ToUpper(in.cmd.Name()))
 }
 
-func (ed *configEditor) cmd(c *instructions.CmdCommand) (string, error) {
+func (ed *editor) cmd(c *instructions.CmdCommand) (string, error) {
 	args, err := ed.commandLine(c.ShellDependantCmdLine)
 	if err != nil {
 		return "", err
@@ -126,29 +128,29 @@ func (ed *configEditor) cmd(c *instructions.CmdCommand) (string, error) {
 		return "", err
 	}
 	// BuildKit sets it on every platform; Docker looks at it on Windows only.
-	return fmt.Sprintf("CMD %q", args), ed.fields.set("ArgsEscaped", true)
+	return fmt.Sprintf("CMD %q", args), ed.fields.Set("ArgsEscaped", true)
 }
 
-func (ed *configEditor) entrypoint(c *instructions.EntrypointCommand) (string, error) {
+func (ed *editor) entrypoint(c *instructions.EntrypointCommand) (string, error) {
 	args, err := ed.commandLine(c.ShellDependantCmdLine)
 	if err != nil {
 		return "", err
 	}
 	// The base's CMD was meant for the base's ENTRYPOINT.
 	if !ed.cmdSet {
-		ed.fields.remove("Cmd")
+		ed.fields.Remove("Cmd")
 	}
 	return fmt.Sprintf("ENTRYPOINT %q", args), ed.setStrings("Entrypoint", args)
 }
 
 // commandLine returns the arguments of the exec form, or those of the shell
 // that the shell form asks for.
-func (ed *configEditor) commandLine(c instructions.ShellDependantCmdLine) ([]string, error) {
+func (ed *editor) commandLine(c instructions.ShellDependantCmdLine) ([]string, error) {
 	if !c.PrependShell {
 		return c.CmdLine, nil
 	}
 	var sh []string
-	if err := ed.fields.get("Shell", &sh); err != nil {
+	if err := ed.fields.Get("Shell", &sh); err != nil {
 		return nil, err
 	}
 	if len(sh) == 0 {
@@ -160,7 +162,7 @@ func (ed *configEditor) commandLine(c instructions.ShellDependantCmdLine) ([]str
 	return append(sh, strings.Join(c.CmdLine, " ")), nil
 }
 
-func (ed *configEditor) env(c *instructions.EnvCommand, env []string) (string, error) {
+func (ed *editor) env(c *instructions.EnvCommand, env []string) (string, error) {
 	line := "ENV"
 	for _, kv := range c.Env {
 		if kv.Key == "" {
@@ -183,34 +185,34 @@ func setEnv(env []string, name, entry string) []string {
 	return append(env, entry)
 }
 
-func (ed *configEditor) label(c *instructions.LabelCommand) (string, error) {
-	labels, err := ed.fields.sub("Labels", false)
+func (ed *editor) label(c *instructions.LabelCommand) (string, error) {
+	labels, err := ed.fields.SubMap("Labels")
 	if err != nil {
 		return "", err
 	}
 	line := "LABEL"
 	for _, kv := range c.Labels {
 		line += " " + kv.String()
-		if err := labels.set(kv.Key, kv.Value); err != nil {
+		if err := labels.Set(kv.Key, kv.Value); err != nil {
 			return "", err
 		}
 	}
-	return line, ed.fields.set("Labels", labels)
+	return line, ed.fields.Set("Labels", labels)
 }
 
-func (ed *configEditor) workdir(c *instructions.WorkdirCommand) (string, error) {
+func (ed *editor) workdir(c *instructions.WorkdirCommand) (string, error) {
 	var current string
-	if err := ed.fields.get("WorkingDir", &current); err != nil {
+	if err := ed.fields.Get("WorkingDir", &current); err != nil {
 		return "", err
 	}
 	wd, err := system.NormalizeWorkdir(current, c.Path, ed.os)
 	if err != nil {
 		return "", err
 	}
-	return "WORKDIR " + system.ToSlash(wd, ed.os), ed.fields.set("WorkingDir", wd)
+	return "WORKDIR " + system.ToSlash(wd, ed.os), ed.fields.Set("WorkingDir", wd)
 }
 
-func (ed *configEditor) volume(c *instructions.VolumeCommand) (string, error) {
+func (ed *editor) volume(c *instructions.VolumeCommand) (string, error) {
 	for _, v := range c.Volumes {
 		if v == "" {
 			return "", errors.New("VOLUME specified can not be an empty string")
@@ -219,7 +221,7 @@ func (ed *configEditor) volume(c *instructions.VolumeCommand) (string, error) {
 	return fmt.Sprintf("VOLUME %v", c.Volumes), ed.addToSet("Volumes", c.Volumes)
 }
 
-func (ed *configEditor) healthcheck(c *instructions.HealthCheckCommand) (string, error) {
+func (ed *editor) healthcheck(c *instructions.HealthCheckCommand) (string, error) {
 	health := &dockerspec.HealthcheckConfig{
 		Test:          c.Health.Test,
 		Interval:      c.Health.Interval,
@@ -228,12 +230,12 @@ func (ed *configEditor) healthcheck(c *instructions.HealthCheckCommand) (string,
 		StartInterval: c.Health.StartInterval,
 		Retries:       c.Health.Retries,
 	}
-	return c.String(), ed.fields.set("Healthcheck", health)
+	return c.String(), ed.fields.Set("Healthcheck", health)
 }
 
-func (ed *configEditor) onbuild(c *instructions.OnbuildCommand) (string, error) {
+func (ed *editor) onbuild(c *instructions.OnbuildCommand) (string, error) {
 	var triggers []string
-	if err := ed.fields.get("OnBuild", &triggers); err != nil {
+	if err := ed.fields.Get("OnBuild", &triggers); err != nil {
 		return "", err
 	}
 	return "ONBUILD " + c.Expression, ed.setStrings("OnBuild", append(triggers, c.Expression))
@@ -241,36 +243,36 @@ func (ed *configEditor) onbuild(c *instructions.OnbuildCommand) (string, error) 
 
 // setString sets a field, or removes it where the value is empty: the fields
 // are omitempty in every implementation.
-func (ed *configEditor) setString(name, value string) error {
+func (ed *editor) setString(name, value string) error {
 	if value == "" {
-		ed.fields.remove(name)
+		ed.fields.Remove(name)
 		return nil
 	}
-	return ed.fields.set(name, value)
+	return ed.fields.Set(name, value)
 }
 
 // setStrings is setString for lists.
-func (ed *configEditor) setStrings(name string, values []string) error {
+func (ed *editor) setStrings(name string, values []string) error {
 	if len(values) == 0 {
-		ed.fields.remove(name)
+		ed.fields.Remove(name)
 		return nil
 	}
-	return ed.fields.set(name, values)
+	return ed.fields.Set(name, values)
 }
 
 // addToSet adds names to a field that is a set, an object of empty objects.
-func (ed *configEditor) addToSet(field string, names []string) error {
-	set, err := ed.fields.sub(field, false)
+func (ed *editor) addToSet(field string, names []string) error {
+	set, err := ed.fields.SubMap(field)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if set.index(name) >= 0 {
+		if set.Contains(name) {
 			continue
 		}
-		if err := set.set(name, struct{}{}); err != nil {
+		if err := set.Set(name, struct{}{}); err != nil {
 			return err
 		}
 	}
-	return ed.fields.set(field, set)
+	return ed.fields.Set(field, set)
 }

@@ -1,4 +1,4 @@
-package content_test
+package cache_test
 
 import (
 	"bytes"
@@ -14,12 +14,12 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
-	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/cache"
 	"github.com/veneer-build/veneer/internal/trusted"
 )
 
 func TestCache(t *testing.T) {
-	c := &content.Cache{Dir: filepath.Join(t.TempDir(), "cache", "index")}
+	c := &cache.Cache{Dir: filepath.Join(t.TempDir(), "cache", "index")}
 	d := digest.FromString("layer")
 	if got := cached(t, c, d); got != "" {
 		t.Errorf("empty cache has %q", got)
@@ -45,7 +45,7 @@ func TestCache(t *testing.T) {
 }
 
 func TestCacheFailedPut(t *testing.T) {
-	c := &content.Cache{Dir: t.TempDir()}
+	c := &cache.Cache{Dir: t.TempDir()}
 	d := digest.FromString("layer")
 	put(t, c, d, "old")
 	failed := errors.New("cannot encode")
@@ -70,7 +70,7 @@ func TestCacheFailedPut(t *testing.T) {
 }
 
 func TestCacheDropsDamage(t *testing.T) {
-	c := &content.Cache{Dir: t.TempDir()}
+	c := &cache.Cache{Dir: t.TempDir()}
 	d := digest.FromString("layer")
 	file := filepath.Join(c.Dir, "sha256", d.Encoded())
 	put(t, c, d, strings.Repeat("index", 1000))
@@ -102,7 +102,7 @@ func TestCacheDropsDamage(t *testing.T) {
 }
 
 func TestCacheBound(t *testing.T) {
-	c := &content.Cache{Dir: t.TempDir(), MaxBytes: 3500}
+	c := &cache.Cache{Dir: t.TempDir(), MaxBytes: 3500}
 	old := time.Now().Add(-time.Hour)
 	for i := range 3 {
 		d := digest.FromString(fmt.Sprint(i))
@@ -130,18 +130,18 @@ func TestCacheBound(t *testing.T) {
 }
 
 func TestCacheDigests(t *testing.T) {
-	c := &content.Cache{Dir: t.TempDir()}
+	c := &cache.Cache{Dir: t.TempDir()}
 	for _, d := range []digest.Digest{"", "sha256:../../x", "../x:abc"} {
 		if err := c.Put(t.Context(), d, func(io.Writer) error { return nil }); err == nil {
 			t.Errorf("digest %q was taken", d)
 		}
 	}
-	if p, err := (&content.Cache{Dir: filepath.Join(t.TempDir(), "none")}).Prune(); err != nil || p.Files != 0 {
+	if p, err := (&cache.Cache{Dir: filepath.Join(t.TempDir(), "none")}).Prune(); err != nil || p.Files != 0 {
 		t.Errorf("prune of no cache: %+v, %v", p, err)
 	}
 }
 
-func put(t *testing.T, c *content.Cache, d digest.Digest, data string) {
+func put(t *testing.T, c *cache.Cache, d digest.Digest, data string) {
 	t.Helper()
 	err := c.Put(t.Context(), d, func(w io.Writer) error {
 		_, err := io.WriteString(w, data)
@@ -152,7 +152,7 @@ func put(t *testing.T, c *content.Cache, d digest.Digest, data string) {
 	}
 }
 
-func cached(t *testing.T, c *content.Cache, d digest.Digest) string {
+func cached(t *testing.T, c *cache.Cache, d digest.Digest) string {
 	t.Helper()
 	var data []byte
 	ok, err := c.Get(t.Context(), d, func(r io.Reader) (err error) {
@@ -170,7 +170,7 @@ func cached(t *testing.T, c *content.Cache, d digest.Digest) string {
 
 // What a killed process left half written goes at the next sweep, and what a running one writes stays.
 func TestCacheSweepsWhatIsAbandoned(t *testing.T) {
-	c := &content.Cache{Dir: t.TempDir()}
+	c := &cache.Cache{Dir: t.TempDir()}
 	d := digest.FromString("layer")
 	put(t, c, d, "kept")
 	at := func(name string) string { return filepath.Join(c.Dir, "sha256", name) }
@@ -199,7 +199,7 @@ func TestCacheSweepsWhatIsAbandoned(t *testing.T) {
 
 // What others may have written is neither believed nor removed.
 func TestCacheOfOthers(t *testing.T) {
-	c := content.Cache{Dir: filepath.Join(t.TempDir(), "cache")}
+	c := cache.Cache{Dir: filepath.Join(t.TempDir(), "cache")}
 	key := digest.FromString("x")
 	put := func() error {
 		return c.Put(t.Context(), key, func(w io.Writer) error { _, err := io.WriteString(w, "x"); return err })

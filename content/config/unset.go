@@ -1,4 +1,4 @@
-package content
+package config
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
 
-// UnsetError is about one Unset of a [ConfigEdit].
+// UnsetError is about one Unset of a [Edit].
 type UnsetError struct {
 	Text string
 	Err  error
@@ -21,7 +21,7 @@ func (e *UnsetError) Unwrap() error { return e.Err }
 
 // unset removes what the text names and returns a line for the history. The
 // error is an [*UnsetError].
-func (ed *configEditor) unset(text string) (string, error) {
+func (ed *editor) unset(text string) (string, error) {
 	kind, name, named := strings.Cut(text, "=")
 	kind = strings.ToLower(kind)
 	if err := ed.unsetKind(kind, name, named); err != nil {
@@ -34,7 +34,7 @@ func (ed *configEditor) unset(text string) (string, error) {
 	return line, nil
 }
 
-func (ed *configEditor) unsetKind(kind, name string, named bool) error {
+func (ed *editor) unsetKind(kind, name string, named bool) error {
 	field, takesName := unsetField(kind)
 	switch {
 	case field == "":
@@ -44,9 +44,9 @@ func (ed *configEditor) unsetKind(kind, name string, named bool) error {
 	case named && name == "":
 		return fmt.Errorf("the name after = is empty")
 	case !named:
-		ed.fields.remove(field)
+		ed.fields.Remove(field)
 		if kind == "cmd" {
-			ed.fields.remove("ArgsEscaped") // says how Cmd is to be read
+			ed.fields.Remove("ArgsEscaped") // says how Cmd is to be read
 		}
 		return nil
 	}
@@ -95,9 +95,9 @@ func unsetField(kind string) (field string, takesName bool) {
 	return "", false
 }
 
-func (ed *configEditor) unsetEnv(name string) error {
+func (ed *editor) unsetEnv(name string) error {
 	var env []string
-	if err := ed.fields.get("Env", &env); err != nil {
+	if err := ed.fields.Get("Env", &env); err != nil {
 		return err
 	}
 	env = slices.DeleteFunc(env, func(e string) bool {
@@ -109,17 +109,17 @@ func (ed *configEditor) unsetEnv(name string) error {
 
 // removeFromSet takes entries out of a field that is an object, and the field
 // with the last of them.
-func (ed *configEditor) removeFromSet(field string, names []string) error {
-	set, err := ed.fields.sub(field, false)
+func (ed *editor) removeFromSet(field string, names []string) error {
+	set, err := ed.fields.SubMap(field)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		set.remove(name)
+		set.Remove(name)
 	}
-	if len(set.members) == 0 {
-		ed.fields.remove(field)
+	if set.Len() == 0 {
+		ed.fields.Remove(field)
 		return nil
 	}
-	return ed.fields.set(field, set)
+	return ed.fields.Set(field, set)
 }

@@ -1,4 +1,4 @@
-package content
+package config
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// InstructionError is about one Dockerfile instruction of a [ConfigEdit].
+// InstructionError is about one Dockerfile instruction of a [Edit].
 type InstructionError struct {
 	// Text is the instruction as it was given.
 	Text string

@@ -1,4 +1,4 @@
-package content_test
+package rawjson_test
 
 import (
 	"strings"
@@ -6,10 +6,10 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/internal/rawjson"
 )
 
-func TestCheckJSON(t *testing.T) {
+func TestCheck(t *testing.T) {
 	for text, fine := range map[string]bool{
 		`{}`:                             true,
 		`[]`:                             true,
@@ -31,7 +31,7 @@ func TestCheckJSON(t *testing.T) {
 		"[" + strings.Repeat("0,", 10_000) + "0]":                               false,
 		"[" + strings.Repeat("["+strings.Repeat("0,", 9_000)+"0],", 200) + "0]": false,
 	} {
-		if err := content.CheckJSON([]byte(text)); err == nil != fine || err != nil && !errdefs.IsInvalidArgument(err) {
+		if err := rawjson.Check([]byte(text)); err == nil != fine || err != nil && !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%.60s: %v", text, err)
 		}
 	}

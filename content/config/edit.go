@@ -1,18 +1,15 @@
-// Package content holds what is stored by digest: resolving an image, the
-// indexes of its layers, its config and manifest, its record, registries and
-// archives.
-package content
+package config
 
 import (
 	"fmt"
 	"strings"
 )
 
-// ConfigEdit changes an image config. The zero value changes nothing.
+// Edit changes an image config. The zero value changes nothing.
 //
 // Unset is applied first, then Changes in order, so that a field can be
 // cleared and filled anew by one edit.
-type ConfigEdit struct {
+type Edit struct {
 	// Changes are Dockerfile instructions, as docker commit --change takes them.
 	Changes []string
 	// Unset removes fields: "env=NAME", "label=NAME", "expose=PORT/PROTO",
@@ -27,7 +24,7 @@ type ConfigEdit struct {
 }
 
 // IsZero reports whether the edit asks for nothing at all.
-func (e ConfigEdit) IsZero() bool {
+func (e Edit) IsZero() bool {
 	return len(e.Changes) == 0 && len(e.Unset) == 0 && e.Author == "" && e.Message == ""
 }
 
@@ -36,8 +33,8 @@ func (e ConfigEdit) IsZero() bool {
 // values that no config may hold. Instructions that expand a variable are
 // checked as far as that goes without its value. The error is an
 // [*InstructionError] or an [*UnsetError].
-func (e ConfigEdit) Validate() error {
-	ed, err := newConfigEditor([]byte("{}"))
+func (e Edit) Validate() error {
+	ed, err := newEditor([]byte("{}"))
 	if err != nil {
 		return err
 	}
@@ -66,12 +63,12 @@ func (e ConfigEdit) Validate() error {
 // it does not know, and those that the edit does not touch, keep their bytes
 // and their order. The result means what BuildKit makes of the same
 // instructions in a Dockerfile, except that WORKDIR creates no directory.
-func (e ConfigEdit) Apply(configJSON []byte) ([]byte, []string, error) {
+func (e Edit) Apply(configJSON []byte) ([]byte, []string, error) {
 	list, err := parseChanges(e.Changes)
 	if err != nil {
 		return nil, nil, err
 	}
-	ed, err := newConfigEditor(configJSON)
+	ed, err := newEditor(configJSON)
 	if err != nil {
 		return nil, nil, fmt.Errorf("edit image config: %w", err)
 	}
@@ -91,7 +88,7 @@ func (e ConfigEdit) Apply(configJSON []byte) ([]byte, []string, error) {
 		createdBy = append(createdBy, line)
 	}
 	if e.Author != "" {
-		if err := ed.image.set("author", e.Author); err != nil {
+		if err := ed.image.Set("author", e.Author); err != nil {
 			return nil, nil, fmt.Errorf("edit image config: %w", err)
 		}
 	}

@@ -1,4 +1,4 @@
-package content
+package config
 
 import (
 	"encoding/json"
@@ -38,7 +38,7 @@ func TestEditAgainstBuildKit(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(strings.Join(c.Changes, ";"), func(t *testing.T) {
-			out, createdBy, err := ConfigEdit{Changes: c.Changes}.Apply(c.Base)
+			out, createdBy, err := Edit{Changes: c.Changes}.Apply(c.Base)
 			if (err != nil) != c.Error {
 				t.Fatalf("error %v, BuildKit has one: %v", err, c.Error)
 			}
@@ -102,7 +102,7 @@ func TestEditRefuses(t *testing.T) {
 		"EXPOSE 127.0.0.1:8080:80": "host's side",
 		"ENV \x1b[31m":             `\x1b[31m`,
 	} {
-		err := ConfigEdit{Changes: []string{change}}.Validate()
+		err := Edit{Changes: []string{change}}.Validate()
 		typed := (*InstructionError)(nil)
 		if !errors.As(err, &typed) {
 			t.Errorf("%q: error %v of type %T", change, err, err)
@@ -114,14 +114,14 @@ func TestEditRefuses(t *testing.T) {
 		if strings.ContainsAny(err.Error(), "\n\x1b") {
 			t.Errorf("%q: control characters in %q", change, err)
 		}
-		if _, _, err := (ConfigEdit{Changes: []string{change}}).Apply([]byte("{}")); !errors.As(err, &typed) {
+		if _, _, err := (Edit{Changes: []string{change}}).Apply([]byte("{}")); !errors.As(err, &typed) {
 			t.Errorf("%q: Apply says %v", change, err)
 		}
 	}
 }
 
 func TestValidateLeavesVariablesToApply(t *testing.T) {
-	e := ConfigEdit{Changes: []string{"STOPSIGNAL $SIG", "EXPOSE $PORT", "ENV A=${B:?missing}"}}
+	e := Edit{Changes: []string{"STOPSIGNAL $SIG", "EXPOSE $PORT", "ENV A=${B:?missing}"}}
 	if err := e.Validate(); err != nil {
 		t.Errorf("validate: %v", err)
 	}
@@ -144,7 +144,7 @@ func TestEditKeepsTheRest(t *testing.T) {
 	base := `{"x-vendor":{"n":12345678901234567890,"f":1.10,"s":"<&>\u00e9"},"os":"linux","os.features":["a"],"variant":"v6",` +
 		`"config":{"Memory":9007199254740993,"Env":["A=1"],"Healthcheck":{"Test":["NONE"],"X":1},"Labels":{"z":"<a>","odd":7}},` +
 		`"container_config":{"Cmd":null},"history":[],"rootfs":{"type":"layers","diff_ids":[]}}`
-	e := ConfigEdit{Changes: []string{"ENV A=2", "LABEL a=<b>"}, Author: "Jo <jo@example.org>"}
+	e := Edit{Changes: []string{"ENV A=2", "LABEL a=<b>"}, Author: "Jo <jo@example.org>"}
 	out, _, err := e.Apply([]byte(base))
 	if err != nil {
 		t.Fatal(err)
@@ -155,14 +155,14 @@ func TestEditKeepsTheRest(t *testing.T) {
 	if string(out) != want {
 		t.Errorf("got  %s\nwant %s", out, want)
 	}
-	same, createdBy, err := ConfigEdit{}.Apply([]byte(base))
+	same, createdBy, err := Edit{}.Apply([]byte(base))
 	if err != nil || string(same) != base || createdBy != nil {
 		t.Errorf("empty edit: %s, %q, %v", same, createdBy, err)
 	}
 }
 
 func TestEditFieldNamesWithoutCase(t *testing.T) {
-	out, _, err := ConfigEdit{Changes: []string{"ENV B=2"}}.Apply([]byte(`{"Config":{"env":["A=1"]}}`))
+	out, _, err := Edit{Changes: []string{"ENV B=2"}}.Apply([]byte(`{"Config":{"env":["A=1"]}}`))
 	if err != nil || string(out) != `{"Config":{"env":["A=1","B=2"]}}` {
 		t.Errorf("got %s, %v", out, err)
 	}
@@ -178,7 +178,7 @@ func TestEditRefusesAmbiguousConfig(t *testing.T) {
 		`{"config":{"Env":"A=1"}}`,
 		`{"os":7}`,
 	} {
-		if out, _, err := (ConfigEdit{Changes: []string{"ENV A=1"}}).Apply([]byte(config)); err == nil {
+		if out, _, err := (Edit{Changes: []string{"ENV A=1"}}).Apply([]byte(config)); err == nil {
 			t.Errorf("%s: no error, got %s", config, out)
 		}
 	}
@@ -218,7 +218,7 @@ func TestUnset(t *testing.T) {
 			}
 			want = strings.Replace(want, g, "", 1)
 		}
-		e := ConfigEdit{Unset: []string{unset}}
+		e := Edit{Unset: []string{unset}}
 		if err := e.Validate(); err != nil {
 			t.Errorf("%s: validate: %v", unset, err)
 		}
@@ -232,14 +232,14 @@ func TestUnset(t *testing.T) {
 	}
 	for _, bad := range []string{"", "=", "env=", "cmd=x", "memory", "expose=x"} {
 		typed := (*UnsetError)(nil)
-		if err := (ConfigEdit{Unset: []string{bad}}).Validate(); !errors.As(err, &typed) {
+		if err := (Edit{Unset: []string{bad}}).Validate(); !errors.As(err, &typed) {
 			t.Errorf("%q: error %v", bad, err)
 		}
 	}
 }
 
 func TestUnsetBeforeChanges(t *testing.T) {
-	e := ConfigEdit{Unset: []string{"env", "cmd"}, Changes: []string{"ENV B=2", `ENTRYPOINT ["/e"]`}}
+	e := Edit{Unset: []string{"env", "cmd"}, Changes: []string{"ENV B=2", `ENTRYPOINT ["/e"]`}}
 	out, createdBy, err := e.Apply([]byte(`{"config":{"Env":["A=1"],"Cmd":["c"]}}`))
 	if want := `{"config":{"Env":["B=2"],"Entrypoint":["/e"]}}`; err != nil || string(out) != want {
 		t.Errorf("got %s, %v", out, err)
@@ -250,11 +250,11 @@ func TestUnsetBeforeChanges(t *testing.T) {
 }
 
 func TestWindowsBase(t *testing.T) {
-	out, _, err := ConfigEdit{Changes: []string{"CMD dir", `WORKDIR C:\\app`}}.Apply([]byte(`{"os":"windows"}`))
+	out, _, err := Edit{Changes: []string{"CMD dir", `WORKDIR C:\\app`}}.Apply([]byte(`{"os":"windows"}`))
 	if err != nil || !strings.Contains(string(out), `["cmd","/S","/C","dir"]`) || !strings.Contains(string(out), `"WorkingDir":"\\app"`) {
 		t.Errorf("got %s, %v", out, err)
 	}
-	if _, _, err := (ConfigEdit{Changes: []string{"STOPSIGNAL 9"}}).Apply([]byte(`{"os":"windows"}`)); err == nil {
+	if _, _, err := (Edit{Changes: []string{"STOPSIGNAL 9"}}).Apply([]byte(`{"os":"windows"}`)); err == nil {
 		t.Error("no error for STOPSIGNAL on Windows")
 	}
 }
@@ -266,11 +266,11 @@ func FuzzApply(f *testing.F) {
 	f.Add(`{}`, "# escape=`\nCMD a `\n b", "label=x")
 	f.Add(`{}`, "ONBUILD RUN <<EOF\nx\nEOF", "expose=1-2/udp")
 	f.Fuzz(func(t *testing.T, config, change, unset string) {
-		out, _, err := ConfigEdit{Changes: []string{change}, Unset: []string{unset}}.Apply([]byte(config))
+		out, _, err := Edit{Changes: []string{change}, Unset: []string{unset}}.Apply([]byte(config))
 		if err != nil {
 			return
 		}
-		if _, _, err := (ConfigEdit{Unset: []string{"env"}}).Apply(out); err != nil {
+		if _, _, err := (Edit{Unset: []string{"env"}}).Apply(out); err != nil {
 			t.Errorf("%q + %q gave %q: %v", config, change, out, err)
 		}
 	})

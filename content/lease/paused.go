@@ -1,0 +1,46 @@
+package lease
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/containerd/containerd/v2/core/leases"
+)
+
+// labelPaused is on a lease that keeps nothing: it names the container that a
+// process has paused.
+const labelPaused = LabelPrefix + "paused"
+
+// NotePaused notes that this process is about to pause a container. The note is
+// a lease that never ends by itself: if the process is killed, it stays until
+// somebody acts upon [LeftPaused]. Release removes it.
+func NotePaused(ctx context.Context, ls leases.Manager, container string) (Release, error) {
+	_, release, err := create(ctx, ls, leases.WithLabel(labelPaused, container))
+	return release, err
+}
+
+// Paused is a container that a killed process has left paused.
+type Paused struct {
+	Container string
+	// Release removes the note. It is called once the container runs again.
+	Release Release
+}
+
+// LeftPaused returns what killed processes left paused in ctx's namespace.
+func LeftPaused(ctx context.Context, ls leases.Manager) ([]Paused, error) {
+	self, err := thisProcess()
+	if err != nil {
+		return nil, err
+	}
+	all, err := ls.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list leases: %w", err)
+	}
+	var left []Paused
+	for _, l := range all {
+		if id := l.Labels[labelPaused]; id != "" && ours(l) && ended(l, self) {
+			left = append(left, Paused{id, releaseOf(ls, l)})
+		}
+	}
+	return left, nil
+}
