@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/internal/cleanup"
 )
 
 // readersPause is how long a command that is done waits for others that read
@@ -18,7 +20,7 @@ const readersPause = 2 * time.Second
 // collectSoon is collect, for who has something else to do: it is left out while
 // others read for longer.
 func (s *stores) collectSoon(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readersPause)
+	ctx, cancel := cleanup.Context(ctx, readersPause)
 	defer cancel()
 	err := s.collect(ctx, false)
 	if errors.Is(err, context.DeadlineExceeded) {

@@ -19,6 +19,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/identifiers"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 
+	"github.com/veneer-build/veneer/internal/cleanup"
 	"github.com/veneer-build/veneer/internal/trusted"
 )
 
@@ -230,7 +231,7 @@ func (e *Engine) CollectGarbage(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("collect garbage: create lease: %w", err)
 	}
-	ctx, cancel := cleanup(ctx)
+	ctx, cancel := cleanup.Context(ctx, cleanupTimeout)
 	defer cancel()
 	if err := manager.Delete(ctx, lease, leases.SynchronousDelete); err != nil {
 		return fmt.Errorf("collect garbage: %w", err)

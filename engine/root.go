@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,11 +17,6 @@ import (
 
 // cleanupTimeout bounds what is done after the context that asked for it ended.
 const cleanupTimeout = 30 * time.Second
-
-// cleanup returns a context that outlives ctx's cancellation, for undoing things.
-func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
-}
 
 // DefaultRoot is /var/lib/veneer for root, else $XDG_DATA_HOME/veneer, else
 // ~/.local/share/veneer; empty if there is no home directory either.

@@ -8,9 +8,11 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/diff"
-	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/lease"
 )
 
 // Layer is one layer of a chain.
@@ -36,11 +38,11 @@ func Apply(ctx context.Context, c *client.Client, snapshotter string, l Layer) (
 	if err != nil {
 		return err
 	}
-	ctx, release, err := lease(ctx, c)
+	ctx, release, err := lease.New(ctx, c.LeasesService())
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, release()) }()
+	defer func() { err = errors.Join(err, release(ctx)) }()
 	if l.ChainID == "" {
 		l.ChainID = ChainID(l.Parent, l.DiffID)
 	}
@@ -64,26 +66,8 @@ func Apply(ctx context.Context, c *client.Client, snapshotter string, l Layer) (
 	}
 	// It has been verified. Before the snapshot is there, since who finds that
 	// one applies nothing, and would not set it.
-	if err := label(ctx, c, l.Blob.Digest, labels.LabelUncompressed, l.DiffID.String()); err != nil {
+	if err := content.SetLabels(ctx, c.ContentStore(), l.Blob.Digest, content.LayerLabels(l.DiffID)); err != nil {
 		return err
 	}
 	return a.commit(ctx, l.ChainID.String(), l.Labels)
-}
-
-// lease makes sure that ctx has a lease, without which the garbage collector
-// may take a snapshot while it is being filled. The caller's is used where
-// there is one, and then release does nothing.
-func lease(ctx context.Context, c *client.Client) (_ context.Context, release func() error, _ error) {
-	ctx, done, err := c.WithLease(ctx)
-	if err != nil {
-		return nil, nil, fmt.Errorf("create lease: %w", err)
-	}
-	return ctx, func() error {
-		ctx, cancel := cleanup(ctx)
-		defer cancel()
-		if err := done(ctx); err != nil {
-			return fmt.Errorf("release lease: %w", err)
-		}
-		return nil
-	}, nil
 }

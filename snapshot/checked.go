@@ -46,7 +46,7 @@ func checkBlob(ctx context.Context, c *client.Client, l Layer) error {
 	if info.Labels[labels.LabelUncompressed] != "" {
 		return nil
 	}
-	return label(ctx, c, l.Blob.Digest, labels.LabelUncompressed, l.DiffID.String())
+	return content.SetLabels(ctx, store, l.Blob.Digest, content.LayerLabels(l.DiffID))
 }
 
 // diffID reads a blob to its end and returns the digest of its content.

@@ -34,7 +34,7 @@ func TestUnpackChecksBlobs(t *testing.T) {
 			return info.Labels["containerd.io/uncompressed"]
 		}
 		unpack := func(layers ...snapshot.Layer) error {
-			did, err := snapshot.Unpack(w.ctx, e.Client, w.manifest(layers), e.Snapshotter)
+			did, err := snapshot.Unpack(w.ctx, e.Client, w.image(layers), e.Snapshotter)
 			if did {
 				t.Error("something was unpacked")
 			}

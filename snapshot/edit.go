@@ -11,6 +11,8 @@ import (
 	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content/lease"
 )
 
 // EditOptions say what to change, and what becomes of it.
@@ -49,11 +51,11 @@ func Edit(ctx context.Context, c *client.Client, o EditOptions) (_ EditResult, e
 	if err != nil {
 		return EditResult{}, err
 	}
-	ctx, release, err := lease(ctx, c)
+	ctx, release, err := lease.New(ctx, c.LeasesService())
 	if err != nil {
 		return EditResult{}, err
 	}
-	defer func() { err = errors.Join(err, release()) }()
+	defer func() { err = errors.Join(err, release(ctx)) }()
 
 	a, err := prepare(ctx, sn, "edit", o.Parent.String())
 	if err != nil {

@@ -14,6 +14,8 @@ import (
 	"github.com/moby/sys/userns"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/content/lease"
 )
 
 // fillBuffer is what is read at once of the tar that a Fill gets.
@@ -30,7 +32,7 @@ const fillPiece = 4 << 20
 // directories, and like it without a mount.
 type Fill struct {
 	active  *active
-	release func() error
+	release lease.Release
 	w       *io.PipeWriter
 	done    chan struct{}
 	err     error // of the unpacking; valid after done
@@ -46,7 +48,7 @@ func NewFill(ctx context.Context, c *client.Client, snapshotter string, parent d
 	if err != nil {
 		return nil, err
 	}
-	ctx, release, err := lease(ctx, c)
+	ctx, release, err := lease.New(ctx, c.LeasesService())
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +150,7 @@ func (f *Fill) discard(ctx context.Context) error {
 	if f.active != nil {
 		err = f.active.remove(ctx)
 	}
-	return errors.Join(err, f.release())
+	return errors.Join(err, f.release(ctx))
 }
 
 // writable returns the directory that a snapshot's new files lie in, and how

@@ -3,7 +3,7 @@
 // ones, and leaves nothing behind when any of that fails.
 //
 // Every snapshot that is made on the way has a random key and the label
-// [LabelTemporary]. It is kept alive by the lease in the context alone, so that
+// [lease.LabelTemporary]. It is kept alive by the lease in the context alone, so that
 // what a killed process leaves goes with its lease.
 package snapshot
 
@@ -23,11 +23,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	"golang.org/x/sys/unix"
-)
 
-// LabelTemporary marks snapshots that end with the operation that made them;
-// the value is what they are for. One that outlives its lease is a leftover.
-const LabelTemporary = "veneer.build/temporary"
+	"github.com/veneer-build/veneer/content/lease"
+	"github.com/veneer-build/veneer/internal/cleanup"
+)
 
 // ErrGone says that the snapshotter has a snapshot, but not its files: nothing
 // can be made on it any more. Removing it and unpacking it again helps.
@@ -35,12 +34,6 @@ var ErrGone = errors.New("the snapshot's files are gone")
 
 // cleanupTimeout bounds what is undone after the context that asked for it ended.
 const cleanupTimeout = 30 * time.Second
-
-// cleanup returns a context that outlives ctx's cancellation, with its
-// namespace and lease.
-func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
-}
 
 // ChainID names the snapshot of a layer upon a parent; the parent is empty for
 // the bottom layer (image-spec config.md, "Layer ChainID").
@@ -109,8 +102,8 @@ func create(ctx context.Context, sn snapshots.Snapshotter, purpose, parent strin
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("prepare snapshot for %s: %w", purpose, err)
 	}
-	a := &active{sn: sn, key: "veneer-" + purpose + "-" + rand.Text()}
-	mounts, err := call(ctx, a.key, parent, snapshots.WithLabels(map[string]string{LabelTemporary: purpose}))
+	a := &active{sn: sn, key: lease.Prefix + purpose + "-" + rand.Text()}
+	mounts, err := call(ctx, a.key, parent, snapshots.WithLabels(map[string]string{lease.LabelTemporary: purpose}))
 	if err != nil {
 		// A daemon has but words for it.
 		if errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), unix.ENOENT.Error()) {
@@ -148,7 +141,7 @@ func (a *active) commit(ctx context.Context, name string, labels map[string]stri
 // remove removes the snapshot unless it was committed or removed, also after
 // ctx ended.
 func (a *active) remove(ctx context.Context) error {
-	ctx, cancel := cleanup(ctx)
+	ctx, cancel := cleanup.Context(ctx, cleanupTimeout)
 	defer cancel()
 	if err := a.sn.Remove(ctx, a.key); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove temporary snapshot %s (veneer prune removes it): %w", a.key, err)

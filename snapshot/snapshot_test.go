@@ -26,6 +26,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/engine/enginetest"
 	"github.com/veneer-build/veneer/snapshot"
@@ -68,7 +70,7 @@ func newWorld(ctx context.Context, t *testing.T, e *engine.Engine) *world {
 func (w *world) checkNothingLeft() {
 	w.t.Helper()
 	err := w.sn.Walk(w.ctx, func(_ context.Context, info snapshots.Info) error {
-		if info.Kind != snapshots.KindCommitted || info.Labels[snapshot.LabelTemporary] != "" {
+		if info.Kind != snapshots.KindCommitted || info.Labels[lease.LabelTemporary] != "" {
 			w.t.Errorf("left: snapshot %+v", info)
 		}
 		return nil
@@ -385,7 +387,7 @@ func TestEdit(t *testing.T) {
 	})
 }
 
-func (w *world) manifest(layers []snapshot.Layer) ocispec.Descriptor {
+func (w *world) image(layers []snapshot.Layer) *content.Image {
 	w.t.Helper()
 	img := ocispec.Image{RootFS: ocispec.RootFS{Type: "layers"}}
 	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest}
@@ -402,16 +404,20 @@ func (w *world) manifest(layers []snapshot.Layer) ocispec.Descriptor {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return w.blob(ocispec.MediaTypeImageManifest, b)
+	made, err := content.ResolveTarget(w.ctx, w.e.Client.ContentStore(), w.blob(ocispec.MediaTypeImageManifest, b), "")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return made
 }
 
 func TestUnpack(t *testing.T) {
 	enginetest.Each(t, func(t *testing.T, ctx context.Context, e *engine.Engine) {
 		w := newWorld(ctx, t, e)
 		base := w.base("unpack")
-		m := w.manifest(base)
+		img := w.image(base)
 		for _, want := range []bool{true, false} {
-			did, err := snapshot.Unpack(w.ctx, e.Client, m, e.Snapshotter)
+			did, err := snapshot.Unpack(w.ctx, e.Client, img, e.Snapshotter)
 			if err != nil || did != want {
 				t.Fatalf("unpack: %v, %v; want %v", did, err, want)
 			}
@@ -427,13 +433,13 @@ func TestUnpack(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if did, err := snapshot.Unpack(w.ctx, e.Client, m, e.Snapshotter); did || err != nil {
+		if did, err := snapshot.Unpack(w.ctx, e.Client, img, e.Snapshotter); did || err != nil {
 			t.Errorf("without blobs: %v, %v", did, err)
 		}
 		if err := w.sn.Remove(w.ctx, base[1].ChainID.String()); err != nil {
 			t.Fatal(err)
 		}
-		_, err = snapshot.Unpack(w.ctx, e.Client, m, e.Snapshotter)
+		_, err = snapshot.Unpack(w.ctx, e.Client, img, e.Snapshotter)
 		if err == nil || !strings.Contains(err.Error(), "pull or load the image again") || !strings.Contains(err.Error(), base[1].Blob.Digest.String()) {
 			t.Errorf("without blob and snapshot: %v", err)
 		}
@@ -445,11 +451,11 @@ func TestUnpackWithoutLease(t *testing.T) {
 	enginetest.Root(t)
 	e, ctx := enginetest.Embedded(t, "overlayfs")
 	w := newWorld(ctx, t, e)
-	m := w.manifest(w.base("lease"))
-	if did, err := snapshot.Unpack(ctx, e.Client, m, e.Snapshotter); !did || err != nil {
+	img := w.image(w.base("lease"))
+	if did, err := snapshot.Unpack(ctx, e.Client, img, e.Snapshotter); !did || err != nil {
 		t.Errorf("unpack: %v, %v", did, err)
 	}
-	if _, err := snapshot.Unpack(ctx, e.Client, m, "nonsense"); err == nil || !strings.Contains(err.Error(), `"nonsense"`) {
+	if _, err := snapshot.Unpack(ctx, e.Client, img, "nonsense"); err == nil || !strings.Contains(err.Error(), `"nonsense"`) {
 		t.Errorf("unknown snapshotter: %v", err)
 	}
 	if _, err := snapshot.OpenView(ctx, e.Client.SnapshotService("nonsense"), "x"); !errdefs.IsNotFound(err) {

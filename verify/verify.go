@@ -197,18 +197,13 @@ func (v *verifier) documents(ctx context.Context, target ocispec.Descriptor) ([]
 // hold keeps what is to be verified from the garbage collector, to whom a
 // label that is missing means that it may take it.
 func (v *verifier) hold(ctx context.Context) error {
-	id, ok := leases.FromContext(ctx)
-	if !ok {
-		return nil
-	}
 	for _, doc := range v.docs {
 		blobs := []ocispec.Descriptor{doc.Desc}
 		for _, c := range doc.Children {
 			blobs = append(blobs, c.Desc)
 		}
 		for _, b := range blobs {
-			r := leases.Resource{Type: "content", ID: b.Digest.String()}
-			err := v.engine.Client.LeasesService().AddResource(ctx, leases.Lease{ID: id}, r)
+			err := lease.AddBlob(ctx, v.engine.Client.LeasesService(), b.Digest)
 			if err != nil && !errdefs.IsNotFound(err) {
 				return fmt.Errorf("hold %s: %w", b.Digest, err)
 			}

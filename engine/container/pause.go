@@ -14,6 +14,7 @@ import (
 
 	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/internal/cleanup"
 )
 
 // resumeTimeout bounds the resuming of a container after the build was stopped.
@@ -83,7 +84,7 @@ func resumeNoted(ctx context.Context, c *client.Client, p lease.Paused) error {
 // stillPaused is an error if the container runs, and so may have written
 // between two looks at its files.
 func stillPaused(ctx context.Context, c *client.Client, id string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resumeTimeout)
+	ctx, cancel := cleanup.Context(ctx, resumeTimeout)
 	defer cancel()
 	status, err := taskStatus(ctx, c, id)
 	if err == nil && status == apitask.Status_RUNNING {
@@ -94,7 +95,7 @@ func stillPaused(ctx context.Context, c *client.Client, id string) error {
 
 // resumeTask lets a paused container go on; one that ended meanwhile is none.
 func resumeTask(ctx context.Context, c *client.Client, id string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resumeTimeout)
+	ctx, cancel := cleanup.Context(ctx, resumeTimeout)
 	defer cancel()
 	status, err := taskStatus(ctx, c, id)
 	if err == nil && (status == apitask.Status_PAUSED || status == apitask.Status_PAUSING) {

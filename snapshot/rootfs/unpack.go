@@ -16,7 +16,7 @@ import (
 // Containerd's error names a file of its own directories; where the layers'
 // entries tell the reason, so does the error.
 func (o *Opener) UnpackImage(ctx context.Context, img *content.Image) (bool, error) {
-	did, err := snapshot.Unpack(ctx, o.Client, img.Manifest, o.Snapshotter)
+	did, err := snapshot.Unpack(ctx, o.Client, img, o.Snapshotter)
 	if err == nil || ctx.Err() != nil || len(img.Missing) > 0 || errors.Is(err, unix.ENOSPC) || img.Encryption().Any() {
 		return did, unpackEncrypted(img, err)
 	}

@@ -74,7 +74,7 @@ func TestVerifyAppliers(t *testing.T) {
 		p.load(t, archive)
 		img, err := content.Resolve(p.ctx, p.engine.Client, "odd:1", "")
 		must(t, err)
-		_, err = snapshot.Unpack(p.ctx, p.engine.Client, img.Manifest, p.engine.Snapshotter)
+		_, err = snapshot.Unpack(p.ctx, p.engine.Client, img, p.engine.Snapshotter)
 		must(t, err)
 		fine := func(res *veneer.VerifyResult) bool {
 			return res.Errors == 0 && res.Warnings == 1 && res.Platforms[0].Compared && strings.Contains(strings.Join(findingTexts(res), "\n"), "/again is not the same on overlayfs and on other snapshotters")
