@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/veneer-build/veneer/internal/durable"
 	"github.com/veneer-build/veneer/internal/reopen"
+	"github.com/veneer-build/veneer/internal/tempfile"
 )
 
 // pendingFile replaces a file as a whole: whoever reads it sees the old content
@@ -51,24 +53,21 @@ func openPending(name string) (_ *pendingFile, err error) {
 	if p.dir, _, err = reopen.Look(filepath.Dir(name), unix.O_DIRECTORY); err != nil {
 		return nil, p.wrap(err)
 	}
-	p.f, err = p.create(".", unix.O_TMPFILE)
+	// The mode is what the umask has for any output.
+	temp := p.tempName()
+	f, named, err := tempfile.Create(reopen.Path(p.dir), temp, p.name, 0o666)
 	if err != nil {
-		p.temp = p.tempName()
-		p.f, err = p.create(p.temp, os.O_CREATE|os.O_EXCL)
-	}
-	if err != nil {
+		var at *fs.PathError
+		if errors.As(err, &at) {
+			err = os.NewSyscallError("openat", at.Err) // people know the directory by another name
+		}
 		return nil, errors.Join(p.wrap(err), p.dir.Close())
 	}
-	return p, nil
-}
-
-// create makes a file in the directory, with the mode that the umask has for any output.
-func (p *pendingFile) create(base string, flags int) (*os.File, error) {
-	fd, err := unix.Openat(int(p.dir.Fd()), base, os.O_WRONLY|unix.O_CLOEXEC|flags, 0o666)
-	if err != nil {
-		return nil, os.NewSyscallError("openat", err)
+	p.f = f
+	if named {
+		p.temp = temp
 	}
-	return os.NewFile(uintptr(fd), p.name), nil
+	return p, nil
 }
 
 func (p *pendingFile) tempName() string { return "." + filepath.Base(p.name) + "." + rand.Text() }
@@ -80,13 +79,13 @@ func (p *pendingFile) link() error {
 		return nil
 	}
 	for _, base := range []string{filepath.Base(p.name), p.tempName()} {
-		err := unix.Linkat(unix.AT_FDCWD, reopen.Path(p.f), int(p.dir.Fd()), base, unix.AT_SYMLINK_FOLLOW)
+		err := tempfile.Link(p.f, filepath.Join(reopen.Path(p.dir), base))
 		if err == nil {
 			p.temp = base
 			return nil
 		}
-		if !errors.Is(err, unix.EEXIST) {
-			return os.NewSyscallError("linkat", err)
+		if !errors.Is(err, fs.ErrExist) {
+			return err
 		}
 	}
 	return unix.EEXIST

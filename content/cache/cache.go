@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/internal/durable"
+	"github.com/veneer-build/veneer/internal/tempfile"
 	"github.com/veneer-build/veneer/internal/trusted"
 )
 
@@ -255,20 +256,16 @@ func writeEntry(name string, write func(io.Writer) error) (_ int64, retErr error
 	return size, durable.SyncDir(dir)
 }
 
-// createTemp makes a locked file that link gives the name temp. Until then it
-// has none, where the file system can do that, so that a crash leaves nothing.
+// createTemp makes a locked file that link gives the name temp, if it has none
+// yet.
 func createTemp(temp string) (f *os.File, link func() error, err error) {
-	link = func() error {
-		from := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
-		return os.NewSyscallError("linkat", unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, temp, unix.AT_SYMLINK_FOLLOW))
-	}
-	f, err = os.OpenFile(filepath.Dir(temp), os.O_RDWR|unix.O_TMPFILE, 0o600)
-	if err != nil {
-		link = func() error { return nil }
-		f, err = os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	}
+	f, named, err := tempfile.Create(filepath.Dir(temp), filepath.Base(temp), temp, 0o600)
 	if err != nil {
 		return nil, nil, err
+	}
+	link = func() error { return tempfile.Link(f, temp) }
+	if named {
+		link = func() error { return nil }
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil && !errors.Is(err, unix.ENOTSUP) && !errors.Is(err, unix.ENOLCK) {
 		return nil, nil, errors.Join(os.NewSyscallError("flock", err), f.Close(), remove(temp))

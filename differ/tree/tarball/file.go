@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
-	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/index"
@@ -74,26 +72,4 @@ func (s *spoolReader) Read(b []byte) (int, error) {
 		}
 	}
 	return n, err
-}
-
-// createUnnamed makes a file in dir that no one else can open and that no
-// crash leaves behind.
-func createUnnamed(dir string) (*os.File, error) {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err == nil {
-		return os.NewFile(uintptr(fd), dir+"/(unnamed)"), nil
-	}
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EACCES) {
-		return nil, &os.PathError{Op: "create file in", Path: dir, Err: err}
-	}
-	// Not every file system has O_TMPFILE.
-	f, err := os.CreateTemp(dir, "veneer-spool-*")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close() //nolint:errcheck // nothing was written
-		return nil, err
-	}
-	return f, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/index"
+	"github.com/veneer-build/veneer/internal/tempfile"
 )
 
 // OpenLayerFunc opens the uncompressed tar of a layer, given its position in
@@ -215,7 +216,7 @@ func (l *spooledLayer) start() error {
 	if len(l.want) == 0 {
 		l.keepFrom = 0
 	}
-	file, err := createUnnamed(l.dir)
+	file, err := tempfile.Unnamed(l.dir)
 	if err != nil {
 		return fmt.Errorf("make spool: %w", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/index"
 	"github.com/veneer-build/veneer/internal/compression"
+	"github.com/veneer-build/veneer/internal/tempfile"
 )
 
 // Open reads the archive at path, plain or compressed with gzip or zstd, as
@@ -69,7 +70,7 @@ func OpenStream(ctx context.Context, r io.Reader, name, spoolDir string) (_ tree
 	if spoolDir == "" {
 		spoolDir = os.TempDir()
 	}
-	spool, err := createUnnamed(spoolDir)
+	spool, err := tempfile.Unnamed(spoolDir)
 	if err != nil {
 		return nil, fmt.Errorf("spool archive %s: %w", name, err)
 	}

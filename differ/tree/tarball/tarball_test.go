@@ -19,6 +19,7 @@ import (
 
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/treetest"
+	"github.com/veneer-build/veneer/internal/tempfile"
 )
 
 // write puts data into a file of a new directory.
@@ -249,7 +250,7 @@ func TestOpenTarNoticesChange(t *testing.T) {
 }
 
 func TestOpenTarSpoolIsPrivate(t *testing.T) {
-	f, err := createUnnamed(t.TempDir())
+	f, err := tempfile.Unnamed(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
