@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"io/fs"
 	"path/filepath"
+	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -96,5 +98,33 @@ func TestPruneCounts(t *testing.T) {
 		if o := b.ok("prune", "--dry-run"); o != "would remove 0 blobs, 0 B\n" {
 			t.Errorf("what is left afterwards: %s", o)
 		}
+	})
+}
+
+// A killed build leaves its lease and the snapshots that it worked with; prune
+// names them and takes them away.
+func TestPruneKilledBuild(t *testing.T) {
+	eachUser(t, func(t *testing.T, b *bench) {
+		b.big("big", 50, 2<<20)
+		b.leavesNothing(func() {
+			b.signalAfter("compare:", syscall.SIGKILL, []string{"--progress", "plain", "build", "--no-cache", "--from", "base", "--copy", "big/:/big", "-t", "new"})
+			type pruned struct{ Leases, Snapshots []string }
+			would := decode[pruned](t, b.ok("prune", "--dry-run", "--format", "json"))
+			// An ordinary user's builds make no snapshots.
+			if len(would.Leases) != 1 || (len(would.Snapshots) > 0) == b.ordinary() {
+				t.Errorf("would prune %+v", would)
+			}
+			if did := decode[pruned](t, b.ok("prune", "--format", "json")); !reflect.DeepEqual(did, would) {
+				t.Errorf("pruned %+v, would have %+v", did, would)
+			}
+			if left := decode[pruned](t, b.ok("prune", "--dry-run", "--format", "json")); len(left.Leases)+len(left.Snapshots) > 0 {
+				t.Errorf("left %+v", left)
+			}
+			// An ingest that the engine's database does not know yet goes with the next blob.
+			b.write("file", "data")
+			b.ok("build", "--from", "base", "--copy", "file:/file", "-t", "new1")
+			b.ok("rmi", "new1")
+			b.ok("prune")
+		})
 	})
 }
