@@ -1,7 +1,3 @@
-// Package archive writes and reads image archives: OCI image layouts in a tar
-// file (OCI image-spec image-layout.md), which docker load reads as well, and
-// deltas, which lack what their reader has. It also reads what docker save
-// writes.
 package archive
 
 import (
@@ -45,16 +41,16 @@ type Engine interface {
 	content.Holder
 }
 
-// Snapshots are those of one snapshotter. Errors of its methods end an import.
+// Snapshots are those of one snapshotter. An error of a method ends the import.
 type Snapshots interface {
-	// Has reports whether the snapshot of a chain of layers is there, and holds
-	// it under ctx's lease.
+	// Has reports whether the snapshot of a chain of layers is there, and adds
+	// it to ctx's lease.
 	Has(ctx context.Context, chainID digest.Digest) (bool, error)
-	// Keep makes an image keep the snapshot of some of its layers, since the
-	// blobs of some of them are not here.
+	// Keep makes an image keep the snapshot of some of its layers. It is called
+	// where the blobs of these layers are not here.
 	Keep(ctx context.Context, img *content.Image, chainID digest.Digest) error
-	// Unpack is called for the platform of each image that a build or a run
-	// would choose, if that is here. name is for messages.
+	// Unpack is called for each image, with the platform that a build or a run
+	// would choose, if it is here. name is for messages.
 	Unpack(ctx context.Context, name string, img *content.Image) error
 }
 
@@ -190,7 +186,7 @@ func checkLayout(text []byte) error {
 	return nil
 }
 
-// errNoImage is what is wrong with a tar archive of anything else.
+// errNoImage is returned for a tar archive that holds anything but images.
 var errNoImage = fmt.Errorf("it holds no image, neither oci-layout nor manifest.json is in it, or it was cut off; %s: %w", filesAdvice, errdefs.ErrInvalidArgument)
 
 func readError(err error) error {
@@ -206,8 +202,8 @@ func readError(err error) error {
 // recordTimeout bounds the recording of names once it has begun.
 const recordTimeout = 30 * time.Second
 
-// record points the names at their targets: all of them, even if ctx ends
-// after the first.
+// record gives the images their names. Once it has begun, it does so for all of
+// them, even if ctx ends.
 func record(ctx context.Context, r content.Recorder, found []named) ([]images.Image, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -227,8 +223,9 @@ func record(ctx context.Context, r content.Recorder, found []named) ([]images.Im
 	return records, nil
 }
 
-// ctxReader ends a read of a pipe that nobody feeds no sooner than the next
-// byte, but that of a file at once.
+// ctxReader returns the context's error once the context has ended. It looks
+// before each read: a read of a pipe that waits for bytes goes on until some
+// come.
 type ctxReader struct {
 	alive func() error
 	r     io.Reader

@@ -15,7 +15,8 @@ import (
 	"github.com/distribution/reference"
 )
 
-// statusOf is the HTTP status of a refusal; 0 if err is none.
+// statusOf is the HTTP status of the answer that err tells of; 0 if it tells of
+// none.
 func statusOf(err error) int {
 	var status remoteerrors.ErrUnexpectedStatus
 	if errors.As(err, &status) {
@@ -28,14 +29,14 @@ func statusOf(err error) int {
 	return 0
 }
 
-// denied reports whether err is about who we are and what we may.
+// denied reports whether the registry refused for want of a login or a right.
 func denied(err error) bool {
 	status := statusOf(err)
 	return errors.Is(err, docker.ErrInvalidAuthorization) || status == http.StatusUnauthorized || status == http.StatusForbidden
 }
 
-// explain adds what a user can do about an error, and takes out of it what is
-// nobody's business.
+// explain adds what a user can do about an error, and takes secrets out of it,
+// see [redact].
 func explain(verb, name string, err error) error {
 	host := "HOST"
 	if named, parseErr := reference.ParseNormalizedNamed(name); parseErr == nil {
@@ -52,7 +53,7 @@ func explain(verb, name string, err error) error {
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return fmt.Errorf("%s %s: the registry speaks plain HTTP (allow it with --plain-http): %w", verb, name, err)
 	case err.Error() == io.EOF.Error(), strings.HasSuffix(err.Error(), ": "+io.EOF.Error()):
-		// It says no more: gRPC answers a write to a stream that broke with it.
+		// gRPC says no more than that where a stream broke before a write.
 		return fmt.Errorf("%s %s: a connection broke, to containerd or to the registry; try again: %w", verb, name, err)
 	}
 	return fmt.Errorf("%s %s: %w", verb, name, err)
@@ -67,8 +68,8 @@ type redacted struct {
 func (r *redacted) Error() string { return r.text }
 func (r *redacted) Unwrap() error { return r.err }
 
-// redact takes the queries and passwords out of the addresses in an error's
-// text: an address that was signed is as good as a password.
+// redact takes queries and passwords out of the addresses in an error's text. A
+// query may hold a signature, which opens the address to whoever reads it.
 func redact(err error) error {
 	text := err.Error()
 	if clean := redactText(text); clean != text {
@@ -86,8 +87,9 @@ func redactText(s string) string {
 	return addressPassword.ReplaceAllString(addressQuery.ReplaceAllString(s, "$1"), "$1")
 }
 
-// RedactLogs takes out of what containerd's libraries log from now on what
-// [redact] takes out of errors. It holds for the whole process, which calls it once.
+// RedactLogs takes the same secrets out of the log of containerd's libraries as
+// Push and Pull take out of their errors. It works for the whole process, which
+// calls it once.
 func RedactLogs() { log.L.Logger.AddHook(logRedacter{}) }
 
 type logRedacter struct{}
@@ -107,7 +109,7 @@ func (logRedacter) Fire(e *log.Entry) error {
 		case error:
 			e.Data[key] = redact(v)
 		}
-		// Where an upload goes to is as good as the right to it.
+		// Whoever knows the address of an upload may write to it.
 		if key == "response.header.location" || key == "body" {
 			e.Data[key] = "REDACTED"
 		}

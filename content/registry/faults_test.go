@@ -423,7 +423,7 @@ func TestStall(t *testing.T) {
 		}
 		f.misbehave(stall(1<<20, pause))
 		_, err := registry.Pull(f.ctx, f.store.Client, f.name, opts)
-		if err == nil || !strings.Contains(err.Error(), "does not get on") {
+		if err == nil || !strings.Contains(err.Error(), "has stalled") {
 			t.Errorf("%s: %v", what, err)
 		}
 		f.unharmed(t)
@@ -463,7 +463,7 @@ func TestPushStall(t *testing.T) {
 	opts.Stall = 200 * time.Millisecond
 	start := time.Now()
 	_, err := registry.Push(ctx, store.Client, name, opts)
-	if err == nil || !strings.Contains(err.Error(), "does not get on") {
+	if err == nil || !strings.Contains(err.Error(), "has stalled") {
 		t.Errorf("after %s: %v", time.Since(start), err)
 	}
 	checkNothingOpen(ctx, t, store)

@@ -1,5 +1,3 @@
-// Package registry pulls images from registries and pushes them there
-// (OCI distribution-spec), through containerd's own client for it.
 package registry
 
 import (

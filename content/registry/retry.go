@@ -13,28 +13,29 @@ import (
 )
 
 const (
-	// attempts is how often in a row something may fail without getting on.
-	// With the default backoff they are spread over about 15 seconds.
+	// attempts is how often in a row something is tried while it makes no
+	// progress. With the default backoff that takes about 15 seconds.
 	attempts       = 6
 	defaultBackoff = 500 * time.Millisecond
-	// maxRetryAfter is the longest wait that a registry can ask for and get.
-	// It bounds how long a command can be kept waiting for nothing.
+	// maxRetryAfter is the longest wait that a registry may ask for. Where it
+	// asks for more, the command fails and does not keep its user waiting.
 	maxRetryAfter = 2 * time.Minute
 )
 
-// retrier repeats what failed for a reason that can pass by itself.
-// Containerd's resolver repeats too, but at once, which a registry that limits
-// the rate of requests does not take well.
+// retrier tries again what failed for a passing reason, such as a connection
+// that broke. Containerd's resolver tries again too, but at once, which makes it
+// worse where a registry limits the rate of requests.
 type retrier struct {
 	// backoff is the wait before the first retry; 0 is the default.
 	backoff time.Duration
-	// progress grows with what was achieved; nil: nothing is until the end.
-	// What gets on, by step at least, is repeated for as long as it does.
+	// progress says how much has been done so far. If that has grown by step
+	// since the last failure, failures are counted anew: something that makes
+	// progress is tried again without end. nil: there is no progress to see.
 	progress func() int64
 	step     int64
-	// notify is told of waits that the registry asked for; nil: nobody is.
+	// notify is told of waits that the registry asked for; nil: nobody is told.
 	notify func(string)
-	push   bool // what is repeated is a push
+	push   bool // it is a push that is tried again
 }
 
 // do calls f until it succeeds, fails for good, or has failed often enough.
@@ -69,8 +70,8 @@ func (r retrier) do(ctx context.Context, f func(context.Context) error) error {
 		if after > 0 && r.notify != nil {
 			r.notify(fmt.Sprintf("the registry asks to wait %s", after.Round(time.Second)))
 		}
-		// Half of it at random, so that clients that failed together do not
-		// come back together.
+		// Half of the wait is random, so that clients that failed at the same
+		// time do not come back at the same time.
 		if !sleep(ctx, max(after, backoff/2)+rand.N(backoff/2+1)) {
 			return err
 		}
@@ -78,12 +79,14 @@ func (r retrier) do(ctx context.Context, f func(context.Context) error) error {
 	}
 }
 
-// final reports whether err is about what arrived, which comes the same again.
+// final reports whether err is about the bytes that arrived: another try would
+// bring the same bytes.
 func final(err error) bool {
 	return errdefs.IsFailedPrecondition(err) || errdefs.IsInvalidArgument(err)
 }
 
-// sleep reports whether it came to its end.
+// sleep waits, and reports whether it did so to the end: false if ctx ended
+// before.
 func sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
@@ -96,25 +99,26 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // attemptKey is the key in a context of the *attempt that its requests belong to.
 type attemptKey struct{}
 
-// attempt is what the transport saw of one attempt. The error that comes out
-// of it at the top can be another one: with mirrors it is the first host's.
+// attempt notes what the transport saw during one try. The error that the try
+// returns may not tell: where there are mirrors, it is that of the first host.
 type attempt struct {
 	push bool // it is part of a push
 
 	mu      sync.Mutex
 	passing bool
 	after   time.Duration
-	// refusedTokens are those that were refused for a request last.
+	// refusedTokens has for each request the tokens that were refused in a row.
 	refusedTokens map[string]map[string]bool
-	// mirror is the host that served last, if it is a mirror; without are the
-	// mirrors that are asked no more, and why; last is what the host behind
-	// all mirrors refused with last.
+	// mirror is the host that answered last, if it is a mirror. without has the
+	// mirrors that are not asked any more, and why. last is the last refusal of
+	// the registry itself.
 	mirror  string
 	without map[string]error
 	last    error
 }
 
-// attemptOf returns the context's attempt, or one that nobody looks at.
+// attemptOf returns the context's attempt. Without one it returns a new attempt,
+// at which nobody will look.
 func attemptOf(ctx context.Context) *attempt {
 	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
 		return a
@@ -143,15 +147,16 @@ func (a *attempt) failed(err error) {
 	a.passing = a.passing || transient(err)
 }
 
-// passes notes that what failed can pass.
+// passes notes that the reason of the failure is a passing one.
 func (a *attempt) passes() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.passing = true
 }
 
-// refusedToken returns how many tokens were refused for a request in a row. At
-// once there may be several requests that are the same, with the same token.
+// refusedToken notes that a request was refused for its token, and returns how
+// many different tokens were refused for it in a row. Equal requests may run at
+// the same time with the same token, which counts once.
 func (a *attempt) refusedToken(req *http.Request) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -12,35 +12,39 @@ import (
 )
 
 const (
-	// defaultStall is how long a transfer may take for stallBytes: half a
-	// kilobyte a second, which is slower than any link that is of use.
+	// defaultStall is how long a transfer may take for stallBytes. That is half
+	// a kilobyte a second, slower than any link that is of use.
 	defaultStall = time.Minute
 	stallBytes   = 32 << 10
 )
 
-// stalled is a net.Error, and as a timeout one that can pass.
+// stalled is the error of a transfer that has stalled. It is a net.Error that
+// calls itself a timeout, so the transfer is tried again.
 type stalled struct{}
 
 var errStalled error = stalled{}
 
-func (stalled) Error() string   { return "the registry does not get on with the transfer" }
+func (stalled) Error() string {
+	return "the transfer has stalled: for too long the registry sent or took next to nothing"
+}
 func (stalled) Timeout() bool   { return true }
 func (stalled) Temporary() bool { return true }
 
-// watch ends a transfer that waits for the other side for longer than limit
-// within stallBytes. The time that our own side takes does not count.
+// watch ends a transfer that has stalled: one that has waited for the registry
+// for longer than limit while it moved the last stallBytes. The time that this
+// process takes itself does not count.
 type watch struct {
 	limit time.Duration
 	end   func()
 
 	mu     sync.Mutex
 	timer  *time.Timer
-	since  time.Time
-	waited time.Duration
-	bytes  int
+	since  time.Time     // when the wait that runs has begun; zero: none runs
+	waited time.Duration // for the registry, within the last stallBytes
+	bytes  int           // how many of these have been moved
 }
 
-// wait: from now on it is the other side's turn.
+// wait begins a wait for the registry.
 func (w *watch) wait() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -52,10 +56,10 @@ func (w *watch) wait() {
 	w.timer.Reset(w.limit - w.waited)
 }
 
-// stop ends the other side's turn.
+// stop ends the wait.
 func (w *watch) stop() { w.moved(0) }
 
-// moved ends the other side's turn, in which n bytes went by.
+// moved ends the wait, in which n bytes were moved.
 func (w *watch) moved(n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -71,8 +75,9 @@ func (w *watch) moved(n int) {
 	}
 }
 
-// watchedUpload is a request's body: the network has its turn from one read to
-// the next. The time after the last one is the transport's to limit.
+// watchedUpload is a request's body. Between two reads of it the transport
+// sends, so that is the time to watch. How long the answer may take after the
+// last read is for the transport to limit.
 type watchedUpload struct {
 	io.ReadCloser
 	watch *watch
@@ -93,7 +98,7 @@ func (u *watchedUpload) Close() error {
 	return u.ReadCloser.Close()
 }
 
-// watchedBody is a response's body: the network has its turn while it is read.
+// watchedBody is a response's body. While it is read, the registry sends.
 type watchedBody struct {
 	io.ReadCloser
 	watch  *watch
@@ -101,7 +106,7 @@ type watchedBody struct {
 	ctx    context.Context //nolint:containedctx // its cause tells why a read failed
 	try    *attempt
 	blob   bool
-	left   int64 // of what a document may have
+	left   int64 // how many bytes may follow, where it is a document
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
