@@ -94,10 +94,13 @@ func MergeContext(ctx context.Context, layers []*Index, o MergeOptions) (*Merged
 			return nil, fmt.Errorf("merge layer %d: %w", i, err)
 		}
 	}
-	a.finish()
+	err := a.finish()
 	m := &Merged{root: a.root, open: o.Open, expect: o.Expect}
-	if a.doubt {
-		m.divergence = diverges(ctx.Err, m.root, layers, o)
+	if err == nil && a.doubt {
+		m.divergence, err = diverges(ctx.Err, m.root, layers, o)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("merge layers: %w", err)
 	}
 	return m, nil
 }
@@ -111,7 +114,9 @@ func MergeArchive(ctx context.Context, x *Index, open func(*Record) (tree.File, 
 	if err := a.layer(0, x); err != nil {
 		return nil, err
 	}
-	a.finish()
+	if err := a.finish(); err != nil {
+		return nil, err
+	}
 	return &Merged{root: a.root, open: func(_ int, r *Record) (tree.File, error) { return open(r) }}, nil
 }
 

@@ -222,7 +222,7 @@ func (a *applier) whiteout(dirPath string, dir *node, base string) error {
 	if base == OpaqueMarker {
 		if _, done := a.opaque[dirPath]; !done {
 			a.opaque[dirPath] = struct{}{}
-			a.clearLower(dirPath, dir)
+			return a.clearLower(dirPath, dir)
 		}
 		return nil
 	}
@@ -235,16 +235,24 @@ func (a *applier) whiteout(dirPath string, dir *node, base string) error {
 	}
 }
 
-// clearLower removes all that no entry of this layer made, by path.
-func (a *applier) clearLower(dirPath string, dir *node) {
+// clearLower removes all that no entry of this layer made, by path. What is
+// looked at counts as lookups: a marker in each of a thousand directories within
+// each other has it look at the same files a thousand times.
+func (a *applier) clearLower(dirPath string, dir *node) error {
 	for _, c := range append([]child(nil), dir.dir.list...) {
+		if a.tooMany() {
+			return a.tooManyError()
+		}
 		p := tree.JoinPath(dirPath, c.name)
 		if _, ours := a.unpacked[p]; !ours {
 			a.remove(dir, c.name)
 		} else if c.node.dir != nil {
-			a.clearLower(p, c.node)
+			if err := a.clearLower(p, c.node); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
 
 func (a *applier) remove(dir *node, name string) {
@@ -316,11 +324,16 @@ func (a *applier) touch(dirPath string) {
 }
 
 // finish sorts the directories and numbers the groups of hard links.
-func (a *applier) finish() {
-	a.combine()
+func (a *applier) finish() error {
+	if err := a.combine(); err != nil {
+		return err
+	}
 	names := map[*node]int32{}
-	var seal func(*node)
-	seal = func(dir *node) {
+	var seal func(*node) error
+	seal = func(dir *node) error {
+		if err := a.alive(); err != nil {
+			return err
+		}
 		if !a.direct {
 			dir.dir.dropWhiteouts()
 		}
@@ -330,13 +343,18 @@ func (a *applier) finish() {
 		}
 		for _, c := range dir.dir.list {
 			if c.node.dir != nil {
-				seal(c.node)
+				if err := seal(c.node); err != nil {
+					return err
+				}
 			} else if c.node.group < 0 {
 				names[c.node]++
 			}
 		}
+		return nil
 	}
-	seal(a.root)
+	if err := seal(a.root); err != nil {
+		return err
+	}
 	var groups int32
 	var number func(*node)
 	number = func(dir *node) {
@@ -354,4 +372,5 @@ func (a *applier) finish() {
 		}
 	}
 	number(a.root)
+	return nil
 }

@@ -12,19 +12,25 @@ import (
 
 // combine merges the layers' directories as overlayfs does: the kernel's
 // documentation (filesystems/overlayfs.rst, "Whiteouts and opaque directories").
-func (a *applier) combine() {
+func (a *applier) combine() error {
 	if a.direct {
-		return
+		return nil
 	}
 	a.root = a.rootNode
 	for _, u := range a.uppers {
-		a.root.dir.cover(u.dir)
+		if err := a.cover(a.root.dir, u.dir); err != nil {
+			return err
+		}
 	}
 	a.uppers = nil
+	return nil
 }
 
-// cover puts the names of an upper directory over those that are here.
-func (c *children) cover(up *children) {
+// cover puts the names of an upper directory over those of a lower one.
+func (a *applier) cover(c, up *children) error {
+	if err := a.alive(); err != nil {
+		return err
+	}
 	for _, e := range up.list {
 		old := c.find(e.name)
 		switch {
@@ -35,12 +41,15 @@ func (c *children) cover(up *children) {
 			*old = *e.node
 			old.dir = kids
 			kids.touched = e.node.dir.touched
-			kids.cover(e.node.dir)
+			if err := a.cover(kids, e.node.dir); err != nil {
+				return err
+			}
 		default:
 			c.remove(e.name)
 			c.add(e.name, e.node)
 		}
 	}
+	return nil
 }
 
 // dropWhiteouts removes what overlayfs does not show.
@@ -72,28 +81,31 @@ func (d *Divergence) String() string {
 func (m *Merged) Divergence() *Divergence { return m.divergence }
 
 // diverges applies the layers in the other way and compares.
-func diverges(alive func() error, root *node, layers []*Index, o MergeOptions) *Divergence {
+func diverges(alive func() error, root *node, layers []*Index, o MergeOptions) (*Divergence, error) {
 	o.Direct = true
 	a := newApplier(o)
 	a.alive = alive
 	for i, x := range layers {
 		if err := a.layer(i, x); err != nil {
-			return &Divergence{Err: fmt.Errorf("layer %d: %w", i, err)}
+			return &Divergence{Err: fmt.Errorf("layer %d: %w", i, err)}, alive()
 		}
 	}
-	a.finish()
-	if p, differ := differs("", root, a.root); differ {
-		return &Divergence{Path: p}
+	if err := a.finish(); err != nil {
+		return nil, err
 	}
-	return nil
+	if p, differ := a.differs("", root, a.root); differ {
+		return &Divergence{Path: p}, alive()
+	}
+	return nil, alive()
 }
 
-// differs finds a path at which two trees of the same layers differ.
-func differs(p string, a, b *node) (string, bool) {
+// differs finds a path at which two trees of the same layers differ. Once the
+// context is over it finds nothing any more.
+func (ap *applier) differs(p string, a, b *node) (string, bool) {
 	if p != "" && !a.same(b) {
 		return p, true
 	}
-	if a.dir == nil {
+	if a.dir == nil || ap.alive() != nil {
 		return "", false
 	}
 	x, y := a.dir.list, b.dir.list
@@ -104,7 +116,7 @@ func differs(p string, a, b *node) (string, bool) {
 		case i == len(y) || x[i].name < y[i].name:
 			return tree.JoinPath(p, x[i].name), true
 		}
-		if q, d := differs(tree.JoinPath(p, x[i].name), x[i].node, y[i].node); d {
+		if q, d := ap.differs(tree.JoinPath(p, x[i].name), x[i].node, y[i].node); d {
 			return q, true
 		}
 	}

@@ -80,6 +80,14 @@ func (a *applier) tooMany() bool {
 	return a.lookups > maxLookups || a.lookups%(1<<16) == 0 && a.alive() != nil
 }
 
+// tooManyError is what tooMany stands for.
+func (a *applier) tooManyError() error {
+	if err := a.alive(); err != nil {
+		return err
+	}
+	return fmt.Errorf("more than %d lookups: %w", maxLookups, ErrLimit)
+}
+
 // lookup finds a resolved path; no component is a symbolic link but the last.
 func (a *applier) lookup(p string) (*node, error) {
 	n := a.root
@@ -174,10 +182,7 @@ func (a *applier) lstat(p string) (*node, error) {
 	links := 0
 	for rest := strings.TrimPrefix(p, "/"); ; {
 		if a.tooMany() {
-			if err := a.alive(); err != nil {
-				return nil, err
-			}
-			return nil, fmt.Errorf("more than %d lookups: %w", maxLookups, ErrLimit)
+			return nil, a.tooManyError()
 		}
 		c, more, found := strings.Cut(rest, "/")
 		rest = more

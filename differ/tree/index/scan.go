@@ -74,7 +74,7 @@ func scan(ctx context.Context, r io.Reader, o scanOptions) (x *Index, ended bool
 	if o.maxHoles == 0 {
 		o.maxHoles = maxHoles
 	}
-	s := &scanner{o: o, x: &Index{}, buf: make([]byte, 64<<10), sum: sha256.New(), budget: budget{shared: o.shared}}
+	s := &scanner{o: o, alive: ctx.Err, x: &Index{}, buf: make([]byte, 64<<10), sum: sha256.New(), budget: budget{shared: o.shared}}
 	s.in = startPump(ctx, r, o.diffID)
 	defer s.in.stop()
 	s.tr = tar.NewReader(s.in)
@@ -91,6 +91,7 @@ func scan(ctx context.Context, r io.Reader, o scanOptions) (x *Index, ended bool
 
 type scanner struct {
 	o      scanOptions
+	alive  func() error // the context's
 	x      *Index
 	in     *pump
 	tr     *tar.Reader
@@ -220,6 +221,10 @@ func (s *scanner) content(h *tar.Header, r *Record) error {
 	start := s.in.pos
 	s.sum.Reset()
 	for {
+		// Holes are not read from the input, which would notice.
+		if err := s.alive(); err != nil {
+			return err
+		}
 		n, err := s.tr.Read(s.buf)
 		s.sum.Write(s.buf[:n])
 		r.Size += int64(n)
