@@ -7,12 +7,7 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 )
-
-// maxWindow is the history that a zstd stream may ask to keep in memory: what
-// zstd --long takes, and the most that its command reads without being told to.
-const maxWindow = 128 << 20
 
 // readSize suits what r usually is: content read over gRPC is fast from 1 MiB on.
 const readSize = 1 << 20
@@ -48,17 +43,14 @@ func Decompress(r io.Reader) (io.ReadCloser, string, error) {
 }
 
 // NewReader decompresses a stream of a format of the kind [Compressed]. The
-// caller closes it; that does not close r.
+// caller closes it; that does not close r. Of zstd, an error of this or of
+// reading wraps [ErrWindow] where a stream wants too much memory.
 func NewReader(format string, r io.Reader) (io.ReadCloser, error) {
 	switch format {
 	case "gzip":
 		return gzip.NewReader(r)
 	case "zstd":
-		zr, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			return nil, err
-		}
-		return zr.IOReadCloser(), nil
+		return newZstd(r)
 	}
 	return nil, fmt.Errorf("decompress %s: %w", format, ErrFormat)
 }
