@@ -14,6 +14,7 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/internal/compression"
+	"github.com/veneer-build/veneer/internal/ctxio"
 )
 
 // checkBlob makes sure that a layer's blob, if it is stored, has the content of
@@ -62,7 +63,7 @@ func diffID(ctx context.Context, c *client.Client, l Layer) (_ digest.Digest, er
 	}
 	defer func() { err = errors.Join(err, plain.Close()) }()
 	sum := l.DiffID.Algorithm().Digester()
-	if _, err := io.Copy(sum.Hash(), plain); err != nil {
+	if _, err := io.Copy(sum.Hash(), ctxio.Reader(ctx, plain)); err != nil {
 		return "", err
 	}
 	// What follows the compressed stream belongs to the blob as well.

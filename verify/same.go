@@ -83,6 +83,7 @@ func Same(ctx context.Context, e *engine.Engine, req SameRequest) (_ *SameResult
 	defer func() { err = errors.Join(err, release(ctx)) }()
 
 	steps.Start("resolve")
+	roots := opener(e, steps, req.Log, &cache.Cache{Dir: e.CacheDir()})
 	open := func(ref string) (tree.Tree, *content.Image, error) {
 		img, err := content.Resolve(ctx, e.Client, ref, req.Platform)
 		if err != nil {
@@ -91,7 +92,7 @@ func Same(ctx context.Context, e *engine.Engine, req SameRequest) (_ *SameResult
 		if err := content.Hold(ctx, e.Client, img); err != nil {
 			return nil, nil, err
 		}
-		r := opener(e, steps, req.Log, &cache.Cache{Dir: e.CacheDir()}).Of(img, "image")
+		r := roots.Of(img, "image")
 		reader := rootfs.Index
 		if len(img.Missing) > 0 {
 			reader = rootfs.View

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -13,8 +14,8 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/index"
-	"github.com/veneer-build/veneer/differ/tree/tarball"
 	"github.com/veneer-build/veneer/internal/compression"
+	"github.com/veneer-build/veneer/internal/ctxio"
 )
 
 // openIndex opens the base as the merged indexes of its layers.
@@ -23,7 +24,7 @@ func (r Files) openIndex(ctx context.Context) (tree.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	spool := tarball.NewSpool(r.Spool, len(layers), func(i int) (io.ReadCloser, error) {
+	spool := r.streams.NewSpool(r.Spool, len(layers), func(i int) (io.ReadCloser, error) {
 		return r.openTar(ctx, r.Image.Layers[i])
 	})
 	o := index.MergeOptions{Open: spool.Open, Expect: spool.Expect, RootMeta: r.RootMeta}
@@ -49,7 +50,7 @@ func (r Files) indexes(ctx context.Context) ([]*index.Index, error) {
 	if len(r.Image.Missing) > 0 {
 		return nil, fmt.Errorf("read %s: the blob of layer %s is not stored; pull the image again", r, r.Image.Missing[0].Digest)
 	}
-	layers, err := OncePerLayer(ctx, r.Image, func(ctx context.Context, i int, b *index.Budget) (*index.Index, error) {
+	layers, err := r.layers.once(ctx, r.Image, func(ctx context.Context, i int, b *index.Budget) (*index.Index, error) {
 		return r.layerIndex(ctx, r.Image.Layers[i], r.Image.DiffIDs[i], b)
 	})
 	if err != nil {
@@ -63,24 +64,42 @@ func (r Files) indexes(ctx context.Context) ([]*index.Index, error) {
 // layer that is listed many times is asked for and held once. The budget is of
 // all of them together.
 func OncePerLayer(ctx context.Context, img *content.Image, read func(context.Context, int, *index.Budget) (*index.Index, error)) ([]*index.Index, error) {
-	type layer struct{ blob, diffID digest.Digest }
-	first := map[layer]int{}
-	var stored int64
-	for i, l := range img.Layers {
-		key := layer{l.Digest, img.DiffIDs[i]}
-		if _, seen := first[key]; !seen {
-			first[key] = i
-			stored += l.Size
-		}
+	return new(indexes).once(ctx, img, read)
+}
+
+// indexes are those of all layers that one command reads, of several images that
+// have layers in common as a rule. They have one budget. The zero value is ready.
+type indexes struct {
+	mu     sync.Mutex
+	known  map[layer]*index.Index
+	budget index.Budget
+}
+
+type layer struct{ blob, diffID digest.Digest }
+
+// once is [OncePerLayer] for one image of several.
+func (x *indexes) once(ctx context.Context, img *content.Image, read func(context.Context, int, *index.Budget) (*index.Index, error)) ([]*index.Index, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.known == nil {
+		x.known = map[layer]*index.Index{}
 	}
-	budget := index.NewBudget(stored)
 	all := make([]*index.Index, len(img.Layers))
+	first := map[layer]int{}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(2)
 	for i, l := range img.Layers {
-		if first[layer{l.Digest, img.DiffIDs[i]}] == i {
+		key := layer{l.Digest, img.DiffIDs[i]}
+		_, seen := first[key]
+		if _, known := x.known[key]; !seen && !known {
+			first[key] = i
+			x.budget.Allow(l.Size)
+		}
+	}
+	for i, l := range img.Layers {
+		if at, mine := first[layer{l.Digest, img.DiffIDs[i]}]; mine && at == i {
 			g.Go(func() (err error) {
-				all[i], err = read(gctx, i, budget)
+				all[i], err = read(gctx, i, &x.budget)
 				return err
 			})
 		}
@@ -88,8 +107,11 @@ func OncePerLayer(ctx context.Context, img *content.Image, read func(context.Con
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	for key, i := range first {
+		x.known[key] = all[i]
+	}
 	for i, l := range img.Layers {
-		all[i] = all[first[layer{l.Digest, img.DiffIDs[i]}]]
+		all[i] = x.known[layer{l.Digest, img.DiffIDs[i]}]
 	}
 	return all, nil
 }
@@ -139,13 +161,12 @@ func (r Files) KeepIndex(ctx context.Context, layer digest.Digest, encode func(i
 
 func (r Files) scan(ctx context.Context, l ocispec.Descriptor, b *index.Budget) (x *index.Index, err error) {
 	err = r.readLayer(ctx, l, func(r io.Reader) error {
-		x, err = index.ScanLayerWithin(ctx, r, b)
-		return err
+		if x, err = index.ScanLayerWithin(ctx, r, b); err != nil {
+			return fmt.Errorf("layer %s: %w", l.Digest, err)
+		}
+		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("layer %s: %w", l.Digest, err)
-	}
-	return x, nil
+	return x, err
 }
 
 // readLayer calls fn with a layer's tar, and checks the blob's digest if fn
@@ -174,13 +195,14 @@ func (r Files) openTar(ctx context.Context, l ocispec.Descriptor) (*layerTar, er
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("layer %s: %w", l.Digest, err), blob.Close())
 	}
-	return &layerTar{plain, blob}, nil
+	return &layerTar{ctxio.Reader(ctx, plain), plain, blob}, nil
 }
 
 // layerTar is a layer's uncompressed tar.
 type layerTar struct {
-	io.ReadCloser
-	blob io.ReadCloser
+	io.Reader
+	plain io.Closer
+	blob  io.ReadCloser
 }
 
-func (t *layerTar) Close() error { return errors.Join(t.ReadCloser.Close(), t.blob.Close()) }
+func (t *layerTar) Close() error { return errors.Join(t.plain.Close(), t.blob.Close()) }

@@ -19,6 +19,7 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/cache"
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/tarball"
 	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/differ/tree/index"
 	"github.com/veneer-build/veneer/internal/progress"
@@ -61,8 +62,9 @@ type Host interface {
 	UsesDirs() bool
 }
 
-// Opener opens the root file systems of one engine's images. Its fields are set
-// once, by whoever makes it.
+// Opener opens the root file systems of one engine's images, for one command: it
+// bounds what they take together, and holds the indexes of layers that it has
+// read. Its fields are set once, by whoever makes it.
 type Opener struct {
 	Client      *client.Client
 	Snapshotter string
@@ -81,6 +83,10 @@ type Opener struct {
 	// Steps are told when an image has to be unpacked.
 	Steps *progress.Steps
 	Log   *slog.Logger
+
+	// What images take together that are read in one command.
+	layers  indexes
+	streams tarball.Streams
 }
 
 // Files are the root file system of one image.

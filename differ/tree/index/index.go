@@ -93,14 +93,12 @@ type Index struct {
 	DiffID tree.Digest
 }
 
-// Budget bounds the indexes of several layers together, as those of one image:
-// each may have as much as one layer may, and all of them no more either, and
-// less where their blobs are small. A megabyte of zeros, compressed, would else
-// become a gigabyte of records. It may be used concurrently; nil bounds nothing.
-type Budget struct {
-	maxRecords, maxText int64
-	records, text       atomic.Int64
-}
+// Budget bounds the indexes of several layers together, as those of all images
+// that one command reads: each may have as much as one layer may, and all of them
+// no more either, and less where their blobs are small. A megabyte of zeros,
+// compressed, would else become a gigabyte of records. It may be used
+// concurrently; the zero value is for layers of no size, and nil bounds nothing.
+type Budget struct{ stored, records, text atomic.Int64 }
 
 // What layers may hold beyond what their blobs account for. A layer of a
 // million small files passes whatever it was compressed to; a record of a
@@ -115,22 +113,26 @@ const (
 
 // NewBudget returns what layers may hold whose blobs are so many bytes together.
 func NewBudget(stored int64) *Budget {
-	stored = min(stored, MaxText)
-	return &Budget{
-		maxRecords: min(MaxRecords, freeRecords+stored/bytesPerRecord),
-		maxText:    min(MaxText, freeText+stored*textPerByte),
-	}
+	b := &Budget{}
+	b.Allow(stored)
+	return b
 }
+
+// Allow adds what further layers may hold whose blobs are so many bytes together.
+func (b *Budget) Allow(stored int64) { b.stored.Add(min(stored, MaxText)) }
 
 func (b *Budget) add(text int64) error {
 	if b == nil {
 		return nil
 	}
-	if b.records.Add(1) > b.maxRecords {
-		return fmt.Errorf("the layers have more than %d entries, which is too much for their size: %w", b.maxRecords, ErrLimit)
+	stored := min(b.stored.Load(), MaxText)
+	maxRecords := min(MaxRecords, freeRecords+stored/bytesPerRecord)
+	maxText := min(MaxText, freeText+stored*textPerByte)
+	if b.records.Add(1) > maxRecords {
+		return fmt.Errorf("the layers have more than %d entries, which is too much for their size: %w", maxRecords, ErrLimit)
 	}
-	if b.text.Add(text) > b.maxText {
-		return fmt.Errorf("the layers have more than %d bytes of paths and attributes, which is too much for their size: %w", b.maxText, ErrLimit)
+	if b.text.Add(text) > maxText {
+		return fmt.Errorf("the layers have more than %d bytes of paths and attributes, which is too much for their size: %w", maxText, ErrLimit)
 	}
 	return nil
 }

@@ -28,31 +28,37 @@ type OpenLayerFunc func(layer int) (io.ReadCloser, error)
 //
 // Its methods may be called concurrently.
 //
-// A stream may take as much memory as its decompressor wants, so maxStreams are
-// open at most: when one more is, the oldest is read to its last wanted file
-// and closed.
+// A stream may take as much memory as its decompressor wants, so few are open:
+// see [Streams].
 type Spool struct {
-	layers []spooledLayer
-
-	mu   sync.Mutex
-	open []*spooledLayer // those whose streams may be open, the oldest first
+	layers  []spooledLayer
+	streams *Streams
 }
 
 // maxStreams are open at a time: a zstd stream may have a window of 128 MiB.
 const maxStreams = 2
 
+// Streams bound how many streams all spools of one command have open: when one
+// more is, the oldest is read to its last wanted file and closed. The zero value
+// is ready.
+type Streams struct {
+	mu   sync.Mutex
+	open []*spooledLayer // those whose streams may be open, the oldest first
+}
+
 // NewSpool returns a spool for a number of layers that keeps its files in dir
 // (empty: os.TempDir()). The caller closes it.
-func NewSpool(dir string, layers int, open OpenLayerFunc) *Spool {
+func (s *Streams) NewSpool(dir string, layers int, open OpenLayerFunc) *Spool {
 	if dir == "" {
 		dir = os.TempDir()
 	}
-	s := &Spool{layers: make([]spooledLayer, layers)}
-	for i := range s.layers {
-		s.layers[i].dir, s.layers[i].keepFrom = dir, math.MaxInt64
-		s.layers[i].open = func() (io.ReadCloser, error) { return open(i) }
+	spool := &Spool{layers: make([]spooledLayer, layers), streams: s}
+	for i := range spool.layers {
+		l := &spool.layers[i]
+		l.spool, l.dir, l.keepFrom = spool, dir, math.MaxInt64
+		l.open = func() (io.ReadCloser, error) { return open(i) }
 	}
-	return s
+	return spool
 }
 
 // Expect says that a record's content will be asked for. A layer for which it
@@ -72,7 +78,7 @@ func (s *Spool) Open(layer int, r *index.Record) (tree.File, error) {
 		return newCheckedFile(nil, r), nil
 	}
 	l := &s.layers[layer]
-	if err := s.admit(l); err != nil {
+	if err := s.streams.admit(l); err != nil {
 		return nil, fmt.Errorf("read %s out of its layer: %w", r.Path, err)
 	}
 	l.mu.Lock()
@@ -84,9 +90,9 @@ func (s *Spool) Open(layer int, r *index.Record) (tree.File, error) {
 	return newCheckedFile(content, r), nil
 }
 
-// admit makes room for a layer's stream. The layer is not locked, and no other
+// admit makes room for a layer's stream. That layer is not locked, and no other
 // is for longer than it takes to read what is wanted of it.
-func (s *Spool) admit(l *spooledLayer) error {
+func (s *Streams) admit(l *spooledLayer) error {
 	s.mu.Lock()
 	var oldest *spooledLayer
 	if !slices.Contains(s.open, l) {
@@ -105,8 +111,16 @@ func (s *Spool) admit(l *spooledLayer) error {
 	return oldest.finish()
 }
 
+// forget is told that a spool's layers are closed.
+func (s *Streams) forget(of *Spool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open = slices.DeleteFunc(s.open, func(l *spooledLayer) bool { return l.spool == of })
+}
+
 // Close releases the files and streams; what Open returned can no longer be read.
 func (s *Spool) Close() error {
+	s.streams.forget(s)
 	var errs []error
 	for i := range s.layers {
 		l := &s.layers[i]
@@ -132,9 +146,10 @@ func contentSpan(r *index.Record) span {
 // spooledLayer is one layer. What is kept has its own offset in file; the rest
 // of that is a hole.
 type spooledLayer struct {
-	mu   sync.Mutex
-	dir  string
-	open func() (io.ReadCloser, error)
+	spool *Spool
+	mu    sync.Mutex
+	dir   string
+	open  func() (io.ReadCloser, error)
 
 	want   []span // by their beginnings, unless unsorted; without overlaps
 	sorted bool

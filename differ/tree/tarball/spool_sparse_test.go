@@ -27,7 +27,7 @@ func TestSpoolSparse(t *testing.T) {
 	}
 	for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 2, 0}, {2, 0, 1}} {
 		for expected := range 8 {
-			s := NewSpool(dir, 1, func(int) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
+			s := new(Streams).NewSpool(dir, 1, func(int) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
 			for i := range x.Records {
 				if expected>>i&1 == 1 {
 					s.Expect(0, &x.Records[i])

@@ -30,7 +30,7 @@ func TestSpoolStreams(t *testing.T) {
 	for what, expect := range map[string]bool{"expected": true, "not expected": false} {
 		t.Run(what, func(t *testing.T) {
 			var open, most, total atomic.Int32
-			s := tarball.NewSpool(t.TempDir(), layers, func(int) (io.ReadCloser, error) {
+			s := new(tarball.Streams).NewSpool(t.TempDir(), layers, func(int) (io.ReadCloser, error) {
 				total.Add(1)
 				if n := open.Add(1); n > most.Load() {
 					most.Store(n)

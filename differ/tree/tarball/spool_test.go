@@ -55,7 +55,7 @@ func spoolLayer(t *testing.T, files int) (*index.Index, []byte) {
 func countingSpool(t *testing.T, packed []byte) (*tarball.Spool, *int) {
 	t.Helper()
 	opened := new(int)
-	s := tarball.NewSpool(t.TempDir(), 1, func(int) (io.ReadCloser, error) {
+	s := new(tarball.Streams).NewSpool(t.TempDir(), 1, func(int) (io.ReadCloser, error) {
 		*opened++
 		r, _, err := compression.Decompress(bytes.NewReader(packed))
 		return r, err
