@@ -18,8 +18,9 @@ import (
 
 // LoadRequest says how to take an archive in.
 type LoadRequest struct {
-	// Names and Platform are as in [archive.Options].
+	// Names, Image and Platform are as in [archive.Options].
 	Names    []string
+	Image    string
 	Platform string
 	// NoUnpack leaves the snapshots out.
 	NoUnpack bool
@@ -43,7 +44,7 @@ func Load(ctx context.Context, e *engine.Engine, r io.Reader, req LoadRequest) (
 	s := &loadSnapshots{engine: e, noUnpack: req.NoUnpack, steps: progress.New(req.Progress)}
 	s.steps.Start("load")
 	records, err := archive.Import(e.Context(ctx), e.Client, s.steps.Reader(r), archive.Options{
-		Names: req.Names, Platform: req.Platform, Snapshots: s,
+		Names: req.Names, Image: req.Image, Platform: req.Platform, Snapshots: s,
 	})
 	if err != nil {
 		return nil, err

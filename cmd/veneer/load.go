@@ -21,7 +21,9 @@ func (a *app) loadCommand() *cobra.Command {
 		Short: "Load images from an archive",
 		Long: `Load images from an archive, as veneer save, docker save, nerdctl save, skopeo
 and buildx write it: an OCI layout or a docker-archive in a tar, plain or
-compressed. The names are those that the archive carries, or those of --tag.
+compressed. The names are those that the archive carries, or those of --tag. Of
+several images --tag names the one for which the archive has no name that can be
+used; --image loads just one of them.
 
 The archive is read as it arrives, and all of it is checked. A delta, written by
 veneer save --since, needs layers that must be here already, as blobs or
@@ -30,6 +32,7 @@ last: after an error, or an interrupt, nothing has changed and nothing is left,
 and the same archive can be loaded again.`,
 		Example: `  veneer load debian.tar
   veneer load -t debian:12 - < rootfs-oci.tar.zst
+  veneer load --image sha256:0e5f… -t app:2 several.tar
   veneer save app:2 --since app:1 | ssh edge veneer load -`,
 		Args:        exactArgs(1),
 		Annotations: map[string]string{annotationMounts: "yes"},
@@ -44,6 +47,7 @@ and the same archive can be loaded again.`,
 		},
 	}
 	cmd.Flags().StringArrayVarP(&req.Names, "tag", "t", nil, "`name` for the image, in place of those in the archive (repeatable)")
+	cmd.Flags().StringVar(&req.Image, "image", "", "load only this one of the archive's images: its `name` there, its tag or its digest")
 	cmd.Flags().StringVar(&req.Platform, "platform", "", "platform that the archive must hold, as in linux/arm64/v8 (default any)")
 	cmd.Flags().BoolVar(&req.NoUnpack, "no-unpack", false, "load the images, but make no snapshots of them")
 	return cmd

@@ -25,8 +25,12 @@ import (
 // carries and all platforms that it holds whole.
 type Options struct {
 	// Names are given to the image, in place of those that the archive
-	// carries, which are then ignored. The archive must hold one image.
+	// carries, which are then ignored. The archive must hold one image, or just
+	// one without a name that can be used, or Image chooses one.
 	Names []string
+	// Image is the only one that is wanted of several, as [Stage] takes it; empty:
+	// all are.
+	Image string
 	// Platform must be there; others are taken along where they are whole.
 	// Empty: at least one platform must be.
 	Platform string
@@ -95,6 +99,13 @@ func Import(ctx context.Context, e Engine, r io.Reader, opts Options) (_ []image
 	found, err := listImages(ctx, l.store, index)
 	if err != nil {
 		return nil, err
+	}
+	if opts.Image != "" {
+		f, err := l.choose(ctx, index, opts.Image)
+		if err != nil {
+			return nil, err
+		}
+		found = []named{f}
 	}
 	if len(names) > 0 {
 		if found, err = l.rename(ctx, found, index, names); err != nil {

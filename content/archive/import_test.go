@@ -111,6 +111,55 @@ func TestImportNamesGiven(t *testing.T) {
 	}
 }
 
+// Of several images each can be loaded under any name, whatever the archive calls it.
+func TestImportOneOfSeveral(t *testing.T) {
+	one := storetest.NewImage(storetest.Spec{Files: []string{"a"}})
+	two := storetest.NewImage(storetest.Spec{Files: []string{"b"}})
+	three := storetest.NewImage(storetest.Spec{Files: []string{"c"}})
+	all := slices.Concat(one.Blobs(), two.Blobs(), three.Blobs())
+	good, bad, none := carrying(one.Manifest.Descriptor, "one"), tagged(two.Manifest.Descriptor, "release/2026-R1"), three.Manifest.Descriptor
+	second := two.Manifest.Digest.String()
+	for what, c := range map[string]struct {
+		data  []byte
+		image string
+		names []string
+		want  map[string]digest.Digest
+		says  string
+	}{
+		"one has no usable name":        {layout(all, good, bad), "", nil, nil, "the image " + second + " cannot be used (give another with -t)"},
+		"that one is named":             {layout(all, good, bad), "", []string{"x"}, map[string]digest.Digest{"one": one.Manifest.Digest, "x": two.Manifest.Digest}, ""},
+		"two have none":                 {layout(all, good, bad, none), "", nil, nil, "choose it with --image"},
+		"one name for two":              {layout(all, good, bad, none), "", []string{"x"}, nil, "2 of its 3 images have no name that can be used (" + second},
+		"by its digest":                 {layout(all, good, bad, none), second, []string{"x"}, map[string]digest.Digest{"x": two.Manifest.Digest}, ""},
+		"by its unusable name":          {layout(all, good, bad, none), "release/2026-R1", []string{"x"}, map[string]digest.Digest{"x": two.Manifest.Digest}, ""},
+		"by its name":                   {layout(all, good, bad, none), "one", nil, map[string]digest.Digest{"one": one.Manifest.Digest}, ""},
+		"by its name, under another":    {layout(all, good, bad, none), "one", []string{"x", "y"}, map[string]digest.Digest{"x": one.Manifest.Digest, "y": one.Manifest.Digest}, ""},
+		"by its digest, without a name": {layout(all, good, bad, none), second, nil, nil, "give another with -t)"},
+		"one that is not there":         {layout(all, good, bad, none), "four", []string{"x"}, nil, `no image "four" in it`},
+		"all have names":                {layout(all, good, carrying(none, "three")), "", []string{"x"}, nil, "leave -t out, or choose one with --image"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			ctx, s := storetest.Open(t)
+			got, err := archive.Import(ctx, s.Client, bytes.NewReader(c.data), archive.Options{Names: c.names, Image: c.image})
+			if c.want == nil {
+				if err == nil || !strings.Contains(err.Error(), c.says) {
+					t.Errorf("got %v, want %q", err, c.says)
+				}
+				checkNothingLeft(ctx, t, s)
+				return
+			}
+			if err != nil || len(got) != len(c.want) {
+				t.Fatalf("%v, %v", namesOf(got), err)
+			}
+			for name, want := range c.want {
+				if img, err := content.Resolve(ctx, s.Client, name, ""); err != nil || img.Manifest.Digest != want {
+					t.Errorf("%s: %v, want %s", name, err, want)
+				}
+			}
+		})
+	}
+}
+
 // After any failure nothing may be left: no name, blob, ingest or lease.
 func TestImportRefuses(t *testing.T) {
 	img := storetest.NewImage(storetest.Spec{Files: []string{"a", "b"}})

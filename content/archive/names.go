@@ -110,7 +110,8 @@ func carriedName(m ocispec.Descriptor) (string, error) {
 }
 
 // rename gives the names to the one image of the archive: the only one, or
-// the index itself where that lists one image for several platforms.
+// the index itself where that lists one image for several platforms, or the only
+// one that has no name of its own.
 func (l *loader) rename(ctx context.Context, found []named, index storedIndex, names []string) ([]named, error) {
 	if len(found) == 1 {
 		return []named{{names: names, target: found[0].target}}, nil
@@ -121,12 +122,23 @@ func (l *loader) rename(ctx context.Context, found []named, index storedIndex, n
 		}
 		return []named{{names: names, target: bare(index.desc)}}, nil
 	}
-	var have []string
-	for _, f := range found {
+	var have, nameless []string
+	for i, f := range found {
 		have = append(have, append(f.names, f.target.Digest.String())[0])
+		if len(f.names) == 0 {
+			nameless = append(nameless, f.target.Digest.String())
+			found[i].names = names
+		}
 	}
-	return nil, fmt.Errorf("load archive: it holds %d images (%s), which cannot all be %s; leave -t out: %w",
-		len(found), strings.Join(have, ", "), names[0], errdefs.ErrInvalidArgument)
+	switch len(nameless) {
+	case 0:
+		return nil, fmt.Errorf("load archive: it holds %d images (%s), which cannot all be %s; leave -t out, or choose one with --image: %w",
+			len(found), strings.Join(have, ", "), names[0], errdefs.ErrInvalidArgument)
+	case 1:
+		return found, nil
+	}
+	return nil, fmt.Errorf("load archive: %d of its %d images have no name that can be used (%s), which cannot all be %s; choose one with --image: %w",
+		len(nameless), len(found), strings.Join(nameless, ", "), names[0], errdefs.ErrInvalidArgument)
 }
 
 // onePerPlatform reports whether unnamed images look like the platforms of one.
@@ -145,13 +157,27 @@ func onePerPlatform(found []named) bool {
 	return true
 }
 
+// chooseAdvice is what -t alone cannot do: name several images.
+func chooseAdvice(found []named) string {
+	nameless := 0
+	for _, f := range found {
+		if len(f.names) == 0 {
+			nameless++
+		}
+	}
+	if nameless < 2 {
+		return ""
+	}
+	return ", and choose it with --image, since others have none either"
+}
+
 func requireNames(found []named) error {
 	for _, f := range found {
 		if len(f.names) == 0 && f.unusable != nil {
-			return fmt.Errorf("load archive: its name for the image %s cannot be used (give another with -t): %w", f.target.Digest, f.unusable)
+			return fmt.Errorf("load archive: its name for the image %s cannot be used (give another with -t%s): %w", f.target.Digest, chooseAdvice(found), f.unusable)
 		}
 		if len(f.names) == 0 {
-			return fmt.Errorf("load archive: it has no name for the image %s; give one with -t: %w", f.target.Digest, errdefs.ErrInvalidArgument)
+			return fmt.Errorf("load archive: it has no name for the image %s; give one with -t%s: %w", f.target.Digest, chooseAdvice(found), errdefs.ErrInvalidArgument)
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -18,8 +19,8 @@ import (
 
 // Stage stores one image of an archive as [Import] does, but gives it no name:
 // it stays for as long as the lease in ctx does, which must be there. name says
-// which of the archive's images it is, by its full name or by the tag that the
-// archive has for it; it may be empty where there is only one. platform is that
+// which of the archive's images it is, by its full name, by the tag that the
+// archive has for it, or by its digest; it may be empty where there is only one. platform is that
 // of [Options]. What Stage returns is for [content.ResolveTarget].
 func Stage(ctx context.Context, e Engine, r io.Reader, name, platform string) (ocispec.Descriptor, error) {
 	if _, ok := leases.FromContext(ctx); !ok {
@@ -55,8 +56,14 @@ func (l *loader) choose(ctx context.Context, index storedIndex, name string) (na
 	for _, m := range index.idx.Manifests {
 		carried, tag := m.Annotations[images.AnnotationImageName], m.Annotations[ocispec.AnnotationRefName]
 		as, _ := content.Normalize(carried)
-		if name != "" && (tag == name || carried == name || as == full && full != "") {
-			return named{target: bare(m)}, nil
+		if name != "" && (tag == name || carried == name || as == full && full != "" || m.Digest.String() == name) {
+			i := slices.IndexFunc(found, func(f named) bool { return f.target.Digest == m.Digest })
+			if i < 0 {
+				return named{target: bare(m)}, nil // It is no image, which who reads it finds.
+			}
+			f := found[i]
+			f.target = bare(m)
+			return f, nil
 		}
 		has = append(has, cmp.Or(carried, tag, m.Digest.String()))
 	}
