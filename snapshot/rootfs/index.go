@@ -61,8 +61,8 @@ func (r Files) indexes(ctx context.Context) ([]*index.Index, error) {
 
 // OncePerLayer calls read for each layer of an image, two at a time since each
 // has a goroutine to decompress and one to hash, and returns what it did. A
-// layer that is listed many times is asked for and held once. The budget is of
-// all of them together.
+// layer that is listed many times is asked for and held once; its entries count
+// each time. The budget is of all of them together.
 func OncePerLayer(ctx context.Context, img *content.Image, read func(context.Context, int, *index.Budget) (*index.Index, error)) ([]*index.Index, error) {
 	return new(indexes).once(ctx, img, read)
 }
@@ -110,8 +110,16 @@ func (x *indexes) once(ctx context.Context, img *content.Image, read func(contex
 	for key, i := range first {
 		x.known[key] = all[i]
 	}
+	listed := map[layer]bool{}
 	for i, l := range img.Layers {
-		all[i] = x.known[layer{l.Digest, img.DiffIDs[i]}]
+		key := layer{l.Digest, img.DiffIDs[i]}
+		all[i] = x.known[key]
+		if listed[key] && all[i] != nil {
+			if err := x.budget.Again(all[i]); err != nil {
+				return nil, fmt.Errorf("layer %s, which is listed several times: %w", l.Digest, err)
+			}
+		}
+		listed[key] = true
 	}
 	return all, nil
 }

@@ -19,9 +19,9 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/cache"
 	"github.com/veneer-build/veneer/differ/tree"
-	"github.com/veneer-build/veneer/differ/tree/tarball"
 	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/differ/tree/index"
+	"github.com/veneer-build/veneer/differ/tree/tarball"
 	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/snapshot"
 )

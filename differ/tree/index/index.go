@@ -121,14 +121,19 @@ func NewBudget(stored int64) *Budget {
 // Allow adds what further layers may hold whose blobs are so many bytes together.
 func (b *Budget) Allow(stored int64) { b.stored.Add(min(stored, MaxText)) }
 
-func (b *Budget) add(text int64) error {
+// Again counts the entries of a layer once more, which an image lists again: its
+// index is held once, but merged it has as many files as before. The error wraps
+// [ErrLimit].
+func (b *Budget) Again(x *Index) error { return b.take(int64(len(x.Records)), 0) }
+
+func (b *Budget) take(records, text int64) error {
 	if b == nil {
 		return nil
 	}
 	stored := min(b.stored.Load(), MaxText)
 	maxRecords := min(MaxRecords, freeRecords+stored/bytesPerRecord)
 	maxText := min(MaxText, freeText+stored*textPerByte)
-	if b.records.Add(1) > maxRecords {
+	if b.records.Add(records) > maxRecords {
 		return fmt.Errorf("the layers have more than %d entries, which is too much for their size: %w", maxRecords, ErrLimit)
 	}
 	if b.text.Add(text) > maxText {
@@ -158,7 +163,7 @@ func (b *budget) add(r *Record) error {
 	if b.text > MaxText {
 		return fmt.Errorf("more than %d bytes of paths and attributes: %w", MaxText, ErrLimit)
 	}
-	return b.shared.add(int64(n))
+	return b.shared.take(1, int64(n))
 }
 
 // check reports what no genuine record has, so that neither a tar nor a stored
