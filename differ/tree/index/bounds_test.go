@@ -1,9 +1,9 @@
 package index
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -41,16 +41,48 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// FuzzDecodeMemory: no stored index makes its reader hold much more than a small layer may have.
-func FuzzDecodeMemory(f *testing.F) {
-	f.Add([]byte(indexMagic))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		x, _ := decodeBody(append(append([]byte(indexMagic), make([]byte, 40)...), data...), NewBudget(int64(len(data))))
-		runtime.ReadMemStats(&after)
-		if got := after.TotalAlloc - before.TotalAlloc; x == nil && got > 1<<30 {
-			t.Errorf("%d bytes took %d", len(data), got)
-		}
-	})
+// What an opaque marker removes counts as lookups, and hears a signal.
+func TestClearLowerEnds(t *testing.T) {
+	var x Index
+	file := tree.Meta{Mode: unix.S_IFREG | 0o644}
+	for i := range 1000 {
+		x.Records = append(x.Records, Record{Path: fmt.Sprint("a/", i), Meta: file})
+	}
+	x.Records = append(x.Records, Record{Path: "a/.wh..wh..opq", Meta: file})
+	a := newApplier(MergeOptions{Direct: true})
+	if err := a.layer(0, &x); err != nil {
+		t.Fatal(err)
+	}
+	a.lookups = maxLookups - 500
+	if err := a.clearLower("a", a.root.dir.find("a")); !errors.Is(err, ErrLimit) {
+		t.Errorf("too many lookups: %v", err)
+	}
+	a.lookups = 1<<16 - 500
+	a.alive = func() error { return context.Canceled }
+	if err := a.clearLower("a", a.root.dir.find("a")); !errors.Is(err, context.Canceled) {
+		t.Errorf("a signal: %v", err)
+	}
+}
+
+// All images of a command have what one has, and more for the blobs of each; a layer that is listed again counts again.
+func TestBudgetOfSeveral(t *testing.T) {
+	var b Budget
+	x := &Index{Records: make([]Record, 400_000)}
+	if err := errors.Join(b.Again(x), b.Again(x)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Again(x); !errors.Is(err, ErrLimit) {
+		t.Errorf("1.2 million entries of layers of no size: %v", err)
+	}
+	b.Allow(4 << 20)
+	if err := b.Again(x); err != nil {
+		t.Errorf("1.6 million entries of layers of 4 MiB: %v", err)
+	}
+	b.Allow(1 << 40)
+	for range 6 {
+		_ = b.Again(x)
+	}
+	if err := b.Again(x); !errors.Is(err, ErrLimit) {
+		t.Errorf("4.4 million entries of layers of any size: %v", err)
+	}
 }
