@@ -35,7 +35,7 @@ func FuzzDecodeMemory(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, first, next []byte, times uint16) {
-		if (len(first)+len(next))*int(times) > 64<<20 {
+		if len(first)+len(next)*int(times) > 64<<20 {
 			return // It takes long and is no more than this.
 		}
 		rows := append(first, bytes.Repeat(next, int(times))...)
