@@ -27,12 +27,12 @@ func TestCopyDatabaseBesideWriter(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				for range rand.IntN(100) { //nolint:gosec // a test
-					key := fmt.Appendf(nil, "key %d", rand.IntN(2000)) //nolint:gosec // a test
-					if rand.IntN(3) == 0 {                             //nolint:gosec // a test
+				for range rand.IntN(100) {
+					key := fmt.Appendf(nil, "key %d", rand.IntN(2000))
+					if rand.IntN(3) == 0 {
 						err = b.Delete(key)
 					} else {
-						err = b.Put(key, bytes.Repeat([]byte{byte(turn)}, rand.IntN(1000))) //nolint:gosec // a test
+						err = b.Put(key, bytes.Repeat([]byte{byte(turn)}, rand.IntN(1000)))
 					}
 					if err != nil {
 						return err
@@ -55,7 +55,7 @@ func TestCopyDatabaseBesideWriter(t *testing.T) {
 			case <-stop:
 				stopped <- db.Close()
 				return
-			case <-time.After(time.Duration(rand.IntN(3)) * time.Millisecond): //nolint:gosec // as a sync takes
+			case <-time.After(time.Duration(rand.IntN(3)) * time.Millisecond): // as a sync takes
 			}
 			if err := change(turn); err != nil {
 				stopped <- err

@@ -42,7 +42,7 @@ func (r *reserve) fill() {
 		return
 	}
 	var disk unix.Statfs_t
-	if err := unix.Statfs(filepath.Dir(r.path), &disk); err != nil || disk.Bavail < reserveShare*reserveSize/uint64(max(1, disk.Bsize)) { //nolint:gosec // positive
+	if err := unix.Statfs(filepath.Dir(r.path), &disk); err != nil || disk.Bavail < reserveShare*reserveSize/uint64(max(1, disk.Bsize)) {
 		return
 	}
 	_ = os.Remove(r.path)

@@ -40,7 +40,7 @@ func (s rootMode) Prepare(ctx context.Context, key, parent string, opts ...snaps
 				dir = upper
 			}
 		}
-		if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // as every root file system has it
+		if err := os.Chmod(dir, 0o755); err != nil { // as every root file system has it
 			return nil, fmt.Errorf("prepare root directory of snapshot: %w", err)
 		}
 	}

@@ -60,10 +60,10 @@ func demo(t *testing.T, temp string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(temp, "scripts")
-	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // other users read it
+	if err := os.Mkdir(dir, 0o755); err != nil { // other users read it
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "demo.sh"), script, 0o755); err != nil { //nolint:gosec // other users run it
+	if err := os.WriteFile(filepath.Join(dir, "demo.sh"), script, 0o755); err != nil { // other users run it
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "bash", filepath.Join(dir, "demo.sh"))

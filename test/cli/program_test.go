@@ -16,7 +16,7 @@ import (
 )
 
 // program is the compiled veneer, on a path that an ordinary user may pass.
-var program string //nolint:gochecknoglobals // set once, before any test runs
+var program string // set once, before any test runs
 
 func TestMain(m *testing.M) { os.Exit(harness.MainWithProgram(m, &program)) }
 
@@ -50,7 +50,7 @@ func (b *bench) ordinary() bool { return b.user || os.Geteuid() != 0 }
 
 func (b *bench) make() *bench {
 	b.t.Helper()
-	if err := os.Mkdir(b.dir, 0o755); err != nil { //nolint:gosec // an ordinary user works in it
+	if err := os.Mkdir(b.dir, 0o755); err != nil { // an ordinary user works in it
 		b.t.Fatal(err)
 	}
 	if b.user {
@@ -143,10 +143,10 @@ func (b *bench) failed(o outcome, code int, words []string, args ...string) {
 func (b *bench) write(name, data string) {
 	b.t.Helper()
 	path := filepath.Join(b.dir, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // an ordinary user reads it
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { // an ordinary user reads it
 		b.t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(data), 0o644); err != nil { //nolint:gosec // an ordinary user reads it
+	if err := os.WriteFile(path, []byte(data), 0o644); err != nil { // an ordinary user reads it
 		b.t.Fatal(err)
 	}
 }

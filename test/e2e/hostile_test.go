@@ -112,8 +112,8 @@ func smallLayer(t *testing.T) ([]byte, digest.Digest) {
 func TestHostileImages(t *testing.T) {
 	p := embedded(t)
 	layer, diffID := smallLayer(t)
-	layers := func(m map[string]any) []any { return m["layers"].([]any) }                   //nolint:forcetypeassert // as put makes it
-	first := func(m map[string]any) map[string]any { return layers(m)[0].(map[string]any) } //nolint:forcetypeassert // as put makes it
+	layers := func(m map[string]any) []any { return m["layers"].([]any) }                   // as put makes it
+	first := func(m map[string]any) map[string]any { return layers(m)[0].(map[string]any) } // as put makes it
 	for what, c := range map[string]struct {
 		stranger
 		says string

@@ -195,7 +195,7 @@ func (e *expected) wantWhole(problem func(string, ...any)) {
 var hint = regexp.MustCompile(`the connection to containerd broke: try again|a connection broke, to containerd or to the registry; try again`)
 
 // cleaning are the methods that end what a run holds.
-var cleaning = map[string]bool{"Delete": true, "Remove": true, "Abort": true} //nolint:gochecknoglobals // a table
+var cleaning = map[string]bool{"Delete": true, "Remove": true, "Abort": true}
 
 // message is one line that says what was done, and why that failed.
 var message = regexp.MustCompile(`^veneer: [a-z-]+ [^\n]*: [^\n]+\n$|^veneer: stopped by signal: terminated\n$`)

@@ -187,7 +187,7 @@ func (d *disk) free() int64 {
 	d.t.Helper()
 	var fs unix.Statfs_t
 	must(d.t, unix.Statfs(d.dir, &fs))
-	return int64(fs.Bavail) * fs.Bsize //nolint:gosec // small
+	return int64(fs.Bavail) * fs.Bsize
 }
 
 // fillInodes leaves so many inodes.
@@ -197,7 +197,7 @@ func (d *disk) fillInodes(room int64) (remove func()) {
 	must(d.t, os.Mkdir(dir, 0o700))
 	var fs unix.Statfs_t
 	must(d.t, unix.Statfs(d.dir, &fs))
-	for i := range int64(fs.Ffree) - room { //nolint:gosec // small
+	for i := range int64(fs.Ffree) - room {
 		must(d.t, os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), nil, 0o600))
 	}
 	return func() { must(d.t, os.RemoveAll(dir)) }
@@ -274,7 +274,7 @@ func (f *filled) inject(errno unix.Errno, hit func(sysCall) bool, n int) injecte
 		}
 		if got.hits++; got.hits == n {
 			got.at = c
-			return verdict(errno) //nolint:gosec // small
+			return verdict(errno)
 		}
 		return 0
 	})

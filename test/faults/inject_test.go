@@ -140,7 +140,7 @@ func pathOf(tid int, name string, args [6]uint64) string {
 // pathAt is a path that is relative to an open directory.
 func pathAt(tid int, dirfd, at uint64) string {
 	path := text(tid, at)
-	if strings.HasPrefix(path, "/") || int32(dirfd) == unix.AT_FDCWD { //nolint:gosec // as the kernel takes it
+	if strings.HasPrefix(path, "/") || int32(dirfd) == unix.AT_FDCWD { // as the kernel takes it
 		return path
 	}
 	return strings.TrimSuffix(openFile(tid, dirfd)+"/"+path, "/")
@@ -148,7 +148,7 @@ func pathAt(tid int, dirfd, at uint64) string {
 
 // openFile is the path of an open file, "" where it is closed.
 func openFile(tid int, fd uint64) string {
-	path, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, int32(fd))) //nolint:gosec // as the kernel takes it
+	path, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, int32(fd))) // as the kernel takes it
 	return path
 }
 
@@ -160,7 +160,7 @@ func text(tid int, at uint64) string {
 		return ""
 	}
 	defer f.Close()                  // only read
-	n, _ := f.ReadAt(buf, int64(at)) //nolint:gosec // an address; what could not be read is not said
+	n, _ := f.ReadAt(buf, int64(at)) // an address; what could not be read is not said
 	end := bytes.IndexByte(buf[:n], 0)
 	return string(buf[:max(0, end)])
 }

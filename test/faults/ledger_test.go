@@ -92,7 +92,7 @@ func (l *ledger) enter(c sysCall) {
 		l.named[entryOf(proc+"root"+c.path)] = l.calls
 	case "write", "pwrite64", "ftruncate", "fallocate", "copy_file_range", "fchmod", "fsetxattr", "fsync", "fdatasync":
 		var st unix.Stat_t
-		if int32(c.fd) < 0 { //nolint:gosec // as the kernel takes it
+		if int32(c.fd) < 0 { // as the kernel takes it
 			return // the call fails
 		}
 		must(l.t, unix.Stat(fmt.Sprint(proc, "fd/", c.fd), &st))

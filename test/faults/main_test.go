@@ -8,7 +8,7 @@ import (
 )
 
 // program is the compiled veneer.
-var program string //nolint:gochecknoglobals // set once, before any test runs
+var program string // set once, before any test runs
 
 func TestMain(m *testing.M) { os.Exit(harness.MainWithProgram(m, &program)) }
 

@@ -156,7 +156,7 @@ func introduce(in grpc.ServerStream, out grpc.ClientStream) error {
 	if err := unix.Stat("/proc/self/ns/pid", &ns); err != nil {
 		return err
 	}
-	self.Pid, self.Pidns = uint64(os.Getpid()), ns.Ino //nolint:gosec // no process has a number below 0
+	self.Pid, self.Pidns = uint64(os.Getpid()), ns.Ino // no process has a number below 0
 	message, err := proto.Marshal(&self)
 	if err != nil {
 		return err
@@ -165,7 +165,7 @@ func introduce(in grpc.ServerStream, out grpc.ClientStream) error {
 }
 
 // changing are the methods, of whatever service, that change what the daemon keeps.
-var changing = map[string]bool{ //nolint:gochecknoglobals // a table
+var changing = map[string]bool{
 	"Create": true, "Update": true, "Delete": true, "AddResource": true, "DeleteResource": true,
 	"Write": true, "Abort": true, "Prepare": true, "View": true, "Commit": true, "Remove": true, "Cleanup": true,
 	"Apply": true, "Diff": true, "Set": true, "Pause": true, "Resume": true,
@@ -275,7 +275,7 @@ func gone(ctx context.Context, patience time.Duration) bool {
 	}
 }
 
-var errLost = status.Error(codes.Unavailable, "the answer was lost (test)") //nolint:gochecknoglobals // a sentinel
+var errLost = status.Error(codes.Unavailable, "the answer was lost (test)")
 
 // bytesCodec leaves messages as they are.
 type bytesCodec struct{}

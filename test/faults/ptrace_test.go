@@ -17,7 +17,7 @@ import (
 // changes are the system calls that change what is on disk, also openat where it may create. strace(1) can kill a
 // process at the nth of such calls, too, but it counts them for each thread and each call by itself, and a Go program
 // moves between threads as it likes.
-var changes = map[uint64]string{ //nolint:gochecknoglobals // a table
+var changes = map[uint64]string{
 	unix.SYS_OPENAT: "openat", unix.SYS_WRITE: "write", unix.SYS_PWRITE64: "pwrite64", unix.SYS_FTRUNCATE: "ftruncate",
 	unix.SYS_FALLOCATE: "fallocate", unix.SYS_COPY_FILE_RANGE: "copy_file_range",
 	unix.SYS_RENAMEAT: "renameat", unix.SYS_RENAMEAT2: "renameat2", unix.SYS_LINKAT: "linkat", unix.SYS_SYMLINKAT: "symlinkat",

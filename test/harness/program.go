@@ -42,7 +42,7 @@ func MainWithProgram(m *testing.M, program *string) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	*program = filepath.Join(dir, "veneer")
-	err = os.Chmod(dir, 0o755) //nolint:gosec // other users run what is in it
+	err = os.Chmod(dir, 0o755) // other users run what is in it
 	if err == nil {
 		err = BuildProgram(*program)
 	}
