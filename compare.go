@@ -69,7 +69,7 @@ func (r CompareRequest) source(ctx context.Context, s *build.Session, what strin
 		return nil, "", err
 	}
 	if strings.HasPrefix(r.A, containerPrefix) || strings.HasPrefix(r.B, containerPrefix) {
-		return build.FilesInPlace(img, "image"), img.Name, nil
+		return build.FilesInPlace(img), img.Name, nil
 	}
 	return build.AllFiles(img, "image"), img.Name, nil
 }

@@ -47,8 +47,8 @@ func AllFiles(img *content.Image, role string) Source {
 
 // FilesInPlace is [AllFiles] for a comparison with a container's files: that
 // takes no time where the image's are read in place.
-func FilesInPlace(img *content.Image, role string) Source {
-	return imageFiles{img: img, role: role, rootMeta: true}
+func FilesInPlace(img *content.Image) Source {
+	return imageFiles{img: img, role: "image", rootMeta: true}
 }
 
 type imageFiles struct {

@@ -66,7 +66,7 @@ func (e *Engine) unpacks() error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("%w: %w; use --no-unpack, or a containerd's socket (--engine=containerd)", errCannotUnpack, errOrdinaryUser)
 	}
-	if err := Capable(); err != nil {
+	if err := capable(); err != nil {
 		return fmt.Errorf("%w: the embedded engine needs root to (%w); use --no-unpack, or a containerd's socket (--engine=containerd)", errCannotUnpack, err)
 	}
 	if err := e.stores.broken[e.Snapshotter]; err != nil {
@@ -82,12 +82,12 @@ func (e *Engine) unpacks() error {
 	return nil
 }
 
-// Capable is nil if this process may make every file that a layer can hold, and
+// capable is nil if this process may make every file that a layer can hold, and
 // read every file of a root file system; else the error names what is missing.
 // Root in a container or under systemd often has not all of it. It is asked
 // before, since not every lack is an error then: without CAP_FSETID, files lose
 // their setgid bit, and nobody says so.
-func Capable() error {
+func capable() error {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&hdr, &data[0]); err != nil {

@@ -25,8 +25,6 @@ type Layer struct {
 	DiffID digest.Digest
 	// Blob is the layer as it is stored.
 	Blob ocispec.Descriptor
-	// Labels are the committed snapshot's.
-	Labels map[string]string
 }
 
 // Apply makes the committed snapshot of a layer upon its parent, by the diff
@@ -69,5 +67,5 @@ func Apply(ctx context.Context, c *client.Client, snapshotter string, l Layer) (
 	if err := content.SetLabels(ctx, c.ContentStore(), l.Blob.Digest, content.LayerLabels(l.DiffID)); err != nil {
 		return err
 	}
-	return a.commit(ctx, l.ChainID.String(), l.Labels)
+	return a.commit(ctx, l.ChainID.String())
 }

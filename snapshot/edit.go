@@ -25,8 +25,6 @@ type EditOptions struct {
 	MediaType string
 	// Epoch bounds the layer's times where the daemon honours it (from 2.0).
 	Epoch *time.Time
-	// Labels are the committed snapshot's.
-	Labels map[string]string
 	// Change writes into the root file system at dir, which is mounted for
 	// this process until it returns. The path is not to be kept, and nothing
 	// below it may stay open.
@@ -74,7 +72,7 @@ func Edit(ctx context.Context, c *client.Client, o EditOptions) (_ EditResult, e
 		return EditResult{}, err
 	}
 	res := EditResult{Blob: blob, DiffID: diffID, ChainID: ChainID(o.Parent, diffID)}
-	return res, a.commit(ctx, res.ChainID.String(), o.Labels)
+	return res, a.commit(ctx, res.ChainID.String())
 }
 
 // change mounts the snapshot for fn and makes what it wrote durable: the

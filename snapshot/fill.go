@@ -130,7 +130,7 @@ func (f *Fill) Commit(ctx context.Context, chainID digest.Digest) error {
 	if f.err != nil {
 		return fmt.Errorf("unpack layer into its snapshot: %w", f.err)
 	}
-	return f.active.commit(ctx, chainID.String(), nil)
+	return f.active.commit(ctx, chainID.String())
 }
 
 // Spare reports whether the snapshot was there already when it was committed,

@@ -127,11 +127,11 @@ func orScratch(parent string) string {
 // commit names the snapshot; it reports no error if the name is taken, since
 // the name says what is in it. The active one is gone then or is removed by
 // [active.remove], which the caller calls in any case.
-func (a *active) commit(ctx context.Context, name string, labels map[string]string) error {
+func (a *active) commit(ctx context.Context, name string) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("commit snapshot %s: %w", name, err)
 	}
-	err := a.sn.Commit(ctx, name, a.key, snapshots.WithLabels(labels))
+	err := a.sn.Commit(ctx, name, a.key)
 	if a.spare = errdefs.IsAlreadyExists(err); err != nil && !a.spare {
 		return fmt.Errorf("commit snapshot %s: %w", name, err)
 	}

@@ -13,8 +13,7 @@ import (
 
 // User is a snapshot that lies upon another one, which cannot be removed then.
 type User struct {
-	Name   string
-	Parent digest.Digest
+	Name string
 	// Committed: it is an image's; else a container's, or a view.
 	Committed bool
 }
@@ -30,7 +29,7 @@ func Users(ctx context.Context, sn snapshots.Snapshotter, names []digest.Digest)
 		if !slices.Contains(names, digest.Digest(info.Parent)) || slices.Contains(names, digest.Digest(info.Name)) {
 			return nil
 		}
-		users = append(users, User{Name: info.Name, Parent: digest.Digest(info.Parent), Committed: info.Kind == snapshots.KindCommitted})
+		users = append(users, User{Name: info.Name, Committed: info.Kind == snapshots.KindCommitted})
 		return nil
 	})
 	if err != nil {

@@ -184,7 +184,7 @@ func (r Files) readLayer(ctx context.Context, l ocispec.Descriptor, fn func(io.R
 	if err != nil {
 		return err
 	}
-	defer t.Close() //nolint:errcheck // only read
+	defer t.Close() // only read
 	if err := fn(t); err != nil {
 		return err
 	}
