@@ -1,15 +1,3 @@
-// Package build makes an image of an image, step by step. Each step takes what
-// the one before it made, and returns what it made itself:
-//
-//	base, err := s.Base(ctx, "debian:12", "")           // resolve
-//	diff, err := s.Compare(ctx, Files(base), rules, …)  // compare
-//	layer, err := s.Layer(ctx, diff, …)                 // layer
-//	ok, err := s.Snapshot(ctx, diff.Base, layer)        // prepare, apply, commit
-//	img, err := s.Assemble(ctx, Parts{…})               // config and manifest
-//	err = s.Record(ctx, img.Manifest, names)            // names, last
-//
-// What was assembled is a [content.Image] like any other, so it can be the base
-// of the next step.
 package build
 
 import (

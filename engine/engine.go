@@ -1,6 +1,3 @@
-// Package engine hands out a containerd client: over a daemon's socket, or
-// over the same stores opened in this process. Code after that point does not
-// know which.
 package engine
 
 import (

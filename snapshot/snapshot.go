@@ -1,10 +1,3 @@
-// Package snapshot keeps an image's file systems in containerd's snapshotters:
-// it unpacks layers, shows a chain of them as a directory, and commits new
-// ones, and leaves nothing behind when any of that fails.
-//
-// Every snapshot that is made on the way has a random key and the label
-// [lease.LabelTemporary]. It is kept alive by the lease in the context alone, so that
-// what a killed process leaves goes with its lease.
 package snapshot
 
 import (

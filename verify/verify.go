@@ -1,6 +1,3 @@
-// Package verify derives everything of an image again that was derived when it
-// was made, and says what is not so: digests, diff IDs, chain IDs, files, labels.
-// [Same] compares the files of two images.
 package verify
 
 import (

@@ -1,9 +1,3 @@
-// Package target makes what is compared of what a user asks for: --copy,
-// --sync and --delete, and the same for images and containers as sources.
-//
-// A [Spec] is what was asked for. [Opener.Open] opens its source, reads its
-// ignore file, looks its owners up in the image, and returns a target for
-// [differ.Changes.Apply].
 package target
 
 import (

@@ -1,5 +1,3 @@
-// Command veneer builds container images as a base image plus one thin layer
-// that holds only what differs.
 package main
 
 import (

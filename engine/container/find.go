@@ -1,5 +1,3 @@
-// Package container finds the containers that users name, pauses them while
-// their files are read, and tells where these are.
 package container
 
 import (

@@ -1,5 +1,3 @@
-// Package enginetest opens engines for tests: embedded ones in temporary
-// directories, and a daemon of this host's containerd that is the test's own.
 package enginetest
 
 import (

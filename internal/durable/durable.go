@@ -1,4 +1,3 @@
-// Package durable makes what was written survive a power failure.
 package durable
 
 import (

@@ -1,5 +1,3 @@
-// Package progress says what of a long work is being done, and how long each
-// part of it took.
 package progress
 
 // Compare is the kind of the step that compares file trees, in which most of a

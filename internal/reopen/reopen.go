@@ -1,7 +1,3 @@
-// Package reopen opens files that were looked at: what has a name can be
-// another thing after the look than before it, but what a descriptor refers to
-// stays the same, and a descriptor of O_PATH is one without the file's being
-// opened, so that no device notices and no pipe waits.
 package reopen
 
 import (

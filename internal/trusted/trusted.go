@@ -1,5 +1,3 @@
-// Package trusted tells whether what is in a directory can be trusted: whether
-// nobody but this user and root can have put it there.
 package trusted
 
 import (

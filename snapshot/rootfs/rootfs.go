@@ -1,8 +1,3 @@
-// Package rootfs has the ways of reading an image's root file system: the
-// directories of its snapshot in place, a read-only view of the snapshot, or
-// the index of its layers' blobs, which needs neither a snapshot nor root.
-//
-// An [Opener] opens trees, which their callers close.
 package rootfs
 
 import (

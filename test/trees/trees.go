@@ -1,6 +1,3 @@
-// Package trees makes random file trees of every file type, and describes
-// trees so that two of them can be compared. It shares no code with what it
-// tests.
 package trees
 
 import (
