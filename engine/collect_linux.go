@@ -13,12 +13,12 @@ import (
 	"github.com/veneer-build/veneer/internal/cleanup"
 )
 
-// readersPause is how long a command that is done waits for others that read
-// before it leaves the collection to the next one.
+// readersPause is how long a finished command waits for readers before it
+// leaves the collection to the next command.
 const readersPause = 2 * time.Second
 
-// collectSoon is collect, for who has something else to do: it is left out while
-// others read for longer.
+// collectSoon collects garbage, unless readers keep it waiting for longer than
+// [readersPause].
 func (s *stores) collectSoon(ctx context.Context) error {
 	ctx, cancel := cleanup.Context(ctx, readersPause)
 	defer cancel()
@@ -29,11 +29,13 @@ func (s *stores) collectSoon(ctx context.Context) error {
 	return err
 }
 
-// collectNow is collect, for who asked for that.
+// collectNow collects garbage, however long it has to wait for readers. It tells
+// the user that it waits.
 func (s *stores) collectNow(ctx context.Context) error { return s.collect(ctx, true) }
 
-// collect removes what nothing refers to, when nobody reads; nothing else does
-// here. Of copies nothing is removed.
+// collect removes what nothing refers to, as soon as nobody reads. It is the only
+// function of this package that does. An engine that was opened for reading is a
+// copy, and nothing is removed from it.
 func (s *stores) collect(ctx context.Context, tell bool) error {
 	if s.reading {
 		return nil
@@ -51,8 +53,8 @@ func (s *stores) collect(ctx context.Context, tell bool) error {
 		return fmt.Errorf("collect garbage: %w", err)
 	}
 	defer func() { _ = readers.Close() }() // Nothing was written.
-	// Half a collection would be harmless, but its second half could be kept
-	// waiting for ever by builds that are always interrupted.
+	// Do not stop half way. That would be harmless once, but builds that are always
+	// interrupted would never get to the second half.
 	ctx = context.WithoutCancel(ctx)
 	err = s.reserve.during(func() error {
 		_, err := s.db.GarbageCollect(ctx)
@@ -74,12 +76,12 @@ func (s *stores) cannotRemove(err error) {
 	s.notRemoved = append(s.notRemoved, err)
 }
 
-// collectAll is collect, with what an earlier collection could not remove, or
-// was killed before it had: metadata looks through a snapshotter only when it
-// has dropped one of its snapshots, so it is given one to drop.
+// collectAll also removes what an earlier collection failed to remove, or did not
+// get to. Containerd's metadata store looks through a snapshotter only after it
+// has dropped one of its snapshots. So this makes a snapshot for it to drop.
 func (s *stores) collectAll(ctx context.Context) error {
 	for _, sn := range s.db.Snapshotters() {
-		// On a disk that is too full for it, the rest is collected all the same.
+		// If the disk is too full for this, the rest is still collected.
 		_ = s.reserve.during(func() error {
 			_, err := sn.Prepare(ctx, "veneer-collect-"+rand.Text(), "")
 			return err

@@ -13,20 +13,22 @@ import (
 )
 
 const (
-	// metaSize bounds bolt's two meta pages, of which each commit writes one at its
-	// very end: pages are as large as the processor's, 64 KiB at most.
+	// metaSize is the most that bolt's two meta pages can take up. Its pages are as
+	// large as the processor's: 64 KiB at most.
 	metaSize = 2 * 64 << 10
-	// copyPause is how long a commit that was met may take to be followed by the
-	// next one.
+	// copyPause is the pause before the copy is tried again, after another process
+	// wrote to the database meanwhile.
 	copyPause = 5 * time.Millisecond
 )
 
-// copyDatabase copies a bolt database into memory while another process may
-// write to it, as it is between two of its commits. A commit writes pages that
-// the one before it does not use, and then the meta page that makes them count.
-// So if the meta pages are the same before and after, all that they lead to is
-// in the copy. One that is not there is an empty one. The size is that of the
-// notes on images and snapshots, some kilobytes for each.
+// copyDatabase copies a bolt database into memory, as it is between two commits,
+// while another process may write to it.
+//
+// A commit first writes pages that the last commit does not use. Its last write
+// is the meta page that refers to them. So if the meta pages are the same before
+// and after copying, the copy holds all that they refer to. A database that does
+// not exist is copied as an empty one. Databases hold some kilobytes for each
+// image and snapshot.
 func copyDatabase(ctx context.Context, path string) (_ *os.File, err error) {
 	fd, err := unix.MemfdCreate("veneer-database", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -82,8 +84,9 @@ func copyBetween(from, to *os.File) (same bool, err error) {
 	return bytes.Equal(before, after), err
 }
 
-// metaPages reads the beginning of a database. More than the meta pages is read
-// where pages are small; that differs more often, and so is copied once more.
+// metaPages reads the meta pages at the beginning of a database. If pages are
+// smaller than assumed, it reads more than them. That only means that a copy is
+// repeated more often than necessary.
 func metaPages(f *os.File) ([]byte, error) {
 	size := min(metaSize, 2*os.Getpagesize())
 	p := make([]byte, size)
@@ -94,7 +97,7 @@ func metaPages(f *os.File) ([]byte, error) {
 	return p[:n], err
 }
 
-// inMemory are bolt's options for a copy, which is opened once.
+// inMemory are bolt's options for opening a copy. A copy can be opened once.
 func inMemory(file *os.File) *bolt.Options {
 	o := *bolt.DefaultOptions
 	o.Timeout = boltTimeout

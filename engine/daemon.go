@@ -20,16 +20,16 @@ import (
 )
 
 const (
-	// probeTimeout is how long a socket may take to answer as containerd does: a
-	// daemon under load, or one that starts, takes seconds. One that nobody
-	// listens on is refused at once, without waiting that long.
+	// probeTimeout is how long a socket may take to answer as containerd does. A
+	// daemon that starts, or is under load, takes seconds. A socket that nobody
+	// listens on fails at once.
 	probeTimeout = 10 * time.Second
-	// probeNotice is how long people wait without wondering what for.
+	// probeNotice is when a user is told what the program waits for.
 	probeNotice = time.Second
 )
 
-// unreachableError is a socket on which no containerd could be reached, as
-// opposed to one that answers and lacks something.
+// unreachableError means that no containerd answers on the socket. A daemon that
+// answers but lacks something is another error.
 type unreachableError struct {
 	// why is the state of the socket, advice what to do about it.
 	why, advice string
@@ -85,7 +85,7 @@ func openDaemon(ctx context.Context, o Options) (_ *Engine, err error) {
 	return e, nil
 }
 
-// probe asks the daemon for its version, which each has at hand.
+// probe asks the daemon for its version. Every daemon can answer that at once.
 func probe(ctx context.Context, c *client.Client, o Options) (version string, err error) {
 	limited, cancel := context.WithTimeout(ctx, o.probe)
 	defer cancel()
@@ -108,8 +108,8 @@ func probe(ctx context.Context, c *client.Client, o Options) (version string, er
 	return version, err
 }
 
-// dial tells apart what gRPC's own errors do not: no socket, a dead one, and
-// one that this user may not use.
+// dial connects once, to tell apart what gRPC's errors do not: there is no
+// socket, nobody listens on it, or this user may not use it.
 func dial(ctx context.Context, o Options) error {
 	d := net.Dialer{Timeout: o.probe}
 	address := o.Address
@@ -137,8 +137,8 @@ func dial(ctx context.Context, o Options) error {
 	return u
 }
 
-// checkSnapshotter reports a snapshotter that the daemon has not, or that did
-// not start, with those that can be used instead.
+// checkSnapshotter returns an error if the daemon lacks the snapshotter, or failed
+// to start it. The error names the snapshotters that can be used instead.
 func checkSnapshotter(ctx context.Context, c *client.Client, name string) error {
 	resp, err := c.IntrospectionService().Plugins(ctx, "type=="+plugins.SnapshotPlugin.String())
 	if err != nil {
@@ -162,8 +162,8 @@ func checkSnapshotter(ctx context.Context, c *client.Client, name string) error 
 	return fmt.Errorf("no snapshotter %q; it has %s (--snapshotter)", name, strings.Join(usable, ", "))
 }
 
-// SnapshotterDead reports whether the daemon answers and its snapshotter does
-// not: one that the daemon knows as a proxy plugin is a process of its own.
+// SnapshotterDead reports whether the daemon answers but its snapshotter does not.
+// A snapshotter that is a proxy plugin is a process of its own, which can die.
 func (e *Engine) SnapshotterDead(ctx context.Context) bool {
 	if e.Mode != Containerd {
 		return false
@@ -173,8 +173,9 @@ func (e *Engine) SnapshotterDead(ctx context.Context) bool {
 	if _, err := e.Client.Version(ctx); err != nil {
 		return false
 	}
-	// Most questions the daemon answers from what it has noted; this one it cannot.
-	// Nothing holds the view, so that a collection takes it if nobody else does.
+	// The daemon answers most calls from its own database. For a view it has to ask
+	// the snapshotter. No lease holds the view, so garbage collection removes it if
+	// the call below does not.
 	key := "veneer-probe-" + rand.Text()
 	sn := e.Client.SnapshotService(e.Snapshotter)
 	_, err := sn.View(ctx, key, "")

@@ -29,10 +29,10 @@ func (e *Engine) beforeNaming(ctx context.Context, method string, req, reply any
 	return invoke(ctx, method, req, reply, cc, opts...)
 }
 
-// syncBlobs makes the blobs' names in the daemon's directory durable. Daemons
-// before 2.0 sync a blob and not the directory that it is renamed into, so that
-// after a power loss the image's name can be there and the blob gone. Where the
-// directory is not this process's to open, it does nothing.
+// syncBlobs makes the names of blobs in the daemon's directory durable. Daemons
+// before 2.0 sync a blob, but not the directory that they rename it into. After a
+// power failure the image's name could be there and the blob gone. If this
+// process may not open the directory, syncBlobs does nothing.
 func (e *Engine) syncBlobs(ctx context.Context) error {
 	if !strings.HasPrefix(e.version, "1.") {
 		return nil
@@ -47,7 +47,7 @@ func (e *Engine) syncBlobs(ctx context.Context) error {
 			continue
 		}
 		dir := filepath.Join(root, "blobs", "sha256")
-		// Other owners are no hindrance to a sync.
+		// A sync works whoever owns the files, so owners are not compared.
 		pid, err := e.daemonPID(ctx)
 		if err != nil || samePlace(pid, dir) != nil {
 			continue

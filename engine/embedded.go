@@ -31,28 +31,28 @@ import (
 	"github.com/veneer-build/veneer/internal/trusted"
 )
 
-// boltTimeout bounds the wait for bolt's own lock, which nobody holds but a
-// program that is not Veneer: ours is taken first.
+// boltTimeout bounds the wait for bolt's own lock. Veneer takes a lock of its own
+// first, so only another program can hold bolt's.
 const boltTimeout = 5 * time.Second
 
-// stores are containerd's stores in this process. Everything goes through db,
-// so that labels, namespaces and garbage collection hold; the raw stores are
-// kept only to be closed.
+// stores are containerd's stores, opened in this process. All access goes through
+// db, which keeps labels and namespaces and collects garbage. The stores below it
+// are kept only to be closed.
 type stores struct {
 	root   string
 	notify func(string)
 	db     *metadata.DB
-	// snapshotters by name; a name that could not be opened is in broken.
+	// snapshotters are by name. Those that could not be opened are in broken.
 	snapshotters map[string]snapshots.Snapshotter
 	broken       map[string]error
-	// closers in the order of opening; closed in reverse.
+	// closers are in the order of opening, and are closed in reverse.
 	closers []io.Closer
 	reserve *reserve
-	// reading: these are copies, see [openReading].
+	// reading means that these are copies, see [openReading].
 	reading bool
 
 	mu sync.Mutex
-	// notRemoved is what a collection could not remove from the snapshotters.
+	// notRemoved are errors of removing snapshots during a collection.
 	notRemoved []error
 }
 
@@ -61,8 +61,8 @@ func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
 		return nil, fmt.Errorf("open embedded engine: no snapshotter %q; it has %s (--snapshotter)", o.Snapshotter, strings.Join(snapshotterNames(), ", "))
 	}
 	if o.Reading {
-		// Where there is nothing to be read yet, or not in this way, it is opened as
-		// for writing, which says what is wrong.
+		// If this fails, open it as for writing. That makes a new one, or says what
+		// is wrong.
 		if e, err := openReading(ctx, o); err == nil || ctx.Err() != nil {
 			return e, err
 		}
@@ -122,8 +122,8 @@ func snapshotterRoot(root, name string) string {
 	return filepath.Join(root, "snapshotters", name)
 }
 
-// open opens the stores below root. A snapshotter that this file system cannot
-// carry does not stop the rest: content and images need none.
+// open opens the stores below root. A snapshotter that does not work on this file
+// system is left out: content and images need none.
 func (s *stores) open(ctx context.Context, root string) error {
 	s.snapshotters = map[string]snapshots.Snapshotter{}
 	s.broken = map[string]error{}
@@ -141,7 +141,7 @@ func (s *stores) open(ctx context.Context, root string) error {
 		s.snapshotters[name] = rootMode{sn, s.reserve, s.cannotRemove}
 		s.closers = append(s.closers, sn)
 	}
-	// The store itself syncs a blob and its directory on commit, but not the
+	// On commit the store syncs a blob and its directory. It does not sync the
 	// directories above, which it makes when they are first needed.
 	if err := makePrivate(filepath.Join(root, "content", "blobs", "sha256")); err != nil {
 		return err
@@ -171,10 +171,9 @@ func (s *stores) open(ctx context.Context, root string) error {
 	return nil
 }
 
-// removeProbes removes the directories in which a process that was killed
-// meanwhile had tried out what overlayfs can do here (containerd's overlayutils),
-// or whether the file system has fs-verity (its content store).
-// One that is still mounted somewhere stays, and harms nobody.
+// removeProbes removes directories that killed processes left. Containerd makes
+// them to try out overlayfs (overlayutils) and fs-verity (content store). A
+// directory that is still a mount point stays, and does no harm.
 func removeProbes(dir string) {
 	for _, pattern := range []string{"multiple-lowerdir-check*", "userxattr-check*", ".fsverity-check-*"} {
 		probes, err := filepath.Glob(filepath.Join(dir, pattern))
@@ -187,10 +186,10 @@ func removeProbes(dir string) {
 	}
 }
 
-// removeNameless removes half-written blobs of which a process that was killed
-// had not written down the name, or had removed it first, and those that a full
-// disk kept from having a file of data: the store cannot list them, and so
-// nobody else can. The lock is ours: nobody writes any now.
+// removeNameless removes half-written blobs that lack their file of name or of
+// data, because the writer was killed or the disk was full. The store cannot list
+// such blobs, so nothing else removes them. The caller holds the root's lock, so
+// nobody writes blobs now.
 func removeNameless(dir string) {
 	ingests, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil {

@@ -42,9 +42,9 @@ const (
 
 // Options choose an engine. The zero value is the automatic choice.
 type Options struct {
-	// Mode is the engine wanted; empty: [Auto]. With an Address, a Namespace or a
-	// Snapshotter, Auto is a daemon or an error: what was asked for by name is
-	// not to be looked for, or made, elsewhere.
+	// Mode is the engine wanted; empty: [Auto]. If Address, Namespace or Snapshotter
+	// is set, Auto takes a daemon or fails: what the user named must not be looked
+	// for, or made, in another engine.
 	Mode Mode
 	// Address is the daemon's socket, with or without "unix://"; empty: [DefaultAddress].
 	Address string
@@ -56,31 +56,32 @@ type Options struct {
 	// Root is the embedded engine's directory and that of Veneer's caches;
 	// empty: [DefaultRoot]. It is created only by the embedded engine.
 	Root string
-	// Reading is for commands that change nothing. The embedded engine is then as
-	// it was when it was opened, and nobody is waited for; what is changed in it is
-	// changed for this Engine alone, and blobs and snapshots cannot be made. With a
-	// daemon it means nothing.
+	// Reading is for commands that change nothing. The embedded engine is then a
+	// copy of what it was when it was opened, and Open waits for nobody. Changes to
+	// it, such as leases, are seen by this Engine only. Blobs and snapshots cannot
+	// be made. With a daemon, Reading has no effect.
 	Reading bool
-	// Notify is told, in one line each, that [Auto] took the embedded engine and
-	// why, that a daemon or another process is waited for, and once in the life of
-	// a Root that an ordinary user's images are not unpacked; nil: nobody is.
+	// Notify is called with a line for the user: when [Auto] takes the embedded
+	// engine, when Open waits for a daemon or for another process, and once for
+	// each Root when an ordinary user's images are not unpacked. nil: no lines.
 	Notify func(string)
 
-	// named is what asks for a daemon, as a user gave it; empty: nothing does.
+	// named is the option that asks for a daemon, in words for an error; empty:
+	// none does.
 	named string
-	// probe bounds the wait for a daemon's first answer, notice is when the wait
-	// is told of.
+	// probe bounds the wait for a daemon's first answer. The user is told of the
+	// wait after notice.
 	probe, notice time.Duration
 }
 
 // Engine is an open engine. It is safe for concurrent use; the owner closes it.
 type Engine struct {
-	// Client is never nil. What a daemon has and the embedded engine has not
-	// (tasks, events, transfer) answers there with errdefs.ErrNotImplemented.
+	// Client is never nil. The embedded engine has no tasks, events or transfer
+	// service: calls to them return errdefs.ErrNotImplemented.
 	Client *client.Client
 	// Mode is Containerd or Embedded.
 	Mode Mode
-	// Root is absolute, but may not exist in mode Containerd.
+	// Root is absolute. In mode Containerd it may not exist.
 	Root        string
 	Snapshotter string
 	Namespace   string
@@ -89,7 +90,7 @@ type Engine struct {
 	address string
 	version string
 	stores  *stores
-	// daemon is the process that is known to be the daemon; 0: none yet.
+	// daemon is the daemon's process ID, once it is known; 0 before.
 	daemon atomic.Int32
 	notify func(string)
 
@@ -119,9 +120,9 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	return nil, fmt.Errorf("open engine %q: unknown; use %s, %s or %s", o.Mode, Auto, Containerd, Embedded)
 }
 
-// openAuto takes the daemon unless none can be reached; one that answers and
-// lacks what was asked for is an error, since images would land elsewhere, and
-// so is one that was asked for.
+// openAuto takes the daemon if one can be reached, else the embedded engine. It
+// fails if the daemon answers but lacks what was asked for, or if the options ask
+// for a daemon: images would land where the user does not expect them.
 func openAuto(ctx context.Context, o Options) (*Engine, error) {
 	e, err := openDaemon(ctx, o)
 	if err == nil {
@@ -178,23 +179,24 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("find a directory for veneer's data: neither XDG_DATA_HOME nor HOME is set; choose one with --root")
 	}
 	var err error
-	// gRPC takes the first element of a relative path for a host name, and
-	// overlayfs takes relative paths as they are, wherever the process is then.
+	// gRPC takes the first element of a relative path for a host name. Overlayfs
+	// resolves relative paths when it mounts, in whatever directory that is.
 	if o.Address, err = filepath.Abs(strings.TrimPrefix(o.Address, "unix://")); err != nil {
 		return o, fmt.Errorf("make socket path absolute: %w", err)
 	}
 	if o.Root, err = filepath.Abs(o.Root); err != nil {
 		return o, fmt.Errorf("make root path absolute: %w", err)
 	}
-	// With a daemon it holds the cache.
+	// Checked with a daemon too, since the root holds the cache.
 	if err := trusted.Check(o.Root); errors.Is(err, trusted.ErrForeign) {
 		return o, rootError(o.Root, err)
 	}
 	return o, nil
 }
 
-// Context adds the engine's namespace to ctx. Every call on the Client needs
-// it: its own default namespace reaches a daemon, but not the embedded stores.
+// Context adds the engine's namespace to ctx. Every call on the Client needs it:
+// the client sends its default namespace to a daemon, but the embedded stores do
+// not get it.
 func (e *Engine) Context(ctx context.Context) context.Context {
 	return namespaces.WithNamespace(ctx, e.Namespace)
 }
@@ -203,7 +205,7 @@ func (e *Engine) Context(ctx context.Context) context.Context {
 // owner in the engine's directories.
 func (e *Engine) UsesDirs() bool { return os.Geteuid() == 0 && capable() == nil }
 
-// CacheDir is where builds keep what later ones need not find out again.
+// CacheDir is the directory of caches that make later builds faster.
 func (e *Engine) CacheDir() string { return filepath.Join(e.Root, "cache") }
 
 // On returns the engine with another snapshotter, which must exist. The two
@@ -222,7 +224,8 @@ func (e *Engine) CollectGarbage(ctx context.Context) error {
 	if e.stores != nil && !e.stores.reading {
 		return e.stores.collectAll(ctx)
 	}
-	// A daemon has no call for it, but collects before it answers this one.
+	// A daemon has no call for collecting. It collects before it answers a
+	// synchronous deletion of a lease.
 	manager := e.Client.LeasesService()
 	lease, err := manager.Create(ctx, leases.WithRandomID())
 	if err != nil {

@@ -9,10 +9,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// holdingStore puts each blob under the writer's lease before it is committed.
-// A daemon does so itself, but not if another client has committed the same
-// blob since the writer was opened: its content service says that it exists
-// without asking the store, and the blob then goes with the other's lease.
+// holdingStore adds each blob to the writer's lease before the blob is committed.
+// A daemon does that too, with one exception: another client has committed the
+// same blob since the writer was opened. Then the daemon answers that the blob
+// exists, adds it to no lease, and it is removed with the other client's lease.
 type holdingStore struct {
 	cstore.Store
 	leases leases.Manager

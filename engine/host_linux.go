@@ -17,10 +17,11 @@ import (
 // rootless one does: what it calls 0 is another number here.
 var ErrOtherOwners = errors.New("owners of files are other numbers to containerd")
 
-// Sees is nil if path is the same file to this process as to the engine, with
-// the same owner. A daemon may have another root file system, when its socket
-// was handed into a container: its paths mean nothing there, or something else.
-// A rootless daemon has other owners. An error means also that it cannot be told.
+// Sees returns nil if path is the same file, with the same owner, for this process
+// and for the engine. It may not be: if the daemon's socket was mounted into a
+// container, the daemon has another root file system than this process, and a
+// rootless daemon has other owners. If that cannot be found out, it returns an
+// error too.
 func (e *Engine) Sees(ctx context.Context, path string) error {
 	if e.Mode == Embedded {
 		return nil
@@ -35,9 +36,9 @@ func (e *Engine) Sees(ctx context.Context, path string) error {
 	return samePlace(pid, path)
 }
 
-// SharesOwners is nil if the owner of a file is the same number to this
-// process as to the engine. The error wraps [ErrOtherOwners] where it is not,
-// and is another one where that cannot be told.
+// SharesOwners returns nil if this process and the engine use the same numbers for
+// the owners of files. If they do not, the error wraps [ErrOtherOwners]. If that
+// cannot be found out, it is another error.
 func (e *Engine) SharesOwners(ctx context.Context) error {
 	if e.Mode == Embedded {
 		return nil
@@ -49,8 +50,9 @@ func (e *Engine) SharesOwners(ctx context.Context) error {
 	return sameOwners(pid)
 }
 
-// MayMount is nil where a mount of the engine's snapshots would show this
-// process the owners that it shows the engine, or where that cannot be told.
+// MayMount returns an error if a mount of the engine's snapshots would show other
+// owners to this process than to the engine. If that cannot be found out, it
+// returns nil.
 func (e *Engine) MayMount(ctx context.Context) error {
 	if err := e.SharesOwners(ctx); errors.Is(err, ErrOtherOwners) {
 		return err
@@ -58,8 +60,8 @@ func (e *Engine) MayMount(ctx context.Context) error {
 	return nil
 }
 
-// sameOwners compares user namespaces. Their links can be read by whoever may
-// look into the process, which is the right to read its root as well.
+// sameOwners compares user namespaces. Reading the namespace's link takes the same
+// right as reading the process's root directory.
 func sameOwners(pid int32) error {
 	ours, err := os.Readlink("/proc/self/ns/user")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -78,8 +80,8 @@ func sameOwners(pid int32) error {
 	return nil
 }
 
-// samePlace is nil if the path leads to one file from here and from the
-// process. A mount that maps owners shows another owner there.
+// samePlace returns nil if the path leads to the same file for this process and
+// for the other one. It compares owners too, since a mount may map them.
 func samePlace(pid int32, path string) error {
 	var ours, theirs unix.Stat_t
 	if err := unix.Stat(path, &ours); err != nil {
@@ -95,8 +97,8 @@ func samePlace(pid int32, path string) error {
 	return nil
 }
 
-// daemonPID is the process of the daemon. A process that passes the socket's
-// traffic on to a daemon elsewhere is none, and an error.
+// daemonPID returns the daemon's process ID. It fails if a proxy listens on the
+// socket, and the daemon runs elsewhere.
 func (e *Engine) daemonPID(ctx context.Context) (int32, error) {
 	pid, err := e.listenerPID(ctx)
 	if err != nil {
@@ -112,8 +114,8 @@ func (e *Engine) daemonPID(ctx context.Context) (int32, error) {
 	return pid, nil
 }
 
-// isDaemon compares a process with what the daemon says of itself, from 1.7 on:
-// its number, and the PID namespace that this is of.
+// isDaemon compares a process with what the daemon says about itself: its process
+// ID and PID namespace. Daemons before 1.7 do not say, and are believed.
 func (e *Engine) isDaemon(ctx context.Context, pid int32) error {
 	self, err := e.Client.IntrospectionService().Server(ctx)
 	if err != nil {
@@ -136,7 +138,7 @@ func (e *Engine) isDaemon(ctx context.Context, pid int32) error {
 	return nil
 }
 
-// innerPID is what a process is called in its own PID namespace.
+// innerPID returns a process's ID in its own PID namespace.
 func innerPID(pid int32) (uint64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -152,7 +154,7 @@ func innerPID(pid int32) (uint64, error) {
 	return uint64(pid), nil // The kernel has no PID namespaces.
 }
 
-// listenerPID is the process that listens on the socket, as unix(7) tells of it.
+// listenerPID returns the process that listens on the socket (SO_PEERCRED, unix(7)).
 func (e *Engine) listenerPID(ctx context.Context) (_ int32, err error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", e.address)
 	if err != nil {

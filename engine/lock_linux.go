@@ -17,11 +17,11 @@ import (
 // lockPoll is how often a lock that another process holds is tried again.
 const lockPoll = 100 * time.Millisecond
 
-// lockRoot takes the embedded engine's lock, a flock that holds the owner's
-// process id in its file. bolt has a lock of its own, but waits for it in
-// silence and regardless of any context. The lock ends when the returned file
-// is closed or the process ends; the file stays. A link in its place is an
-// error: what it leads to would be written to.
+// lockRoot takes the embedded engine's lock: a flock on a file that holds the
+// owner's process ID. Bolt has a lock too, but waits for it silently and ignores
+// the context. The lock ends when the returned file is closed, or with the
+// process. The file stays. A symbolic link in its place is an error, since its
+// target would be written to.
 func lockRoot(ctx context.Context, root string, notify func(string)) (_ io.Closer, err error) {
 	f, err := os.OpenFile(filepath.Join(root, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if errors.Is(err, unix.ELOOP) {
@@ -59,7 +59,7 @@ func lockRoot(ctx context.Context, root string, notify func(string)) (_ io.Close
 	}
 }
 
-// onlyName is an error unless f is a regular file with one name.
+// onlyName returns an error unless f is a regular file with one name.
 func onlyName(f *os.File) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
@@ -81,7 +81,8 @@ func writePID(f *os.File) error {
 	return nil
 }
 
-// holder names the lock's owner as " (pid N)"; empty while it is being written.
+// holder names the lock's owner as " (pid N)". It returns "" if the owner has not
+// written its ID yet.
 func holder(f *os.File) string {
 	b := make([]byte, 20)
 	n, err := f.ReadAt(b, 0)

@@ -20,19 +20,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errReading is for what would change an engine that was opened for reading.
+// errReading is returned by calls that would change an engine that was opened for
+// reading.
 var errReading = fmt.Errorf("the engine was opened for reading: %w", errdefs.ErrFailedPrecondition)
 
-// openReading opens the embedded engine's stores as they are now, beside whoever
-// has the lock: the databases are copied, blobs and layers are read in place.
-// What the client changes, as leases and views, it changes in the copies. The
-// readers' lock keeps collections, which alone remove anything that can be
-// read, from running meanwhile.
+// openReading opens the embedded engine's stores as they are now, even if another
+// process holds the lock. It copies the databases, and reads blobs and layers in
+// place. What the client changes, such as leases and views, changes in the copies
+// only. The readers' lock keeps garbage collection from running meanwhile: it is
+// the only thing that removes what can be read.
 func openReading(ctx context.Context, o Options) (_ *Engine, err error) {
 	if _, err := os.Stat(filepath.Join(o.Root, "meta.db")); err != nil {
 		return nil, err
 	}
-	// A collection is short: nobody is told of it.
+	// A collection is short, so the user is not told that this waits for one.
 	lock, err := lockReaders(ctx, o.Root, unix.LOCK_SH, func() {})
 	if err != nil {
 		return nil, err
@@ -59,8 +60,8 @@ func openReading(ctx context.Context, o Options) (_ *Engine, err error) {
 	}, nil
 }
 
-// openCopies copies the database of names first: what it names, the
-// snapshotters' have by then.
+// openCopies copies metadata's database first. The snapshotters' databases, which
+// are copied later, then hold all that it refers to.
 func (s *stores) openCopies(ctx context.Context, root string) error {
 	meta := filepath.Join(root, "meta.db")
 	file, err := copyDatabase(ctx, meta)
@@ -92,8 +93,8 @@ func (s *stores) openCopies(ctx context.Context, root string) error {
 	return nil
 }
 
-// readContent is a content store that is not changed, whatever is asked for:
-// the real one has what the copies do not know of.
+// readContent is a content store that refuses changes. It is the real store, and
+// may hold blobs that the copied database does not know.
 type readContent struct{ cstore.Store }
 
 // Writer implements [cstore.Ingester].
@@ -107,9 +108,9 @@ func (readContent) Delete(context.Context, digest.Digest) error { return errRead
 // Abort implements [cstore.IngestManager].
 func (readContent) Abort(context.Context, string) error { return errReading }
 
-// lockReaders takes the lock that a root's readers share (unix.LOCK_SH), and
-// that a collection has for itself (unix.LOCK_EX). It ends when the file is
-// closed. waiting is called once if others have it.
+// lockReaders takes the readers' lock of a root: shared by readers (unix.LOCK_SH),
+// exclusive for garbage collection (unix.LOCK_EX). The lock ends when the returned
+// file is closed. waiting is called once if the lock is taken.
 func lockReaders(ctx context.Context, root string, how int, waiting func()) (_ io.Closer, err error) {
 	f, err := os.OpenFile(filepath.Join(root, "readers"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -133,5 +134,5 @@ func lockReaders(ctx context.Context, root string, how int, waiting func()) (_ i
 	}
 }
 
-// notExist is what a database is before it is first used.
+// notExist reports whether a database has not been made yet.
 func notExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }

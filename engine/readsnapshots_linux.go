@@ -128,7 +128,8 @@ func (s *readSnapshots) mounts(snapshot storage.Snapshot) ([]mount.Mount, error)
 	return []mount.Mount{{Type: "overlay", Source: "overlay", Options: options}}, nil
 }
 
-// Prepare implements [snapshots.Snapshotter]; there is nothing to write to.
+// Prepare implements [snapshots.Snapshotter]. It always fails: a copy cannot be
+// written to.
 func (s *readSnapshots) Prepare(context.Context, string, string, ...snapshots.Opt) ([]mount.Mount, error) {
 	return nil, errReading
 }
@@ -138,7 +139,7 @@ func (s *readSnapshots) Commit(context.Context, string, string, ...snapshots.Opt
 	return errReading
 }
 
-// Remove implements [snapshots.Snapshotter], in the copy: of views.
+// Remove implements [snapshots.Snapshotter], in the copy. It removes views only.
 func (s *readSnapshots) Remove(ctx context.Context, key string) error {
 	return s.ms.WithTransaction(ctx, true, func(ctx context.Context) error {
 		_, kind, err := storage.Remove(ctx, key)

@@ -1,12 +1,14 @@
 package engine
 
-// resend makes the connection send a call again whose answer was lost, or that
-// did not arrive, as when the daemon restarts: at most five times, within some
-// three seconds. It is for calls that are as good as one when they are done
-// twice: those that only read, that set what is to be, or that remove, and so
-// find nothing the second time. Calls that make something under a name (a
-// snapshot's key, a writer's ref) are left to who made the name up; that of a
-// lease is random, so that its existing already is the answer that was lost.
+// resend is gRPC's service configuration. It makes the connection send a call
+// again if the call or its answer was lost, for example because the daemon
+// restarts: up to five times, within about three seconds.
+//
+// It lists idempotent calls only: calls that read, that set a value, or that
+// remove something. Calls that create something under a name, such as a
+// snapshot's key, are not idempotent, since the second one fails. Creating a lease
+// is listed all the same: its name is random, so if it exists already, the first
+// call succeeded.
 const resend = `{"methodConfig": [{
 	"name": [
 		{"service": "containerd.services.containers.v1.Containers", "method": "Get"},

@@ -17,26 +17,26 @@ import (
 )
 
 const (
-	// reserveSize is what removing things takes at most by far: databases write
-	// some pages anew for each removal before the old ones are free, and file
-	// systems some blocks of their own.
+	// reserveSize is far more than removing things takes. For each removal a
+	// database writes some new pages before it frees the old ones, and the file
+	// system writes some blocks of its own.
 	reserveSize = 1 << 20
-	// reserveShare is how much of the free space the reserve may be: the last of
-	// it is for images.
+	// reserveShare: the reserve takes up at most this fraction of the free space,
+	// one eighth. The rest is for images.
 	reserveShare = 8
 )
 
-// reserve is a file that takes up a little of the embedded engine's disk. What
-// is left of a command that filled the disk could not be removed otherwise,
-// since that writes to databases: the file is given up for it.
+// reserve is a file that takes up a little space on the embedded engine's disk.
+// Removing things writes to databases, so on a full disk nothing could be removed.
+// Then the reserve is removed to make room for that.
 type reserve struct {
 	path string
 	mu   sync.Mutex
 }
 
-// fill makes the file, unless it is there or the disk is nearly full. That
-// there is none is found out when it would be needed, so errors are left out;
-// and what a power loss leaves of it is made anew, so nothing is synced.
+// fill makes the file, unless it exists or the disk is nearly full. It ignores
+// errors: a missing reserve matters only when it is needed, and giveUp looks then.
+// It syncs nothing: a file that a power failure damaged is made again.
 func (r *reserve) fill() {
 	if info, err := os.Lstat(r.path); err == nil && info.Size() == reserveSize {
 		return
@@ -55,8 +55,8 @@ func (r *reserve) fill() {
 	}
 }
 
-// during does something that frees space in the end, and once more without the
-// reserve if there was too little space for it.
+// during calls do, which frees space in the end. If do fails because the disk is
+// full, during gives up the reserve and calls do once more.
 func (r *reserve) during(do func() error) error {
 	err := do()
 	if !isFull(err) || !r.giveUp() {
@@ -65,21 +65,22 @@ func (r *reserve) during(do func() error) error {
 	return do()
 }
 
-// giveUp removes the file and reports whether it was there. The directory is
-// synced, since a journal gives blocks away only when that they are free is in it.
+// giveUp removes the file, and reports whether it existed. It syncs the directory:
+// a journaling file system reuses blocks only after their release is committed.
 func (r *reserve) giveUp() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return os.Remove(r.path) == nil && durable.SyncDir(filepath.Dir(r.path)) == nil
 }
 
-// isFull: bolt has but words for it when it cannot make its file larger.
+// isFull reports whether an error means that the disk is full. It looks at the text
+// too, since bolt does not wrap the error when it cannot grow its file.
 func isFull(err error) bool {
 	return err != nil && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) ||
 		strings.Contains(err.Error(), unix.ENOSPC.Error()) || strings.Contains(err.Error(), unix.EDQUOT.Error()))
 }
 
-// removingSnapshots is a snapshotter that removes on a full disk, too.
+// removingSnapshots is a snapshotter that can remove even on a full disk.
 type removingSnapshots struct {
 	snapshots.Snapshotter
 	*reserve
@@ -90,7 +91,7 @@ func (s removingSnapshots) Remove(ctx context.Context, key string) error {
 	return s.during(func() error { return s.Snapshotter.Remove(ctx, key) })
 }
 
-// removingContent is a content store that removes on a full disk, too.
+// removingContent is a content store that can remove even on a full disk.
 type removingContent struct {
 	cstore.Store
 	*reserve

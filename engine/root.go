@@ -34,9 +34,9 @@ func DefaultRoot() string {
 	return ""
 }
 
-// QuietContainerd sets the level below which containerd's libraries, which log
-// to standard error on their own, say nothing: "debug", "info", "warn",
-// "error", "fatal". It holds for the whole process.
+// QuietContainerd sets the lowest level at which containerd's libraries log:
+// "debug", "info", "warn", "error" or "fatal". They log to standard error by
+// themselves. The level holds for the whole process.
 func QuietContainerd(level string) error {
 	if err := log.SetLevel(level); err != nil {
 		return fmt.Errorf("set containerd's log level: %w", err)
@@ -44,8 +44,8 @@ func QuietContainerd(level string) error {
 	return nil
 }
 
-// makePrivate creates a directory, and those above it, for its owner only,
-// durably. A directory that is there keeps its mode.
+// makePrivate creates a directory and its parents, for their owner only, durably.
+// A directory that exists keeps its mode.
 func makePrivate(dir string) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil

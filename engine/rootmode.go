@@ -14,20 +14,20 @@ import (
 )
 
 // rootMode is a snapshotter whose new snapshots have a root directory of mode
-// 0755, as a daemon's have. In this process the umask is the user's, and a
-// root directory of mode 0700 would keep everybody but root out of a container.
+// 0755, as a daemon's have. This process has the user's umask. It could make a
+// root directory of mode 0700, which only root could enter in a container.
 //
-// It also removes on a full disk, and tells what it could not remove, which
-// metadata only logs.
+// rootMode can also remove on a full disk, and reports what it failed to remove.
+// Containerd's metadata store only logs that.
 type rootMode struct {
 	snapshots.Snapshotter
 	reserve *reserve
 	failed  func(error)
 }
 
-// Prepare implements [snapshots.Snapshotter]. Nothing can have given the
-// directory another mode yet, nor, since its parent is closed to others, have
-// put something else in its place.
+// Prepare implements [snapshots.Snapshotter]. The directory is new, and only this
+// user can enter its parent. So nobody else can have changed or replaced it before
+// its mode is set.
 func (s rootMode) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
 	mounts, err := s.anew(ctx, func() ([]mount.Mount, error) { return s.Snapshotter.Prepare(ctx, key, parent, opts...) })
 	if err != nil {
@@ -52,9 +52,10 @@ func (s rootMode) View(ctx context.Context, key, parent string, opts ...snapshot
 	return s.anew(ctx, func() ([]mount.Mount, error) { return s.Snapshotter.View(ctx, key, parent, opts...) })
 }
 
-// anew makes a snapshot once more where its directory is there already. The
-// snapshotter gives a directory its name before it notes the snapshot: a process
-// that is killed between the two leaves it, and each later one gets the same name.
+// anew calls do, and cleans up and calls it once more if the snapshot's directory
+// exists already. The snapshotter names a directory before it records the
+// snapshot. A process that is killed in between leaves the directory, and the next
+// snapshot gets the same name.
 func (s rootMode) anew(ctx context.Context, do func() ([]mount.Mount, error)) ([]mount.Mount, error) {
 	mounts, err := do()
 	if !errors.Is(err, fs.ErrExist) {
@@ -69,7 +70,8 @@ func (s rootMode) anew(ctx context.Context, do func() ([]mount.Mount, error)) ([
 // Remove implements [snapshots.Snapshotter]; garbage collection calls it.
 func (s rootMode) Remove(ctx context.Context, key string) error {
 	err := s.reserve.during(func() error { return s.Snapshotter.Remove(ctx, key) })
-	// One that something lies upon, and one that is gone, are what metadata tries as well.
+	// Metadata also tries to remove snapshots that have children or are gone. That
+	// is no error.
 	if err != nil && !errdefs.IsFailedPrecondition(err) && !errdefs.IsNotFound(err) {
 		s.failed(fmt.Errorf("remove snapshot %s: %w", key, err))
 	}

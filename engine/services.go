@@ -19,9 +19,9 @@ import (
 	grpcstatus "google.golang.org/grpc/status"
 )
 
-// refusingConn is a connection that leads nowhere and answers every call with
-// Unimplemented. A client without a connection panics on the services that the
-// embedded engine does not have.
+// refusingConn returns a connection that answers every call with Unimplemented.
+// The embedded engine lacks some services, and a client without a connection would
+// panic when they are called.
 func refusingConn() (*grpc.ClientConn, error) {
 	refuse := func(method string) error {
 		return grpcstatus.Errorf(codes.Unimplemented, "the embedded engine has no %s; it needs a containerd (--engine=containerd)", method)
@@ -41,8 +41,8 @@ func refusingConn() (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
-// leaseManager collects garbage on synchronous deletion, as a daemon does;
-// metadata's own ignores the option.
+// leaseManager collects garbage when a lease is deleted synchronously, as a daemon
+// does. Metadata's own lease manager ignores that option.
 type leaseManager struct {
 	leases.Manager
 	reserve *reserve
@@ -66,7 +66,7 @@ func (m leaseManager) Delete(ctx context.Context, lease leases.Lease, opts ...le
 	return nil
 }
 
-// imageStore does the same for images.
+// imageStore collects garbage when an image is deleted synchronously.
 type imageStore struct {
 	images.Store
 	reserve *reserve
@@ -90,8 +90,7 @@ func (s imageStore) Delete(ctx context.Context, name string, opts ...images.Dele
 	return nil
 }
 
-// introspector tells which snapshotters there are, which is what the client
-// itself asks for.
+// introspector lists the snapshotters. The client asks for them.
 type introspector struct {
 	// broken has the snapshotters that could not be opened.
 	broken map[string]error

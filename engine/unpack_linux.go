@@ -15,16 +15,16 @@ import (
 // errCannotUnpack is what [Engine.Unpacks] returns, wrapped.
 var errCannotUnpack = errors.New("cannot unpack images here")
 
-// errOrdinaryUser is why nobody but root unpacks with the embedded engine.
+// errOrdinaryUser means that the embedded engine does not unpack for this user.
 var errOrdinaryUser = errors.New("the embedded engine needs root to")
 
-// toldFile is in a root whose ordinary user was told that nothing is unpacked.
+// toldFile marks a root whose user has been told that images are not unpacked.
 const toldFile = "told-not-unpacked"
 
-// MayUnpack is [Engine.Unpacks] for images that are whole without a snapshot.
-// That there will be none is a warning where something is amiss. It is none for
-// ordinary users of the embedded engine, with whom it never is otherwise:
-// Notify is told, once in the life of the root.
+// MayUnpack reports whether images can be unpacked here, like [Engine.Unpacks]. It
+// is for images that can be used without a snapshot, so it returns a warning where
+// Unpacks returns an error. For ordinary users of the embedded engine there is no
+// warning, since they can never unpack: Notify is called instead, once per root.
 func (e *Engine) MayUnpack() (ok bool, warning string) {
 	err := e.Unpacks()
 	switch {
@@ -37,8 +37,8 @@ func (e *Engine) MayUnpack() (ok bool, warning string) {
 	return false, ""
 }
 
-// tellOnce tells a line unless the file is in the root, and makes it. Where it
-// cannot be made, the line comes again.
+// tellOnce passes a line to the user, unless the file exists in the root, and makes
+// the file. If it cannot make the file, the line is repeated next time.
 func (e *Engine) tellOnce(file, line string) {
 	f, err := os.OpenFile(filepath.Join(e.Root, file), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -50,10 +50,10 @@ func (e *Engine) tellOnce(file, line string) {
 	e.notify(line)
 }
 
-// Unpacks is nil where layers can be applied to snapshots by this process, and
-// otherwise an error that says why not and what works instead. A daemon does
-// it on its own account, so that nothing is asked of this process. It is found
-// out once: overlayfs is tried by a mount, whose end syncs the file system.
+// Unpacks returns nil if layers can be applied to snapshots, else an error that
+// says why not and what works instead. A daemon applies layers itself, so with one
+// it is always nil. The embedded engine tries a mount, once: unmounting syncs the
+// file system, which is slow.
 func (e *Engine) Unpacks() error {
 	e.unpacksOnce.Do(func() { e.unpacksErr = e.unpacks() })
 	return e.unpacksErr
@@ -82,11 +82,11 @@ func (e *Engine) unpacks() error {
 	return nil
 }
 
-// capable is nil if this process may make every file that a layer can hold, and
-// read every file of a root file system; else the error names what is missing.
-// Root in a container or under systemd often has not all of it. It is asked
-// before, since not every lack is an error then: without CAP_FSETID, files lose
-// their setgid bit, and nobody says so.
+// capable returns nil if this process may create every kind of file that a layer
+// can hold, and read every file of a root file system. Else the error names what
+// is missing: root in a container or under systemd often lacks something. This is
+// checked beforehand because unpacking does not always fail: without CAP_FSETID,
+// files silently lose their setgid bit.
 func capable() error {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
@@ -113,7 +113,7 @@ func capable() error {
 	if len(missing) > 0 {
 		return fmt.Errorf("missing %s", strings.Join(missing, ", "))
 	}
-	// A filter of system calls answers before anybody looks at the descriptor.
+	// A seccomp filter answers before the kernel finds that -1 is no descriptor.
 	filtered, err := unix.PrctlRetInt(unix.PR_GET_SECCOMP, 0, 0, 0, 0)
 	if err != nil || filtered == 0 {
 		return nil //nolint:nilerr // a kernel without filters

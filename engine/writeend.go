@@ -18,11 +18,11 @@ const methodContentWrite = "/containerd.services.content.v1.Content/Write"
 // writeEnd bounds the wait for a daemon to give up a writer.
 const writeEnd = 2 * time.Second
 
-// untilWriteEnds is a grpc.StreamClientInterceptor that makes closing a writer
-// of the content store, and cancelling it, wait until the daemon has closed its
-// own. That one writes into the ingest's directory at its end: if a collection
-// or an Abort removes the directory just then, part of it stays, which no client
-// can see or remove.
+// untilWriteEnds is a grpc.StreamClientInterceptor. It makes closing or cancelling
+// a content writer wait until the daemon has closed its side. At its end the daemon
+// writes into the ingest's directory. If garbage collection or an Abort removed the
+// directory at that moment, part of it would stay, and no client could see or
+// remove that.
 func untilWriteEnds(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	if method != methodContentWrite {
 		return open(ctx, desc, cc, method, opts...)
@@ -49,16 +49,16 @@ func untilWriteEnds(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientC
 	return s, nil
 }
 
-// writeStream is the stream of a writer. Once ctx is done nothing is sent any
-// more, but what was is waited for.
+// writeStream is the stream of a writer. Once ctx is done it sends nothing more,
+// but still waits for answers to what was sent.
 type writeStream struct {
 	grpc.ClientStream
 	ctx context.Context //nolint:containedctx // the one that the stream was opened with
 	end func() error
 }
 
-// SendMsg implements grpc.ClientStream. Of a stream that the other side has
-// ended that one says just io.EOF, and RecvMsg why.
+// SendMsg implements grpc.ClientStream. If the daemon has ended the stream, gRPC's
+// SendMsg returns io.EOF only. The reason comes from RecvMsg.
 func (s *writeStream) SendMsg(m any) error {
 	if err := s.ctx.Err(); err != nil {
 		return status.FromContextError(err).Err()

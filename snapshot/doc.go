@@ -13,7 +13,7 @@
 // # Lifecycle
 //
 // Every snapshot that is made on the way has a random key and the label
-// [LabelTemporary]. Only the lease in the context keeps it alive. So what a
+// [lease.LabelTemporary]. Only the lease in the context keeps it alive. So what a
 // killed process leaves goes away with its lease.
 //
 // The caller closes what it opened: [View], [Layers] and [Fill]. Closing works

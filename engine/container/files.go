@@ -34,8 +34,8 @@ func Rootfs(ctx context.Context, e *engine.Engine, c *containers.Container) (*sn
 	return active, nil
 }
 
-// MountOf finds where an overlay with that upper directory is mounted: the
-// container's own mount, while it is started.
+// MountOf finds where the overlay with an upper directory is mounted. A container
+// has such a mount while it is started.
 func MountOf(upper string) (string, error) {
 	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("overlay"))
 	if err != nil {

@@ -21,10 +21,10 @@ const (
 	labelK8sNamespace = "io.kubernetes.pod.namespace"
 )
 
-// Find finds the container that a user means: by its ID, else by the
-// name that nerdctl or Kubernetes gave it, else by the start of its ID. In
-// Kubernetes a name is CONTAINER, POD/CONTAINER or NAMESPACE/POD/CONTAINER. The error wraps
-// [errdefs.ErrNotFound], or names those it could be.
+// Find finds the container that a user means: by its ID, else by the name that
+// nerdctl or Kubernetes gave it, else by the start of its ID. In Kubernetes a name
+// is CONTAINER, POD/CONTAINER or NAMESPACE/POD/CONTAINER. If there is none, the
+// error wraps [errdefs.ErrNotFound]. If there are several, it lists them.
 func Find(ctx context.Context, e *engine.Engine, ref string) (containers.Container, error) {
 	var none containers.Container
 	if e.Mode == engine.Embedded {
@@ -60,7 +60,7 @@ func Find(ctx context.Context, e *engine.Engine, ref string) (containers.Contain
 		"--namespace chooses (nerdctl: default, Kubernetes: k8s.io): %w", ref, e.Namespace, errdefs.ErrNotFound)
 }
 
-// containerNames are the names of a container apart from its ID.
+// containerNames returns the names of a container, without its ID.
 func containerNames(c *containers.Container) []string {
 	var names []string
 	if name := c.Labels[labelNerdctlName]; name != "" {
@@ -73,7 +73,7 @@ func containerNames(c *containers.Container) []string {
 	return names
 }
 
-// Names names a few containers for people.
+// Names lists containers for a message, up to five of them.
 func Names(list []containers.Container) string {
 	const most = 5
 	var parts []string

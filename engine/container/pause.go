@@ -17,14 +17,15 @@ import (
 	"github.com/veneer-build/veneer/internal/cleanup"
 )
 
-// resumeTimeout bounds the resuming of a container after the build was stopped.
+// resumeTimeout bounds resuming a container, which still happens after the build
+// was stopped.
 const resumeTimeout = 30 * time.Second
 
-// Pause pauses a container's task, if it runs. The function returned resumes
-// it, also after ctx ended, and is an error if the container did not stay
-// paused until then. A container that is paused already stays so, and one
-// without a running task needs nothing. If this process is killed meanwhile,
-// [ResumeAll] resumes it.
+// Pause pauses a container's task, if it runs. The returned function resumes it,
+// also after ctx ended. It returns an error if the container did not stay paused
+// until then. A container that was paused already stays paused. A container
+// without a running task is left alone. If this process is killed meanwhile,
+// [ResumeAll] resumes the container.
 func Pause(ctx context.Context, c *client.Client, id string) (resume func() error, err error) {
 	status, err := taskStatus(ctx, c, id)
 	if err != nil {
@@ -46,15 +47,15 @@ func Pause(ctx context.Context, c *client.Client, id string) (resume func() erro
 	}
 	if _, err := c.TaskService().Pause(ctx, &tasks.PauseTaskRequest{ContainerID: id}); err != nil {
 		err = fmt.Errorf("pause container %s: %w; --pause=false reads it while it runs", id, errgrpc.ToNative(err))
-		// The answer may be lost of a call that did its work, as when ctx ended.
+		// The call may have worked and only its answer be lost, as when ctx ended.
 		return nil, errors.Join(err, resumeNoted(ctx, c, lease.Paused{Container: id, Release: forget}))
 	}
 	return resume, nil
 }
 
-// ResumeAll lets containers go on that killed processes left paused, and
-// returns their IDs. It goes on after an error and returns what it did together
-// with the errors.
+// ResumeAll resumes the containers that killed processes left paused, and returns
+// their IDs. After an error it goes on with the next container, and returns all
+// errors together.
 func ResumeAll(ctx context.Context, e *engine.Engine) ([]string, error) {
 	ctx = e.Context(ctx)
 	left, err := lease.LeftPaused(ctx, e.Client.LeasesService())
@@ -73,7 +74,8 @@ func ResumeAll(ctx context.Context, e *engine.Engine) ([]string, error) {
 	return resumed, errors.Join(errs...)
 }
 
-// resumeNoted keeps the record of a container that could not be resumed.
+// resumeNoted resumes a container and removes the note about it. If resuming fails,
+// the note stays.
 func resumeNoted(ctx context.Context, c *client.Client, p lease.Paused) error {
 	if err := resumeTask(ctx, c, p.Container); err != nil {
 		return err
@@ -81,8 +83,8 @@ func resumeNoted(ctx context.Context, c *client.Client, p lease.Paused) error {
 	return p.Release(ctx)
 }
 
-// stillPaused is an error if the container runs, and so may have written
-// between two looks at its files.
+// stillPaused returns an error if the container runs. It may then have written
+// while its files were read.
 func stillPaused(ctx context.Context, c *client.Client, id string) error {
 	ctx, cancel := cleanup.Context(ctx, resumeTimeout)
 	defer cancel()
@@ -93,7 +95,7 @@ func stillPaused(ctx context.Context, c *client.Client, id string) error {
 	return err
 }
 
-// resumeTask lets a paused container go on; one that ended meanwhile is none.
+// resumeTask resumes a paused container. If it ended meanwhile, that is no error.
 func resumeTask(ctx context.Context, c *client.Client, id string) error {
 	ctx, cancel := cleanup.Context(ctx, resumeTimeout)
 	defer cancel()
@@ -108,7 +110,7 @@ func resumeTask(ctx context.Context, c *client.Client, id string) error {
 	return nil
 }
 
-// taskStatus is STOPPED for a container without a task.
+// taskStatus returns a task's status. A container without a task is STOPPED.
 func taskStatus(ctx context.Context, c *client.Client, id string) (apitask.Status, error) {
 	resp, err := c.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: id})
 	if err = errgrpc.ToNative(err); errdefs.IsNotFound(err) {

@@ -1,18 +1,18 @@
 package progress
 
-// Compare is the kind of the step that compares file trees, in which most of a
-// build's reading is done.
+// Compare is the kind of the step that compares file trees. A build does most of
+// its reading in it.
 const Compare = "compare"
 
-// Step is one step of what is done.
+// Step is one step of an operation.
 type Step struct {
 	// Kind is one word: "resolve", [Compare], "layer", "snapshot", "record",
 	// "unpack", ….
 	Kind string
-	// Of is what the step is about, where its kind does not say it: an image's
-	// name, or what the image is for.
+	// Of says what the step works on, if its kind alone does not: an image's name,
+	// or what the image is for.
 	Of string
-	// Platform is set where the same is done for several platforms.
+	// Platform is set if the same step is done for several platforms.
 	Platform string
 }
 
@@ -27,7 +27,8 @@ func (s Step) String() string {
 	return name
 }
 
-// Progress follows a work. Its methods are called from several goroutines.
+// Progress is told how an operation goes on. Its methods are called from several
+// goroutines.
 type Progress interface {
 	// Step starts a step and ends the one before.
 	Step(s Step)

@@ -6,28 +6,28 @@ import (
 	"time"
 )
 
-// Steps times the steps of one work, and tells a [Progress] of them. Each
-// begins where the one before it ended, so that their times add up to the
-// whole. Count may be called from any goroutine, the rest from one.
+// Steps measures the steps of one operation, and reports them to a [Progress].
+// Each step begins when the one before it ends, so that all times add up to the
+// total. Count may be called from any goroutine, the other methods from one only.
 type Steps struct {
 	progress Progress
 	began    time.Time
-	mark     time.Time // up to here, time is some step's
-	step     Step      // the running one; the zero value: none runs
+	mark     time.Time // until here, all time belongs to a step
+	step     Step      // the running step; zero: none runs
 	done     []Duration
 }
 
-// New begins a work. p may be nil: then nobody is told.
+// New begins an operation. p may be nil: then times are measured and not reported.
 func New(p Progress) *Steps {
 	now := time.Now()
 	return &Steps{progress: p, began: now, mark: now}
 }
 
-// Start is [Steps.Begin] for a step that its kind alone describes.
+// Start is [Steps.Begin] for a step with a kind and nothing else.
 func (s *Steps) Start(kind string) { s.Begin(Step{Kind: kind}) }
 
-// Begin ends the running step and begins another. What was before the first
-// step is the first's. One that runs already goes on.
+// Begin ends the running step and begins another. The time before the first step
+// counts for the first. If the step runs already, it goes on.
 func (s *Steps) Begin(step Step) {
 	if step == s.step {
 		return
@@ -39,16 +39,16 @@ func (s *Steps) Begin(step Step) {
 	}
 }
 
-// Within begins a step that interrupts the running one, which goes on when the
-// returned function is called.
+// Within begins a step that interrupts the running one. The returned function
+// resumes the interrupted step.
 func (s *Steps) Within(step Step) (back func()) {
 	outer := s.step
 	s.Begin(step)
 	return func() { s.Begin(outer) }
 }
 
-// Stop ends the running step, if one runs. One that went on after another
-// counts once.
+// Stop ends the running step, if there is one. A step that was interrupted is
+// listed once, with all of its time.
 func (s *Steps) Stop() {
 	if s.step == (Step{}) {
 		return
@@ -65,13 +65,14 @@ func (s *Steps) Stop() {
 	s.step = Step{}
 }
 
-// Skip leaves the time until now to others, whose steps are timed elsewhere.
+// Skip leaves out the time until now. It belongs to steps that another Steps
+// measures.
 func (s *Steps) Skip() {
 	s.Stop()
 	s.mark = time.Now()
 }
 
-// Count tells of work done in the running step.
+// Count reports work done in the running step.
 func (s *Steps) Count(files, bytes int64) {
 	if s.progress != nil {
 		s.progress.Count(files, bytes)

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Look refers to what has the name, through links unless flags have O_NOFOLLOW,
-// without opening it. The caller closes it.
+// Look returns a descriptor for the file with a name, and does not open the file.
+// It follows symbolic links unless flags contain O_NOFOLLOW. The caller closes it.
 func Look(name string, flags int) (*os.File, os.FileInfo, error) {
 	f, err := os.OpenFile(name, unix.O_PATH|flags, 0)
 	if err != nil {
@@ -23,8 +23,8 @@ func Look(name string, flags int) (*os.File, os.FileInfo, error) {
 	return f, info, nil
 }
 
-// Open opens what f, of [Look], refers to, under the name that it was looked
-// at by. f stays the caller's.
+// Open opens the file that f refers to. f comes from [Look] and stays open. Errors
+// use the name that was given to Look.
 func Open(f *os.File, flags int) (*os.File, error) {
 	opened, err := os.OpenFile(Path(f), flags, 0)
 	if err != nil {
@@ -37,5 +37,5 @@ func Open(f *os.File, flags int) (*os.File, error) {
 	return opened, nil
 }
 
-// Path is a name of what f refers to, for as long as f is open.
+// Path returns a name for the file that f refers to. It is valid while f is open.
 func Path(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }

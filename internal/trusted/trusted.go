@@ -8,12 +8,12 @@ import (
 	"syscall"
 )
 
-// ErrForeign is what is wrong with a directory that others may write to.
+// ErrForeign means that other users may write to a directory.
 var ErrForeign = errors.New("what is in it cannot be trusted")
 
-// Check is nil for a directory that is this user's or root's and that no others
-// may write to, and for one that does not exist. Else it is an error that wraps
-// [ErrForeign], or says why it could not be looked at. A link's directory counts.
+// Check returns nil if a directory belongs to this user or root and nobody else
+// may write to it, or if it does not exist. Else the error wraps [ErrForeign], or
+// says why the directory could not be checked. Symbolic links are followed.
 func Check(dir string) error {
 	info, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
