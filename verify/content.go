@@ -20,11 +20,11 @@ import (
 	"github.com/veneer-build/veneer/differ/tree/index"
 )
 
-// maxUnpacked bounds what a layer may be decompressed to while it is verified:
-// a few megabytes can claim to be petabytes.
+// maxUnpacked bounds how many bytes a layer may be decompressed to while it is
+// verified. A few megabytes of a hostile layer can decompress to petabytes.
 const maxUnpacked = 256 << 30
 
-// document verifies an index or a manifest, and what the latter names.
+// document verifies an index, or a manifest and all that it refers to.
 func (v *verifier) document(ctx context.Context, doc *content.Document) error {
 	f := Finding{Object: doc.Desc.Digest}
 	if doc.Desc.Platform != nil {
@@ -57,7 +57,7 @@ func (v *verifier) document(ctx context.Context, doc *content.Document) error {
 	return v.image(ctx, doc)
 }
 
-// attestation verifies blobs that are no layers.
+// attestation verifies the blobs of a manifest that is not an image's.
 func (v *verifier) attestation(ctx context.Context, doc *content.Document) error {
 	for _, c := range doc.Children {
 		v.steps.Start("blobs")
@@ -70,7 +70,7 @@ func (v *verifier) attestation(ctx context.Context, doc *content.Document) error
 	return nil
 }
 
-// blob reads a blob to its end, which checks size and digest.
+// blob reads a blob to its end. That checks its size and digest.
 func (v *verifier) blob(ctx context.Context, desc ocispec.Descriptor) error {
 	r, err := content.ReadBlob(ctx, v.engine.Client.ContentStore(), desc)
 	if err != nil {
@@ -82,7 +82,7 @@ func (v *verifier) blob(ctx context.Context, desc ocispec.Descriptor) error {
 	return err
 }
 
-// blobFinding says what is wrong with a blob that was read, if anything is.
+// blobFinding records what is wrong with a blob, given the error of reading it.
 func (v *verifier) blobFinding(desc ocispec.Descriptor, platform string, err error) {
 	f := Finding{Severity: SeverityError, Check: CheckBlob, Platform: platform, Object: desc.Digest}
 	switch {
@@ -130,7 +130,7 @@ func (v *verifier) image(ctx context.Context, doc *content.Document) error {
 	}
 	v.steps.Begin(progress.Step{Kind: "snapshot", Platform: platform})
 	s := &snapshotCheck{verifier: v, img: img, platform: platform, indexes: indexes}
-	// First what is there, then the labels that keep it.
+	// Look for the snapshot first: how bad a missing label is depends on it.
 	unpacked, err := s.exists(ctx)
 	if err != nil {
 		return err
@@ -144,8 +144,8 @@ func (v *verifier) image(ctx context.Context, doc *content.Document) error {
 	return s.run(ctx, unpacked)
 }
 
-// history checks that the steps that made a layer are as many as the layers
-// (OCI image-spec config.md, "history": it is optional).
+// history checks that the history has an entry for each layer (OCI image-spec
+// config.md, "history"). The history is optional.
 func (v *verifier) history(img *content.Image, platform string) {
 	steps := 0
 	for _, h := range img.Config.History {
@@ -166,8 +166,8 @@ func (v *verifier) history(img *content.Image, platform string) {
 	v.add(f)
 }
 
-// layers verifies all layers' blobs, and returns their indexes: nil unless all
-// are good.
+// layers verifies the blobs of all layers, and returns their indexes. If any layer
+// is bad, it returns nil.
 func (v *verifier) layers(ctx context.Context, img *content.Image, platform string) ([]*index.Index, error) {
 	indexes, err := rootfs.OncePerLayer(ctx, img, func(ctx context.Context, i int, b *index.Budget) (*index.Index, error) {
 		return v.layer(ctx, img, i, platform, b)
@@ -183,8 +183,9 @@ func (v *verifier) layers(ctx context.Context, img *content.Image, platform stri
 	return indexes, nil
 }
 
-// layer reads one layer's blob once, to its end, and returns its index: nil if
-// it is not good. The error is ctx's.
+// layer reads one layer's blob to its end and returns its index, or nil if the
+// layer is bad. What is wrong becomes a finding. An error means that ctx ended, or
+// that a repair failed.
 func (v *verifier) layer(ctx context.Context, img *content.Image, i int, platform string, b *index.Budget) (*index.Index, error) {
 	desc, want := img.Layers[i], img.DiffIDs[i]
 	f := Finding{Severity: SeverityError, Platform: platform, Object: desc.Digest}
@@ -199,7 +200,7 @@ func (v *verifier) layer(ctx context.Context, img *content.Image, i int, platfor
 	defer blob.Close()
 	v.read(desc.Size)
 	x, compression, got, err := scanLayer(ctx, blob, want.Algorithm(), layerBounds{maxUnpacked, b})
-	// What is wrong with the bytes is the cause of all else.
+	// Wrong bytes explain any other error, so they are reported first.
 	if _, berr := io.Copy(io.Discard, blob); berr != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -215,7 +216,7 @@ func (v *verifier) layer(ctx context.Context, img *content.Image, i int, platfor
 		v.add(f)
 		return nil, nil
 	}
-	// The error is for types that are none of a layer, which Resolve refuses.
+	// The error is for types that are no layer's. Resolve has refused those.
 	named, _ := images.DiffCompression(ctx, desc.MediaType)
 	if named == "" {
 		named = "none"
@@ -234,8 +235,7 @@ func (v *verifier) layer(ctx context.Context, img *content.Image, i int, platfor
 	return x, nil
 }
 
-// encryptedLayer verifies what can be without the keys: the blob's bytes. The
-// error is ctx's.
+// encryptedLayer verifies what can be verified without the keys: the blob's bytes.
 func (v *verifier) encryptedLayer(ctx context.Context, desc ocispec.Descriptor, platform string) error {
 	err := v.blob(ctx, desc)
 	if ctx.Err() != nil {
@@ -283,7 +283,7 @@ func scanLayer(ctx context.Context, blob io.Reader, algorithm digest.Algorithm, 
 	return x, format, rootfs.Digest(x.DiffID), nil
 }
 
-// boundedReader fails where a stream goes on beyond its bound.
+// boundedReader fails when a stream is longer than its bound.
 type boundedReader struct {
 	r    io.Reader
 	left int64

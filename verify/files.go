@@ -14,21 +14,23 @@ import (
 	"github.com/veneer-build/veneer/snapshot"
 )
 
-// firstOnly is the limit of a comparison that asks whether anything differs.
+// firstOnly is the limit for a comparison that only asks whether anything differs.
 const firstOnly = 1
 
-// differences are what a comparison found: the first ones, and how many in all.
+// differences are the result of a comparison: the first differences up to a limit,
+// how many there are in total, and how many files were compared.
 type differences struct {
 	list  []differ.Difference
 	total int
 	files int64
 }
 
-// errEnough ends a comparison early.
+// errEnough stops a comparison early.
 var errEnough = errors.New("enough differences")
 
-// compare compares the snapshot at a position of the chain with what the layers
-// up to it make; with the limit firstOnly it ends with the first difference.
+// compare compares the snapshot at a position in the chain with the files that the
+// layers up to that position make. With the limit firstOnly it stops at the first
+// difference.
 func (s *snapshotCheck) compare(ctx context.Context, at, limit int) (differences, error) {
 	got, copied, err := s.open(ctx, at, false)
 	if err != nil {
@@ -46,9 +48,9 @@ func (s *snapshotCheck) compare(ctx context.Context, at, limit int) (differences
 	return d, errors.Join(err, got.Close())
 }
 
-// open opens the snapshot at a position of the chain, in place or by a mount.
-// copied: the snapshotter makes a copy of the parent for each layer, with which
-// times of directories are lost.
+// open opens the snapshot at a position in the chain, in place or through a mount.
+// copied reports that the snapshotter copies the parent for each layer. Copying
+// loses the times of directories.
 func (s *snapshotCheck) open(ctx context.Context, at int, mount bool) (_ tree.Tree, copied bool, _ error) {
 	img := *s.img
 	img.ChainID = s.chain[at]
@@ -64,9 +66,11 @@ func (s *snapshotCheck) open(ctx context.Context, at int, mount bool) (_ tree.Tr
 	return t, copied, err
 }
 
-// compareTree compares with what the layers make. Where containerd's
-// snapshotters disagree about that, the snapshot may be as either says: which
-// one made it depends on the daemon, not on the snapshotter's name alone.
+// compareTree compares a tree with the files that the layers make. For some layers
+// containerd's snapshotters make different files. Then either is right, since the
+// snapshotter's name alone does not tell how the daemon applied the layers. The
+// differences from the expected tree are returned, unless the other tree is the
+// same.
 func (s *snapshotCheck) compareTree(ctx context.Context, got tree.Tree, at, limit int, copied bool) (differences, error) {
 	wants, err := s.models(ctx, at)
 	if err != nil {
@@ -82,9 +86,9 @@ func (s *snapshotCheck) compareTree(ctx context.Context, got tree.Tree, at, limi
 	return first, nil
 }
 
-// models are the trees that the layers up to a position of the chain make: what
-// the snapshotter should show is the first one, and the other one, if it is not
-// the same, what others show.
+// models returns the trees that the layers up to a position in the chain make. The
+// first is what this snapshotter should show. If other snapshotters show another
+// tree, that is the second.
 func (s *snapshotCheck) models(ctx context.Context, at int) ([]tree.Tree, error) {
 	rule, ruleErr := index.MergeContext(ctx, s.indexes[:at+1], index.MergeOptions{})
 	if ruleErr == nil && rule.Divergence() == nil {
@@ -142,16 +146,18 @@ func (d *differences) add(diff differ.Difference, limit int) {
 	}
 }
 
-// lostByCopy are differences that containerd's copying of directories makes.
+// lostByCopy reports whether a difference comes from the way in which containerd
+// copies directories.
 func lostByCopy(d differ.Difference) bool {
 	return d.Aspect == differ.AspectTime && d.Type == unix.S_IFDIR ||
 		d.Aspect == differ.AspectHardLink && d.Type != unix.S_IFREG
 }
 
-// lazily are differences that the stargz snapshotter makes on purpose: of a
-// layer it hides the files that tell it how to fetch the others, and shows a
-// directory with its own state. It goes by any name that the daemon's
-// configuration gives it; containerd's own snapshotters unpack every file.
+// lazily reports whether a difference comes from the stargz snapshotter, which
+// fetches files when they are first read. It hides the files of a layer that tell
+// it how to do that, and shows a directory with its own state. The daemon's
+// configuration may give it any name. Containerd's own snapshotters, which unpack
+// every file, are told by theirs.
 func lazily(snapshotter string, d differ.Difference) bool {
 	switch snapshotter {
 	case "blockfile", "btrfs", "devmapper", "erofs", "native", "overlayfs", "zfs":

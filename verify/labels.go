@@ -12,7 +12,8 @@ import (
 	"github.com/veneer-build/veneer/content"
 )
 
-// labels checks that garbage collection leaves what a document names.
+// labels checks the labels of a document that keep what it refers to from being
+// removed by garbage collection.
 func (v *verifier) labels(ctx context.Context, doc *content.Document, platform string, unpacked bool) error {
 	store := v.engine.Client.ContentStore()
 	missing, err := content.Unlabelled(ctx, store, doc)
@@ -25,7 +26,8 @@ func (v *verifier) labels(ctx context.Context, doc *content.Document, platform s
 			layers++
 		}
 	}
-	// As discard_unpacked_layers leaves an image: the snapshot stands for them.
+	// The daemon's discard_unpacked_layers leaves an image so: its layers are gone
+	// and its snapshot is there.
 	discarded := unpacked && !doc.IsIndex() && layers > 0 && layers == len(doc.Children)-1
 	for _, c := range missing {
 		f := Finding{
@@ -74,7 +76,7 @@ func (v *verifier) layerLabels(ctx context.Context, img *content.Image, platform
 		case got == want:
 			continue
 		case content.IsEncrypted(l.MediaType):
-			continue // Nobody has seen what the label says.
+			continue // Without the keys the label cannot be checked.
 		case got != "":
 			f.Severity = SeverityError
 			f.Message = fmt.Sprintf("%s is %s, but the diff ID is %s", labels.LabelUncompressed, got, want)

@@ -18,7 +18,8 @@ import (
 	"github.com/veneer-build/veneer/snapshot"
 )
 
-// setLabel records a finding about a label and, if asked to, sets the label.
+// setLabel records a finding about a label. If the request asks for repairs, it
+// sets the label.
 func (v *verifier) setLabel(ctx context.Context, f Finding, blob digest.Digest, label, value string) error {
 	i := v.add(f)
 	if !v.Repair {
@@ -31,8 +32,9 @@ func (v *verifier) setLabel(ctx context.Context, f Finding, blob digest.Digest, 
 	return nil
 }
 
-// discard removes a damaged layer blob, if asked to: a pull takes a blob that
-// is there for a good one. It is read again before, so that it was no mishap.
+// discard removes a damaged layer blob, if the request asks for repairs. A pull
+// does not fetch a blob that is stored, so a damaged one must go first. The blob is
+// read a second time before, in case the first error was a passing one.
 func (v *verifier) discard(ctx context.Context, desc ocispec.Descriptor, cause error) error {
 	if !v.Repair || !errors.Is(cause, content.ErrCorrupt) {
 		return ctx.Err()
@@ -53,8 +55,8 @@ func (v *verifier) discard(ctx context.Context, desc ocispec.Descriptor, cause e
 	return nil
 }
 
-// repair replaces the snapshots from the lowest wrong one up, and marks the
-// findings as repaired if the files are right then.
+// repair replaces the snapshots from the lowest wrong one upwards. If the files are
+// right afterwards, it marks the findings as repaired.
 func (s *snapshotCheck) repair(ctx context.Context, findings []int) error {
 	if e := s.img.Encryption(); s.indexes == nil && e.Any() {
 		return s.refuse("%s, so what it should hold cannot be known here", e)
@@ -97,7 +99,7 @@ func (s *snapshotCheck) repair(ctx context.Context, findings []int) error {
 	return nil
 }
 
-// refuse says why the snapshot stays as it is.
+// refuse records why the snapshot is not replaced.
 func (s *snapshotCheck) refuse(format string, args ...any) error {
 	s.add(Finding{
 		Severity: SeverityError, Check: CheckRepair, Platform: s.platform, Object: s.img.ChainID,
@@ -106,8 +108,8 @@ func (s *snapshotCheck) refuse(format string, args ...any) error {
 	return nil
 }
 
-// lowestWrong returns the position in the chain of the lowest snapshot that is
-// not what its layers make; what is above it is wrong as well.
+// lowestWrong returns the position in the chain of the lowest snapshot whose files
+// are wrong. All snapshots above it are wrong too.
 func (s *snapshotCheck) lowestWrong(ctx context.Context) (int, error) {
 	for i := len(s.chain) - 1; i > 0; i-- {
 		ok, err := snapshot.Exists(ctx, s.snapshots(), s.chain[i-1].String())
@@ -126,11 +128,12 @@ func (s *snapshotCheck) lowestWrong(ctx context.Context) (int, error) {
 	return 0, nil
 }
 
-// usersText names what lies upon snapshots, for people, and says what to do
-// about it.
+// usersText lists for a message what lies on top of snapshots, and what to do about
+// it.
 func (s *snapshotCheck) usersText(ctx context.Context, users []snapshot.User) string {
 	containers := map[string]string{}
-	// The embedded engine has none; elsewhere the snapshot's name must do.
+	// The embedded engine has no containers. If a daemon cannot list them, the
+	// message names snapshots instead.
 	if list, err := s.engine.Client.ContainerService().List(ctx); err == nil {
 		for _, c := range list {
 			if c.Snapshotter == s.engine.Snapshotter {
@@ -157,8 +160,8 @@ func (s *snapshotCheck) usersText(ctx context.Context, users []snapshot.User) st
 	return strings.Join(parts, ", ")
 }
 
-// imageText names the image that a committed snapshot belongs to. What cannot
-// be read of other images is left out: this only serves a message.
+// imageText names the image that a committed snapshot belongs to. It skips images
+// that cannot be read, since this is only for a message.
 func (s *snapshotCheck) imageText(ctx context.Context, name string) string {
 	records, err := s.engine.Client.ImageService().List(ctx)
 	if err != nil {

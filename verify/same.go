@@ -26,7 +26,7 @@ type SameRequest struct {
 	A, B string
 	// Platform chooses from multi-platform images; empty: the host's.
 	Platform string
-	// Times makes modification times count.
+	// Times: modification times are compared too.
 	Times bool
 	// Progress is told of each step; nil: nobody is.
 	Progress progress.Progress
@@ -41,7 +41,8 @@ type SameResult struct {
 	ADigest digest.Digest `json:"a_digest"`
 	BDigest digest.Digest `json:"b_digest"`
 	Same    bool          `json:"same"`
-	// Differences are in order of their paths, up to a thousand of them; Total counts all.
+	// Differences are up to a thousand, in the order of their paths. Total counts
+	// all of them.
 	Differences []PathDifference `json:"differences"`
 	Total       int              `json:"total"`
 	// Files counts what B shows, directories included.
@@ -54,7 +55,7 @@ type PathDifference struct {
 	// Path is absolute in the images.
 	Path   string        `json:"path"`
 	Aspect differ.Aspect `json:"aspect"`
-	// A and B are what either image has, as text; empty where the aspect says it.
+	// A and B are what each image has, as text. They are empty if Aspect says it all.
 	A string `json:"a,omitempty"`
 	B string `json:"b,omitempty"`
 }
@@ -66,11 +67,10 @@ func opener(e *engine.Engine, steps *progress.Steps, log *slog.Logger, cache *ca
 	}
 }
 
-// Same compares the files of two images: types, modes, owners, sizes,
-// contents, link targets, devices, extended attributes and hard links; not what
-// AUFS keeps for itself, see [differ.IsAUFS]. Files
-// are read from the layers where these are here, else from the snapshot.
-// Nothing but indexes of layers is written.
+// Same compares the files of two images: types, modes, owners, sizes, contents,
+// link targets, devices, extended attributes and hard links. It ignores AUFS's own
+// files, see [differ.IsAUFS]. It reads files from the layers if they are stored,
+// else from the snapshot. It writes nothing but indexes of layers to the cache.
 func Same(ctx context.Context, e *engine.Engine, req SameRequest) (_ *SameResult, err error) {
 	if req.Log == nil {
 		req.Log = slog.New(slog.DiscardHandler)

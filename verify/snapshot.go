@@ -20,22 +20,22 @@ import (
 	"github.com/veneer-build/veneer/snapshot"
 )
 
-// maxDifferences bounds the findings about one snapshot's files; the rest are
-// counted.
+// maxDifferences bounds the findings about one snapshot's files. Further ones are
+// only counted.
 const maxDifferences = 1000
 
-// snapshotCheck compares one image's snapshot with what its layers make.
+// snapshotCheck compares one image's snapshot with the files that its layers make.
 type snapshotCheck struct {
 	*verifier
 	img      *content.Image
 	platform string
-	// indexes are the layers', as just read from their blobs; nil unless all
-	// of them are here and good.
+	// indexes are those of the layers, as just read from their blobs. They are nil
+	// unless all layers are stored and good.
 	indexes []*index.Index
 	// chain are the chain IDs, the bottom layer's first.
 	chain []digest.Digest
-	// divergence is not nil where containerd's snapshotters show different
-	// files of these layers.
+	// divergence is set if containerd's snapshotters show different files for these
+	// layers.
 	divergence *index.Divergence
 }
 
@@ -49,7 +49,7 @@ func (s *snapshotCheck) exists(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	if s.snapshots() == nil {
-		// An embedded engine opens for who may not use its snapshotters.
+		// The embedded engine also opens for users who may not use its snapshotters.
 		s.add(s.finding(SeverityNote, CheckSnapshot, "not checked: snapshotter %s does not work here", s.engine.Snapshotter))
 		s.chain = nil
 		return false, nil
@@ -64,7 +64,7 @@ func (s *snapshotCheck) exists(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// chainIDs derives the names of the snapshots of layers, the bottom one's first.
+// chainIDs derives the chain IDs of layers, the bottom layer's first.
 func chainIDs(diffIDs []digest.Digest) []digest.Digest {
 	var chain []digest.Digest
 	var parent digest.Digest
@@ -112,7 +112,8 @@ func (s *snapshotCheck) run(ctx context.Context, unpacked bool) error {
 		return err
 	}
 	if findings = append(findings, found...); len(findings) > 0 && s.Repair {
-		// What differs may be just what this process makes of the owners.
+		// If this process sees other owners than the daemon, the differences may be
+		// just that.
 		if err := s.engine.SharesOwners(ctx); err != nil {
 			return s.refuse("%v", err)
 		}
@@ -121,7 +122,7 @@ func (s *snapshotCheck) run(ctx context.Context, unpacked bool) error {
 	return nil
 }
 
-// otherSnapshotters notes where else the image is unpacked.
+// otherSnapshotters notes on which other snapshotters the image is unpacked.
 func (s *snapshotCheck) otherSnapshotters(config cstore.Info) {
 	for _, k := range slices.Sorted(maps.Keys(config.Labels)) {
 		name, ok := strings.CutPrefix(k, content.SnapshotLabel(""))
@@ -131,8 +132,9 @@ func (s *snapshotCheck) otherSnapshotters(config cstore.Info) {
 	}
 }
 
-// label checks that something keeps the snapshot. Images of the same files may
-// share it, and then one of their configs does.
+// label checks that a label keeps the snapshot from being removed. Images with the
+// same layers share a snapshot, and then the label on one of their configs is
+// enough.
 func (s *snapshotCheck) label(ctx context.Context, config cstore.Info, label string) error {
 	want := s.img.ChainID.String()
 	got := config.Labels[label]
@@ -167,8 +169,8 @@ func (s *snapshotCheck) label(ctx context.Context, config cstore.Info, label str
 	return s.setLabel(ctx, f, s.img.ConfigDesc.Digest, label, want)
 }
 
-// parents checks that each snapshot of the chain is committed and lies on the
-// one before.
+// parents checks that each snapshot of the chain is committed, and that its parent
+// is the one before it.
 func (s *snapshotCheck) parents(ctx context.Context) (findings []int, _ error) {
 	for i, id := range s.chain {
 		want := ""
@@ -196,7 +198,8 @@ func (s *snapshotCheck) parents(ctx context.Context) (findings []int, _ error) {
 	return findings, nil
 }
 
-// files compares the snapshot with the layers, and returns the numbers of its findings.
+// files compares the snapshot with the layers. It returns the numbers of the
+// findings that it adds.
 func (s *snapshotCheck) files(ctx context.Context) ([]int, error) {
 	if e := s.img.Encryption(); s.indexes == nil && e.Any() {
 		s.add(s.finding(SeverityNote, CheckFiles, "not checked: of the layers that the snapshot was made of, %d of %d are encrypted", e.Encrypted, len(s.img.Layers)))

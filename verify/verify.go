@@ -23,14 +23,14 @@ import (
 
 // Request says what to verify. Image is required.
 type Request struct {
-	// Image is a name, or a digest, as [content.Lookup] takes it. All that the
-	// name stands for is verified.
+	// Image is a name or a digest, as [content.Lookup] takes it. All platforms that
+	// it stands for are verified.
 	Image string
-	// Platform restricts that to one platform's image; empty: all that are stored.
+	// Platform chooses one platform's image; empty: all that are stored.
 	Platform string
-	// Repair mends what can be mended from what is here: missing labels are set,
-	// a snapshot that is not what its layers make is unpacked again, and damaged
-	// layer blobs are removed so that a pull brings them again.
+	// Repair sets missing labels, unpacks a snapshot again if its files are not
+	// those of its layers, and removes damaged layer blobs so that a pull fetches
+	// them again.
 	Repair bool
 	// Progress is told of each step; nil: nobody is.
 	Progress progress.Progress
@@ -43,11 +43,11 @@ type Severity string
 
 // The severities.
 const (
-	// SeverityError is something wrong.
+	// SeverityError: something is wrong.
 	SeverityError Severity = "error"
-	// SeverityWarning is something odd that harms nothing by itself.
+	// SeverityWarning: something is odd, but does no harm by itself.
 	SeverityWarning Severity = "warning"
-	// SeverityNote is something that could not be checked, and why.
+	// SeverityNote: something could not be checked. The message says why.
 	SeverityNote Severity = "note"
 )
 
@@ -77,7 +77,7 @@ type Finding struct {
 	// Path is absolute in the image; of files only.
 	Path    string `json:"path,omitempty"`
 	Message string `json:"message"`
-	// Repaired: it was so, and is no more.
+	// Repaired: this was wrong, and was repaired.
 	Repaired bool `json:"repaired,omitempty"`
 }
 
@@ -91,7 +91,7 @@ type Result struct {
 	Errors   int `json:"errors"`
 	Warnings int `json:"warnings"`
 	Repaired int `json:"repaired"`
-	// Blobs and Bytes are what was read of the content store.
+	// Blobs and Bytes count what was read from the content store.
 	Blobs   int64   `json:"blobs"`
 	Bytes   int64   `json:"bytes"`
 	Seconds float64 `json:"seconds"`
@@ -103,17 +103,17 @@ type Platform struct {
 	Manifest digest.Digest `json:"manifest"`
 	Layers   int           `json:"layers"`
 	ChainID  digest.Digest `json:"chain_id,omitempty"`
-	// Compared: the snapshot was compared with the layers.
+	// Compared reports that the snapshot was compared with the layers.
 	Compared bool `json:"compared"`
-	// Files counts what is in the snapshot, directories included.
+	// Files counts the files in the snapshot, directories included.
 	Files int64 `json:"files,omitempty"`
 }
 
-// Image derives everything again that is derived of an image: digests and
-// sizes of all blobs, media types, diff IDs, chain IDs, the files of the
-// snapshot from those of the layers; and checks history and the labels that
-// garbage collection goes by. What is wrong is in the result; the error is for
-// what keeps it from being done its work. Without Repair nothing is changed.
+// Image derives again what is derived when an image is made: digests and sizes of
+// all blobs, media types, diff IDs, chain IDs, and the snapshot's files. It also
+// checks the history, and the labels that garbage collection goes by. What is
+// wrong is in the result. An error means that the image could not be verified.
+// Without Repair nothing is changed.
 //
 // It reads every blob once, as a stream, and every file of the snapshot.
 func Image(ctx context.Context, e *engine.Engine, req Request) (_ *Result, err error) {
@@ -128,7 +128,7 @@ func Image(ctx context.Context, e *engine.Engine, req Request) (_ *Result, err e
 	defer func() {
 		var opts []leases.DeleteOpt
 		if v.removed {
-			// A blob that is still there would be taken for the one pulled.
+			// The next pull would take a blob that is still there for a good one.
 			opts = append(opts, leases.SynchronousDelete)
 		}
 		err = errors.Join(err, release(ctx, opts...))
@@ -146,7 +146,7 @@ type verifier struct {
 	steps  *progress.Steps
 
 	docs []content.Document
-	// removed: a damaged blob was.
+	// removed: a damaged blob was removed.
 	removed bool
 
 	mu  sync.Mutex // of result
@@ -174,8 +174,8 @@ func (v *verifier) run(ctx context.Context) error {
 	return nil
 }
 
-// documents returns the image's documents: all of them, or those on the way to
-// one platform's.
+// documents returns the image's indexes and manifests. If one platform is asked
+// for, it leaves out the other platforms' manifests.
 func (v *verifier) documents(ctx context.Context, target ocispec.Descriptor) ([]content.Document, error) {
 	store := v.engine.Client.ContentStore()
 	docs, err := content.Documents(ctx, store, target)
@@ -191,8 +191,8 @@ func (v *verifier) documents(ctx context.Context, target ocispec.Descriptor) ([]
 	}), nil
 }
 
-// hold keeps what is to be verified from the garbage collector, to whom a
-// label that is missing means that it may take it.
+// hold adds all documents and blobs to the lease. Garbage collection would remove
+// those that lack a label, before they are verified.
 func (v *verifier) hold(ctx context.Context) error {
 	for _, doc := range v.docs {
 		blobs := []ocispec.Descriptor{doc.Desc}
@@ -217,14 +217,14 @@ func (v *verifier) add(f Finding) int {
 	return len(v.res.Findings) - 1
 }
 
-// repaired marks a finding as mended.
+// repaired marks a finding as repaired.
 func (v *verifier) repaired(i int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.res.Findings[i].Repaired = true
 }
 
-// read counts what was read of the content store.
+// read counts a blob that was read from the content store.
 func (v *verifier) read(bytes int64) {
 	v.mu.Lock()
 	v.res.Blobs++
@@ -255,8 +255,8 @@ func (v *verifier) finish() *Result {
 	return r
 }
 
-// rank orders checks as they are made: what comes first is often the cause of
-// what comes later.
+// rank is a check's place in the order of findings. Earlier ones are often the
+// cause of later ones.
 func rank(c Check) int {
 	return slices.Index([]Check{
 		CheckManifest, CheckBlob, CheckMediaType, CheckDiffID, CheckHistory, CheckLabel, CheckSnapshot, CheckFiles, CheckRepair,
