@@ -18,17 +18,18 @@ import (
 	"github.com/veneer-build/veneer/engine"
 )
 
-// app is what the commands share: the streams, the global flags, and what is
-// made from them.
+// app is what all commands share: the standard streams, the global flags, and what
+// these flags set up.
 type app struct {
 	std    streams
 	getenv func(string) (string, bool)
 	flags  globalFlags
 
-	// started: a command's own code runs, so that errors are no longer about
-	// the command line unless they say so.
+	// started: a command's own code runs. From now on only errors that say so are
+	// errors of the command line.
 	started bool
-	// stderr is where messages go while a display may own the terminal.
+	// stderr takes all messages. While a live display has the terminal, they go
+	// through it.
 	stderr *switchWriter
 	log    *slog.Logger
 	level  slog.LevelVar
@@ -42,8 +43,8 @@ func newApp(std streams, getenv func(string) (string, bool)) *app {
 	return a
 }
 
-// globalFlags are those that every command has. An empty one is taken from
-// its environment variable, then from the engine's default.
+// globalFlags are the flags that every command has. An empty flag takes its value
+// from an environment variable, or else from the engine's default.
 type globalFlags struct {
 	address     string
 	namespace   string
@@ -89,7 +90,7 @@ func (a *app) start() error {
 	return engine.QuietContainerd(theirs)
 }
 
-// beQuiet leaves nothing but errors, and what --debug asks for.
+// beQuiet suppresses all messages but errors, and what --debug asks for.
 func (a *app) beQuiet() {
 	a.quiet = true
 	if !a.flags.debug {
@@ -97,7 +98,8 @@ func (a *app) beQuiet() {
 	}
 }
 
-// jsonMessages: standard error is for a program, the error at the end included.
+// jsonMessages reports whether messages, and the error at the end, are JSON for a
+// program.
 func (a *app) jsonMessages() bool { return a.flags.progress.value == "json" }
 
 // engineFlags are engine.Options before the mode is checked.
@@ -134,7 +136,8 @@ func (a *app) withEngine(ctx context.Context, f func(context.Context, *engine.En
 	return a.with(ctx, engine.Options(a.engineOptions(a.notify)), f)
 }
 
-// withReading is withEngine for commands that change nothing, which wait for nobody.
+// withReading is withEngine for commands that change nothing. They do not wait for
+// other processes.
 func (a *app) withReading(ctx context.Context, f func(context.Context, *engine.Engine) error) (err error) {
 	o := engine.Options(a.engineOptions(a.notify))
 	o.Reading = true
@@ -155,8 +158,8 @@ func (a *app) with(ctx context.Context, o engine.Options, f func(context.Context
 	return disconnected(ctx, e, f(e.Context(ctx), e))
 }
 
-// disconnected adds to an error that the daemon did not answer what to do then.
-// The daemon passes on that a snapshotter of another process did not, too.
+// disconnected adds advice to an error that says that the daemon did not answer. A
+// daemon returns the same error if a snapshotter in another process did not answer.
 func disconnected(ctx context.Context, e *engine.Engine, err error) error {
 	if e.Mode != engine.Containerd || !errdefs.IsUnavailable(err) && status.Code(err) != codes.Unavailable {
 		return err
@@ -167,7 +170,7 @@ func disconnected(ctx context.Context, e *engine.Engine, err error) error {
 	return fmt.Errorf("%w; the connection to containerd broke: try again when it runs, and veneer prune removes what this left", err)
 }
 
-// withTemporaryEngine is withEngine for what needs none of the images that are here.
+// withTemporaryEngine is withEngine for commands that need no stored images.
 func withTemporaryEngine(ctx context.Context, f func(context.Context, *engine.Engine) error) (err error) {
 	e, closeAll, err := veneer.OpenTemporary(ctx)
 	if err != nil {
@@ -190,9 +193,9 @@ func (a *app) notify(line string) {
 	}
 }
 
-// switchWriter is standard error, or what a live display wants messages to go
-// through for as long as it has the terminal. Whether anybody reads them is not
-// worth failing for: results go to standard output.
+// switchWriter writes messages to standard error, or to a live display while that
+// has the terminal. Callers ignore its errors: a lost message is no reason to fail,
+// since results go to standard output.
 type switchWriter struct {
 	mu sync.Mutex
 	w  io.Writer
@@ -204,14 +207,14 @@ func (s *switchWriter) Write(p []byte) (int, error) {
 	return s.w.Write(p)
 }
 
-// use makes w take the messages from now on.
+// use sends messages to w from now on.
 func (s *switchWriter) use(w io.Writer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.w = w
 }
 
-// enumValue is a flag that takes one of a few words.
+// enumValue is a flag whose value is one of a few words.
 type enumValue struct {
 	value   string
 	allowed []string

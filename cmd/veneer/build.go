@@ -38,14 +38,14 @@ a slash after it. The long form is a comma-separated list:
   dirlinks=follow|replace|error
                         where SRC has a directory and the base a link to one`
 
-// buildOptions are what build does with its result.
+// buildOptions say what a command does with the image that it made.
 type buildOptions struct {
 	format       enumValue
 	quiet        bool
 	iidFile      string
 	metadataFile string
 	push         pushFlags
-	// temporary: the engine is one of temporary stores.
+	// temporary: the command works in temporary stores, see withTemporaryEngine.
 	temporary bool
 }
 
@@ -125,8 +125,8 @@ func (a *app) build(ctx context.Context, req veneer.BuildRequest, o buildOptions
 	})
 }
 
-// makeImage makes an image by one of the library's verbs, and then does what
-// the options say with it.
+// makeImage calls one of the library's verbs that make images, pushes the image if
+// asked to, and prints the result.
 func (a *app) makeImage(ctx context.Context, o buildOptions, tags []string, do func(context.Context, *engine.Engine, veneer.Progress) (*veneer.Result, error)) error {
 	if err := o.push.check(tags); err != nil {
 		return err
@@ -174,7 +174,7 @@ func (a *app) makeImage(ctx context.Context, o buildOptions, tags []string, do f
 	return printLine(a.std.out, "%s", res.Digest)
 }
 
-// resultFiles are --iidfile and --metadata-file; nil is one that is not wanted.
+// resultFiles are the files of --iidfile and --metadata-file. nil: not asked for.
 type resultFiles struct{ iid, metadata *pendingFile }
 
 func openResultFiles(o buildOptions) (files resultFiles, err error) {
@@ -191,7 +191,8 @@ func openResultFiles(o buildOptions) (files resultFiles, err error) {
 	return files, err
 }
 
-// write comes before the result is printed: who reads that finds the files.
+// write is called before the result is printed. Whoever reads the result then finds
+// the files.
 func (r resultFiles) write(res *veneer.Result) error {
 	if r.iid != nil {
 		if err := r.iid.commit([]byte(res.Digest)); err != nil {
@@ -213,8 +214,8 @@ func (r resultFiles) discard() {
 	r.metadata.discard()
 }
 
-// metadata has buildx's keys for what buildx's readers look for, and all else
-// under one of its own.
+// metadata is the content of --metadata-file. It uses buildx's keys where buildx
+// has some, and one key of its own for the rest.
 type metadata struct {
 	Digest     string             `json:"containerimage.digest"`
 	Descriptor ocispec.Descriptor `json:"containerimage.descriptor"`

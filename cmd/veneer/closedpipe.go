@@ -8,17 +8,17 @@ import (
 	"syscall"
 )
 
-// exitClosedPipe is what a shell reports of a program that wrote into a pipe
-// that nobody reads any more, as SIGPIPE ends it.
+// exitClosedPipe is the exit code that a shell reports for a program that SIGPIPE
+// ended: it wrote to a pipe that nobody reads any more.
 const exitClosedPipe = 128 + int(syscall.SIGPIPE)
 
-// closedPipeError is a write to standard output after its reader went away, as
-// head(1) does when it has enough. Nothing went wrong, and nobody is told.
+// closedPipeError is returned by a write to standard output after its reader went
+// away, as head(1) does when it has enough lines. It is not reported to the user.
 type closedPipeError struct{}
 
 func (closedPipeError) Error() string { return "nobody reads standard output any more" }
 
-// output is standard output. It knows when its reader went away.
+// output is standard output. It remembers that its reader went away.
 type output struct {
 	w      io.Writer
 	closed atomic.Bool
@@ -33,13 +33,13 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// ended reports whether that nobody reads on is all that ended a command: an
-// error of anything else is told.
+// ended reports whether a command ended only because nobody reads standard output.
+// Any other error is still reported.
 func (o *output) ended(err error) bool {
 	return o.closed.Load() && (err == nil || onlyClosedPipe(err))
 }
 
-// onlyClosedPipe reports whether all causes of an error are that.
+// onlyClosedPipe reports whether all causes of an error are closedPipeError.
 func onlyClosedPipe(err error) bool {
 	switch e := err.(type) { //nolint:errorlint // it looks at each error of the chain in turn
 	case closedPipeError:
@@ -57,7 +57,7 @@ func onlyClosedPipe(err error) bool {
 	return false
 }
 
-// outputFile is standard output where that is a file.
+// outputFile returns standard output if it is an *os.File.
 func (a *app) outputFile() (*os.File, bool) {
 	o, ok := a.std.out.(*output)
 	if !ok {

@@ -88,8 +88,8 @@ func (f *commitFlags) request(r *veneer.CommitRequest) error {
 	return nil
 }
 
-// rootPattern returns a .dockerignore pattern without the slash that people
-// write before it: patterns are relative to the root directory.
+// rootPattern removes the slash that people write before a .dockerignore pattern.
+// Patterns are relative to the root directory.
 func rootPattern(p string) (string, error) {
 	rest, not := strings.CutPrefix(p, "!")
 	rest = strings.TrimLeft(rest, "/")

@@ -10,7 +10,7 @@ import (
 	"github.com/veneer-build/veneer/engine"
 )
 
-// compareFlags are those of veneer diff A B alone.
+// compareFlags are the flags that only veneer diff A B has.
 type compareFlags struct {
 	times bool
 	pause bool
@@ -50,7 +50,7 @@ func (f *compareFlags) args(base *baseFlags) cobra.PositionalArgs {
 	}
 }
 
-// checkTree refuses what can name nothing to compare.
+// checkTree refuses arguments that cannot name anything to compare.
 func checkTree(what string) error {
 	if id, ok := strings.CutPrefix(what, "container:"); ok && id != "" {
 		return nil

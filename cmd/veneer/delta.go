@@ -30,7 +30,7 @@ gets no image: -t is for the name in the archive. If all three are outside, no
 engine is used at all, and no rights are needed. (An image that is called oci is
 written docker.io/library/oci.)`
 
-// deltaFlags are those of delta alone.
+// deltaFlags are the flags that only delta has.
 type deltaFlags struct {
 	platform    string
 	output      string
@@ -70,7 +70,7 @@ func (a *app) deltaCommand() *cobra.Command {
 	return cmd
 }
 
-// deltaArgs are two images, each of the engine or of an archive.
+// deltaArgs checks for two images, each in the engine or in an archive.
 func deltaArgs(cmd *cobra.Command, args []string) error {
 	if err := exactArgs(2)(cmd, args); err != nil {
 		return err
@@ -116,8 +116,8 @@ func (a *app) delta(ctx context.Context, req veneer.DeltaRequest, flags *deltaFl
 	})
 }
 
-// fillImage fills in what the flags say that are like build's, where only Veneer
-// can make the layer.
+// fillImage fills in the options that are the same as for build. It refuses
+// --differ=service, since the diff service cannot store such layers.
 func (a *app) fillImage(i *veneer.ImageOptions, l *veneer.LayerOptions, image *imageFlags, platform string) error {
 	if image.differ.value == string(veneer.DifferService) {
 		return usagef("containerd's diff service cannot store all of a difference between images; leave out --differ=service")
@@ -134,8 +134,8 @@ func isArchive(ref string) bool {
 	return ok
 }
 
-// openOutput prepares the place that --output names; the file, if it is one, is
-// the caller's to commit or to discard.
+// openOutput prepares the place that --output names. If that is a file, the caller
+// commits or discards it.
 func openOutput(place string, req *veneer.DeltaRequest) (*pendingFile, error) {
 	if place == "" {
 		return nil, nil
@@ -156,7 +156,8 @@ func openOutput(place string, req *veneer.DeltaRequest) (*pendingFile, error) {
 	return f, nil
 }
 
-// checkParent finds out before the work what would be wrong after it.
+// checkParent checks that a directory can be made. Without it, the error would come
+// only after the work.
 func checkParent(place, dir string) error {
 	info, err := os.Stat(filepath.Dir(filepath.Clean(dir)))
 	if err != nil {

@@ -86,7 +86,7 @@ func (a *app) diffBuild(ctx context.Context, base *baseFlags, format string, exi
 	})
 }
 
-// showDiff prints what one of the library's comparisons finds.
+// showDiff runs one of the library's comparisons and prints the result.
 func (a *app) showDiff(ctx context.Context, format string, exitCode bool, do func(context.Context, *engine.Engine, veneer.Progress) (*veneer.DiffResult, error)) error {
 	var res *veneer.DiffResult
 	err := a.withReading(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
@@ -125,8 +125,8 @@ func printDiff(w io.Writer, res *veneer.DiffResult) error {
 	return printLine(w, "\n%s\nlayer: about %s, %s uncompressed", diffText(res), bytesText(res.Layer), bytesText(res.UncompressedLayer))
 }
 
-// removedText is " (3000 files, 1.2 MB)" for what a change makes disappear;
-// nothing for nothing.
+// removedText is " (3000 files, 1.2 MB)" for the files that a change removes. It is
+// empty if there are none.
 func removedText(files, bytes int64) string {
 	if files == 0 {
 		return ""

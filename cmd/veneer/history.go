@@ -56,7 +56,7 @@ func (a *app) printHistory(steps []content.Step, full bool) error {
 		}
 		by := s.CreatedBy
 		if !full {
-			by = cutText(by, 60)
+			by = cutText(by)
 			if layer != "" {
 				layer = shortDigest(layer)
 			}
@@ -66,8 +66,9 @@ func (a *app) printHistory(steps []content.Step, full bool) error {
 	return t.flush()
 }
 
-// cutText shortens text to a number of characters.
-func cutText(s string, limit int) string {
+// cutText shortens text to what fits in a column.
+func cutText(s string) string {
+	const limit = 60
 	if r := []rune(s); len(r) > limit {
 		return string(r[:limit-1]) + "…"
 	}

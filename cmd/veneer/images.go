@@ -121,14 +121,14 @@ func (t *table) flush() error {
 	return nil
 }
 
-// shortDigest is enough of a digest for people, and for a command line.
+// shortDigest shortens a digest to what people read, and what commands accept.
 func shortDigest(d string) string {
 	algorithm, hex, _ := strings.Cut(d, ":")
 	return algorithm + ":" + hex[:min(len(hex), 12)]
 }
 
-// timeText is a time in UTC, so that the output does not depend on where it is
-// printed; "" for none.
+// timeText formats a time in UTC, so that the output is the same everywhere. It
+// returns "" for the zero time.
 func timeText(t time.Time) string {
 	if t.IsZero() {
 		return ""

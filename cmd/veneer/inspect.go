@@ -13,8 +13,8 @@ import (
 	"github.com/veneer-build/veneer/engine"
 )
 
-// inspected is an image as veneer inspect prints it: its documents as they are
-// stored, so that nothing is left out.
+// inspected is an image as veneer inspect prints it. Its documents are printed as
+// they are stored, so that no field is lost.
 type inspected struct {
 	Record   *inspectedRecord     `json:"record,omitempty"`
 	Platform ocispec.Platform     `json:"platform"`

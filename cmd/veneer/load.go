@@ -87,7 +87,8 @@ func (a *app) load(ctx context.Context, file string, req veneer.LoadRequest) err
 	})
 }
 
-// loadDirError says what to do with a directory in place of an archive.
+// loadDirError is the error for a directory in place of an archive. It says what
+// works instead.
 func loadDirError(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, ocispec.ImageLayoutFile)); err == nil {
 		return fmt.Errorf("load %s: it is a directory; of an image layout a tar can be loaded: tar -C %[1]s -c . | veneer load -", dir)

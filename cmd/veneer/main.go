@@ -25,7 +25,7 @@ func realMain() int {
 	return run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})
 }
 
-// signalError is the cause of a context that a signal ended.
+// signalError is the cause of a context's end, if a signal ended it.
 type signalError struct{ signal syscall.Signal }
 
 func (e signalError) Error() string { return "stopped by signal: " + e.signal.String() }
@@ -33,12 +33,12 @@ func (e signalError) Error() string { return "stopped by signal: " + e.signal.St
 // code is the exit status that a shell reports for the signal.
 func (e signalError) code() int { return 128 + int(e.signal) }
 
-// withSignals returns a context that the first SIGINT, SIGTERM or SIGHUP ends,
-// with a signalError as its cause, so that what runs can clean up. The second
-// ends the process there and then.
+// withSignals returns a context that ends at the first SIGINT, SIGTERM or SIGHUP,
+// with a signalError as its cause. The command can then clean up. A second signal
+// ends the process at once.
 //
-// SIGPIPE is caught as well, so that a closed standard error fails writes to it
-// and does not kill the process half way through.
+// It also catches SIGPIPE. Otherwise a closed standard error would kill the
+// process half way through its work.
 func withSignals(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 2)

@@ -12,9 +12,9 @@ import (
 	"unicode/utf8"
 )
 
-// printable returns text that is safe to show on a terminal: line ends become
-// "; ", and what is not printable is escaped, so that a file name can neither
-// move the cursor nor forge a line (see also quotePath).
+// printable makes text safe to show on a terminal. Line ends become "; ", and
+// characters that are not printable are escaped. So a file name can neither move
+// the cursor nor forge a line. See also quotePath.
 func printable(s string) string {
 	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
 	var b strings.Builder
@@ -31,8 +31,8 @@ func printable(s string) string {
 	return b.String()
 }
 
-// cutMiddle shortens a message to about a number of characters: its beginning
-// says what was done, its end why that failed and what to do.
+// cutMiddle shortens a message to about limit characters by leaving out its middle.
+// The beginning says what was done. The end says why it failed and what to do.
 func cutMiddle(s string, limit int) string {
 	r := []rune(s)
 	if len(r) <= limit {
@@ -41,8 +41,8 @@ func cutMiddle(s string, limit int) string {
 	return string(r[:limit/2]) + " … " + string(r[len(r)-limit/2:])
 }
 
-// quotePath returns a path as it is if it can be shown and read as one word,
-// and as a quoted Go string otherwise.
+// quotePath returns a path unchanged if it is one printable word, else as a quoted
+// Go string.
 func quotePath(p string) string {
 	if p == "" || strings.ContainsAny(p, " \"\\") || printable(p) != p {
 		return strconv.Quote(p)
@@ -50,7 +50,7 @@ func quotePath(p string) string {
 	return p
 }
 
-// bytesText is a size for people, in the decimal units of registries.
+// bytesText formats a size for people, in decimal units as registries do.
 func bytesText(n int64) string {
 	const k = 1000
 	if n < k {
@@ -81,8 +81,8 @@ func orList(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-// printJSON writes a value for programs, indented, as one document. What a
-// terminal would act upon is escaped, which changes nothing of what it says.
+// printJSON writes a value as one indented JSON document. It escapes characters
+// that a terminal would act upon. The document's meaning stays the same.
 func printJSON(w io.Writer, v any) error {
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)
@@ -98,8 +98,9 @@ func printJSON(w io.Writer, v any) error {
 	return nil
 }
 
-// escapeJSON escapes what is not printable in a document's strings, where alone
-// it can be: JSON itself asks for it only below the space.
+// escapeJSON escapes characters that are not printable. In a JSON document they
+// occur in strings only. JSON itself requires escapes just for control characters
+// below the space.
 func escapeJSON(doc []byte) []byte {
 	out := make([]byte, 0, len(doc))
 	for len(doc) > 0 {

@@ -15,23 +15,24 @@ import (
 	"github.com/veneer-build/veneer/internal/tempfile"
 )
 
-// pendingFile replaces a file as a whole: whoever reads it sees the old content
-// or the new one, also after a power failure. It is opened before the work
-// whose result it is for, so that a name that cannot be written is known before
-// anything is done. What is no regular file, a pipe or a device, is written as
-// it is.
+// pendingFile replaces a file as a whole. A reader sees the old content or the new
+// content, even after a power failure. It is opened before the work that makes its
+// content, so that a name that cannot be written fails before anything is done.
+// Pipes and devices are written to directly.
 type pendingFile struct {
 	name string
 	f    *os.File // nil once it is committed
-	// whole: f is a temporary file in dir, which is to get the name there.
+	// whole: f is a temporary file in dir, and gets the name there when it is
+	// committed. Else f is a pipe or a device.
 	whole bool
-	dir   *os.File // refers to the directory; its owner may put another in its place
-	// temp is the temporary file's name in dir, if it has one by now.
+	dir   *os.File // the directory, even if its name is given to another one
+	// temp is the temporary file's name in dir. It is empty while it has none.
 	temp string
 }
 
-// openPending makes a temporary file in the named one's directory. Where the
-// file system can, it has no name, so that a killed process leaves nothing.
+// openPending makes a temporary file in the directory of the named file. The file
+// has no name if the file system allows that, so that a killed process leaves
+// nothing.
 func openPending(name string) (_ *pendingFile, err error) {
 	p := &pendingFile{name: name}
 	there, info, err := reopen.Look(name, 0)
@@ -42,7 +43,7 @@ func openPending(name string) (_ *pendingFile, err error) {
 	case err == nil && info.IsDir():
 		return nil, fmt.Errorf("write %s: is a directory", name)
 	case err == nil && !info.Mode().IsRegular():
-		// What was looked at, whatever has the name by now.
+		// Opens what was looked at, even if the name belongs to another file now.
 		p.f, err = reopen.Open(there, os.O_WRONLY)
 		if err != nil {
 			return nil, p.wrap(err)
@@ -72,8 +73,8 @@ func openPending(name string) (_ *pendingFile, err error) {
 
 func (p *pendingFile) tempName() string { return "." + filepath.Base(p.name) + "." + rand.Text() }
 
-// link gives the file a name, if it has none: the one that it is for where
-// that is free, else a temporary one, since a link replaces nothing.
+// link gives the file a name, if it has none: its final name if that is free, else
+// a temporary one. A link cannot replace a file.
 func (p *pendingFile) link() error {
 	if p.temp != "" {
 		return nil
@@ -100,7 +101,7 @@ func (p *pendingFile) Write(data []byte) (int, error) {
 	return n, nil
 }
 
-// commit puts the file in place, with the data at its end.
+// commit appends data to the file and puts it in place.
 func (p *pendingFile) commit(data []byte) error {
 	_, err := p.f.Write(data)
 	if err == nil && p.whole {
@@ -135,7 +136,7 @@ func (p *pendingFile) wrap(err error) error {
 	return nil
 }
 
-// discard removes the temporary file unless it was committed, or failed to be.
+// discard removes the temporary file. After commit it does nothing.
 func (p *pendingFile) discard() {
 	if p == nil || p.f == nil {
 		return
@@ -155,7 +156,7 @@ func (p *pendingFile) removeTemp() error {
 	return os.NewSyscallError("unlinkat", unix.Unlinkat(int(p.dir.Fd()), p.temp, 0))
 }
 
-// writeFile replaces a file with data that is at hand.
+// writeFile replaces a file's content with data.
 func writeFile(name string, data []byte) error {
 	p, err := openPending(name)
 	if err != nil {

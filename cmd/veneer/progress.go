@@ -13,8 +13,8 @@ import (
 	"github.com/veneer-build/veneer"
 )
 
-// display is a veneer.Progress that is shown. Close ends it whatever state it
-// is in, and may be called after Done and more than once.
+// display is a veneer.Progress that is shown to the user. Close ends it in any
+// state. It may be called after Done, and more than once.
 type display interface {
 	veneer.Progress
 	Close()
@@ -48,8 +48,8 @@ func (a *app) chosenDisplay() display {
 	return &lineDisplay{w: a.stderr, format: plainLine}
 }
 
-// isTerminal reports whether w is a terminal with room to show something: some
-// that programs make have no size.
+// isTerminal reports whether w is a terminal that has a size. Some terminals that
+// programs make have none, and nothing can be shown there.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
@@ -68,14 +68,14 @@ func (quietDisplay) Close()             {}
 
 // progressLine is the state of a step.
 type progressLine struct {
-	// Step is all of the step's name; Kind and Platform are parts of it.
+	// Step is the step's whole name. Kind and Platform are parts of it.
 	Step     string  `json:"step"`
 	Kind     string  `json:"kind"`
 	Platform string  `json:"platform,omitempty"`
 	Files    int64   `json:"files"`
 	Bytes    int64   `json:"bytes"`
 	Seconds  float64 `json:"seconds"`
-	// Done: the step has ended. A line without it is an interim one.
+	// Done: the step has ended. Lines before that have it unset.
 	Done bool `json:"done"`
 }
 
@@ -88,7 +88,7 @@ func plainLine(l progressLine) string {
 	return s + counted(l.Files, l.Bytes) + fmt.Sprintf(" %.1f s", l.Seconds)
 }
 
-// counted is " 12 files, 3.4 kB," or less where there is nothing to count.
+// counted is " 12 files, 3.4 kB,". It leaves out what is 0.
 func counted(files, bytes int64) string {
 	var s string
 	if files > 0 {
@@ -108,7 +108,8 @@ func jsonLine(l progressLine) string {
 	return string(escapeJSON(data))
 }
 
-// lineDisplay writes a line when a step ends, and now and then before.
+// lineDisplay writes a line when a step ends. While a long step runs, it also
+// writes a line every few seconds.
 type lineDisplay struct {
 	w      io.Writer
 	format func(progressLine) string
@@ -119,7 +120,7 @@ type lineDisplay struct {
 	shown time.Time
 }
 
-// interim is how often a running step says how far it is.
+// interim is how often a line is written while a step runs.
 const interim = 5 * time.Second
 
 func (d *lineDisplay) Step(s veneer.Step) {
@@ -146,7 +147,7 @@ func (d *lineDisplay) Done() {
 	d.end()
 }
 
-// Close leaves the running step without a last line: it did not come to its end.
+// Close writes no last line for a step that still runs, since it did not complete.
 func (d *lineDisplay) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"github.com/veneer-build/veneer"
 )
 
-// ttyDisplay shows each step as a line that counts up while it runs.
+// ttyDisplay shows each step as a line that is updated while the step runs.
 type ttyDisplay struct {
 	out      *switchWriter
 	terminal io.Writer
@@ -38,7 +38,7 @@ type ttyStep struct {
 func newTTYDisplay(out *switchWriter, color bool) *ttyDisplay {
 	d := &ttyDisplay{out: out, terminal: out.w, color: color}
 	d.bars = mpb.New(mpb.WithOutput(d.terminal), mpb.WithRefreshRate(100*time.Millisecond), mpb.WithAutoRefresh())
-	// Messages appear above the steps instead of through them.
+	// Messages appear above the lines of steps.
 	out.use(aboveBars{d.bars, d.terminal})
 	return d
 }
@@ -105,7 +105,7 @@ func (d *ttyDisplay) end() {
 	d.current = nil
 }
 
-// Close leaves what was shown on the terminal and gives it back.
+// Close stops updating the lines and leaves them on the terminal.
 func (d *ttyDisplay) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

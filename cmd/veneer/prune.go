@@ -17,7 +17,7 @@ import (
 
 // pruned is what veneer prune removed.
 type pruned struct {
-	// DryRun: nothing was removed, but would have been.
+	// DryRun: nothing was removed. The rest says what would be.
 	DryRun bool `json:"dry_run,omitempty"`
 	// Resumed are containers that a killed commit had left paused.
 	Resumed []string `json:"resumed"`
@@ -25,10 +25,11 @@ type pruned struct {
 	// Blobs are those that garbage collection removed, and BlobBytes their size.
 	Blobs     int64 `json:"blobs"`
 	BlobBytes int64 `json:"blob_bytes"`
-	// Cached are indexes of layers and digests of source trees that were remembered.
+	// Cached counts removed cache entries: indexes of layers, and digests of source
+	// files.
 	Cached     int   `json:"cached"`
 	CacheBytes int64 `json:"cache_bytes"`
-	// Temporary are directories that killed processes left among temporary files.
+	// Temporary are directories that killed processes left in $TMPDIR.
 	Temporary []string `json:"temporary"`
 }
 
@@ -67,7 +68,7 @@ it can be known beforehand.`,
 	return cmd
 }
 
-// prune goes on after an error and returns what it did together with the errors.
+// prune goes on after an error. It returns what it removed and all errors.
 func prune(ctx context.Context, e *engine.Engine, cache bool) (pruned, error) {
 	var p pruned
 	before, beforeBytes, err := countBlobs(ctx, e)
@@ -82,7 +83,7 @@ func prune(ctx context.Context, e *engine.Engine, cache bool) (pruned, error) {
 	after, afterBytes, err := countBlobs(ctx, e)
 	errs = append(errs, err)
 	if err == nil {
-		// A build that runs meanwhile adds blobs.
+		// A build that runs at the same time may have added blobs.
 		p.Blobs, p.BlobBytes = max(0, before-after), max(0, beforeBytes-afterBytes)
 	}
 	forget := veneer.Cache(e).Sweep
@@ -98,7 +99,7 @@ func prune(ctx context.Context, e *engine.Engine, cache bool) (pruned, error) {
 	return p, errors.Join(errs...)
 }
 
-// wouldPrune is prune, but that it only looks.
+// wouldPrune finds what prune would remove, and removes nothing.
 func wouldPrune(ctx context.Context, e *engine.Engine, cache bool) (pruned, error) {
 	p := pruned{DryRun: true}
 	var errs []error
@@ -120,7 +121,7 @@ func wouldPrune(ctx context.Context, e *engine.Engine, cache bool) (pruned, erro
 	return p, errors.Join(append(errs, err)...)
 }
 
-// fillLists makes nil lists empty ones, so that JSON has a list and not null.
+// fillLists replaces nil lists by empty ones, which are [] and not null in JSON.
 func (p *pruned) fillLists() {
 	for _, list := range []*[]string{&p.Resumed, &p.Leases, &p.Snapshots, &p.Ingests, &p.Temporary} {
 		if *list == nil {

@@ -24,7 +24,7 @@ tried again, for about 15 seconds, or for as long as it gets on. A registry that
 says how long to wait is given up to two minutes. When it fails for good, or is
 interrupted, no name has changed and nothing is left.`
 
-// registryFlags are those that pull and push share.
+// registryFlags are the flags that pull and push share.
 type registryFlags struct{ registry.Options }
 
 func (f *registryFlags) bind(cmd *cobra.Command) {
@@ -116,7 +116,7 @@ an image on a known base costs its one layer.
 	return cmd
 }
 
-// pushFlags are those of commands that can push what they make.
+// pushFlags are the flags of commands that can push the image that they make.
 type pushFlags struct {
 	push bool
 	registryFlags
@@ -127,7 +127,7 @@ func (f *pushFlags) bind(cmd *cobra.Command) {
 	f.registryFlags.bind(cmd)
 }
 
-// check wants a name for what is to be pushed.
+// check returns an error if an image is to be pushed that has no name.
 func (f *pushFlags) check(names []string) error {
 	if f.push && len(names) == 0 {
 		return usagef("--push needs a name that says where to: use --tag REGISTRY/NAME")
@@ -135,8 +135,8 @@ func (f *pushFlags) check(names []string) error {
 	return nil
 }
 
-// send pushes an image under each of its names, if that was asked for. The
-// image is stored and named before; an error says so.
+// send pushes an image under each of its names, if --push was given. The image is
+// already stored and named, and an error says so.
 func (f *pushFlags) send(ctx context.Context, a *app, e *engine.Engine, names []string) error {
 	if !f.push {
 		return nil
@@ -155,8 +155,8 @@ func (f *pushFlags) send(ctx context.Context, a *app, e *engine.Engine, names []
 	return nil
 }
 
-// nameArg is a cobra.PositionalArgs for one image name: a registry knows none
-// by its ID.
+// nameArg is a cobra.PositionalArgs for one image name. It refuses IDs, since a
+// registry needs a name.
 func nameArg(cmd *cobra.Command, args []string) error {
 	if err := exactArgs(1)(cmd, args); err != nil {
 		return err
@@ -168,7 +168,7 @@ func nameArg(cmd *cobra.Command, args []string) error {
 	return asUsage(err)
 }
 
-// blobProgress counts blobs as files of the running step, and their bytes.
+// blobProgress shows blobs as the files of the running step.
 func blobProgress(d display) registry.Progress {
 	var mu sync.Mutex
 	done := map[digest.Digest]int64{}

@@ -16,8 +16,8 @@ import (
 	"github.com/veneer-build/veneer/differ/layer"
 )
 
-// baseFlags are those that build and diff share: the base, the targets, and
-// how the two are compared.
+// baseFlags are the flags that build and diff share: the base, the targets, and how
+// they are compared.
 type baseFlags struct {
 	from        string
 	platform    string
@@ -45,9 +45,8 @@ func (f *baseFlags) bind(cmd *cobra.Command) {
 	if cmd.Name() == "build" {
 		fs.IntVar(&f.maxLayers, "max-layers", veneer.DefaultMaxLayers, "squash what Veneer put upon the original base where the base has this `number` of layers; 0: never")
 	}
-	// The error is that there is no such flag.
 	if err := cmd.MarkFlagRequired("from"); err != nil {
-		panic(err)
+		panic(err) // There is no such flag.
 	}
 	completeWords(cmd, map[string][]string{"compare": f.compare.allowed, "reader": f.reader.allowed})
 }
@@ -78,7 +77,7 @@ func (f *baseFlags) request(r *veneer.BuildRequest) error {
 	return nil
 }
 
-// imageFlags are those that say what the new image is to be.
+// imageFlags are the flags that describe the new image.
 type imageFlags struct {
 	tags        []string
 	edit        config.Edit
@@ -110,7 +109,8 @@ func (f *imageFlags) bind(cmd *cobra.Command) {
 	completeWords(cmd, map[string][]string{"compression": f.compression.allowed, "differ": f.differ.allowed})
 }
 
-// bindAlone is bind for commands that have the layer made in one way only.
+// bindAlone is bind for commands whose layers only Veneer can make: it hides
+// --differ.
 func (f *imageFlags) bindAlone(cmd *cobra.Command) {
 	f.bind(cmd)
 	if err := cmd.Flags().MarkHidden("differ"); err != nil {
@@ -118,7 +118,7 @@ func (f *imageFlags) bindAlone(cmd *cobra.Command) {
 	}
 }
 
-// request fills in what the flags say. env is SOURCE_DATE_EPOCH.
+// request fills in what the flags say. env is the value of $SOURCE_DATE_EPOCH.
 func (f *imageFlags) request(r *veneer.ImageOptions, l *veneer.LayerOptions, env string) error {
 	if err := checkTags(f.tags); err != nil {
 		return err
@@ -141,7 +141,7 @@ func (f *imageFlags) request(r *veneer.ImageOptions, l *veneer.LayerOptions, env
 	return nil
 }
 
-// differKind is who makes the layer.
+// differKind returns what --differ says: who makes the layer.
 func (f *imageFlags) differKind() (veneer.DifferKind, error) {
 	if f.differ.value != string(veneer.DifferService) {
 		return veneer.DifferVeneer, nil
@@ -199,7 +199,7 @@ func parseEpoch(flag, env string) (*time.Time, error) {
 		return nil, nil
 	}
 	seconds, err := strconv.ParseInt(text, 10, 64)
-	// The image's time is written as RFC 3339, whose years have four digits.
+	// The image's time is written as RFC 3339, where years have four digits.
 	const lastSecond = 253402300799
 	if err == nil && (seconds < 0 || seconds > lastSecond) {
 		err = fmt.Errorf("want 0 to %d", int64(lastSecond))

@@ -47,8 +47,8 @@ func (a *app) rootCommand() *cobra.Command {
 	return root
 }
 
-// startBefore puts a.start before the commands' own code: cobra's hooks run
-// while flags may still be found missing.
+// startBefore makes each command call a.start first. Cobra's own hooks run too
+// early: before it checks for missing flags.
 func (a *app) startBefore(cmd *cobra.Command) {
 	if runE := cmd.RunE; runE != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -63,7 +63,7 @@ func (a *app) startBefore(cmd *cobra.Command) {
 	}
 }
 
-// completeWords lets the shell complete flags that take one of a few words.
+// completeWords lets the shell complete flags whose value is one of a few words.
 func completeWords(cmd *cobra.Command, words map[string][]string) {
 	for flag, list := range words {
 		// The error is that the flag is missing or has a completion already.

@@ -55,8 +55,8 @@ func run(ctx context.Context, args []string, std streams) int {
 	return report(std.err, err, wantsJSON(args))
 }
 
-// report prints an error as one line, for people or as JSON, and returns the
-// exit code that it means.
+// report prints an error as one line, for people or as JSON. It returns the error's
+// exit code.
 func report(w io.Writer, err error, asJSON bool) int {
 	code := exitCode(err)
 	var coded *exitCodeError
@@ -74,7 +74,7 @@ func report(w io.Writer, err error, asJSON bool) int {
 	return code
 }
 
-// errorJSON is the last line of those that --progress json makes of messages.
+// errorJSON is the error as a line of JSON, the last one with --progress json.
 func errorJSON(text string, code int) string {
 	data, err := json.Marshal(struct {
 		Error    string `json:"error"`
@@ -100,7 +100,7 @@ func exitCode(err error) int {
 	return exitError
 }
 
-// usageError is about what the command line alone shows to be wrong.
+// usageError is an error in the command line itself.
 type usageError struct {
 	err     error
 	command string // as in "veneer build"; may be empty
@@ -129,8 +129,8 @@ func asUsage(err error) error {
 	return &usageError{err: err}
 }
 
-// exitCodeError ends the program with a code of its own; with a nil err,
-// without a message.
+// exitCodeError ends the program with its own exit code. If err is nil, no message
+// is printed.
 type exitCodeError struct {
 	code int
 	err  error
@@ -145,8 +145,8 @@ func (e *exitCodeError) Error() string {
 
 func (e *exitCodeError) Unwrap() error { return e.err }
 
-// mayMount reports whether the command that args name may mount something,
-// for which it gets a mount namespace of its own.
+// mayMount reports whether the command that args name may mount something. Then it
+// runs in a mount namespace of its own.
 func mayMount(args []string) bool {
 	cmd, _, err := newApp(streams{}, os.LookupEnv).rootCommand().Find(args)
 	return err == nil && cmd.Annotations[annotationMounts] != ""
@@ -155,13 +155,13 @@ func mayMount(args []string) bool {
 // annotationMounts marks commands that may mount.
 const annotationMounts = "veneer.mounts"
 
-// checkRef refuses what can name no image, before an engine is opened.
+// checkRef refuses text that cannot name an image, before an engine is opened.
 func checkRef(ref string) error {
 	_, err := content.ParseRef(ref)
 	return asUsage(err)
 }
 
-// checkTags refuses what cannot be an image's name.
+// checkTags refuses text that cannot be an image's name.
 func checkTags(tags []string) error {
 	for _, t := range tags {
 		if _, err := content.NormalizeTag(t); err != nil {
@@ -171,7 +171,7 @@ func checkTags(tags []string) error {
 	return nil
 }
 
-// checkPlatform refuses what can be no platform; empty is the default one.
+// checkPlatform refuses text that cannot be a platform. Empty means the default.
 func checkPlatform(platform string) error {
 	if platform == "" {
 		return nil
@@ -182,8 +182,8 @@ func checkPlatform(platform string) error {
 	return nil
 }
 
-// refArgs is a cobra.PositionalArgs for commands that take n images, or at
-// least one if n is 0.
+// refArgs is a cobra.PositionalArgs for commands that take n images. If n is 0,
+// they take one or more.
 func refArgs(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		count := minArgs(1)

@@ -5,8 +5,8 @@ import (
 	"io"
 )
 
-// stdin returns standard input as a reader that ends when ctx does: a read of
-// a pipe into which nobody writes would otherwise outlast every signal.
+// stdin returns standard input as a reader whose reads end when ctx does. Otherwise
+// a signal could not interrupt reading from a pipe that nobody writes to.
 func (a *app) stdin(ctx context.Context) io.Reader {
 	return &interruptible{r: a.std.in, done: ctx.Done(), cause: func() error { return context.Cause(ctx) }}
 }
@@ -16,11 +16,10 @@ type interruptible struct {
 	done  <-chan struct{}
 	cause func() error
 
-	// pending is the result of a read that is under way in another goroutine,
-	// into buf.
+	// pending receives the result of a read into buf that runs in another goroutine.
 	pending chan readResult
 	buf     []byte
-	rest    []byte // of buf, read and not yet handed out
+	rest    []byte // the part of buf that was read and not handed out yet
 	err     error
 }
 
@@ -29,7 +28,7 @@ type readResult struct {
 	err error
 }
 
-// readAhead is large since each read costs a goroutine.
+// readAhead is large because each read starts a goroutine.
 const readAhead = 256 << 10
 
 func (i *interruptible) Read(p []byte) (int, error) {
@@ -43,7 +42,7 @@ func (i *interruptible) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill waits until there is something to hand out, or an error.
+// fill waits until there is data to hand out, or an error.
 func (i *interruptible) fill() error {
 	for len(i.rest) == 0 {
 		if i.err != nil {

@@ -42,7 +42,7 @@ func summaryText(res *veneer.Result) string {
 	return text + "no file differs from the base: no layer, only the config or the manifest is new"
 }
 
-// platformsText has a line for each image of a multi-platform one.
+// platformsText has a line for each platform's image.
 func platformsText(res *veneer.Result) string {
 	var lines []string
 	for _, m := range res.Manifests {

@@ -15,8 +15,8 @@ import (
 	"github.com/veneer-build/veneer/differ"
 )
 
-// targetValue is --copy, --sync or --delete: all of them add to one list, since
-// the order between them counts.
+// targetValue is the flag --copy, --sync or --delete. All three add to one list,
+// because the order between them counts.
 type targetValue struct {
 	op   differ.Op
 	list *[]veneer.TargetSpec
@@ -48,7 +48,8 @@ func (v *targetValue) Type() string {
 	return "SRC:DEST"
 }
 
-// targetKeys are the keys of the long form, the first of each line its name.
+// targetKeys are the keys of the long form. Each line has all spellings of one key,
+// its name first.
 func targetKeys() [][]string {
 	return [][]string{
 		{"type"},
@@ -97,9 +98,9 @@ func parseTarget(op differ.Op, text string) (veneer.TargetSpec, error) {
 	return spec, checkTarget(&spec)
 }
 
-// cutShort splits SRC:DEST at the last colon with a slash after it, so that
-// the source may hold colons, and else at the last colon: then the destination
-// is relative to the image's working directory.
+// cutShort splits SRC:DEST at the last colon that a slash follows, so that the
+// source may contain colons. Without such a colon it splits at the last one, and
+// the destination is relative to the image's working directory.
 func cutShort(text string) (src, dest string, ok bool) {
 	i := strings.LastIndex(text, ":/")
 	if i < 0 {
@@ -111,9 +112,9 @@ func cutShort(text string) (src, dest string, ok bool) {
 	return text[:i], text[i+1:], true
 }
 
-// isLongForm tells KEY=VALUE,… from SRC:DEST: one of its parts has a key that
-// is known, or it looks like KEY=VALUE and has no colon to be SRC:DEST. A
-// source that looks like the long form is written with "./" before it.
+// isLongForm tells KEY=VALUE,… from SRC:DEST. It is the long form if one of its
+// parts has a known key, or if it begins like KEY=VALUE and has no colon. A source
+// that looks like the long form can be written with "./" before it.
 func isLongForm(text string) bool {
 	first, _, found := strings.Cut(text, "=")
 	if !found || !regexp.MustCompile(`^"?[a-z]+$`).MatchString(first) {
@@ -128,7 +129,7 @@ func isLongForm(text string) bool {
 	return !strings.Contains(text, ":")
 }
 
-// parseLong reads the form of docker's --mount: one CSV record of KEY=VALUE.
+// parseLong reads a CSV record of KEY=VALUE, as docker's --mount has it.
 func parseLong(spec *veneer.TargetSpec, text string) error {
 	r := csv.NewReader(strings.NewReader(text))
 	fields, err := r.Read()

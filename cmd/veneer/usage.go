@@ -11,10 +11,10 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// The checks of a command line that cobra and pflag have as well, in the words
-// of their users: theirs name Go functions, groups and counts.
+// Cobra and pflag have checks like these. The ones here give errors in words that
+// users know: the libraries' errors name Go functions, groups and counts.
 
-// exactArgs wants so many arguments.
+// exactArgs wants exactly n arguments.
 func exactArgs(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
@@ -27,7 +27,7 @@ func exactArgs(n int) cobra.PositionalArgs {
 	}
 }
 
-// minArgs wants at least so many arguments.
+// minArgs wants at least n arguments.
 func minArgs(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < n {
@@ -45,8 +45,8 @@ func argsError(cmd *cobra.Command, want string, got int) error {
 	return usagef("want %s %s, got %d: %s", want, noun, got, strings.TrimSuffix(cmd.UseLine(), " [flags]"))
 }
 
-// exclusive refuses more than one of the flags. cobra is told as well, so that
-// a shell offers no second one.
+// exclusive refuses more than one of the flags. Cobra is told too, so that shells
+// do not offer a second one.
 func exclusive(cmd *cobra.Command, names ...string) {
 	cmd.MarkFlagsMutuallyExclusive(names...)
 	check := cmd.Args
@@ -64,7 +64,7 @@ func exclusive(cmd *cobra.Command, names ...string) {
 	}
 }
 
-// clearUsage says in plain words what a library found wrong with a command line.
+// clearUsage rewords what a library found wrong with a command line.
 func clearUsage(cmd *cobra.Command, err error) error {
 	var value *pflag.InvalidValueError
 	var missing *pflag.ValueRequiredError
@@ -83,8 +83,8 @@ func clearUsage(cmd *cobra.Command, err error) error {
 	return err
 }
 
-// clearValue is what is wrong with a flag's value, without the name of the Go
-// function that found it.
+// clearValue rewords what is wrong with a flag's value. The library's error names
+// the Go function that found it.
 func clearValue(err error) error {
 	var number *strconv.NumError
 	if !errors.As(err, &number) {
@@ -110,7 +110,7 @@ func unknownFlag(e *pflag.NotExistError) string {
 	return "--" + e.GetSpecifiedName()
 }
 
-// requiredFlags are the flags that a command needs and did not get.
+// requiredFlags returns the flags that a command needs and did not get.
 func requiredFlags(cmd *cobra.Command) []string {
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -122,8 +122,8 @@ func requiredFlags(cmd *cobra.Command) []string {
 	return names
 }
 
-// wantsJSON reports whether a command line asks for messages as JSON, also one
-// that cannot be read to its end.
+// wantsJSON reports whether a command line asks for messages as JSON. It works for
+// command lines that have errors, too.
 func wantsJSON(args []string) bool {
 	for i, arg := range args {
 		switch {

@@ -11,7 +11,7 @@ import (
 	"github.com/veneer-build/veneer/engine"
 )
 
-// errWrong ends veneer verify: something is wrong, and printed.
+// errWrong makes veneer verify exit with an error code. What is wrong was printed.
 var errWrong = &exitCodeError{code: exitError}
 
 // verifyOptions are the flags of veneer verify.

@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the linker (-X main.version=…); where it is not, the
-// module's version as the go command recorded it is taken.
+// version is set by the linker (-X main.version=…). If it is not, the module's
+// version that the go command recorded is used.
 var version string
 
 // buildInfo is what veneer version tells.
