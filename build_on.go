@@ -8,9 +8,11 @@ import (
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/build/target"
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/internal/progress"
 )
 
-// buildOn builds on an image that was found and is held.
+// buildOn builds on a base that was found and is held by the session's lease.
+// nameless: the result gets no name on purpose.
 func (r BuildRequest) buildOn(ctx context.Context, s *build.Session, base *content.Image, nameless bool) (*Result, error) {
 	specs, err := target.Expand(r.Targets, base.Platform)
 	if err != nil {
@@ -42,7 +44,7 @@ func (r BuildRequest) buildOn(ctx context.Context, s *build.Session, base *conte
 // compare applies the targets to the base's files.
 func (o TargetOptions) compare(ctx context.Context, s *build.Session, base *content.Image, specs []TargetSpec, read ReadOptions) (*build.Diff, error) {
 	if len(specs) == 0 {
-		s.Steps.Start(StepCompare)
+		s.Steps.Start(progress.Compare)
 		return build.Same(base), nil
 	}
 	return s.Compare(ctx, build.Files(base, "base"), &build.Targets{
@@ -50,7 +52,7 @@ func (o TargetOptions) compare(ctx context.Context, s *build.Session, base *cont
 	}, read.Reader)
 }
 
-// describeTargets is what the history says of targets.
+// describeTargets describes targets for the image's history.
 func describeTargets(specs []TargetSpec) []string {
 	var parts []string
 	for _, t := range specs {

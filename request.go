@@ -18,15 +18,15 @@ import (
 	"github.com/veneer-build/veneer/snapshot/rootfs"
 )
 
-// What requests are made of, for callers that import this package alone.
+// The types of requests, for callers that import only this package.
 type (
 	// TargetSpec is one --copy, --sync or --delete.
 	TargetSpec = target.Spec
 	// ReaderKind says how an image's files are read.
 	ReaderKind = rootfs.Reader
-	// ArchiveRef names an image that is in no engine.
+	// ArchiveRef names an image in an archive or a layout.
 	ArchiveRef = build.ArchiveRef
-	// Progress follows a verb.
+	// Progress is told how a verb goes on.
 	Progress = progress.Progress
 	// Step is one step of a verb.
 	Step = progress.Step
@@ -49,14 +49,15 @@ const (
 	ReadView  = rootfs.View
 )
 
-// StepCompare is the kind of the step that compares file trees, in which most of
-// a build's reading is done.
+// StepCompare is the kind of the step that compares file trees. A build does most of
+// its reading in it.
 const StepCompare = progress.Compare
 
 // DifferKind says who makes the layer.
 type DifferKind string
 
-// The two orders of the method: layer first, or mounted snapshot first.
+// Veneer's own differ writes the layer and makes the snapshot of it. The service
+// changes a mounted snapshot, and makes the layer of that.
 const (
 	DifferVeneer  DifferKind = ""
 	DifferService DifferKind = "service"
@@ -75,7 +76,7 @@ func (d DifferKind) check() error {
 // (docs/images.md, "Squashing").
 const DefaultMaxLayers = 64
 
-// TargetOptions say what files an image is to show.
+// TargetOptions say what files an image must show.
 type TargetOptions struct {
 	// Targets are applied in order; later ones win.
 	Targets []TargetSpec
@@ -104,22 +105,23 @@ type ReadOptions struct {
 	Platform string
 	// Reader says how files are read; [ReadAuto] takes the cheapest way that works.
 	Reader ReaderKind
-	// NoCache neither uses nor writes what is remembered: indexes of layers and
-	// digests of source files.
+	// NoCache: indexes of layers and digests of source files are neither taken from
+	// the cache nor kept in it.
 	NoCache bool
 }
 
 // LayerOptions say how a layer is stored.
 type LayerOptions struct {
-	// Compression is empty for gzip. CompressionLevel 0 is its default.
+	// Compression is gzip if it is empty. CompressionLevel 0 is the compression's
+	// default.
 	Compression      layer.Compression
 	CompressionLevel int
-	// Epoch, when set, is the image's creation time and the upper bound of all
-	// times in the layer (SOURCE_DATE_EPOCH).
+	// Epoch is SOURCE_DATE_EPOCH: the image's creation time, and the latest time in
+	// the layer. nil: the time of day, and files keep their times.
 	Epoch *time.Time
 }
 
-// withDefaults is where the defaults of layers are.
+// withDefaults fills in the defaults of layers, and checks them.
 func (o LayerOptions) withDefaults() (LayerOptions, error) {
 	if o.Compression == "" {
 		o.Compression = layer.Gzip
@@ -131,19 +133,19 @@ func (o LayerOptions) layer() build.LayerOptions {
 	return build.LayerOptions{Compression: o.Compression, Level: o.CompressionLevel, Epoch: o.Epoch}
 }
 
-// ImageOptions say what a new image is to be, apart from its files.
+// ImageOptions say what a new image is, apart from its files.
 type ImageOptions struct {
-	// Tags are the names that the result gets. None: the image is stored but
-	// nothing refers to it, so that garbage collection removes it later.
+	// Tags are the names that the result gets. Without names the image is stored,
+	// but garbage collection removes it later.
 	Tags []string
 	// Config edits the image's config.
 	Config config.Edit
 	// Annotations are set on the new manifest.
 	Annotations map[string]string
-	// NoUnpack leaves the snapshot out.
+	// NoUnpack: no snapshot is made.
 	NoUnpack bool
-	// AllowEncrypted lets a layer, which is never encrypted, be made of files of
-	// encrypted ones, and be put upon them.
+	// AllowEncrypted allows a base with encrypted layers, and files from such
+	// layers. The new layer is not encrypted.
 	AllowEncrypted bool
 }
 
@@ -160,11 +162,11 @@ func (o ImageOptions) withDefaults() (ImageOptions, error) {
 	return o, o.Config.Validate()
 }
 
-// Reports say who is told of what is done.
+// Reports say where progress and details go.
 type Reports struct {
-	// Progress is told of each step; nil: nobody is.
+	// Progress is told of each step. nil: no reports.
 	Progress Progress
-	// Log is for details; nil discards.
+	// Log gets details. nil: they are discarded.
 	Log *slog.Logger
 }
 
@@ -176,7 +178,7 @@ func checkBase(base string) error {
 	return nil
 }
 
-// checkMethod finds what does not go together of the ways to make an image.
+// checkMethod checks how the image is to be made: its fields must fit together.
 func checkMethod(d DifferKind, reader ReaderKind, noUnpack bool) error {
 	if d == DifferService && noUnpack {
 		return errors.New("--differ=service makes the layer from the unpacked snapshot and does not go with --no-unpack")
