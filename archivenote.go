@@ -11,9 +11,9 @@ import (
 	"github.com/veneer-build/veneer/differ"
 )
 
-// archiveNotes tells of tar archives that were put into the image's root
-// directory as the files that they are, by targets that do not say their type:
-// there people want what is in them. Elsewhere an archive may well be meant.
+// archiveNotes returns a note for each tar archive that was copied as a file into
+// the image's root directory by a target without a type. There the user probably
+// wanted the files in the archive. In other directories an archive may be meant.
 func archiveNotes(targets []TargetSpec) []string {
 	var notes []string
 	for _, t := range targets {
@@ -28,7 +28,7 @@ func archiveNotes(targets []TargetSpec) []string {
 	return notes
 }
 
-// tarName reports whether a file is called like a tar archive.
+// tarName reports whether a file is named like a tar archive.
 func tarName(name string) bool {
 	return slices.ContainsFunc([]string{".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2"}, func(suffix string) bool {
 		return strings.HasSuffix(strings.ToLower(name), suffix)

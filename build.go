@@ -8,19 +8,19 @@ import (
 	"github.com/veneer-build/veneer/engine"
 )
 
-// BuildRequest says what to build. The zero value of every field but Base is its
-// default.
+// BuildRequest says what to build. Only Base is required.
 type BuildRequest struct {
-	// Base is the image built upon: a name as Docker users would type it, a
-	// digest, or "scratch".
+	// Base is the image to build upon: a name as Docker users type it, a digest, or
+	// "scratch" for none.
 	Base string
-	// Platforms, if there are any, make the result an index with an image for
-	// each, "all" for each that the base has: see [Result].Manifests. Platform is
-	// empty then, and only the host's platform is unpacked.
+	// Platforms asks for an index with an image for each platform, see
+	// [Result].Manifests. "all" stands for each platform of the base. Platform must
+	// be empty then, and only the host's platform is unpacked.
 	Platforms []string
-	// MaxLayers is how many layers a base may have before what Veneer put upon
-	// the original base is stored again as one layer, with what differs now: so
-	// no chain of builds grows for ever. 0 is [DefaultMaxLayers], negative no limit.
+	// MaxLayers is how many layers a base may have. If it has as many or more, all
+	// layers that Veneer has put upon the original base become one layer, together
+	// with what differs now. So a chain of builds does not grow for ever. 0 is
+	// [DefaultMaxLayers], and a negative number is no limit.
 	MaxLayers int
 	// Differ is [DifferVeneer] (default) or [DifferService].
 	Differ DifferKind
@@ -32,8 +32,8 @@ type BuildRequest struct {
 	Reports
 }
 
-// withDefaults returns the request as it will be done, or says what is wrong
-// with it before anything is.
+// withDefaults returns a copy of the request with all defaults filled in, or an
+// error that says what is wrong with it.
 func (r BuildRequest) withDefaults() (_ BuildRequest, err error) {
 	if r.MaxLayers == 0 {
 		r.MaxLayers = DefaultMaxLayers
@@ -54,9 +54,8 @@ func (r BuildRequest) withDefaults() (_ BuildRequest, err error) {
 	return r, err
 }
 
-// Build makes an image of a base and what differs from it, and names it. On
-// an error the names are as before and nothing of the build is left in the
-// engine. The engine stays open.
+// Build makes an image of a base and what differs from it, and names it. After an
+// error all names are as before, and nothing of the build is left in the engine.
 func Build(ctx context.Context, e *engine.Engine, req BuildRequest) (*Result, error) {
 	req, err := req.withDefaults()
 	if err != nil {

@@ -7,14 +7,14 @@ import (
 	"github.com/veneer-build/veneer/engine"
 )
 
-// Cache returns the place where builds on an engine keep indexes of layers and
-// digests of source files.
+// Cache returns the cache of an engine's builds: indexes of layers, and digests of
+// source files.
 func Cache(e *engine.Engine) *cache.Cache { return build.Cache(e) }
 
-// CheckSource returns an error for a [TargetSpec].Source with a {{ that begins
-// none of {{.OS}}, {{.Arch}} and {{.Variant}}.
+// CheckSource checks the placeholders in a [TargetSpec].Source. Only {{.OS}},
+// {{.Arch}} and {{.Variant}} are known.
 func CheckSource(source string) error { return target.CheckSource(source) }
 
-// ParseArchiveRef reads an [ArchiveRef]; not ok: it is none. What follows the
-// path is a name only if the path exists without it.
+// ParseArchiveRef reads an [ArchiveRef]. It returns false for other references. The
+// text after a path's last colon is a name only if the path before it exists.
 func ParseArchiveRef(ref string) (a ArchiveRef, ok bool) { return build.ParseArchiveRef(ref) }

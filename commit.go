@@ -18,11 +18,11 @@ type CommitRequest struct {
 	// Container is an ID or its beginning, the name that nerdctl gave, or in
 	// Kubernetes CONTAINER, POD/CONTAINER or NAMESPACE/POD/CONTAINER.
 	Container string
-	// Base is empty for the image that the container was made from; with any other,
-	// the layer holds what the container's files differ in from that.
+	// Base is the image to commit onto. Empty: the image that the container was made
+	// from. With another image, the layer holds all differences from that.
 	Base string
-	// Only are paths of the root file system: just what is at and below them is
-	// committed. None: everything. Links are not followed.
+	// Only are paths in the container. What is neither at nor below one of them is
+	// left out. Empty: everything is committed. Symbolic links are not followed.
 	Only []string
 	// Exclude are .dockerignore patterns relative to the root file system.
 	Exclude []string
@@ -56,13 +56,13 @@ func (r CommitRequest) withDefaults() (_ CommitRequest, err error) {
 	return r, err
 }
 
-// Commit makes an image of what a container wrote on its image, as [Build] does
-// of targets: one layer on the base, config and names as the request says. The
-// snapshotter is the container's, whatever the engine's. A container that runs
-// is paused from when it is read until the layer is written, and is resumed
-// also after an error or the end of ctx.
+// Commit makes an image of what a container wrote, as one layer on the image that
+// the container was made from. Config and names are as the request says. It uses
+// the container's snapshotter, whatever the engine's is.
 //
-// A base's file that the container has rewritten with the same content is no change.
+// A running container is paused while its files are read, until the layer is
+// written. It is resumed after an error or the end of ctx, too. A file that the
+// container wrote again with the same content is no change.
 func Commit(ctx context.Context, e *engine.Engine, req CommitRequest) (*Result, error) {
 	req, err := req.withDefaults()
 	if err != nil {
@@ -107,7 +107,7 @@ func (r CommitRequest) base(ctx context.Context, s *build.Session, c *containers
 	return s.BaseOfContainer(ctx, c, r.Platform)
 }
 
-// spec is the target that a commit is.
+// spec is the target that a commit applies to the base: all files of the container.
 func (r CommitRequest) spec() TargetSpec {
 	return TargetSpec{
 		Op: differ.Sync, Type: SourceContainer, Ref: r.Container, Source: "/", Dest: "/", DirLinks: differ.ReplaceDirLinks,
@@ -115,9 +115,9 @@ func (r CommitRequest) spec() TargetSpec {
 	}
 }
 
-// ResumeContainers lets containers go on that killed processes left paused, and
-// returns their IDs. It goes on after an error and returns what it did together
-// with the errors.
+// ResumeContainers resumes the containers that killed processes left paused, and
+// returns their IDs. After an error it goes on with the next container, and returns
+// all errors together.
 func ResumeContainers(ctx context.Context, e *engine.Engine) ([]string, error) {
 	return container.ResumeAll(ctx, e)
 }

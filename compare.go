@@ -17,19 +17,19 @@ type CompareRequest struct {
 	A, B string
 	// Platform chooses from multi-platform images; empty: the host's.
 	Platform string
-	// Times makes modification times count, in whole seconds.
+	// Times: modification times are compared too, in whole seconds.
 	Times bool
-	// NoPause reads containers while they run; else they are paused meanwhile.
+	// NoPause reads containers while they run. Otherwise they are paused meanwhile.
 	NoPause bool
-	// NoCache neither uses nor keeps indexes of layers.
+	// NoCache: indexes of layers are neither taken from the cache nor kept in it.
 	NoCache bool
 	// Progress is told of each step; nil: nobody is.
 	Progress Progress
 }
 
-// Compare tells what a layer upon A would hold that makes it show exactly B's
-// files, and what it would cost. Nothing is written but indexes of layers. What
-// [DiffResult] calls the base is A.
+// Compare tells in what B differs from A: the changes in a layer on A that would
+// make it show exactly B's files, and the size of that layer. It writes nothing but
+// indexes of layers to the cache. A is the base in the [DiffResult].
 func Compare(ctx context.Context, e *engine.Engine, req CompareRequest) (*DiffResult, error) {
 	layer, err := LayerOptions{}.withDefaults()
 	if err != nil {
@@ -55,7 +55,7 @@ const (
 	containerPrefix = "container:"
 )
 
-// source finds one of the trees, and what it is called.
+// source finds one of the two trees, and returns its name for messages.
 func (r CompareRequest) source(ctx context.Context, s *build.Session, what string) (build.Source, string, error) {
 	if id, ok := strings.CutPrefix(what, containerPrefix); ok {
 		c, err := container.Find(ctx, s.Engine, id)
@@ -74,8 +74,8 @@ func (r CompareRequest) source(ctx context.Context, s *build.Session, what strin
 	return build.AllFiles(img, "image"), img.Name, nil
 }
 
-// LocalTree returns the directory that one side of a comparison names; not ok:
-// it names something else.
+// LocalTree returns the directory that A or B of a comparison names. It returns
+// false if they name something else.
 func LocalTree(what string) (dir string, ok bool) {
 	if dir, ok := strings.CutPrefix(what, dirPrefix); ok {
 		return dir, true

@@ -12,21 +12,21 @@ import (
 	"github.com/veneer-build/veneer/engine"
 )
 
-// DeltaRequest says of which two images a third is to be made.
+// DeltaRequest names two images, and says how to make a third one of them.
 type DeltaRequest struct {
-	// Base is what the result lies upon. Full is the image whose files it shows,
-	// and whose config it has, with the edits of Config. Either may be in an
-	// archive; see [ArchiveRef].
+	// Base is the image that the result is built upon. Full is the image whose files
+	// and config the result has. Config edits that config. Either may be in an
+	// archive, see [ArchiveRef].
 	Base, Full string
 	// KeepConfig gives the result the base's config.
 	KeepConfig bool
-	// IgnoreTimes leaves files as the base has them that differ from Full's in
-	// nothing but the modification time.
+	// IgnoreTimes: a file that differs only in its modification time stays as the
+	// base has it.
 	IgnoreTimes bool
-	// Layout is a directory that the result is written to as an OCI image
-	// layout; it must not exist, or be empty. Archive takes the same as a tar,
-	// and has to be thrown away after an error. With either the engine gets no
-	// image, and the names are those in the archive.
+	// Layout is a directory that the result is written to, as an OCI image layout.
+	// It must be empty or not exist. Archive gets the same as a tar. What was
+	// written to it must be thrown away after an error. With either, the engine
+	// gets no image, and Tags are the names in the layout or archive.
 	Layout  string
 	Archive io.Writer
 
@@ -36,7 +36,7 @@ type DeltaRequest struct {
 	Reports
 }
 
-// exports reports whether the result goes elsewhere than into the engine.
+// exports reports whether the result goes to a layout or archive.
 func (r DeltaRequest) exports() bool { return r.Layout != "" || r.Archive != nil }
 
 func (r DeltaRequest) withDefaults() (_ DeltaRequest, err error) {
@@ -56,10 +56,10 @@ func (r DeltaRequest) withDefaults() (_ DeltaRequest, err error) {
 	return r, err
 }
 
-// Delta makes an image that shows exactly Full's files, and runs as Full does,
-// but is Base and one layer; none where the files are the same. The result's
-// history is Base's and one entry more. On an error the names are as before and
-// nothing is left in the engine.
+// Delta makes an image that shows exactly Full's files and has Full's config, but
+// consists of Base and one layer. If the files are the same, there is no new layer.
+// The history is Base's and one entry more. After an error all names are as before,
+// and nothing is left in the engine.
 func Delta(ctx context.Context, e *engine.Engine, req DeltaRequest) (*Result, error) {
 	req, err := req.withDefaults()
 	if err != nil {
@@ -108,8 +108,8 @@ func (r DeltaRequest) images(ctx context.Context, s *build.Session) (base, full 
 	return base, full, samePlatform(base, full)
 }
 
-// making says what becomes of the difference: an image with the full one's
-// settings.
+// making says how to make the image: with the full image's config, unless the
+// request keeps the base's.
 func (r DeltaRequest) making(base, full *content.Image) (making, error) {
 	m := making{
 		LayerOptions: r.LayerOptions, ImageOptions: r.ImageOptions, from: base, configJSON: base.ConfigJSON,
@@ -129,7 +129,7 @@ func (r DeltaRequest) making(base, full *content.Image) (making, error) {
 	return m, err
 }
 
-// samePlatform refuses to put one platform's files on another's.
+// samePlatform returns an error if the images are for different platforms.
 func samePlatform(base, full *content.Image) error {
 	p, q := base.Platform, full.Platform
 	if base.IsScratch() || p.OS == q.OS && p.Architecture == q.Architecture {

@@ -11,11 +11,11 @@ import (
 	"github.com/veneer-build/veneer/internal/progress"
 )
 
-// DiffRequest says what to compare: what [Build] would be asked for.
+// DiffRequest says what to compare. Its fields mean the same as in [BuildRequest].
 type DiffRequest struct {
 	// Base is as in [BuildRequest].
 	Base string
-	// NoUnpack: no snapshot is made for reading's sake.
+	// NoUnpack: the base is not unpacked in order to read it.
 	NoUnpack bool
 
 	TargetOptions
@@ -40,11 +40,11 @@ type DiffResult struct {
 	// Changes are in the order in which a layer holds them.
 	Changes []PathChange   `json:"changes"`
 	Summary differ.Summary `json:"summary"`
-	// Removed counts the base's files that the image would lack, directories
-	// aside, and their bytes: those below a deleted directory, too.
+	// Removed counts the base's files that the image would lack, and their bytes.
+	// It counts files below deleted directories, and does not count directories.
 	Removed differ.Tally `json:"removed"`
-	// Layer is the size of the layer that a build would store, in bytes; 0 if
-	// there is none. UncompressedLayer is that of its tar.
+	// Layer is the size of the layer that a build would store, in bytes. It is 0 if
+	// there would be none. UncompressedLayer is the size of its tar.
 	Layer             int64    `json:"layer_bytes"`
 	UncompressedLayer int64    `json:"uncompressed_layer_bytes"`
 	Warnings          []string `json:"warnings,omitempty"`
@@ -58,14 +58,14 @@ type PathChange struct {
 	// Bytes is the content that the layer would store for it.
 	Bytes  int64         `json:"bytes"`
 	Reason differ.Reason `json:"reason"`
-	// RemovedFiles and RemovedBytes are the change's part of [DiffResult].Removed.
+	// RemovedFiles and RemovedBytes are this change's part of [DiffResult].Removed.
 	RemovedFiles int64 `json:"removed_files,omitempty"`
 	RemovedBytes int64 `json:"removed_bytes,omitempty"`
 }
 
-// Diff tells what [Build] would change. No image, blob or snapshot is written;
-// indexes of layers and digests of source files are remembered, unless NoCache
-// is set. The layer is made, to know its size, and thrown away.
+// Diff tells what [Build] would change. It stores no image, blob or snapshot. Unless
+// NoCache is set, it adds indexes of layers and digests of source files to the
+// cache. It makes the layer to learn its size, and throws it away.
 func Diff(ctx context.Context, e *engine.Engine, req DiffRequest) (*DiffResult, error) {
 	req, err := req.withDefaults()
 	if err != nil {
@@ -86,8 +86,8 @@ func Diff(ctx context.Context, e *engine.Engine, req DiffRequest) (*DiffResult, 
 	})
 }
 
-// measure lists what a comparison found, and what the layer of it would cost.
-// compare returns the difference and the name of what was compared with.
+// measure lists what a comparison found, and the size of its layer. compare returns
+// the difference and the base's name.
 func measure(ctx context.Context, e *engine.Engine, o build.Options, r Reports, l LayerOptions, compare func(context.Context, *build.Session) (string, *build.Diff, error)) (*DiffResult, error) {
 	o.Steps, o.Log = progress.New(r.Progress), r.Log
 	res := &DiffResult{Changes: []PathChange{}}

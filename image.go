@@ -14,7 +14,7 @@ import (
 	"github.com/veneer-build/veneer/internal/progress"
 )
 
-// run calls do with a session, and adds to its result what is known in the end.
+// run calls do with a session, and adds warnings and times to its result.
 func run(ctx context.Context, e *engine.Engine, o build.Options, r Reports, do func(context.Context, *build.Session) (*Result, error)) (*Result, error) {
 	o.Steps, o.Log = progress.New(r.Progress), r.Log
 	var res *Result
@@ -31,14 +31,15 @@ func run(ctx context.Context, e *engine.Engine, o build.Options, r Reports, do f
 	return res, nil
 }
 
-// making says what becomes of a difference.
+// making says how a difference becomes an image.
 type making struct {
 	LayerOptions
 	ImageOptions
-	// from is what the user calls the base.
+	// from is the base that the request names. The layer may lie on another image,
+	// with fewer layers.
 	from *content.Image
-	// configJSON is the config that the image is to have. own: it is not from's,
-	// edited, but another image's.
+	// configJSON is the new image's config. own: it comes from another image than
+	// from.
 	configJSON []byte
 	own        bool
 	// verb begins the history entry, as in "veneer COMMIT"; done says more.
@@ -46,12 +47,12 @@ type making struct {
 	done []string
 	// service has containerd's diff service make the layer.
 	service bool
-	// nameless: that the result gets no name is meant.
+	// nameless: the result gets no name on purpose, so there is no warning.
 	nameless bool
 }
 
-// make does what is left when the difference is known: the layer, the snapshot,
-// the image, the names.
+// make does all that follows a comparison: it makes the layer, the snapshot and the
+// image, and records the names.
 func (m making) make(ctx context.Context, s *build.Session, d *build.Diff) (*Result, error) {
 	res := &Result{Names: m.Tags, Base: m.from.Name, BaseDigest: m.from.Manifest.Digest, Squashed: d.Squashed, Changes: d.Summary()}
 	o := m.layer()
@@ -71,7 +72,7 @@ func (m making) make(ctx context.Context, s *build.Session, d *build.Diff) (*Res
 	}
 	s.KeepIndex(ctx, d.Base, layer)
 	s.Remember(ctx)
-	// The record's descriptor stands alone: what an index said of it stays there.
+	// Only these three fields: the others are what an index says about the image.
 	res.Target = ocispec.Descriptor{MediaType: img.Manifest.MediaType, Digest: img.Manifest.Digest, Size: img.Manifest.Size}
 	res.Digest, res.ChainID, res.Platform = res.Target.Digest, img.ChainID, platforms.FormatAll(d.Base.Platform)
 	res.Layer = layerResult(layer)
@@ -81,7 +82,7 @@ func (m making) make(ctx context.Context, s *build.Session, d *build.Diff) (*Res
 	return res, s.Record(ctx, res.Target, m.Tags)
 }
 
-// assemble returns the new image: the base itself where nothing is new.
+// assemble returns the new image. If nothing is new, that is the base itself.
 func (m making) assemble(ctx context.Context, s *build.Session, d *build.Diff, layer *build.Layer, res *Result) (*content.Image, error) {
 	if layer == nil && !m.own && d.Squashed == 0 && m.Config.IsZero() && len(m.Annotations) == 0 && !d.Base.IsScratch() {
 		s.Steps.Start("record")
@@ -101,8 +102,8 @@ func (m making) assemble(ctx context.Context, s *build.Session, d *build.Diff, l
 	})
 }
 
-// basedOn is the image whose layers are the lower ones of the result; nil where
-// no image is known to have just those.
+// basedOn returns the image whose layers are the lower layers of the result. It is
+// nil if no such image is known.
 func basedOn(d *build.Diff) *content.Image {
 	switch {
 	case d.Squashed > 0:
@@ -113,9 +114,9 @@ func basedOn(d *build.Diff) *content.Image {
 	return d.Base
 }
 
-// describe is the history entry's created_by. It names destinations only:
-// paths of this host are nobody else's business, and would make the same
-// files another image.
+// describe returns the history entry's created_by. It names destinations only.
+// Paths on this host are private, and with them the same files would not always
+// give the same image.
 func (m making) describe(d *build.Diff) string {
 	parts := []string{strings.TrimSpace("veneer " + m.verb)}
 	if d.Squashed > 0 {
@@ -124,15 +125,15 @@ func (m making) describe(d *build.Diff) string {
 	return strings.Join(append(parts, m.done...), "; ")
 }
 
-// warnUnnamed tells what becomes of a result without a name.
-const warnUnnamed = "the image has no name and goes with the next garbage collection; use -t NAME to keep it"
+// warnNoName says that garbage collection removes an image without a name.
+const warnNoName = "the image has no name and goes with the next garbage collection; use -t NAME to keep it"
 
-// tell says what becomes of the result: where it can be pushed to, if layers of
-// the base are not stored here, and what keeps it.
+// tell adds warnings about the result: that it has no name, and where it can be
+// pushed if layers of the base are not stored.
 func (m making) tell(ctx context.Context, s *build.Session, d *build.Diff, res *Result) error {
-	// What is the base's own manifest stays for as long as the base.
+	// An unchanged image is the base's own, and the base's name keeps it.
 	if len(m.Tags) == 0 && !m.nameless && !res.Unchanged {
-		s.Warnings.Add(warnUnnamed)
+		s.Warnings.Add(warnNoName)
 	}
 	res.Pushable = len(d.Base.Missing) == 0
 	if res.Pushable {

@@ -16,7 +16,7 @@ import (
 	"github.com/veneer-build/veneer/snapshot"
 )
 
-// LoadRequest says how to take an archive in.
+// LoadRequest says how to load an archive.
 type LoadRequest struct {
 	// Names, Image and Platform are as in [archive.Options].
 	Names    []string
@@ -28,18 +28,18 @@ type LoadRequest struct {
 	Progress Progress
 }
 
-// Loaded tells what an archive brought.
+// Loaded tells what was loaded.
 type Loaded struct {
 	Images   []images.Image
 	Warnings []string
 }
 
-// Load stores the images of an archive, unpacks them and names them, as
-// [archive.Import] does. What a delta archive leaves out may be here as blobs,
-// or as the snapshot of the engine's snapshotter where containerd discarded the
-// blobs after unpacking; an image of the latter kind runs, but cannot be pushed
-// or saved as a whole. Where the engine cannot unpack (see
-// [engine.Engine.MayUnpack]) that may be a warning.
+// Load stores the images of an archive, unpacks them and names them, see
+// [archive.Import]. The layers that a delta archive leaves out must be in the
+// engine: as blobs, or as a snapshot if containerd discarded the blobs after
+// unpacking. An image with layers of the second kind runs, but cannot be pushed or
+// saved whole, and a warning says so. If the engine cannot unpack, that may be a
+// warning too, see [engine.Engine.MayUnpack].
 func Load(ctx context.Context, e *engine.Engine, r io.Reader, req LoadRequest) (*Loaded, error) {
 	s := &loadSnapshots{engine: e, noUnpack: req.NoUnpack, steps: progress.New(req.Progress)}
 	s.steps.Start("load")
@@ -53,13 +53,13 @@ func Load(ctx context.Context, e *engine.Engine, r io.Reader, req LoadRequest) (
 	return &Loaded{Images: records, Warnings: s.warnings}, nil
 }
 
-// loadSnapshots are the engine's snapshots as a load sees them.
+// loadSnapshots are the engine's snapshots, as [archive.Import] needs them.
 type loadSnapshots struct {
 	engine   *engine.Engine
 	noUnpack bool
 	steps    *progress.Steps
 	warnings []string
-	told     bool // that nothing is unpacked
+	told     bool // the warning that nothing is unpacked was added
 }
 
 // Has implements [archive.Snapshots].

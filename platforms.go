@@ -16,7 +16,7 @@ import (
 	"github.com/veneer-build/veneer/internal/progress"
 )
 
-// checkPlatforms finds what does not go with several platforms.
+// checkPlatforms returns an error if a field does not work with several platforms.
 func (r BuildRequest) checkPlatforms() error {
 	if len(r.Platforms) == 0 {
 		return nil
@@ -35,8 +35,8 @@ func (r BuildRequest) checkPlatforms() error {
 	return nil
 }
 
-// buildPlatforms builds an image for each platform that is asked for, and an
-// index of them. Each platform is a build of its own, under one lease; the
+// buildPlatforms builds an image for each platform, and an index of all of them.
+// Each platform is a build of its own, and an outer lease holds all results. The
 // index and the names come last.
 func buildPlatforms(ctx context.Context, e *engine.Engine, req BuildRequest) (res *Result, err error) {
 	o := build.Options{Steps: progress.New(req.Progress), Log: req.Log}
@@ -53,7 +53,7 @@ func buildPlatforms(ctx context.Context, e *engine.Engine, req BuildRequest) (re
 				return fmt.Errorf("build for %s: %w", content.FormatPlatform(p.image.Platform), err)
 			}
 		}
-		s.Steps.Skip() // What was since is in the platforms' steps.
+		s.Steps.Skip() // The platforms' own steps have this time.
 		s.Steps.Start("record")
 		if res, err = base.index(ctx, s, images); err != nil {
 			return err
@@ -69,7 +69,7 @@ func buildPlatforms(ctx context.Context, e *engine.Engine, req BuildRequest) (re
 	}
 	res.Names = req.Tags
 	if len(req.Tags) == 0 && !res.Unchanged {
-		res.Warnings = append(res.Warnings, warnUnnamed)
+		res.Warnings = append(res.Warnings, warnNoName)
 	}
 	own, seconds := o.Steps.End()
 	res.Steps, res.Seconds = slices.Concat(own[:1], res.Steps, own[1:]), seconds
@@ -93,8 +93,8 @@ func (r BuildRequest) buildPlatform(ctx context.Context, e *engine.Engine, p pla
 	})
 }
 
-// platformProgress names the platform with each step, and leaves the end to
-// the build as a whole.
+// platformProgress adds the platform to each step. It does not report the end of one
+// platform's build as the end of the whole.
 type platformProgress struct {
 	Progress
 	platform string
@@ -107,8 +107,7 @@ func (p platformProgress) Step(s Step) {
 
 func (platformProgress) Done() {}
 
-// index stores the index of the images that were made, and sums up what their
-// builds say.
+// index stores the index of the platforms' images, and sums up their results.
 func (b platformsBase) index(ctx context.Context, s *build.Session, images []*Result) (*Result, error) {
 	r := &Result{Manifests: images, Base: b.name, Pushable: true}
 	var names []string
@@ -146,8 +145,8 @@ func (b platformsBase) index(ctx context.Context, s *build.Session, images []*Re
 	return r, err
 }
 
-// unchanged reports whether the result is the base's own index: every image of
-// it was asked for, and none of them changed.
+// unchanged reports whether the result is the base's own index. It is, if all of its
+// images were asked for and none of them changed.
 func (b platformsBase) unchanged(ctx context.Context, s *build.Session, images []*Result) bool {
 	if b.target == nil || slices.ContainsFunc(images, func(r *Result) bool { return !r.Unchanged }) {
 		return false

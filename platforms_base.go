@@ -17,7 +17,7 @@ import (
 	"github.com/veneer-build/veneer/snapshot"
 )
 
-// platformsBase is what a build for several platforms is made on.
+// platformsBase is the base of a build for several platforms.
 type platformsBase struct {
 	name string
 	// target is the base's index; nil for scratch.
@@ -25,21 +25,20 @@ type platformsBase struct {
 	list   []platformBase
 }
 
-// platformBase is what one platform is built on.
+// platformBase is one platform's base.
 type platformBase struct {
-	// entry is that of the base's index; zero for scratch.
+	// entry is the platform's entry in the base's index; zero for scratch.
 	entry ocispec.Descriptor
 	image *content.Image
-	// host: this is the platform that gets a snapshot.
+	// host: this platform fits the host, and is unpacked.
 	host bool
 }
 
-// errOnePlatform: the base is no index, and all of its platforms, so its one,
-// are asked for.
+// errOnePlatform: all platforms were asked for, and the base is an image of one.
 var errOnePlatform = errors.New("the base has one platform")
 
-// findPlatforms finds the base's images of the platforms, and makes sure that
-// they can be built upon.
+// findPlatforms finds the base's image for each platform, and checks that its files
+// can be read.
 func findPlatforms(ctx context.Context, s *build.Session, req BuildRequest) (platformsBase, error) {
 	s.Steps.Start("resolve")
 	if req.Base == content.ScratchName {
@@ -93,8 +92,8 @@ func platformName(d ocispec.Descriptor) string {
 	return content.FormatPlatform(*d.Platform)
 }
 
-// whole reports whether an image's files can be read: its layers are here, or
-// its snapshot is.
+// whole reports whether an image's files can be read: from its layers, or from its
+// snapshot.
 func whole(ctx context.Context, s *build.Session, img *content.Image) (bool, error) {
 	if len(img.Missing) == 0 {
 		return true, nil
@@ -106,7 +105,7 @@ func whole(ctx context.Context, s *build.Session, img *content.Image) (bool, err
 	return snapshot.Exists(ctx, sn, img.ChainID.String())
 }
 
-// scratchPlatforms takes the platforms as they are asked for.
+// scratchPlatforms makes an empty base for each platform that is asked for.
 func scratchPlatforms(names []string) (platformsBase, error) {
 	base := platformsBase{name: content.ScratchName}
 	for _, name := range names {

@@ -12,11 +12,10 @@ import (
 	"github.com/veneer-build/veneer/engine"
 )
 
-// Pull fetches an image, makes the snapshots of those of its layers that have
-// none, and names it: [registry.Pull] with an image that can be run. Of all
-// platforms the host's is unpacked. Where the engine cannot unpack (see
-// [engine.Engine.MayUnpack]) the image is just fetched, and opts.Notify told if
-// that is a warning. opts.Ready is called before an image is unpacked.
+// Pull fetches an image as [registry.Pull] does, unpacks it, and names it. If it
+// fetches all platforms, it unpacks the host's only. If the engine cannot unpack (see
+// [engine.Engine.MayUnpack]), Pull only fetches the image, and may pass a warning to
+// opts.Notify. opts.Ready is called before the image is unpacked.
 func Pull(ctx context.Context, e *engine.Engine, ref string, opts registry.Options) (images.Image, error) {
 	ready := opts.Ready
 	unpacks, warning := e.MayUnpack()

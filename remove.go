@@ -18,10 +18,10 @@ import (
 // ErrInUse means that a container needs the image.
 var ErrInUse = errors.New("a container uses it")
 
-// Remove removes a name of an image, see [content.Remove]. It refuses, with
-// [ErrInUse], the last name of an image that a container was made from, running
-// or not: without it the container could not be committed. Force removes it all
-// the same.
+// Remove removes a name of an image, see [content.Remove]. The last name of an image
+// that a container was made from stays, and the error wraps [ErrInUse]: without the
+// name, [Commit] would not find the container's image. It does not matter whether
+// the container runs. force removes the name nevertheless.
 func Remove(ctx context.Context, e *engine.Engine, ref string, force bool) ([]images.Image, error) {
 	allow := func(ctx context.Context, going []images.Image) error {
 		if force {
@@ -39,8 +39,8 @@ func Remove(ctx context.Context, e *engine.Engine, ref string, force bool) ([]im
 	return content.RemoveIf(e.Context(ctx), e.Client, []string{ref}, false, allow)
 }
 
-// orphans returns the containers that were made from images which would have no
-// name if the given records went, or named others.
+// orphans returns the containers whose images would have no name without the given
+// records.
 func orphans(ctx context.Context, e *engine.Engine, going []images.Image) ([]containers.Container, error) {
 	if e.Mode == engine.Embedded {
 		return nil, nil // It has no containers.
@@ -56,8 +56,8 @@ func orphans(ctx context.Context, e *engine.Engine, going []images.Image) ([]con
 		if goes[parent] {
 			return false
 		}
-		// What lies on no chain of layers, but on a copy of one with other owners, or
-		// has no snapshot, is known by the name alone.
+		// Some containers have no snapshot, or one on a copy of the layers with other
+		// owners. Only the image's name tells what they were made from.
 		named := slices.ContainsFunc(going, func(r images.Image) bool { return r.Name == c.Image })
 		return !named || digest.Digest(parent).Validate() == nil
 	})
@@ -74,8 +74,8 @@ func orphans(ctx context.Context, e *engine.Engine, going []images.Image) ([]con
 	return slices.DeleteFunc(users, func(c containers.Container) bool { return stays[rootfsParent(ctx, e, &c)] }), nil
 }
 
-// chainsOf are the names of the snapshots of images, of all their platforms.
-// What cannot be read has none.
+// chainsOf returns the chain IDs of images, for all their platforms. It leaves out
+// images that cannot be read.
 func chainsOf(ctx context.Context, e *engine.Engine, records []images.Image) map[string]bool {
 	chains := map[string]bool{}
 	store := e.Client.ContentStore()
@@ -96,8 +96,8 @@ func chainsOf(ctx context.Context, e *engine.Engine, records []images.Image) map
 	return chains
 }
 
-// rootfsParent is the name of the snapshot that a container's lies upon; empty
-// where there is none.
+// rootfsParent returns the name of the parent of a container's snapshot. It is empty
+// if there is none.
 func rootfsParent(ctx context.Context, e *engine.Engine, c *containers.Container) string {
 	if c.SnapshotKey == "" || c.Snapshotter == "" {
 		return ""
@@ -109,9 +109,9 @@ func rootfsParent(ctx context.Context, e *engine.Engine, c *containers.Container
 	return info.Parent
 }
 
-// Retagged names the containers, for people, that a move of a name to another
-// image would leave without a name of theirs; empty: there are none. It only
-// serves a warning: what cannot be found out is left out.
+// Retagged lists, for a warning, the containers whose image would lose its last name
+// if the name to were moved to the image ref. It returns "" if there are none, or if
+// that cannot be found out.
 func Retagged(ctx context.Context, e *engine.Engine, ref, to string) string {
 	ctx = e.Context(ctx)
 	name, err := content.NormalizeTag(to)

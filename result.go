@@ -9,7 +9,7 @@ import (
 
 // Result tells what was built.
 type Result struct {
-	// Digest is the image's: what Target in its record has.
+	// Digest is the image's digest, the same as Target's.
 	Digest digest.Digest `json:"digest"`
 	// Target is the descriptor that the image records point at.
 	Target ocispec.Descriptor `json:"target"`
@@ -18,22 +18,23 @@ type Result struct {
 	Base       string        `json:"base"`
 	BaseDigest digest.Digest `json:"base_digest,omitempty"`
 	Platform   string        `json:"platform"`
-	// Manifests are the images that Request.Platforms asks for, in the index's
-	// order; Digest and Target are the index's then, and the rest sums up.
+	// Manifests are the images for [BuildRequest].Platforms, in the index's order.
+	// Digest and Target are then the index's, and other fields are sums.
 	Manifests []*Result `json:"manifests,omitempty"`
-	// Layer is nil where nothing changed.
+	// Layer is nil if no file differs.
 	Layer *LayerResult `json:"layer,omitempty"`
 	// Unchanged: the names point at the base's own manifest.
 	Unchanged bool `json:"unchanged"`
-	// Squashed is how many of the base's layers became part of the new one.
+	// Squashed is how many of the base's layers became part of the new layer.
 	Squashed int           `json:"squashed_layers,omitempty"`
 	ChainID  digest.Digest `json:"chain_id,omitempty"`
 	Unpacked bool          `json:"unpacked"`
-	// Pushable: it can be pushed somewhere; the warnings say where to.
+	// Pushable: the image can be pushed. If not to every registry, a warning says
+	// where to.
 	Pushable bool           `json:"pushable"`
 	Changes  differ.Summary `json:"changes"`
 	Warnings []string       `json:"warnings,omitempty"`
-	// Notes tell of what may not have been meant.
+	// Notes point out what the user may not have meant.
 	Notes   []string       `json:"notes,omitempty"`
 	Steps   []StepDuration `json:"steps"`
 	Seconds float64        `json:"seconds"`

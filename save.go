@@ -21,16 +21,15 @@ import (
 
 // SaveRequest says what to put into an archive.
 type SaveRequest struct {
-	// Images are what [content.Resolve] takes. One that is given by its ID has
-	// no name in the archive.
+	// Images are references as [content.Resolve] takes them. An image that is given
+	// by its ID has no name in the archive.
 	Images []string
-	// Since are images that the reader has; their layers are left out. Their
-	// own layers need not be stored here.
+	// Since are images that the reader has. Their layers are left out, and need not
+	// be stored in this engine.
 	Since []string
-	// Platform takes one platform's manifest out of each image, in place of
-	// all that are stored.
+	// Platform chooses one platform of each image. Empty: all that are stored.
 	Platform string
-	// Progress is told of bytes that were written; nil: nobody is.
+	// Progress is told of bytes that were written. nil: no reports.
 	Progress Progress
 }
 
@@ -47,8 +46,8 @@ type SavedImage struct {
 	Digest digest.Digest `json:"digest"`
 }
 
-// Save writes images to w as [archive.Export] does; nothing can remove them
-// meanwhile. After an error what w got is not whole.
+// Save writes images to w, see [archive.Export]. A lease keeps them from being
+// removed meanwhile. After an error, what was written to w is incomplete.
 func Save(ctx context.Context, e *engine.Engine, w io.Writer, req SaveRequest) (_ *Saved, err error) {
 	steps := progress.New(req.Progress)
 	steps.Begin(Step{Kind: "save", Of: strings.Join(req.Images, " ")})
@@ -98,7 +97,7 @@ func Save(ctx context.Context, e *engine.Engine, w io.Writer, req SaveRequest) (
 	return saved, nil
 }
 
-// saveItem finds an image and holds it under ctx's lease.
+// saveItem finds an image and adds it to the lease in ctx.
 func saveItem(ctx context.Context, e *engine.Engine, ref, platform string) (archive.Item, error) {
 	record, err := content.Lookup(ctx, e.Client, ref)
 	if err != nil {
@@ -129,7 +128,7 @@ func meansTarget(ref content.Ref, record images.Image) bool {
 	return d == ref.Digest || ref.IDPrefix != "" && strings.HasPrefix(d.String(), "sha256:"+ref.IDPrefix)
 }
 
-// holdTree holds all platforms of an image that are stored.
+// holdTree adds all stored platforms of an image to the lease in ctx.
 func holdTree(ctx context.Context, e *engine.Engine, record images.Image, item archive.Item) error {
 	store := e.Client.ContentStore()
 	manifests := []ocispec.Descriptor{item.Target}

@@ -8,11 +8,11 @@ import (
 	"github.com/veneer-build/veneer/engine"
 )
 
-// SquashRequest says which image is to have fewer layers.
+// SquashRequest says which layers of an image become one.
 type SquashRequest struct {
-	// Base is the image to be squashed. Config edits the config of the result.
+	// Base is the image to squash. Config edits the result's config.
 	Base string
-	// Onto is the image whose layers stay: they must be the lowest of Base's.
+	// Onto is the image whose layers stay. They must be the lowest layers of Base.
 	// Empty: the original base, see [Squash].
 	Onto string
 
@@ -36,14 +36,16 @@ func (r SquashRequest) withDefaults() (_ SquashRequest, err error) {
 	return r, err
 }
 
-// Squash makes an image that shows the same files, and runs in the same way,
-// of which the layers above a base are one. Without Onto that base is the
-// image that Veneer's builds started from: the annotations that say what an
-// image is based on are followed for as long as Veneer made the uppermost
-// layer. Where the next image is not stored, or its layers are not the lower
-// ones of this, the history decides: the layers stay that lie below the
-// uppermost run of Veneer's own, and at least one. An image without such
-// layers is squashed onto what its annotations name, or it is an error.
+// Squash makes an image with the same files and config, in which all layers above a
+// base are one layer.
+//
+// Onto names that base. Without it, the base is the image that Veneer's builds
+// started from. Squash finds it through annotations, which name the image that each
+// image is based on. It follows them while Veneer made the uppermost layer. If the
+// next image is not stored, or its layers are not the lower ones, the history
+// decides: the topmost layers that Veneer made become one, and at least one layer
+// stays. An image without layers of Veneer's is squashed onto the image that its
+// annotations name. If they name none, that is an error.
 func Squash(ctx context.Context, e *engine.Engine, req SquashRequest) (*Result, error) {
 	req, err := req.withDefaults()
 	if err != nil {

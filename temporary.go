@@ -8,8 +8,9 @@ import (
 	"github.com/veneer-build/veneer/snapshot"
 )
 
-// OpenTemporary opens an embedded engine over stores of its own, for work on
-// archives that needs none that is there. Closing it removes all that it holds.
+// OpenTemporary opens an embedded engine with stores in a temporary directory. It is
+// for work on archives, which needs no stored images. closeAll closes the engine and
+// removes the stores.
 func OpenTemporary(ctx context.Context) (_ *engine.Engine, closeAll func() error, err error) {
 	dir, remove, err := snapshot.TempStores()
 	if err != nil {

@@ -29,13 +29,13 @@ const (
 	SeverityNote    = verify.SeverityNote
 )
 
-// Verify derives everything of an image again that was derived when it was
-// made, and says what is not so: see [verify.Image].
+// Verify derives again all that was derived when an image was made, and reports
+// what does not fit. See [verify.Image].
 func Verify(ctx context.Context, e *engine.Engine, req VerifyRequest) (*VerifyResult, error) {
 	return verify.Image(ctx, e, req)
 }
 
-// SameRootfs compares the files of two images: see [verify.Same].
+// SameRootfs compares the files of two images. See [verify.Same].
 func SameRootfs(ctx context.Context, e *engine.Engine, req SameRequest) (*SameResult, error) {
 	return verify.Same(ctx, e, req)
 }
