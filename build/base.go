@@ -9,8 +9,8 @@ import (
 	"github.com/veneer-build/veneer/content"
 )
 
-// Base finds an image of the engine to build upon, and holds it until the run
-// is over.
+// Base finds an image in the engine to build upon. The session's lease holds it
+// until the run is over.
 func (s *Session) Base(ctx context.Context, ref, platform string) (*content.Image, error) {
 	s.Steps.Start("resolve")
 	img, err := content.Resolve(ctx, s.Engine.Client, ref, platform)
@@ -21,8 +21,7 @@ func (s *Session) Base(ctx context.Context, ref, platform string) (*content.Imag
 }
 
 // Image is [Session.Base] for an image that may also be in an archive, see
-// [ArchiveRef], and then it is stored, without a name, for as long as the run
-// takes.
+// [ArchiveRef]. Such an image is stored without a name until the run is over.
 func (s *Session) Image(ctx context.Context, ref, platform string) (*content.Image, error) {
 	a, ok := ParseArchiveRef(ref)
 	if !ok {
@@ -36,8 +35,8 @@ func (s *Session) Image(ctx context.Context, ref, platform string) (*content.Ima
 	return img, s.Adopt(ctx, img)
 }
 
-// Adopt holds an image that was found otherwise until the run is over, and
-// makes sure that it can be built upon.
+// Adopt is [Session.Base] for an image that the caller has found: it checks that it
+// can be built upon, and holds it until the run is over.
 func (s *Session) Adopt(ctx context.Context, img *content.Image) error {
 	if err := checkDiffIDs(img); err != nil {
 		return err
@@ -45,9 +44,8 @@ func (s *Session) Adopt(ctx context.Context, img *content.Image) error {
 	return content.Hold(ctx, s.Engine.Client, img)
 }
 
-// checkDiffIDs refuses a base whose layers' content is named by another
-// algorithm than containerd's own: neither it nor what lies on it could be
-// unpacked.
+// checkDiffIDs refuses a base whose diff IDs are not SHA-256. Containerd could
+// unpack neither the base nor an image on it.
 func checkDiffIDs(base *content.Image) error {
 	for _, id := range base.DiffIDs {
 		if id.Algorithm() != digest.Canonical {

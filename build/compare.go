@@ -18,22 +18,23 @@ import (
 	"github.com/veneer-build/veneer/snapshot/rootfs"
 )
 
-// Diff is what an image is to show differently from a base. It holds the trees
-// that it was made of, from which the layer is written; [Session.Layer] and
+// Diff is what the new image shows differently from its base. It holds the trees
+// that were compared open, since the layer is written from them. [Session.Layer] and
 // [Session.Measure] close it, and so does the end of the run.
 type Diff struct {
-	// Base is the image that was compared with, and on which the layer will lie;
-	// nil where files were compared that are no image's.
+	// Base is the image that was compared with. The layer is built upon it. nil: the
+	// files that were compared with are not an image's.
 	Base *content.Image
-	// Squashed is how many layers of a deeper base became part of the difference,
-	// and Origin an image that has just the layers of Base; nil where none is known.
+	// Squashed is how many layers of the requested base became part of the
+	// difference. Origin is then an image that has exactly the layers of Base, or nil
+	// if none is known.
 	Squashed int
 	Origin   *content.Image
 
 	changes *differ.Changes // nil: nothing was compared
-	// exact: the result shows what another image does, times included.
+	// exact: the result must show what another image shows, times included.
 	exact bool
-	// base is what changes was made against, and targets what was applied to it.
+	// base is the tree that was compared with, and targets what was applied to it.
 	base    tree.Tree
 	targets []differ.Target
 	rules   *Targets
@@ -55,7 +56,7 @@ func (d *Diff) Summary() differ.Summary {
 	return d.changes.Summary()
 }
 
-// Close lets go of the trees. It may be called more than once.
+// Close closes the trees. It may be called more than once.
 func (d *Diff) Close() error {
 	var errs []error
 	for len(d.trees) > 0 {
@@ -66,7 +67,7 @@ func (d *Diff) Close() error {
 	return errors.Join(errs...)
 }
 
-// open opens a source, and closes it with the difference.
+// open opens a source. The source is closed with the difference.
 func (d *Diff) open(ctx context.Context, s *Session, from Source) (tree.Tree, error) {
 	t, err := from.open(ctx, s, d.how)
 	if err == nil {
@@ -75,14 +76,15 @@ func (d *Diff) open(ctx context.Context, s *Session, from Source) (tree.Tree, er
 	return t, err
 }
 
-// Rules say what is to be shown, given a base.
+// Rules say what the new image must show: see [Targets] and [Exactly].
 type Rules interface {
 	apply(ctx context.Context, s *Session, d *Diff) error
 }
 
-// Compare finds what the rules make different from the base's files. What it
-// meets that only a mount can read has it made again by the index of the
-// layers, if the reader may be chosen.
+// Compare finds what the rules make different from the base's files. Some overlayfs
+// features can only be read through a mount. If it meets one and the reader is
+// [rootfs.Auto], it starts again, and reads images through the index of their
+// layers.
 func (s *Session) Compare(ctx context.Context, base Source, rules Rules, reader rootfs.Reader) (*Diff, error) {
 	s.Steps.Start(progress.Compare)
 	d, err := s.compare(ctx, base, rules, reading{reader: reader})
@@ -114,12 +116,12 @@ func (s *Session) closeAtEnd(d *Diff) {
 	s.ends.list = append(s.ends.list, func(context.Context) error { return d.Close() })
 }
 
-// Exactly is the rule that the result shows what another source does.
+// Exactly is the rule that the result shows exactly what another source shows.
 type Exactly struct {
 	Of Source
-	// Name is what messages call it.
+	// Name names the source in messages.
 	Name string
-	// Times makes modification times count.
+	// Times: modification times are compared too.
 	Times bool
 }
 
@@ -131,7 +133,7 @@ func (r Exactly) apply(ctx context.Context, s *Session, d *Diff) error {
 	return d.become(ctx, s, of, r)
 }
 
-// become makes the changes that turn the base's files into those of a tree.
+// become finds the changes that turn the base's files into those of a tree.
 func (d *Diff) become(ctx context.Context, s *Session, of tree.Tree, r Exactly) error {
 	d.exact = true
 	return d.changes.Exactly(ctx, of, differ.ExactOptions{
@@ -150,8 +152,8 @@ type Targets struct {
 	ForceDelete bool
 	// Stdin is what the source "-" reads.
 	Stdin io.Reader
-	// Container is the one that specifications of containers mean, where it was
-	// found before; nil: they name theirs.
+	// Container is the container of all specifications of type container, if the
+	// caller has looked it up. nil: it is looked up by the name in each of them.
 	Container *containers.Container
 }
 
@@ -188,8 +190,8 @@ func (r *Targets) options(s *Session) differ.Options {
 	return differ.Options{Compare: r.Compare, Count: s.Steps.Count, Own: ownDirs(s.Engine.Root)}
 }
 
-// openImage opens the files of another image that targets take theirs from.
-// The session's lease holds it until the layer is written.
+// openImage opens the files of an image that targets take files from. The session's
+// lease holds the image until the layer is written.
 func (r *Targets) openImage(ctx context.Context, s *Session, ref string, how reading) (tree.Tree, error) {
 	if ref == content.ScratchName {
 		return nil, errors.New("scratch has no files to take")
@@ -215,8 +217,8 @@ func (r *Targets) openContainer(ctx context.Context, s *Session, spec target.Spe
 	return Container(c, spec.NoPause).open(ctx, s, how)
 }
 
-// ownDirs is the engine's directory, which grows while a source that contains
-// it is read.
+// ownDirs returns the engine's directory. A source may contain it, and it is left
+// out there: it grows while it is read.
 func ownDirs(root string) []tree.Inode {
 	var st unix.Stat_t
 	if unix.Stat(root, &st) != nil {

@@ -15,10 +15,10 @@ import (
 	"github.com/veneer-build/veneer/engine/container"
 )
 
-// BaseOfContainer finds the image that a container was made from: the one of its
-// image's name, if the container's snapshot stands on that image's layers. A
-// name may have moved on to another image since; then it is the one image of
-// the engine with those layers. The image is held until the run is over.
+// BaseOfContainer finds the image that a container was made from. That is the image
+// of the name in the container's record, if the container's snapshot is on that
+// image's layers. If the name belongs to another image by now, it is the only image
+// in the engine with those layers. The image is held until the run is over.
 func (s *Session) BaseOfContainer(ctx context.Context, c *containers.Container, platform string) (*content.Image, error) {
 	s.Steps.Start("resolve")
 	active, err := container.Rootfs(ctx, s.Engine, c)
@@ -32,8 +32,7 @@ func (s *Session) BaseOfContainer(ctx context.Context, c *containers.Container, 
 	return img, s.Adopt(ctx, img)
 }
 
-// imageOf finds the image of a container whose snapshot is on another one, which
-// has the name parent.
+// imageOf finds the image of a container, given the parent of its snapshot.
 func (s *Session) imageOf(ctx context.Context, c *containers.Container, parent, platform string) (*content.Image, error) {
 	named, why := s.imageRecord(ctx, c.Image, platform)
 	if why == nil {
@@ -61,7 +60,7 @@ func (s *Session) imageOf(ctx context.Context, c *containers.Container, parent, 
 	return nil, fmt.Errorf("find the image of container %s: %w, and %s have its layers with different configs; %s", c.ID, why, strings.Join(names, ", "), advice)
 }
 
-// imageRecord returns the image of exactly that name.
+// imageRecord returns the image with exactly this name.
 func (s *Session) imageRecord(ctx context.Context, name, platform string) (*content.Image, error) {
 	if name == "" {
 		return nil, fmt.Errorf("the container has no image's name: %w", errdefs.ErrNotFound)
@@ -82,8 +81,9 @@ func (s *Session) resolveRecord(ctx context.Context, record images.Image, platfo
 	return img, nil
 }
 
-// imagesOn returns the images whose layers are the snapshot's, one of each
-// config, in order of their names. Those that cannot be read are not among them.
+// imagesOn returns the images with a chain ID, in the order of their names. Of
+// several with the same config it returns one. It leaves out images that cannot be
+// read.
 func (s *Session) imagesOn(ctx context.Context, chain, platform string) ([]*content.Image, error) {
 	records, err := s.Engine.Client.ImageService().List(ctx)
 	if err != nil {

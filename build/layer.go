@@ -16,38 +16,36 @@ import (
 	"github.com/veneer-build/veneer/snapshot/rootfs"
 )
 
-// LayerOptions say how a layer is written. The zero value is none: Compression
-// is required.
+// LayerOptions say how a layer is written. Compression is required.
 type LayerOptions struct {
 	Compression layer.Compression
 	// Level is the compression's; 0 is its default.
 	Level int
-	// Epoch, when set, is the upper bound of all times in the layer
-	// (SOURCE_DATE_EPOCH). Where the result has to show what another image does,
-	// they are that one's.
+	// Epoch is the latest time in the layer (SOURCE_DATE_EPOCH). It is ignored if the
+	// result must show exactly another image's files, times included. nil: no limit.
 	Epoch *time.Time
-	// Service has containerd's diff service make the layer, from a snapshot.
+	// Service: containerd's diff service makes the layer, from a snapshot.
 	Service bool
-	// Snapshot: one is wanted, so it is filled while the layer is written where
-	// that can be done.
+	// Snapshot: a snapshot is wanted. If possible, it is filled while the layer is
+	// written.
 	Snapshot bool
 }
 
-// Layer is one that was written into the content store.
+// Layer is a layer that was written into the content store.
 type Layer struct {
-	// Desc is the blob's, with the media type of the base's family.
+	// Desc is the blob's descriptor. Its media type is of the base's family.
 	Desc   ocispec.Descriptor
 	DiffID digest.Digest
-	// UncompressedSize is the tar's in bytes; 0: not known.
+	// UncompressedSize is the size of the tar in bytes; 0: not known.
 	UncompressedSize int64
 
-	index func(io.Writer) error // nil: there is none
-	fill  *snapshot.Fill        // the snapshot that is being made of it, or nil
-	made  bool                  // it was made from its snapshot
+	index func(io.Writer) error // writes the layer's index; nil: none was made
+	fill  *snapshot.Fill        // the snapshot that is being filled, or nil
+	made  bool                  // the layer was made from its snapshot
 }
 
-// Layer writes the difference as one layer, and closes it at once: a container
-// that was paused for it goes on. Nil: nothing differs.
+// Layer writes the difference as one layer, and closes the difference at once, so
+// that a paused container is resumed. If nothing differs, it returns nil.
 func (s *Session) Layer(ctx context.Context, d *Diff, o LayerOptions) (*Layer, error) {
 	s.Steps.Start("layer")
 	if d.Empty() {
@@ -63,7 +61,7 @@ func (s *Session) Layer(ctx context.Context, d *Diff, o LayerOptions) (*Layer, e
 	return l, errors.Join(err, d.Close())
 }
 
-// settle is for when all rules are applied.
+// settle is called when all rules are applied and nothing more will change.
 func (s *Session) settle(d *Diff) {
 	d.changes.Expect()
 	s.Warnings.Add(d.changes.Warnings()...)
@@ -88,8 +86,8 @@ func (s *Session) writeLayer(ctx context.Context, d *Diff, o LayerOptions) (_ *L
 		}
 	}
 	if l.fill != nil {
-		// Whoever can write to the snapshot reads the next base there: if ever
-		// an index is needed, the layer is scanned for it.
+		// Whoever can write to the snapshot also reads the next base there. If an index
+		// is needed one day, it is made from the layer.
 		opts.Tar, opts.NoIndex = l.fill, true
 	}
 	blob, err := layer.Write(ctx, w, d.changes, opts)
@@ -115,10 +113,10 @@ func (d *Diff) options(s *Session, o LayerOptions) layer.Options {
 	return opts
 }
 
-// Measure makes the layer to nowhere, to learn its size, and closes the
-// difference. fn is told of each change before, in the order in which a layer
-// holds them, and of what the base's files lose by it; a [differ.Change] is its
-// own only until it returns.
+// Measure makes the layer to learn its size, throws it away, and closes the
+// difference. Before that it calls fn for each change, in the order of the layer,
+// with what the change removes from the base. fn must not keep the
+// [differ.Change].
 func (s *Session) Measure(ctx context.Context, d *Diff, o LayerOptions, fn func(*differ.Change, differ.Tally)) (size, uncompressed int64, err error) {
 	defer func() { err = errors.Join(err, d.Close()) }()
 	if d.changes == nil {

@@ -14,14 +14,13 @@ import (
 	"github.com/veneer-build/veneer/snapshot/rootfs"
 )
 
-// Squash compares all files of an image with those of its lower layers: what
-// the layers above them make different becomes one layer. onto is the image
-// whose layers stay; empty: the original base, which the images' annotations
-// and histories tell. The difference is that of the image from itself where one
-// layer, or none, lies upon them already.
+// Squash compares all files of an image with those of its lower layers. The layer of
+// that difference replaces all layers above the lower ones. onto is the image whose
+// layers stay. If it is empty, annotations and histories tell the original base. If
+// there is at most one layer above the lower ones, nothing differs: see [Same].
 func (s *Session) Squash(ctx context.Context, img *content.Image, onto, platform string, reader rootfs.Reader) (*Diff, error) {
-	// Before anything else that may be wrong: what is encrypted is told first, as
-	// by other builds.
+	// Checked first, so that an encrypted image gives the same error as in other
+	// builds.
 	if err := s.refuseEncrypted(img); err != nil {
 		return nil, err
 	}
@@ -45,9 +44,10 @@ func (s *Session) Squash(ctx context.Context, img *content.Image, onto, platform
 	return d, nil
 }
 
-// Flatten makes a difference again if its base has become too deep, which is
-// from limit layers on; none is too deep for a negative limit: of all that
-// Veneer put upon the original base, and the targets. It takes d over.
+// Flatten keeps chains of builds short. If the base of d has limit layers or more, it
+// returns a new difference, from the original base: all that Veneer has put upon
+// that, and the targets. A negative limit means that no base is too deep. Otherwise
+// it returns d. The caller must not use d afterwards.
 func (s *Session) Flatten(ctx context.Context, d *Diff, limit int) (*Diff, error) {
 	if limit < 0 || d.Empty() || len(d.Base.Layers) < limit {
 		return d, nil
@@ -88,7 +88,7 @@ func (s *Session) Flatten(ctx context.Context, d *Diff, limit int) (*Diff, error
 // lower says which of an image's layers stay.
 type lower struct {
 	layers int
-	// image has just those; nil where none is known to.
+	// image has exactly these layers. nil: no such image is known.
 	image *content.Image
 }
 
@@ -117,8 +117,8 @@ func (s *Session) findLower(ctx context.Context, img *content.Image, onto, platf
 	return lower{len(low.Layers), low}, nil
 }
 
-// originalBase finds what Veneer's builds of the base began with: see [Squash].
-// It is the base itself where that is not Veneer's.
+// originalBase finds the image that a chain of Veneer's builds began with, see
+// [Session.Squash]. If the base is not Veneer's, it is the base itself.
 func (s *Session) originalBase(ctx context.Context, base *content.Image) (lower, error) {
 	for img := base; ; {
 		n := len(img.Layers)
@@ -131,7 +131,7 @@ func (s *Session) originalBase(ctx context.Context, base *content.Image) (lower,
 			return lower{}, err
 		}
 		if below == nil {
-			// The first layer of all may be Veneer's too, upon scratch.
+			// Even the bottom layer may be Veneer's, if it was built on scratch. It stays.
 			if low := max(1, n-own); low < n {
 				return lower{layers: low}, nil
 			}
@@ -141,8 +141,8 @@ func (s *Session) originalBase(ctx context.Context, base *content.Image) (lower,
 	}
 }
 
-// annotatedBase returns the image that another one's annotations say it is
-// based on, if it is stored and its layers say so too; else nil.
+// annotatedBase returns the image that an image's annotations name as its base. It
+// returns nil if that is not stored, or if its layers are not the image's lower ones.
 func (s *Session) annotatedBase(ctx context.Context, img *content.Image) (*content.Image, error) {
 	refs, err := content.BaseOf(img)
 	if err != nil {
@@ -174,8 +174,8 @@ func isLower(low, img *content.Image) bool {
 	return n > 0 && n < len(img.DiffIDs) && slices.Equal(low.DiffIDs, img.DiffIDs[:n])
 }
 
-// lowerImage stores what the lowest layers of an image are, as an image that
-// nothing but the session's lease keeps: unpacking reads it there.
+// lowerImage stores an image of the lowest layers of another one, so that it can be
+// unpacked. Only the session's lease keeps it.
 func (s *Session) lowerImage(ctx context.Context, img *content.Image, layers int) (*content.Image, error) {
 	low, err := content.Lower(img, layers)
 	if err != nil {

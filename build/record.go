@@ -11,25 +11,26 @@ import (
 
 // Parts are what an image is assembled of. Base and ConfigJSON are required.
 type Parts struct {
-	// Base is what the layer lies on.
+	// Base is the image that the layer is built upon.
 	Base *content.Image
-	// On is the image that annotations name as the base; nil: they name none.
+	// On is the image that annotations name as the base; nil: there are none.
 	On *content.Image
-	// Layer is the new one; nil: there is none.
+	// Layer is the new layer; nil: there is none.
 	Layer *Layer
-	// ConfigJSON is the config that the image is to have; its root file system and
-	// history are the base's.
+	// ConfigJSON is the new image's config, but with the base's root file system and
+	// history. Assemble adds the layer to both.
 	ConfigJSON []byte
-	// History describes what was done; its times are set.
+	// History is the entry for the layer. Assemble sets its time.
 	History ocispec.History
-	// Epoch, when set, is the image's time of creation.
+	// Epoch is the image's time of creation; nil: now.
 	Epoch       *time.Time
 	Annotations map[string]string
-	// Unpacked: the image has a snapshot, which its config keeps.
+	// Unpacked: the image has a snapshot. A label on its config keeps that.
 	Unpacked bool
 }
 
-// Assemble makes config and manifest, and stores them. The image has no name.
+// Assemble makes the config and the manifest, and stores both. Nothing but the
+// session's lease keeps the image until [Session.Record] names it.
 func (s *Session) Assemble(ctx context.Context, p Parts) (*content.Image, error) {
 	s.Steps.Start("record")
 	a := content.Assembly{
@@ -55,7 +56,7 @@ func (s *Session) Assemble(ctx context.Context, p Parts) (*content.Image, error)
 	return img, content.Store(ctx, s.Engine.Client.ContentStore(), img, snapshotter)
 }
 
-// KeepIndex remembers the index of a new layer, where one was made.
+// KeepIndex puts the index of a new layer into the cache, if one was made.
 func (s *Session) KeepIndex(ctx context.Context, base *content.Image, l *Layer) {
 	if l != nil && l.index != nil {
 		s.Roots.Of(base, "base").KeepIndex(ctx, l.Desc.Digest, l.index)

@@ -16,11 +16,12 @@ import (
 	"github.com/veneer-build/veneer/snapshot"
 )
 
-// serviceLayer makes the layer in the other order: the changes are written
-// into the mounted active snapshot, and the diff service finds them there.
-// They get there as the layer that Veneer would have stored, unpacked by
-// containerd's applier: its paths hold no symbolic link, so a hostile base has
-// nothing to redirect, and directories get their times last.
+// serviceLayer makes the snapshot first: it writes the changes into a mounted active
+// snapshot, and containerd's diff service makes the layer of what differs there.
+//
+// It writes the changes as Veneer's own layer, which containerd's applier unpacks.
+// That layer's paths contain no symbolic links, so a hostile base cannot redirect a
+// write, and the applier sets the times of directories last.
 func (s *Session) serviceLayer(ctx context.Context, d *Diff, o LayerOptions) (*Layer, error) {
 	if err := s.Engine.SharesOwners(ctx); err != nil {
 		return nil, fmt.Errorf("write into a snapshot: %w; leave out --differ=service", err)
@@ -31,8 +32,7 @@ func (s *Session) serviceLayer(ctx context.Context, d *Diff, o LayerOptions) (*L
 	if err := s.unpackBase(ctx, d.Base); err != nil {
 		return nil, err
 	}
-	// The service is asked for OCI's types, since it knows no others; the bytes are
-	// those of Docker's too.
+	// The service knows OCI's media types only. Docker's mean the same bytes.
 	if o.Level != 0 {
 		return nil, errors.New("--compression-level does not go with --differ=service: the daemon chooses it")
 	}
@@ -59,9 +59,9 @@ func (s *Session) serviceLayer(ctx context.Context, d *Diff, o LayerOptions) (*L
 	return l, content.SetLabels(ctx, s.Engine.Client.ContentStore(), res.Blob.Digest, content.LayerLabels(res.DiffID))
 }
 
-// expressible returns an error for a change that the diff service would store
-// without its attributes: the snapshot would show them and the image would not,
-// and another build could get that snapshot for its own.
+// expressible returns an error for a change whose attributes the diff service would
+// lose. The snapshot would have them and the image would not, and another build
+// could take that snapshot for its own.
 func expressible(ch *differ.Change) error {
 	if ch.Kind == differ.Deleted || ch.Parent || ch.Link != "" {
 		return nil

@@ -19,31 +19,31 @@ import (
 	"github.com/veneer-build/veneer/snapshot/rootfs"
 )
 
-// Options of a [Session]. The zero value of each field but Steps is its default.
+// Options of a [Session]. Only Steps is required.
 type Options struct {
-	// Steps are told what is done. Required.
+	// Steps measure and report the steps.
 	Steps *progress.Steps
-	// NoUnpack: no snapshot is made for reading's sake.
+	// NoUnpack: no image is unpacked in order to read it.
 	NoUnpack bool
-	// NoCache neither uses nor keeps what is remembered between builds: indexes of
-	// layers and digests of source files.
+	// NoCache: indexes of layers and digests of source files are neither taken from
+	// the cache nor kept in it.
 	NoCache bool
-	// AllowEncrypted lets files of encrypted layers be read, as for a layer that is
-	// not encrypted.
+	// AllowEncrypted allows reading files of encrypted layers. The new layer is not
+	// encrypted.
 	AllowEncrypted bool
 	// Log is for details; nil discards.
 	Log *slog.Logger
 }
 
-// Session is what the steps of one run share. It is set up by [Run]; no step
-// changes it, but for what it says and keeps beside the result: Warnings, memory.
+// Session is what the steps of one run share. [Run] sets it up. Steps change nothing
+// in it, except that they add warnings and fill caches.
 type Session struct {
 	Engine *engine.Engine
 	Steps  *progress.Steps
 	Log    *slog.Logger
 	// Roots opens the root file systems of images.
 	Roots *rootfs.Opener
-	// Warnings are what the user must know of the result.
+	// Warnings are what the user must know about the result.
 	Warnings *Warnings
 
 	allowEncrypted bool
@@ -66,11 +66,11 @@ func (w *Warnings) Add(warnings ...string) {
 // All returns the warnings; nil if there are none.
 func (w *Warnings) All() []string { return w.list }
 
-// ends are what has to be ended when the run is over, in reverse order.
+// ends are called in reverse order when the run is over, to release what steps hold.
 type ends struct {
 	list []func(context.Context) error
-	// spare: something was made that was there already, and takes up space until
-	// the engine has collected it.
+	// spare: a snapshot was made that existed already. It takes up space until the
+	// engine has collected garbage.
 	spare bool
 }
 
@@ -80,10 +80,10 @@ func Cache(e *engine.Engine) *cache.Cache {
 	return &cache.Cache{Dir: e.CacheDir()}
 }
 
-// Run calls do with a session of its own, under one lease in the engine. What
-// the steps hold is let go of in the end: trees, containers, snapshots, the
-// lease. After an error it waits until the engine has collected what was
-// written, so that nothing is left.
+// Run calls do with a new session, under one lease in the engine. Afterwards it
+// releases what the steps hold: trees, containers, snapshots, and last the lease.
+// After an error it waits until the engine has removed what was written, so that
+// nothing is left.
 func Run(ctx context.Context, e *engine.Engine, o Options, do func(context.Context, *Session) error) (err error) {
 	ctx, release, err := lease.New(e.Context(ctx), e.Client.LeasesService())
 	if err != nil {
@@ -128,9 +128,9 @@ func UnpackImage(ctx context.Context, e *engine.Engine, img *content.Image) (boo
 	return o.UnpackImage(ctx, img)
 }
 
-// refuseEncrypted is an error if files would leave the protection of an image's
-// encrypted layers, or new ones lie beside them without it, and nobody asked
-// for that.
+// refuseEncrypted returns an error if an image has encrypted layers, unless the
+// options allow that. The new layer is not encrypted, so files taken from encrypted
+// layers, or put upon them, would be readable by everybody.
 func (s *Session) refuseEncrypted(img *content.Image) error {
 	e := img.Encryption()
 	if !e.Any() || s.allowEncrypted {
@@ -139,8 +139,8 @@ func (s *Session) refuseEncrypted(img *content.Image) error {
 	return fmt.Errorf("%s: %s, and the new layer would not be: everybody who gets the image could read it; use --allow-encrypted if that is meant: %w", img.Name, e, content.ErrEncrypted)
 }
 
-// spoolDir is where archives are unpacked to be read twice: the engine's own
-// directory where it exists, since /tmp is often small.
+// spoolDir is where archives are decompressed so that they can be read twice. With
+// the embedded engine it is in the engine's directory, since /tmp is often small.
 func spoolDir(e *engine.Engine) string {
 	dir := filepath.Join(e.Root, "tmp")
 	if e.Mode == engine.Embedded {

@@ -8,15 +8,15 @@ import (
 	"github.com/veneer-build/veneer/snapshot"
 )
 
-// unpackBase makes the base's snapshot if it is not there.
+// unpackBase makes the base's snapshot if it does not exist.
 func (s *Session) unpackBase(ctx context.Context, base *content.Image) error {
 	return s.Roots.Of(base, "base").Unpack(ctx)
 }
 
-// startFill begins the new snapshot where its directories are this host's to
-// write to: the layer is unpacked into it while it is being written. Elsewhere
-// it is nil, and the diff service applies the layer when it is there. It is
-// closed when the run is over.
+// startFill makes a snapshot that the layer is unpacked into while it is written.
+// That works if this process may write to the snapshot's directories. Otherwise it
+// returns nil, and [Session.Snapshot] later has the diff service apply the layer.
+// The snapshot is closed when the run is over.
 func (s *Session) startFill(ctx context.Context, base *content.Image) (*snapshot.Fill, error) {
 	if !s.Roots.Host.UsesDirs() || s.Engine.Unpacks() != nil {
 		return nil, nil //nolint:nilerr // that there is to be no snapshot is no failure
@@ -42,10 +42,11 @@ func (s *Session) startFill(ctx context.Context, base *content.Image) (*snapshot
 	return fill, nil
 }
 
-// Snapshot makes the snapshot of a layer on a base: an active one on the base's,
-// with the layer applied, is committed under the new chain ID. A nil layer means
-// the base's own. It reports whether there is one; that there cannot be one here
-// may be a warning, since the image is whole without it.
+// Snapshot makes the snapshot of a layer on a base: it applies the layer to an active
+// snapshot on the base's, and commits that under the new chain ID. If the layer is
+// nil, it makes sure of the base's own snapshot. It reports whether there is a
+// snapshot. If there cannot be one here, that is at most a warning, since the image
+// is complete without it.
 func (s *Session) Snapshot(ctx context.Context, base *content.Image, l *Layer) (bool, error) {
 	s.Steps.Start("snapshot")
 	if l != nil && l.made {

@@ -21,32 +21,33 @@ import (
 type Source interface {
 	// open opens the tree, which the caller closes.
 	open(ctx context.Context, s *Session, how reading) (tree.Tree, error)
-	// image is the image whose files these are; nil where they are no image's.
+	// image is the image whose files these are; nil: they are not an image's.
 	image() *content.Image
 }
 
-// reading says how sources are read. A comparison that meets what only a mount
-// can read is made again with another one.
+// reading says how sources are read. A comparison is repeated with another one if it
+// meets something that only a mount can read.
 type reading struct {
 	reader rootfs.Reader
-	// mounted: containers are read through their own mounts.
+	// mounted: containers are read through their own mounts, not their directories.
 	mounted bool
 }
 
-// Files are those of an image, of which little will be looked at: at and below
-// the destinations of targets.
+// Files are an image's files, for a comparison that looks at few of them: those at
+// and below the destinations of targets. role says in messages what the image is
+// for, as in "base".
 func Files(img *content.Image, role string) Source { return imageFiles{img: img, role: role} }
 
-// AllFiles are those of an image, of which everything will be looked at. Through
-// the index of its layers, where their blobs are here, that costs least:
-// contents are compared by digests that are known or found out once. What the
-// layers say of the root directory counts.
+// AllFiles are an image's files, for a comparison that looks at all of them. If the
+// layers are stored, they are read through their index. That is fastest, since the
+// index has the digests of all contents. The root directory's metadata is that of
+// the layers.
 func AllFiles(img *content.Image, role string) Source {
 	return imageFiles{img: img, role: role, rootMeta: true, preferIndex: true}
 }
 
-// FilesInPlace is [AllFiles] for a comparison with a container's files: that
-// takes no time where the image's are read in place.
+// FilesInPlace is [AllFiles] for a comparison with a container. The image is read in
+// place: then files that the container shares with it need not be read.
 func FilesInPlace(img *content.Image) Source {
 	return imageFiles{img: img, role: "image", rootMeta: true}
 }
@@ -72,8 +73,8 @@ func (f imageFiles) open(ctx context.Context, s *Session, how reading) (tree.Tre
 	return files.Open(ctx, how.reader)
 }
 
-// Container are the files of a container, which is paused until they are
-// closed, unless it is not to be.
+// Container are the files of a container. Unless noPause is set, the container is
+// paused until they are closed.
 func Container(c containers.Container, noPause bool) Source {
 	return containerFiles{container: c, noPause: noPause}
 }
@@ -103,8 +104,8 @@ func (f containerFiles) open(ctx context.Context, s *Session, how reading) (tree
 	return held{files, closer(resume)}, nil
 }
 
-// openDirs opens the directories of a container's root file system: as they
-// are, or through the mount that the container itself uses.
+// openDirs opens the directories of a container's root file system, or the mount that
+// the container itself uses.
 func openDirs(dirs []string, mounted bool) (tree.Tree, error) {
 	if !mounted {
 		return disk.OpenStack(dirs)
@@ -116,7 +117,7 @@ func openDirs(dirs []string, mounted bool) (tree.Tree, error) {
 	return disk.OpenLocal(at)
 }
 
-// Dir are the files of a directory of this host.
+// Dir are the files of a directory on this host.
 func Dir(path string) Source { return dirFiles(path) }
 
 type dirFiles string

@@ -12,21 +12,22 @@ import (
 	"github.com/veneer-build/veneer/content/archive"
 )
 
-// ArchiveRef names an image that is in no engine. It is written oci:DIR or
-// archive:FILE, with :NAME after it where there are several images; an image
-// of an engine that is called "oci" or "archive" is written with its host, as
-// in docker.io/library/oci:1.
+// ArchiveRef names an image outside of the engine. It is written oci:DIR or
+// archive:FILE, followed by :NAME if there are several images. An image in the
+// engine that is called "oci" or "archive" is written with its registry, as in
+// docker.io/library/oci:1.
 type ArchiveRef struct {
-	// Layout: Path is an OCI image layout in a directory, else an archive file.
+	// Layout: Path is a directory with an OCI image layout. Otherwise it is an
+	// archive.
 	Layout bool
 	// Path is as typed.
 	Path string
-	// Name is that of one of the images there; empty: the only one.
+	// Name chooses one of several images; empty: there is only one.
 	Name string
 }
 
-// ParseArchiveRef reads an [ArchiveRef]; not ok: it is none. What follows the
-// path is a name only if the path exists without it.
+// ParseArchiveRef reads an [ArchiveRef]. It returns false for other references. The
+// text after a path's last colon is a name only if the path before it exists.
 func ParseArchiveRef(ref string) (a ArchiveRef, ok bool) {
 	a.Path, a.Layout = strings.CutPrefix(ref, "oci:")
 	if !a.Layout {
@@ -44,6 +45,7 @@ func ParseArchiveRef(ref string) (a ArchiveRef, ok bool) {
 	return a, a.Path != ""
 }
 
+// String returns the reference as it is typed.
 func (a ArchiveRef) String() string {
 	kind := "archive:"
 	if a.Layout {
@@ -55,7 +57,7 @@ func (a ArchiveRef) String() string {
 	return kind + a.Path
 }
 
-// stage stores an archive's image for as long as the session's lease lasts.
+// stage stores an archive's image. Only the session's lease keeps it.
 func (s *Session) stage(ctx context.Context, a ArchiveRef, platform string) (_ *content.Image, err error) {
 	r, err := a.open(ctx)
 	if err != nil {
