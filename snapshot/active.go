@@ -9,23 +9,23 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 )
 
-// Active is an active snapshot of somebody else's, a container's for one: where
-// its files are on this host. It is not mounted by this process, whatever is
-// done with it, since an upper directory must not be part of two overlay
-// mounts; and nothing keeps it from being changed or removed.
+// Active is somebody else's active snapshot, such as a container's, and tells where
+// its files are on this host. This process must not mount it: an upper directory
+// must not be part of two overlay mounts. Nothing keeps it from being changed or
+// removed.
 type Active struct {
 	// Parent is the name of the committed snapshot below, in most cases a chain
 	// ID; empty: none.
 	Parent string
-	// Dirs are absolute: the directory that is written to, then those of the
-	// parent's layers, the uppermost first. Together they are the root file
-	// system, as an overlay mount combines them. The parent's are missing where
-	// the first holds a copy of all their files, as with the native snapshotter.
+	// Dirs are absolute paths: the directory that is written to, then those of the
+	// parent's layers, the uppermost first. An overlay mount of them is the root file
+	// system. With the native snapshotter there is only the first, which has a copy
+	// of all files.
 	Dirs []string
 }
 
 // FindActive finds the directories of an active snapshot. The error wraps
-// [ErrNoLayers] where the snapshotter has none, or they do not say all.
+// [ErrNoLayers] if the snapshotter has none, or if they do not show all files.
 func FindActive(ctx context.Context, sn snapshots.Snapshotter, key string) (*Active, error) {
 	info, err := sn.Stat(ctx, key)
 	if err != nil {
@@ -52,9 +52,9 @@ func FindActive(ctx context.Context, sn snapshots.Snapshotter, key string) (*Act
 	return &Active{Parent: info.Parent, Dirs: dirs}, nil
 }
 
-// plainOverlay is an error for a mount whose upper directory does not say by
-// itself what the mount shows: with an index, a write to one name of a file
-// in a lower layer shows under its other names too.
+// plainOverlay returns an error for a mount that can show changes which are not in
+// its upper directory. With overlayfs's index, a write to one name of a file in a
+// lower layer shows under the file's other names too.
 func plainOverlay(options []string) error {
 	const parameter = "/sys/module/overlay/parameters/index"
 	for _, o := range options {
@@ -65,7 +65,7 @@ func plainOverlay(options []string) error {
 			return fmt.Errorf("%w: mount option %q", ErrNoLayers, o)
 		}
 	}
-	// What is not there is not in use.
+	// A kernel without the parameter has no index.
 	if data, err := os.ReadFile(parameter); err == nil && strings.TrimSpace(string(data)) == "Y" {
 		return fmt.Errorf("%w: overlayfs's index is on (%s)", ErrNoLayers, parameter)
 	}

@@ -17,9 +17,10 @@ import (
 
 // Layer is one layer of a chain.
 type Layer struct {
-	// Parent is the chain ID of what the layer lies upon; empty: nothing.
+	// Parent is the chain ID of the layers below; empty: there are none.
 	Parent digest.Digest
-	// ChainID names the committed snapshot; empty: derived from Parent and DiffID.
+	// ChainID names the committed snapshot; empty: it is derived from Parent and
+	// DiffID.
 	ChainID digest.Digest
 	// DiffID is the digest of the uncompressed tar.
 	DiffID digest.Digest
@@ -27,10 +28,11 @@ type Layer struct {
 	Blob ocispec.Descriptor
 }
 
-// Apply makes the committed snapshot of a layer upon its parent, by the diff
-// service. A nil error promises that the snapshot is there, durably, and that
-// its bytes had the diff ID, which is a label of the blob then; if it is there already, the blob is checked alone. Otherwise
-// nothing is left. Concurrent calls for one layer all succeed.
+// Apply makes the committed snapshot of a layer on its parent, through the diff
+// service. A nil error promises that the snapshot exists, durably, and that the
+// blob's content has the diff ID. The blob then has a label that says so. If the
+// snapshot exists already, Apply only checks the blob. After an error nothing is
+// left. Concurrent calls for one layer all succeed.
 func Apply(ctx context.Context, c *client.Client, snapshotter string, l Layer) (err error) {
 	sn, err := service(c, snapshotter)
 	if err != nil {
@@ -62,8 +64,8 @@ func Apply(ctx context.Context, c *client.Client, snapshotter string, l Layer) (
 	if err := syncMounts(a.mounts); err != nil {
 		return fmt.Errorf("sync snapshot of layer %s: %w", l.Blob.Digest, err)
 	}
-	// It has been verified. Before the snapshot is there, since who finds that
-	// one applies nothing, and would not set it.
+	// The content is verified, so set the label. This comes before the commit: a
+	// caller that finds the snapshot applies nothing, and would not set it.
 	if err := content.SetLabels(ctx, c.ContentStore(), l.Blob.Digest, content.LayerLabels(l.DiffID)); err != nil {
 		return err
 	}

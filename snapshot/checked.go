@@ -17,13 +17,13 @@ import (
 	"github.com/veneer-build/veneer/internal/ctxio"
 )
 
-// checkBlob makes sure that a layer's blob, if it is stored, has the content of
-// its diff ID, where the snapshot of that diff ID was there already, so that
-// nobody has read the blob: it may be another's. A host that has to unpack it
-// would fail, or run something else. It is read once: the label that tells of
-// it is the one that unpacking sets.
+// checkBlob checks that a layer's blob has the content of its diff ID. It is called
+// if the snapshot of that diff ID exists already, since then nothing has read the
+// blob. A wrong blob would make another host fail, or run other files. A blob is
+// read once: afterwards it has the label that unpacking sets. A blob that is not
+// stored is no error.
 func checkBlob(ctx context.Context, c *client.Client, l Layer) error {
-	// What is encrypted cannot be read here.
+	// An encrypted blob cannot be read without its keys.
 	if l.Blob.Digest == l.DiffID || strings.HasSuffix(l.Blob.MediaType, "+encrypted") {
 		return nil
 	}
@@ -66,7 +66,7 @@ func diffID(ctx context.Context, c *client.Client, l Layer) (_ digest.Digest, er
 	if _, err := io.Copy(sum.Hash(), ctxio.Reader(ctx, plain)); err != nil {
 		return "", err
 	}
-	// What follows the compressed stream belongs to the blob as well.
+	// Read the blob to its end, past the compressed stream, to check its digest.
 	_, err = io.Copy(io.Discard, blob)
 	return sum.Digest(), err
 }

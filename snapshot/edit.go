@@ -15,19 +15,18 @@ import (
 	"github.com/veneer-build/veneer/content/lease"
 )
 
-// EditOptions say what to change, and what becomes of it.
+// EditOptions say how to change a snapshot, and how to store the change.
 type EditOptions struct {
 	Snapshotter string
 	// Parent is the chain ID of the base; empty: an empty root file system.
 	Parent digest.Digest
-	// MediaType is the layer's; empty: the uncompressed OCI layer. 1.6 daemons
-	// know no zstd, and none knows Docker's types.
+	// MediaType is the layer's media type; empty: an uncompressed OCI layer. Daemons
+	// of version 1.6 do not know zstd, and no daemon knows Docker's types.
 	MediaType string
-	// Epoch bounds the layer's times where the daemon honours it (from 2.0).
+	// Epoch is the latest time in the layer. Daemons before 2.0 ignore it.
 	Epoch *time.Time
-	// Change writes into the root file system at dir, which is mounted for
-	// this process until it returns. The path is not to be kept, and nothing
-	// below it may stay open.
+	// Change writes into the root file system, which is mounted at dir until Change
+	// returns. It must not keep the path, or leave files below it open.
 	Change func(ctx context.Context, dir string) error
 }
 
@@ -38,12 +37,13 @@ type EditResult struct {
 	ChainID digest.Digest
 }
 
-// Edit makes a layer from a snapshot: it mounts an active one, has it changed,
-// lets the diff service compare it with its parent, and commits it under the
-// chain ID that comes of that. The layer's blob is referred to by the lease in
-// ctx only. On an error nothing is left.
+// Edit makes a layer from a snapshot. It mounts an active snapshot, lets o.Change
+// change it, lets the diff service compare it with its parent, and commits it under
+// its chain ID. Only the lease in ctx keeps the layer's blob. After an error nothing
+// is left.
 //
-// It needs the right to mount, and the service walks both trees whole.
+// Edit needs the right to mount. The diff service walks through both trees
+// completely.
 func Edit(ctx context.Context, c *client.Client, o EditOptions) (_ EditResult, err error) {
 	sn, err := service(c, o.Snapshotter)
 	if err != nil {
@@ -75,8 +75,8 @@ func Edit(ctx context.Context, c *client.Client, o EditOptions) (_ EditResult, e
 	return res, a.commit(ctx, res.ChainID.String())
 }
 
-// change mounts the snapshot for fn and makes what it wrote durable: the
-// unmount does not do so for bind mounts, nor does it report errors.
+// change mounts the snapshot, calls fn, and makes what it wrote durable. Unmounting
+// alone does not: it does not sync bind mounts, and reports no errors of writing.
 func (a *active) change(ctx context.Context, fn func(context.Context, string) error) (err error) {
 	m, err := mountTemp(a.mounts)
 	if err != nil {
@@ -95,7 +95,7 @@ func (a *active) change(ctx context.Context, fn func(context.Context, string) er
 	return nil
 }
 
-// compare has the diff service write what the snapshot differs in from its parent.
+// compare lets the diff service write the difference from the parent as a layer.
 func compare(ctx context.Context, c *client.Client, a *active, o EditOptions) (_ ocispec.Descriptor, err error) {
 	lower, err := view(ctx, a.sn, "compare", o.Parent.String())
 	if err != nil {

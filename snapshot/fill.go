@@ -18,31 +18,31 @@ import (
 	"github.com/veneer-build/veneer/content/lease"
 )
 
-// fillBuffer is what is read at once of the tar that a Fill gets.
+// fillBuffer is how much of the tar is read at once.
 const fillBuffer = 256 << 10
 
-// fillPiece is how much of the tar is unpacked between two syncs on the way:
-// little, since whoever syncs meanwhile, as the daemon does for each of its
-// transactions, waits for what is being written.
+// fillPiece is how much of the tar is unpacked between two syncs. It is small: the
+// daemon syncs in each of its transactions, and has to wait for all that is being
+// written to the disk then.
 const fillPiece = 4 << 20
 
-// Fill is an active snapshot that a layer is unpacked into by this process
-// while the layer is being written: what [Apply] has the diff service do
-// afterwards, with the same applier, from the same bytes, in the same
-// directories, and like it without a mount.
+// Fill is an active snapshot that this process unpacks a layer into while the layer
+// is being written. [Apply] lets the diff service do that afterwards. Both use
+// containerd's applier, the same bytes and the same directories, and neither needs
+// a mount.
 type Fill struct {
 	active  *active
 	release lease.Release
 	w       *io.PipeWriter
 	done    chan struct{}
-	err     error // of the unpacking; valid after done
+	err     error // the error of unpacking; valid after done is closed
 }
 
-// NewFill makes an active snapshot on parent (a chain ID; empty: on nothing)
-// and begins to unpack what is written to it. usable says of a directory of
-// the snapshot whether containerd means the same one by its path. The error
-// wraps [ErrNoLayers] where the snapshot is not a plain directory of this host
-// that usable allows; [Apply] works then. The caller closes it.
+// NewFill makes an active snapshot on parent, which is a chain ID or empty, and begins
+// to unpack what is written to it. usable returns nil if containerd and this process
+// mean the same directory by a path. If the snapshot is not a plain directory that
+// is usable, the error wraps [ErrNoLayers], and the caller can use [Apply] instead.
+// The caller closes the Fill.
 func NewFill(ctx context.Context, c *client.Client, snapshotter string, parent digest.Digest, usable func(dir string) error) (_ *Fill, err error) {
 	sn, err := service(c, snapshotter)
 	if err != nil {
@@ -74,9 +74,9 @@ func NewFill(ctx context.Context, c *client.Client, snapshotter string, parent d
 	return f, nil
 }
 
-// mayWrite is nil if this process can make files in the directory. The daemon's
-// may be read-only for others: for a unit with ProtectSystem=strict, and where a
-// pod has a node's directory mounted so.
+// mayWrite returns nil if this process can create files in the directory. The daemon's
+// directories may be read-only here: in a systemd unit with ProtectSystem=strict, or
+// in a pod that mounts them read-only.
 func mayWrite(dir string) error {
 	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
 		return &fs.PathError{Op: "write to", Path: dir, Err: err}
@@ -101,14 +101,14 @@ func unpackSynced(ctx context.Context, r io.Reader, dir string, opts []archive.A
 	if _, err := archive.Apply(ctx, dir, br, opts...); err != nil {
 		return err
 	}
-	// What follows the end of the archive must be read for the writer to end.
+	// Read on past the end of the archive. Otherwise the writer would block.
 	if _, err := io.Copy(io.Discard, br); err != nil {
 		return err
 	}
 	return s.end()
 }
 
-// Write takes the next piece of the layer's tar.
+// Write takes the next part of the layer's tar.
 func (f *Fill) Write(p []byte) (int, error) {
 	n, err := f.w.Write(p)
 	if err != nil {
@@ -117,13 +117,13 @@ func (f *Fill) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// End says that the tar is complete, so that its last part is unpacked and
-// synced while the caller goes on.
+// End says that the tar is complete. Its last part is unpacked and synced while the
+// caller goes on.
 func (f *Fill) End() { _ = f.w.Close() } // Never fails.
 
-// Commit makes the snapshot of all that was written: that of the layer with
-// the given diff ID on the parent. A nil error promises that it is there,
-// durably, also where another process made it first.
+// Commit waits until all is unpacked, and commits the snapshot under a chain ID. A nil
+// error promises that the snapshot exists, durably. It may be that another process
+// has made it first.
 func (f *Fill) Commit(ctx context.Context, chainID digest.Digest) error {
 	f.End()
 	<-f.done
@@ -133,12 +133,12 @@ func (f *Fill) Commit(ctx context.Context, chainID digest.Digest) error {
 	return f.active.commit(ctx, chainID.String())
 }
 
-// Spare reports whether the snapshot was there already when it was committed,
-// so that what was unpacked takes up space until the next garbage collection.
+// Spare reports whether the snapshot existed already when it was committed. What was
+// unpacked then takes up space until the next garbage collection.
 func (f *Fill) Spare() bool { return f.active.spare }
 
-// Close waits until nothing writes to the snapshot any more, and removes it
-// unless it was committed.
+// Close waits until unpacking has ended, and removes the snapshot unless it was
+// committed.
 func (f *Fill) Close(ctx context.Context) error {
 	_ = f.w.CloseWithError(context.Canceled) // Never fails; says nothing after End.
 	<-f.done
@@ -153,7 +153,7 @@ func (f *Fill) discard(ctx context.Context) error {
 	return errors.Join(err, f.release(ctx))
 }
 
-// writable returns the directory that a snapshot's new files lie in, and how
+// writable returns the directory of a snapshot's new files, and the options with which
 // containerd's diff service would apply a layer to it.
 func writable(mounts []mount.Mount) (string, []archive.ApplyOpt, error) {
 	m, err := plain(mounts)

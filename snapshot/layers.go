@@ -16,17 +16,17 @@ import (
 // process can read: the snapshotter works otherwise, or they belong to root.
 var ErrNoLayers = errors.New("the snapshot's layers cannot be read in place")
 
-// Layers is a chain's layers as the directories that a mount would combine.
-// They stay as they are until Close.
+// Layers are the layers of a chain, as the directories that a mount would combine.
+// They do not change until Close.
 type Layers struct {
 	// Dirs are absolute, the uppermost layer first.
 	Dirs   []string
 	remove func() error
 }
 
-// OpenLayers finds the directories of a chain's layers without mounting them.
-// The error wraps [ErrNoLayers] where there are none to be had; [OpenView]
-// works then. The caller closes it, in whatever state ctx is by then.
+// OpenLayers finds the directories of a chain's layers, and mounts nothing. If there
+// are no such directories, the error wraps [ErrNoLayers], and the caller can use
+// [OpenView] instead. The caller closes the Layers, even after ctx ended.
 func OpenLayers(ctx context.Context, sn snapshots.Snapshotter, chainID string) (_ *Layers, err error) {
 	a, err := view(ctx, sn, "layers", chainID)
 	if err != nil {
@@ -51,20 +51,21 @@ func OpenLayers(ctx context.Context, sn snapshots.Snapshotter, chainID string) (
 	return &Layers{Dirs: d.lower, remove: func() error { return a.remove(ctx) }}, nil
 }
 
-// Close lets go of the chain.
+// Close releases the layers.
 func (l *Layers) Close() error { return l.remove() }
 
 // directories are what a snapshot's mount combines: absolute paths of this host.
 type directories struct {
-	// upper takes what is written; empty: lower[0] does, or nothing.
+	// upper takes what is written. If it is empty, lower[0] does, or the mount is
+	// read-only.
 	upper string
 	// lower are the layers below, the uppermost first.
 	lower []string
 }
 
-// plain returns the directories behind a snapshot's mount: overlayfs's, or the
-// one that is bound. Where a process that goes by them would see or write
-// something else than the mount shows, the error wraps [ErrNoLayers].
+// plain returns the directories behind a snapshot's mount: those of overlayfs, or the
+// source of a bind mount. If the mount shows something else than these directories
+// hold, the error wraps [ErrNoLayers].
 func plain(mounts []mount.Mount) (directories, error) {
 	if len(mounts) != 1 {
 		return directories{}, fmt.Errorf("%w: %d mounts", ErrNoLayers, len(mounts))

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tempMount is a snapshot's mounts below a private directory.
+// tempMount is a snapshot that is mounted below a private directory.
 type tempMount struct {
-	// dir is the mount point. Its parent is what keeps other users out: the
-	// mount point itself shows the mode of the root file system.
+	// dir is the mount point. It has the mode of the mounted root directory, so its
+	// parent keeps other users out.
 	dir    string
 	mounts []mount.Mount
 	parent *tempDir
@@ -25,7 +25,7 @@ type tempMount struct {
 // mountPoint is the name of the mount point in its private directory.
 const mountPoint = "rootfs"
 
-// mountTemp mounts, in order; with no mounts the directory is a plain one.
+// mountTemp mounts in order. Without mounts, the result is an empty directory.
 func mountTemp(mounts []mount.Mount) (_ *tempMount, err error) {
 	mounts, err = mountable(mounts)
 	if err != nil {
@@ -53,11 +53,11 @@ func mountTemp(mounts []mount.Mount) (_ *tempMount, err error) {
 	return m, nil
 }
 
-// Close unmounts and removes the directories. It never removes anything that
-// is not an empty directory, so that a mount that stayed loses nothing.
+// Close unmounts and removes the directories. It removes only empty directories, so
+// nothing is lost if something is still mounted.
 func (m *tempMount) Close() error {
-	// This waits some seconds for a mount that is busy. Who may not mount may
-	// not unmount either, even where nothing is mounted, as after the attempt.
+	// This waits some seconds for a busy mount. A user who may not mount gets EPERM,
+	// even if nothing is mounted because mounting failed.
 	if err := mount.UnmountMounts(m.mounts, m.dir, 0); err != nil && !errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("unmount %s: %w", m.dir, err)
 	}
@@ -68,10 +68,10 @@ func (m *tempMount) Close() error {
 	return nil
 }
 
-// mountable returns a deep copy of a snapshot's mounts, since containerd's
-// helpers edit options in place, as this process may mount them: nobody is to
-// run or open devices in them. Volatile overlays cannot be mounted twice, and
-// they skip the sync that a commit needs.
+// mountable returns a copy of a snapshot's mounts, with options that keep programs
+// and devices in them from being used. It removes the option volatile: such overlays
+// cannot be mounted twice, and do not sync before a commit. The copy is deep, since
+// containerd's helpers change options in place.
 func mountable(mounts []mount.Mount) ([]mount.Mount, error) {
 	mounts = slices.Clone(mount.RemoveVolatileOption(mounts))
 	for i := range mounts {
@@ -93,10 +93,9 @@ func mountable(mounts []mount.Mount) ([]mount.Mount, error) {
 	return mounts, nil
 }
 
-// syncMounts makes what the diff service wrote through an active snapshot's
-// mounts durable: daemons before 2.0 do not know that they were asked to, and
-// no snapshotter does it on commit. It does nothing where the directories are
-// not this process's to open.
+// syncMounts makes durable what the diff service wrote to an active snapshot. Daemons
+// before 2.0 ignore the request to do so, and no snapshotter does it on commit. It
+// skips directories that this process may not open.
 func syncMounts(mounts []mount.Mount) error {
 	for _, m := range mounts {
 		dir := m.Source

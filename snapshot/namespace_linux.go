@@ -11,18 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// privateMountsEnv tells the second run of the program that it is that.
+// privateMountsEnv marks the second run of the program, see [PrivateMounts].
 const privateMountsEnv = "_VENEER_PRIVATE_MOUNTS"
 
-// PrivateMounts moves the process into a mount namespace of its own, so that
-// what it mounts is seen by nobody else and ends with it, however it ends.
-// Mounts of the host still arrive.
+// PrivateMounts moves the process into a mount namespace of its own. Nobody else sees
+// what it mounts, and its mounts end with it, even if it is killed. New mounts of the
+// host still appear in the namespace.
 //
-// A namespace is a thread's, and a Go program has many: the way to have all
-// of them in it is to start the program again. So this is to be called first
-// in main, before anything is read or opened: in the process that was started
-// it does not return, but for an error. Without the right to (CAP_SYS_ADMIN),
-// it does nothing.
+// Each thread has its own namespace, and a Go program has many threads. So the
+// program has to be started again, to have all of them in the new one. Call this
+// first in main, before anything is read or opened. In the first run it returns only
+// if there is an error. Without CAP_SYS_ADMIN it does nothing.
 func PrivateMounts() error {
 	if _, second := os.LookupEnv(privateMountsEnv); second {
 		if err := os.Unsetenv(privateMountsEnv); err != nil {
@@ -33,8 +32,8 @@ func PrivateMounts() error {
 	}
 	done := make(chan error)
 	go func() {
-		// Never unlocked: if it comes to no new program, the thread, which is in
-		// another namespace by then, ends with this goroutine.
+		// Never unlocked: if the program is not started again, this thread is in
+		// another namespace, and has to end with this goroutine.
 		runtime.LockOSThread()
 		done <- reexecPrivate()
 	}()
@@ -66,8 +65,8 @@ func reexecPrivate() error {
 	return fmt.Errorf("start the program again: %w", err)
 }
 
-// restoreName gives the process the name back that ps and pgrep show, which is
-// "exe" after starting from /proc/self/exe. Failing to is no harm.
+// restoreName sets the process's name as ps and pgrep show it. After starting from
+// /proc/self/exe it is "exe". It ignores errors, which do no harm.
 func restoreName() {
 	_ = os.WriteFile("/proc/self/comm", []byte(filepath.Base(os.Args[0])), 0)
 }

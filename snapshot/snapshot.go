@@ -21,15 +21,15 @@ import (
 	"github.com/veneer-build/veneer/internal/cleanup"
 )
 
-// ErrGone says that the snapshotter has a snapshot, but not its files: nothing
-// can be made on it any more. Removing it and unpacking it again helps.
+// ErrGone means that the snapshotter knows a snapshot, but its files are gone. No
+// snapshot can be made on it. Removing it and unpacking it again helps.
 var ErrGone = errors.New("the snapshot's files are gone")
 
 // cleanupTimeout bounds what is undone after the context that asked for it ended.
 const cleanupTimeout = 30 * time.Second
 
-// ChainID names the snapshot of a layer upon a parent; the parent is empty for
-// the bottom layer (image-spec config.md, "Layer ChainID").
+// ChainID returns the name of the snapshot of a layer on a parent. The parent is
+// empty for the bottom layer (image-spec config.md, "Layer ChainID").
 func ChainID(parent, diffID digest.Digest) digest.Digest {
 	if parent == "" {
 		return diffID
@@ -37,7 +37,7 @@ func ChainID(parent, diffID digest.Digest) digest.Digest {
 	return identity.ChainID([]digest.Digest{parent, diffID})
 }
 
-// Exists reports whether the chain's snapshot is committed.
+// Exists reports whether the committed snapshot of a chain ID exists.
 func Exists(ctx context.Context, sn snapshots.Snapshotter, chainID string) (bool, error) {
 	if sn == nil {
 		return false, errNoSnapshotter
@@ -55,8 +55,8 @@ func Exists(ctx context.Context, sn snapshots.Snapshotter, chainID string) (bool
 	return true, nil
 }
 
-// errNoSnapshotter is for callers who took what a client has under a name that
-// it does not know.
+// errNoSnapshotter is returned for a nil snapshotter. The embedded engine's client
+// returns nil for a name that it does not know.
 var errNoSnapshotter = fmt.Errorf("open snapshotter: %w", errdefs.ErrNotFound)
 
 // service returns the client's snapshotter. The embedded engine's client has
@@ -69,12 +69,12 @@ func service(c *client.Client, name string) (snapshots.Snapshotter, error) {
 	return sn, nil
 }
 
-// active is a writable snapshot, or a view, that nobody else knows of.
+// active is a writable snapshot or a view that only this operation uses.
 type active struct {
 	sn     snapshots.Snapshotter
 	key    string
 	mounts []mount.Mount
-	// spare: it was not needed, since the chain was there when it was committed.
+	// spare: the chain's snapshot existed already when this one was committed.
 	spare bool
 }
 
@@ -98,11 +98,11 @@ func create(ctx context.Context, sn snapshots.Snapshotter, purpose, parent strin
 	a := &active{sn: sn, key: lease.Prefix + purpose + "-" + rand.Text()}
 	mounts, err := call(ctx, a.key, parent, snapshots.WithLabels(map[string]string{lease.LabelTemporary: purpose}))
 	if err != nil {
-		// A daemon has but words for it.
+		// A daemon's error has only the text.
 		if errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), unix.ENOENT.Error()) {
 			err = fmt.Errorf("%w: %w", ErrGone, err)
 		}
-		// The answer may be lost of a call that did its work, as when ctx ended.
+		// The call may have worked and only its answer be lost, as when ctx ended.
 		err = fmt.Errorf("prepare snapshot for %s on %s: %w", purpose, orScratch(parent), err)
 		return nil, errors.Join(err, a.remove(ctx))
 	}
@@ -117,9 +117,9 @@ func orScratch(parent string) string {
 	return parent
 }
 
-// commit names the snapshot; it reports no error if the name is taken, since
-// the name says what is in it. The active one is gone then or is removed by
-// [active.remove], which the caller calls in any case.
+// commit commits the snapshot under a name. If the name is taken, that is no error: it
+// is derived from the content, so the other snapshot is the same. The caller calls
+// [active.remove] in any case.
 func (a *active) commit(ctx context.Context, name string) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("commit snapshot %s: %w", name, err)
@@ -131,8 +131,8 @@ func (a *active) commit(ctx context.Context, name string) error {
 	return nil
 }
 
-// remove removes the snapshot unless it was committed or removed, also after
-// ctx ended.
+// remove removes the snapshot, unless it was committed or removed already. It works
+// after ctx ended, too.
 func (a *active) remove(ctx context.Context) error {
 	ctx, cancel := cleanup.Context(ctx, cleanupTimeout)
 	defer cancel()

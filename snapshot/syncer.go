@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncFS writes back the file system that dir is on, and reports what failed.
+// syncFS syncs the file system that dir is on, and reports errors of earlier writes.
 func syncFS(dir string) error {
 	s, err := newSyncer(dir)
 	if err != nil {
@@ -18,13 +18,15 @@ func syncFS(dir string) error {
 	return errors.Join(s.end(), s.Close())
 }
 
-// syncer writes back a file system, all of it at the end and what is there on
-// the way: the end then has less to wait for, and so has everybody else whose
-// sync has to wait for the journal. It is opened before the first write, since
-// a write that failed is told to whom had the file system open then.
+// syncer syncs a file system: at the end, and now and then before. Then the last sync
+// takes less time, and so do the syncs of other processes, which wait for the same
+// journal.
+//
+// It must be opened before the first write. The kernel reports a failed write only to
+// processes that had a file of that file system open when it failed.
 type syncer struct {
 	dir     *os.File
-	running chan error // one of what is on the way; nil: none
+	running chan error // gets the result of the sync that runs; nil: none runs
 }
 
 func newSyncer(dir string) (*syncer, error) {
@@ -42,7 +44,7 @@ func (s *syncer) sync() error {
 	return nil
 }
 
-// begin starts to write back what is there by now, unless that is being done.
+// begin starts a sync, unless one is still running.
 func (s *syncer) begin() error {
 	select {
 	case err := <-s.running:
@@ -60,7 +62,7 @@ func (s *syncer) begin() error {
 	return nil
 }
 
-// end writes back everything.
+// end syncs everything that was written.
 func (s *syncer) end() error {
 	if err := s.wait(); err != nil {
 		return err
@@ -68,7 +70,7 @@ func (s *syncer) end() error {
 	return s.sync()
 }
 
-// wait returns when nothing is on the way any more.
+// wait waits for the sync that runs, if there is one.
 func (s *syncer) wait() error {
 	if s.running == nil {
 		return nil
@@ -78,10 +80,10 @@ func (s *syncer) wait() error {
 	return err
 }
 
-// Close gives up what is left.
+// Close waits for the sync that runs, and closes the directory.
 func (s *syncer) Close() error { return errors.Join(s.wait(), s.dir.Close()) }
 
-// syncEach is a reader that has what was made of its bytes written back now and then.
+// syncEach is a reader that begins a sync after each size bytes.
 type syncEach struct {
 	io.Reader
 	*syncer

@@ -11,16 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The beginnings of the names of directories that processes make in the
-// directory for temporary files, by what is in them.
+// Prefixes of the names of directories that processes make in os.TempDir.
 const (
 	tempMountPrefix  = "veneer-mount-"  // a mount point
 	tempStoresPrefix = "veneer-stores-" // stores that end with the process
 )
 
-// tempDir is a directory in os.TempDir that nobody else may enter. Its lock
-// lives as long as the process at most, so that [SweepTemp] can tell one that
-// was left.
+// tempDir is a directory in os.TempDir that nobody else may enter. Its lock ends with
+// the process. That is how [SweepTemp] finds directories of killed processes.
 type tempDir struct {
 	path string
 	lock *os.File
@@ -38,9 +36,9 @@ func makeTemp(prefix string) (*tempDir, error) {
 	return &tempDir{path, lock}, nil
 }
 
-// lockDir returns a file that holds the directory's lock; the error is
-// unix.EWOULDBLOCK if another process has it. File systems that know no locks
-// give none.
+// lockDir returns a file that holds the directory's lock. If another process has it,
+// the error is unix.EWOULDBLOCK. On a file system without locks there is no lock and
+// no error.
 func lockDir(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -53,8 +51,8 @@ func lockDir(path string) (*os.File, error) {
 	return f, nil
 }
 
-// TempStores makes a directory for stores that nobody needs after this process.
-// remove removes it with all that is in it; after kill -9, [SweepTemp] does.
+// TempStores makes a directory for stores that end with this process. remove removes
+// it with everything in it. If the process is killed, [SweepTemp] does that later.
 func TempStores() (dir string, remove func() error, err error) {
 	t, err := makeTemp(tempStoresPrefix)
 	if err != nil {
@@ -63,9 +61,8 @@ func TempStores() (dir string, remove func() error, err error) {
 	return t.path, func() error { return errors.Join(os.RemoveAll(t.path), t.lock.Close()) }, nil
 }
 
-// SweepTemp removes what this user's killed processes left in the directory for
-// temporary files, and returns the paths. What is in use, or mounted, stays. It
-// goes on after an error.
+// SweepTemp removes what this user's killed processes left in os.TempDir, and returns
+// the paths. It leaves what is in use or mounted, and goes on after an error.
 func SweepTemp() ([]string, error) { return sweepTemp(removeMountPoint, removeStores) }
 
 // LeftTemp returns the paths that [SweepTemp] would remove, and removes nothing.
@@ -97,7 +94,7 @@ func sweepTemp(mountPoint, stores func(path string) error) ([]string, error) {
 func sweepOne(path string, remove func(string) error) (removed bool, err error) {
 	lock, err := lockDir(path)
 	if err != nil {
-		return false, nil // It is in use, somebody else's, gone, or not what it looks like.
+		return false, nil // It is in use, another user's, gone, or no directory.
 	}
 	defer lock.Close() // only read
 	var st unix.Stat_t
@@ -110,8 +107,8 @@ func sweepOne(path string, remove func(string) error) (removed bool, err error) 
 	return true, nil
 }
 
-// removeMountPoint removes empty directories alone: should something still be
-// mounted there, it loses nothing.
+// removeMountPoint removes empty directories only. So nothing is lost if something is
+// still mounted there.
 func removeMountPoint(path string) error {
 	for _, dir := range []string{filepath.Join(path, mountPoint), path} {
 		if err := unix.Rmdir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -14,10 +14,10 @@ import (
 	"github.com/veneer-build/veneer/content/lease"
 )
 
-// Unpack makes sure that the snapshot of an image is there, and that the image
-// and the lease in ctx keep it. It reports whether it had to make any. Only
-// layers whose snapshots are missing have to be in the content store; those that
-// are there have the content of their diff IDs when the error is nil.
+// Unpack makes sure that the snapshot of an image exists, and that the image and the
+// lease in ctx keep it. It reports whether it made any snapshot. Layers must be in the
+// content store only if their snapshots are missing. A nil error promises that all
+// stored layers have the content of their diff IDs.
 func Unpack(ctx context.Context, c *client.Client, img *content.Image, snapshotter string) (did bool, err error) {
 	sn, err := service(c, snapshotter)
 	if err != nil {
@@ -34,7 +34,7 @@ func Unpack(ctx context.Context, c *client.Client, img *content.Image, snapshott
 		return false, nil
 	}
 	top := layers[len(layers)-1].ChainID
-	// First the lease, then the look: what is there then stays there.
+	// Hold it before looking for it. If it exists then, it stays.
 	if err := Hold(ctx, c, snapshotter, top); err != nil {
 		return false, err
 	}
@@ -64,9 +64,8 @@ func unpackError(img *content.Image, l Layer, err error) error {
 	return err
 }
 
-// Hold adds a chain's snapshot to the lease in ctx, whether it exists or not:
-// what is there when it is looked for after that stays there. Without a lease
-// it does nothing.
+// Hold adds a chain's snapshot to the lease in ctx. The snapshot need not exist. If it
+// is found afterwards, it stays. Without a lease, Hold does nothing.
 func Hold(ctx context.Context, c *client.Client, snapshotter string, chainID digest.Digest) error {
 	if err := lease.AddSnapshot(ctx, c.LeasesService(), snapshotter, chainID.String()); err != nil {
 		return fmt.Errorf("add snapshot %s to lease: %w", chainID, err)

@@ -11,15 +11,15 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// User is a snapshot that lies upon another one, which cannot be removed then.
+// User is a snapshot on top of another one, which can therefore not be removed.
 type User struct {
 	Name string
-	// Committed: it is an image's; else a container's, or a view.
+	// Committed: it belongs to an image. Otherwise it is a container's, or a view.
 	Committed bool
 }
 
-// Users returns the snapshots that lie directly upon those of the given names
-// and are not among them, in order of their names.
+// Users returns the snapshots whose parent is one of the given names, and which are not
+// among these themselves, in the order of their names.
 func Users(ctx context.Context, sn snapshots.Snapshotter, names []digest.Digest) ([]User, error) {
 	if sn == nil {
 		return nil, errNoSnapshotter
@@ -39,9 +39,9 @@ func Users(ctx context.Context, sn snapshots.Snapshotter, names []digest.Digest)
 	return users, nil
 }
 
-// RemoveChain removes committed snapshots, of which each lies upon the one
-// before it, the last first. What is not there is no error. One that something
-// lies upon is not removed, nor those before it; see [Users].
+// RemoveChain removes committed snapshots, the last first. Each must be the parent of
+// the next. A snapshot that does not exist is no error. If another snapshot is on top
+// of one, that one and those before it stay, and there is an error. See [Users].
 func RemoveChain(ctx context.Context, sn snapshots.Snapshotter, names []digest.Digest) error {
 	for _, name := range slices.Backward(names) {
 		if err := ctx.Err(); err != nil {

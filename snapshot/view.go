@@ -14,10 +14,9 @@ type View struct {
 	closed bool
 }
 
-// OpenView mounts the root file system of a chain; that of the empty chain
-// (scratch) is an empty directory and needs no right to mount. The caller
-// closes the view, in whatever state ctx is by then; the lease in ctx keeps
-// the base while it is open.
+// OpenView mounts the root file system of a chain. For the empty chain (scratch) it is
+// an empty directory, which needs no right to mount. The caller closes the view, even
+// after ctx ended. The lease in ctx keeps the chain while the view is open.
 func OpenView(ctx context.Context, sn snapshots.Snapshotter, chainID string) (*View, error) {
 	if chainID == "" {
 		m, err := mountTemp(nil)
