@@ -14,8 +14,8 @@ import (
 	"github.com/veneer-build/veneer/internal/reopen"
 )
 
-// maxIgnoreFile bounds what is read of a file of patterns, which may be a
-// stranger's: it can lie in the source.
+// maxIgnoreFile bounds the size of an ignore file. It can be in the source, and so be
+// a stranger's.
 const maxIgnoreFile = 4 << 20
 
 // ignorePatterns reads the target's ignore file, one .dockerignore pattern a line.
@@ -39,10 +39,10 @@ func ignorePatterns(s Spec) (_ []string, err error) {
 	return patterns, nil
 }
 
-// openIgnoreFile opens the file. One that is named relative to a source belongs
-// to the source: no symbolic link in it may lead out, since what is read shows
-// in errors, and no fifo is waited for. Who means a file elsewhere says so in
-// its name, and may mean a pipe.
+// openIgnoreFile opens the ignore file. A relative name is a file in the source. It
+// must be a regular file, and no symbolic link may lead out of the source, since
+// errors show the file's content. A file outside of the source has an absolute name,
+// and may be a pipe.
 func openIgnoreFile(s Spec) (_ *os.File, err error) {
 	name := s.IgnoreFile
 	inSource := s.Type == "" || s.Type == Dir

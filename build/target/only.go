@@ -11,8 +11,8 @@ import (
 	"github.com/veneer-build/veneer/differ"
 )
 
-// onlyPatterns are .dockerignore patterns that exclude all but the paths and
-// what is below them.
+// onlyPatterns returns .dockerignore patterns that exclude everything but the paths
+// and what is below them.
 func onlyPatterns(paths []string) ([]string, error) {
 	if len(paths) == 0 {
 		return nil, nil
@@ -28,14 +28,15 @@ func onlyPatterns(paths []string) ([]string, error) {
 		case strings.TrimSpace(rel) != rel:
 			return nil, fmt.Errorf("%q: paths to take part cannot begin or end with a space; name the directory", p)
 		}
-		// More than patterns need: their matcher makes regular expressions of them, and lets | and braces through.
+		// The matcher makes regular expressions of patterns, and does not escape | and
+		// braces. So everything is escaped here.
 		patterns = append(patterns, "!"+regexp.QuoteMeta(rel))
 	}
 	return patterns, nil
 }
 
-// checkOnly is an error for a path that is neither in the source nor in the
-// image: more often than not it is misspelt.
+// checkOnly returns an error for a path that is neither in the source nor in the
+// image. It is probably misspelt.
 func (o *Opener) checkOnly(ctx context.Context, s Spec, t *differ.Target) error {
 	if len(s.Only) == 0 {
 		return nil
@@ -63,8 +64,8 @@ func (o *Opener) checkOnly(ctx context.Context, s Spec, t *differ.Target) error 
 	return nil
 }
 
-// noSuchPath is the error for a path that does not exist, and tells of a
-// symbolic link in it.
+// noSuchPath returns the error for a path that does not exist. If one of its
+// directories is a symbolic link, the error says so.
 func noSuchPath(ctx context.Context, in *differ.Changes, name string) error {
 	for dir := path.Dir(path.Join("/", name)); dir != "/"; dir = path.Dir(dir) {
 		entry, err := in.Lookup(ctx, dir)

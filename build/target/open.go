@@ -22,14 +22,14 @@ import (
 	"github.com/veneer-build/veneer/differ/tree/tarball"
 )
 
-// maxUserFile bounds what is read of an image's /etc/passwd and /etc/group,
-// which are a stranger's.
+// maxUserFile bounds the size of an image's /etc/passwd and /etc/group. The image may
+// be a stranger's.
 const maxUserFile = 4 << 20
 
 // Opener makes targets of their specifications.
 type Opener struct {
-	// Changes are what the targets will be applied to: names of owners are looked
-	// up in what they show.
+	// Changes are what the targets will be applied to. Names of owners are looked up
+	// in the files that they show.
 	Changes *differ.Changes
 	// Workdir is what relative destinations start from.
 	Workdir string
@@ -47,8 +47,8 @@ type Opener struct {
 	ContainerFiles func(context.Context, Spec) (tree.Tree, error)
 }
 
-// Open opens the target's source; the caller closes the target's Source if
-// that is not nil.
+// Open opens the target's source. The caller closes the target's Source, unless it is
+// nil.
 func (o *Opener) Open(ctx context.Context, s Spec) (differ.Target, error) {
 	t := differ.Target{
 		Op: s.Op, Name: s.String(), Dest: o.absolute(s.Dest),
@@ -85,8 +85,7 @@ func (o *Opener) absolute(dest string) string {
 	return abs
 }
 
-// source opens what the target's files come from, and decides whose owners
-// they get if the specification does not.
+// source opens the target's files, and sets the default for their owners.
 func (o *Opener) source(ctx context.Context, s Spec, t *differ.Target) error {
 	owner := differ.OwnerSource
 	var err error
@@ -143,7 +142,7 @@ func (o *Opener) localSource(ctx context.Context, s Spec, t *differ.Target) erro
 	return nil
 }
 
-// rules reads what says which files take part and what becomes of their metadata.
+// rules sets which files take part, and how their modes and owners change.
 func (o *Opener) rules(ctx context.Context, s Spec, t *differ.Target) error {
 	var err error
 	if t.Exclude, err = excludes(s); err != nil {
@@ -237,8 +236,8 @@ func (o *Opener) owner(ctx context.Context, spec string) (*differ.Owner, error) 
 	return &differ.Owner{UID: uid, GID: gid}, nil
 }
 
-// id is a number as it stands, or that of a name in a file of the image; gid is
-// what follows it there: a user's group.
+// id returns the number of a user or group: name itself if it is a number, else what a
+// file of the image says. For a user, gid is the user's group.
 func (o *Opener) id(ctx context.Context, name, file, what string) (id, gid uint32, err error) {
 	if n, ok := parseID(name); ok {
 		return n, n, nil
@@ -264,8 +263,8 @@ func (o *Opener) id(ctx context.Context, name, file, what string) (id, gid uint3
 	return 0, 0, fmt.Errorf("the image's %s has no %s %q; use a number", file, what, name)
 }
 
-// parseID reads the number of a user or group. The highest of 32 bits means
-// none: chown(2).
+// parseID reads the number of a user or group. It refuses the highest 32-bit number,
+// which means "no change" to chown(2).
 func parseID(s string) (uint32, bool) {
 	n, err := strconv.ParseUint(s, 10, 32)
 	return uint32(n), err == nil && n < 1<<32-1

@@ -19,7 +19,7 @@ const (
 	Container = "container"
 )
 
-// Spec is one --copy, --sync or --delete, not yet opened.
+// Spec is one --copy, --sync or --delete. Nothing of it is open yet.
 type Spec struct {
 	Op differ.Op
 	// Type says what the source is; empty: [Dir].
@@ -32,32 +32,32 @@ type Spec struct {
 	// and [Container]). A container is named as nerdctl or Kubernetes does, or by
 	// its ID or the start of that.
 	Ref string
-	// NoPause reads a container while it runs; else it is paused meanwhile.
+	// NoPause reads a container while it runs. Otherwise it is paused meanwhile.
 	NoPause bool
-	// Dest is the path in the image, as typed: a trailing slash is kept, since
-	// it says that the destination is a directory.
+	// Dest is the path in the image, as typed. A trailing slash means that it is a
+	// directory.
 	Dest string
 	// Chown is USER[:GROUP], names or numbers; names are looked up in the
 	// base's own /etc/passwd and /etc/group.
 	Chown string
 	// Chmod is octal or symbolic, as chmod(1) takes it.
 	Chmod string
-	// Owner is whose owners the files get; empty: the base's for directories, the
-	// source's for all else.
+	// Owner says whose owners the files get. Empty: the base's for local files and
+	// directories, the source's for archives, images and containers.
 	Owner differ.OwnerPolicy
 	// Exclude are .dockerignore patterns; IgnoreFile is a file of them,
 	// relative to the source directory if it is not absolute.
 	Exclude    []string
 	IgnoreFile string
-	// Only are paths of the source: what is neither at nor below one of them is
-	// excluded. None: everything takes part.
+	// Only are paths in the source. What is neither at nor below one of them is
+	// excluded. Empty: nothing is.
 	Only []string
-	// DirLinks says what to do where the source has a directory and the base a
+	// DirLinks says what to do if the source has a directory where the base has a
 	// symbolic link to one. Empty: follow for copy, error for sync.
 	DirLinks differ.DirLinks
 }
 
-// Check finds what is wrong with a specification before anything is opened.
+// Check returns an error if the specification is wrong. It opens nothing.
 func (s Spec) Check() error {
 	err := s.check()
 	if err != nil {

@@ -9,15 +9,15 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// CheckSource returns an error for a [Spec].Source with a {{ that begins
-// none of {{.OS}}, {{.Arch}} and {{.Variant}}.
+// CheckSource checks the placeholders in a [Spec].Source. Only {{.OS}}, {{.Arch}} and
+// {{.Variant}} are known.
 func CheckSource(source string) error {
 	_, err := expandSource(source, ocispec.Platform{})
 	return err
 }
 
-// Expand puts the platform into the sources of targets, in place of
-// {{.OS}}, {{.Arch}} and {{.Variant}}.
+// Expand replaces {{.OS}}, {{.Arch}} and {{.Variant}} in the sources of targets by the
+// platform's. It does not change the list that it is given.
 func Expand(targets []Spec, p ocispec.Platform) ([]Spec, error) {
 	if !slices.ContainsFunc(targets, func(t Spec) bool { return strings.Contains(t.Source, "{{") }) {
 		return targets, nil
@@ -33,8 +33,8 @@ func Expand(targets []Spec, p ocispec.Platform) ([]Spec, error) {
 	return targets, nil
 }
 
-// expandSource expands one source. The platform is the normalised one, as in
-// BuildKit's TARGETOS, TARGETARCH and TARGETVARIANT: arm64 has no variant, arm has.
+// expandSource expands one source. The platform is normalised, as in BuildKit's
+// TARGETOS, TARGETARCH and TARGETVARIANT: arm has a variant, and arm64 has none.
 func expandSource(source string, p ocispec.Platform) (string, error) {
 	p = platforms.Normalize(p)
 	values := map[string]string{".OS": p.OS, ".Arch": p.Architecture, ".Variant": p.Variant}

@@ -30,7 +30,7 @@ func (r Files) openIndex(ctx context.Context) (tree.Tree, error) {
 	o := index.MergeOptions{Open: spool.Open, Expect: spool.Expect, RootMeta: r.RootMeta}
 	merged, err := index.MergeContext(ctx, layers, o)
 	if err != nil {
-		// Without overlayfs the layers may still have a meaning.
+		// The layers may still work on snapshotters that apply them directly.
 		o.Direct = true
 		direct, directErr := index.MergeContext(ctx, layers, o)
 		if directErr != nil {
@@ -124,7 +124,7 @@ func (x *indexes) once(ctx context.Context, img *content.Image, read func(contex
 	return all, nil
 }
 
-// layerIndex returns the index of a layer: the one kept, or a new one.
+// layerIndex returns the index of a layer, from the cache or a new one.
 func (r Files) layerIndex(ctx context.Context, l ocispec.Descriptor, diffID digest.Digest, b *index.Budget) (*index.Index, error) {
 	var x *index.Index
 	if r.Cache != nil {
@@ -156,7 +156,7 @@ func (r Files) layerIndex(ctx context.Context, l ocispec.Descriptor, diffID dige
 	return x, nil
 }
 
-// KeepIndex remembers an index. That it cannot be is no reason to fail: the
+// KeepIndex puts an index into the cache. If that fails, it only logs the error: the
 // cache may belong to another user.
 func (r Files) KeepIndex(ctx context.Context, layer digest.Digest, encode func(io.Writer) error) {
 	if r.Cache == nil {
@@ -188,7 +188,7 @@ func (r Files) readLayer(ctx context.Context, l ocispec.Descriptor, fn func(io.R
 	if err := fn(t); err != nil {
 		return err
 	}
-	// What follows the compressed stream belongs to the blob as well.
+	// Read the blob to its end, past the compressed stream, to check its digest.
 	_, err = io.Copy(io.Discard, t.blob)
 	return err
 }

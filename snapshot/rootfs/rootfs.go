@@ -34,7 +34,7 @@ const (
 	View Reader = "view"
 )
 
-// Check refuses what is no way of reading.
+// Check returns an error for an unknown reader.
 func (r Reader) Check() error {
 	switch r {
 	case Auto, Index, View:
@@ -43,39 +43,40 @@ func (r Reader) Check() error {
 	return fmt.Errorf("reader %q: want %q, %q, or nothing for the cheapest that works", string(r), Index, View)
 }
 
-// Host tells what of its daemon's directories this process may use.
+// Host tells which of the engine's directories this process may use. Package
+// engine's Engine is one.
 type Host interface {
-	// Unpacks is nil if snapshots can be made.
+	// Unpacks returns nil if snapshots can be made.
 	Unpacks() error
-	// MayMount is nil if what is mounted here has the owners that it has there.
+	// MayMount returns nil if a mount shows the same owners here as in the engine.
 	MayMount(ctx context.Context) error
-	// Reading reports whether nothing can be written to the engine.
+	// Reading reports whether the engine was opened for reading only.
 	Reading() bool
-	// Sees is nil if the daemon means the same directory by that path.
+	// Sees returns nil if the path is the same directory here as in the engine.
 	Sees(ctx context.Context, dir string) error
-	// UsesDirs reports whether this process may read and write any file there.
+	// UsesDirs reports whether this process may read and write every file there.
 	UsesDirs() bool
 }
 
-// Opener opens the root file systems of one engine's images, for one command: it
-// bounds what they take together, and holds the indexes of layers that it has
-// read. Its fields are set once, by whoever makes it.
+// Opener opens the root file systems of one engine's images, for one command. It
+// bounds the memory that they take together, and keeps the indexes of layers that
+// it has read. Its fields must not change after the first use.
 type Opener struct {
 	Client      *client.Client
 	Snapshotter string
 	Host        Host
 	// Cache keeps indexes of layers; nil: they are neither looked up nor kept.
 	Cache *cache.Cache
-	// Spool is a directory for what is read out of layers' blobs.
+	// Spool is a directory for temporary copies of files in layers.
 	Spool string
-	// NoUnpack: no snapshot is made for reading's sake.
+	// NoUnpack: no image is unpacked in order to read it.
 	NoUnpack bool
-	// Listings tells a snapshot what its directories hold, and gets told. Nil:
-	// they are read.
+	// Listings gives a snapshot the remembered listings of its directories. nil:
+	// directories are read.
 	Listings func(ctx context.Context, s *disk.Stack, chainID digest.Digest)
-	// Warn is told what users must know of an image; nil: nobody is.
+	// Warn is called with what users must know about an image. nil: no warnings.
 	Warn func(string)
-	// Steps are told when an image has to be unpacked.
+	// Steps get a step when an image has to be unpacked.
 	Steps *progress.Steps
 	Log   *slog.Logger
 
@@ -90,8 +91,8 @@ type Files struct {
 	Image *content.Image
 	// Role says in errors what the image is for, as in "base".
 	Role string
-	// RootMeta: what the layers say of the root directory counts, for unpackers
-	// that go by it.
+	// RootMeta: the root directory has the metadata that the layers give it. Not all
+	// unpackers use that.
 	RootMeta bool
 }
 
@@ -100,11 +101,10 @@ func (o *Opener) Of(img *content.Image, role string) Files {
 	return Files{Opener: o, Image: img, Role: role}
 }
 
-// Open opens the files for reading; the caller closes the tree.
+// Open opens the files for reading. The caller closes the tree.
 //
-// The layers of a snapshot, where they are directories of this host, cost what
-// is read of them. An index costs the reading of whole blobs once, and needs
-// neither a snapshot nor root.
+// Reading a snapshot in place costs only what is read. An index first costs reading
+// all blobs once, and needs neither a snapshot nor root.
 func (r Files) Open(ctx context.Context, reader Reader) (tree.Tree, error) {
 	switch {
 	case r.Image.IsScratch():
@@ -122,8 +122,8 @@ func (r Files) Open(ctx context.Context, reader Reader) (tree.Tree, error) {
 	return r.openSnapshot(ctx, reader == Auto && len(r.Image.Missing) == 0)
 }
 
-// openSnapshot opens a snapshot that is there: its layers in place, or else the
-// index of its blobs where orIndex says so, or a view.
+// openSnapshot opens an existing snapshot: in place if possible, else through a view,
+// or through the index of its layers if orIndex is set.
 func (r Files) openSnapshot(ctx context.Context, orIndex bool) (tree.Tree, error) {
 	layers, err := r.OpenLayers(ctx)
 	switch {
@@ -135,8 +135,8 @@ func (r Files) openSnapshot(ctx context.Context, orIndex bool) (tree.Tree, error
 	return r.OpenView(ctx)
 }
 
-// prefersIndex reports whether a snapshot is out of the question: there cannot
-// be one, or it need not show what overlayfs does.
+// prefersIndex reports whether the files must be read through the index: there can be
+// no snapshot, or it may show other files than overlayfs does.
 func (r Files) prefersIndex(ctx context.Context) bool {
 	if len(r.Image.Missing) > 0 {
 		return false
@@ -157,9 +157,9 @@ func (r Files) warnOf(text string) {
 	}
 }
 
-// AppliesDirectly reports whether containerd applies the layers of a
-// snapshotter's images one after the other to one tree, and does not keep each
-// in a directory of its own. A few images show other files there, and many show
+// AppliesDirectly reports whether containerd applies an image's layers one after the
+// other to one tree on this snapshotter. On others each layer has a directory of its
+// own. A few images show other files when they are applied directly, and many show
 // other times of directories.
 func AppliesDirectly(snapshotter string) bool {
 	switch snapshotter {
@@ -173,7 +173,7 @@ func (r Files) snapshotter() snapshots.Snapshotter {
 	return r.Client.SnapshotService(r.Snapshotter)
 }
 
-// Unpack makes the image's snapshot if it is not there.
+// Unpack makes the image's snapshot if it does not exist.
 func (r Files) Unpack(ctx context.Context) error {
 	if r.Image.IsScratch() {
 		return nil
@@ -188,7 +188,7 @@ func (r Files) Unpack(ctx context.Context) error {
 	if !there {
 		defer r.Steps.Within(progress.Step{Kind: "unpack", Of: r.Role})()
 	}
-	// What is there has to be held, and may have gone since.
+	// Called even if the snapshot exists: it has to be held, and may be gone by now.
 	did, err := r.UnpackImage(ctx, r.Image)
 	if err != nil {
 		return fmt.Errorf("unpack %s: %w", r, err)
@@ -199,7 +199,7 @@ func (r Files) Unpack(ctx context.Context) error {
 	return content.KeepSnapshot(ctx, r.Client.ContentStore(), r.Image, r.Snapshotter)
 }
 
-// OpenLayers opens the snapshot in place, layer by layer.
+// OpenLayers opens the snapshot in place: the directories of its layers.
 func (r Files) OpenLayers(ctx context.Context) (tree.Tree, error) {
 	layers, err := snapshot.OpenLayers(ctx, r.snapshotter(), r.Image.ChainID.String())
 	if err != nil {
@@ -240,7 +240,8 @@ func (r Files) OpenView(ctx context.Context) (tree.Tree, error) {
 // String names the image in errors, as in "base debian:12".
 func (r Files) String() string { return r.Role + " " + r.Image.Name }
 
-// Unpacked is a tree of which the root directory's time is that of its unpacking.
+// Unpacked is a tree whose root directory's time is unknown, since it is the time of
+// unpacking.
 type Unpacked struct{ tree.Tree }
 
 // Root implements [tree.Tree].
@@ -258,5 +259,5 @@ type held struct {
 
 func (h held) Close() error { return errors.Join(h.Tree.Close(), h.also.Close()) }
 
-// Digest is a tree's digest as OCI writes it.
+// Digest converts a tree's digest to OCI's form.
 func Digest(d tree.Digest) digest.Digest { return digest.NewDigestFromBytes(digest.SHA256, d[:]) }

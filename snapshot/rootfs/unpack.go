@@ -12,9 +12,9 @@ import (
 	"github.com/veneer-build/veneer/snapshot"
 )
 
-// UnpackImage makes sure of an image's snapshot, as [snapshot.Unpack] does.
-// Containerd's error names a file of its own directories; where the layers'
-// entries tell the reason, so does the error.
+// UnpackImage makes sure that an image's snapshot exists, as [snapshot.Unpack] does.
+// If that fails, containerd's error names a file in containerd's directories. If the
+// entries of the layers tell the reason, it is added to the error.
 func (o *Opener) UnpackImage(ctx context.Context, img *content.Image) (bool, error) {
 	did, err := snapshot.Unpack(ctx, o.Client, img, o.Snapshotter)
 	if err == nil || ctx.Err() != nil || len(img.Missing) > 0 || errors.Is(err, unix.ENOSPC) || img.Encryption().Any() {
