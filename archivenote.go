@@ -9,13 +9,14 @@ import (
 	"strings"
 
 	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // archiveNotes returns a note for each tar archive that was copied as a file into
 // the image's root directory by a target without a type. There the user probably
 // wanted the files in the archive. In other directories an archive may be meant.
-func archiveNotes(targets []TargetSpec) []string {
-	var notes []string
+func archiveNotes(targets []TargetSpec) []Notice {
+	var notes []Notice
 	for _, t := range targets {
 		if t.Op == differ.Delete || t.Type != "" || !tarName(t.Source) || path.Clean(t.Dest) != "/" {
 			continue
@@ -23,7 +24,10 @@ func archiveNotes(targets []TargetSpec) []string {
 		if info, err := os.Stat(t.Source); err != nil || !info.Mode().IsRegular() {
 			continue
 		}
-		notes = append(notes, fmt.Sprintf("the archive %s is in the image as it is, as /%s; the files in it would be with --%s type=tar,src=%[1]s,dest=/ (type=dir says that it is meant so)", t.Source, filepath.Base(t.Source), t.Op))
+		notes = append(notes, fault.NoticeOf(&Error{
+			Kind: ErrArchiveAsFile, Path: t.Source, Ref: t.Op.String(),
+			Err: fmt.Errorf("the archive %s is in the image as it is, as /%s", t.Source, filepath.Base(t.Source)),
+		}))
 	}
 	return notes
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/archive"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // DeltaRequest names two images, and says how to make a third one of them.
@@ -135,8 +136,8 @@ func samePlatform(base, full *content.Image) error {
 	if base.IsScratch() || p.OS == q.OS && p.Architecture == q.Architecture {
 		return nil
 	}
-	return fmt.Errorf("%s is for %s and %s for %s; choose one that both have with --platform",
-		base.Name, content.FormatPlatform(p), full.Name, content.FormatPlatform(q))
+	return fault.Mark(ErrPlatform, fmt.Errorf("%s is for %s and %s for %s",
+		base.Name, content.FormatPlatform(p), full.Name, content.FormatPlatform(q)))
 }
 
 // export writes the result to where the request says.

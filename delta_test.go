@@ -182,7 +182,7 @@ func TestDeltaRefused(t *testing.T) {
 		"no full":         {"here", "absent", "", `no image "absent"`},
 		"full is scratch": {"here", "scratch", "", "scratch has no files"},
 		"nothing given":   {"here", "", "", "no full image"},
-		"other platforms": {"here", "mainframe", "", "choose one that both have"},
+		"other platforms": {"here", "mainframe", "", "here:latest is for linux/"},
 		"not for it":      {"here", "here", "linux/s390x", "not for linux/s390x"},
 		"no layout":       {"here", "oci:" + src, "", "holds no image"},
 		"no such layout":  {"here", "oci:/nowhere/at/all", "", "no such file"},

@@ -47,7 +47,7 @@ type DiffResult struct {
 	// there would be none. UncompressedLayer is the size of its tar.
 	Layer             int64    `json:"layer_bytes"`
 	UncompressedLayer int64    `json:"uncompressed_layer_bytes"`
-	Warnings          []string `json:"warnings,omitempty"`
+	Warnings          []Notice `json:"warnings,omitempty"`
 }
 
 // PathChange is one path that differs.

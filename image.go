@@ -125,15 +125,12 @@ func (m making) describe(d *build.Diff) string {
 	return strings.Join(append(parts, m.done...), "; ")
 }
 
-// warnNoName says that garbage collection removes an image without a name.
-const warnNoName = "the image has no name and goes with the next garbage collection; use -t NAME to keep it"
-
 // tell adds warnings about the result: that it has no name, and where it can be
 // pushed if layers of the base are not stored.
 func (m making) tell(ctx context.Context, s *build.Session, d *build.Diff, res *Result) error {
 	// An unchanged image is the base's own, and the base's name keeps it.
 	if len(m.Tags) == 0 && !m.nameless && !res.Unchanged {
-		s.Warnings.Add(warnNoName)
+		s.Warnings.AddError(ErrUnnamed)
 	}
 	res.Pushable = len(d.Base.Missing) == 0
 	if res.Pushable {

@@ -12,6 +12,7 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/archive"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/snapshot"
 )
@@ -31,7 +32,7 @@ type LoadRequest struct {
 // Loaded tells what was loaded.
 type Loaded struct {
 	Images   []images.Image
-	Warnings []string
+	Warnings []Notice
 }
 
 // Load stores the images of an archive, unpacks them and names them, see
@@ -53,13 +54,19 @@ func Load(ctx context.Context, e *engine.Engine, r io.Reader, req LoadRequest) (
 	return &Loaded{Images: records, Warnings: s.warnings}, nil
 }
 
+// OpenArchive opens an archive's file for [Load]. Of a pipe it waits for the other
+// end, but no longer than ctx, with which a read of it ends, too.
+func OpenArchive(ctx context.Context, file string) (io.ReadCloser, error) {
+	return archive.OpenFile(ctx, file)
+}
+
 // loadSnapshots are the engine's snapshots, as [archive.Import] needs them.
 type loadSnapshots struct {
 	engine   *engine.Engine
 	noUnpack bool
 	steps    *progress.Steps
-	warnings []string
-	told     bool // the warning that nothing is unpacked was added
+	warnings []Notice
+	told     bool // that nothing is unpacked
 }
 
 // Has implements [archive.Snapshots].
@@ -72,8 +79,8 @@ func (s *loadSnapshots) Has(ctx context.Context, chainID digest.Digest) (bool, e
 
 // Keep implements [archive.Snapshots].
 func (s *loadSnapshots) Keep(ctx context.Context, img *content.Image, chainID digest.Digest) error {
-	s.warnings = append(s.warnings, fmt.Sprintf("the image %s cannot be pushed or saved as a whole: %d of its layers are here as a snapshot only; pull its base again to get them",
-		img.Manifest.Digest, len(img.Missing)))
+	s.warnings = append(s.warnings, Notice{Text: fmt.Sprintf("the image %s cannot be pushed or saved as a whole: %d of its layers are here as a snapshot only; pull its base again to get them",
+		img.Manifest.Digest, len(img.Missing))})
 	part := *img
 	part.ChainID = chainID
 	return content.KeepSnapshot(ctx, s.engine.Client.ContentStore(), &part, s.engine.Snapshotter)
@@ -85,9 +92,9 @@ func (s *loadSnapshots) Unpack(ctx context.Context, name string, img *content.Im
 		return nil
 	}
 	ok, warning := s.engine.MayUnpack()
-	if warning != "" && !s.told {
+	if warning != nil && !s.told {
 		s.told = true
-		s.warnings = append(s.warnings, warning)
+		s.warnings = append(s.warnings, fault.NoticeOf(warning))
 	}
 	if !ok {
 		return nil

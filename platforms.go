@@ -13,6 +13,7 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/progress"
 )
 
@@ -25,7 +26,7 @@ func (r BuildRequest) checkPlatforms() error {
 		return errors.New("one platform and several were asked for; choose one of them")
 	}
 	if r.Differ == DifferService {
-		return errors.New("--differ=service makes layers from unpacked snapshots, and of several platforms only the host's is unpacked; leave it out")
+		return fault.Mark(ErrService, errors.New("containerd's diff service makes layers from unpacked snapshots, and of several platforms only the host's is unpacked"))
 	}
 	for _, t := range r.Targets {
 		if t.Type == SourceTar && t.Source == "-" {
@@ -43,7 +44,7 @@ func buildPlatforms(ctx context.Context, e *engine.Engine, req BuildRequest) (re
 	plain := false
 	err = build.Run(ctx, e, o, func(ctx context.Context, s *build.Session) (err error) {
 		base, err := findPlatforms(ctx, s, req)
-		if plain = errors.Is(err, errOnePlatform); err != nil {
+		if plain = errors.Is(err, errPlain); err != nil {
 			return err
 		}
 		images := make([]*Result, len(base.list))
@@ -69,7 +70,7 @@ func buildPlatforms(ctx context.Context, e *engine.Engine, req BuildRequest) (re
 	}
 	res.Names = req.Tags
 	if len(req.Tags) == 0 && !res.Unchanged {
-		res.Warnings = append(res.Warnings, warnNoName)
+		res.Warnings = append(res.Warnings, fault.NoticeOf(ErrUnnamed))
 	}
 	own, seconds := o.Steps.End()
 	res.Steps, res.Seconds = slices.Concat(own[:1], res.Steps, own[1:]), seconds
@@ -119,12 +120,12 @@ func (b platformsBase) index(ctx context.Context, s *build.Session, images []*Re
 		r.Pushable = r.Pushable && img.Pushable
 		r.Changes = addSummary(r.Changes, img.Changes)
 		for _, n := range img.Notes {
-			if !slices.Contains(r.Notes, n) {
+			if !slices.ContainsFunc(r.Notes, func(have Notice) bool { return have.Text == n.Text }) {
 				r.Notes = append(r.Notes, n)
 			}
 		}
 		for _, w := range img.Warnings {
-			r.Warnings = append(r.Warnings, img.Platform+": "+w)
+			r.Warnings = append(r.Warnings, Notice{Text: img.Platform + ": " + w.Text, Cause: w.Cause})
 		}
 		for _, s := range img.Steps {
 			s.Name, s.Platform = s.Name+" "+img.Platform, img.Platform

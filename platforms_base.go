@@ -34,8 +34,9 @@ type platformBase struct {
 	host bool
 }
 
-// errOnePlatform: all platforms were asked for, and the base is an image of one.
-var errOnePlatform = errors.New("the base has one platform")
+// errPlain means that all platforms are asked for of a base that has one, and is
+// no index: it is built upon as ever.
+var errPlain = errors.New("the base has one platform")
 
 // findPlatforms finds the base's image for each platform, and checks that its files
 // can be read.
@@ -50,9 +51,9 @@ func findPlatforms(ctx context.Context, s *build.Session, req BuildRequest) (pla
 	}
 	if !images.IsIndexType(record.Target.MediaType) {
 		if slices.Equal(req.Platforms, []string{content.AllPlatforms}) {
-			return platformsBase{}, errOnePlatform
+			return platformsBase{}, errPlain
 		}
-		return platformsBase{}, fmt.Errorf("resolve %s: it is an image of one platform, with no others to choose from; build with that one --platform, or on an image that has several: %w", record.Name, errdefs.ErrInvalidArgument)
+		return platformsBase{}, &Error{Kind: ErrOnePlatform, Op: "resolve", Ref: record.Name, Err: fmt.Errorf("%w: %w", ErrOnePlatform, errdefs.ErrInvalidArgument)}
 	}
 	store := s.Engine.Client.ContentStore()
 	descs, err := content.SelectManifests(ctx, store, record.Target, req.Platforms)
@@ -79,7 +80,7 @@ func findPlatforms(ctx context.Context, s *build.Session, req BuildRequest) (pla
 		}
 	}
 	if len(absent) > 0 {
-		return base, fmt.Errorf("resolve %s: the content of %s is not in this engine; get it with veneer pull --all-platforms %s: %w", record.Name, strings.Join(absent, ", "), record.Name, errdefs.ErrNotFound)
+		return base, &Error{Kind: ErrPlatformAbsent, Op: "resolve", Ref: record.Name, Err: fmt.Errorf("the content of %s is not in this engine: %w", strings.Join(absent, ", "), errdefs.ErrNotFound)}
 	}
 	base.chooseHost()
 	return base, nil

@@ -5,22 +5,38 @@ import (
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/registry"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/internal/fault"
 )
+
+type (
+	// RegistryOptions say how to talk to registries, see [registry.Options].
+	RegistryOptions = registry.Options
+	// BlobEvent is how far one blob of a transfer has come.
+	BlobEvent = registry.Event
+)
+
+// Pulled is an image that was pulled.
+type Pulled struct {
+	images.Image
+	Warnings []Notice
+}
 
 // Pull fetches an image as [registry.Pull] does, unpacks it, and names it. If it
 // fetches all platforms, it unpacks the host's only. If the engine cannot unpack (see
 // [engine.Engine.MayUnpack]), Pull only fetches the image, and may pass a warning to
 // opts.Notify. opts.Ready is called before the image is unpacked.
-func Pull(ctx context.Context, e *engine.Engine, ref string, opts registry.Options) (images.Image, error) {
+func Pull(ctx context.Context, e *engine.Engine, ref string, opts RegistryOptions) (Pulled, error) {
+	var pulled Pulled
 	ready := opts.Ready
 	unpacks, warning := e.MayUnpack()
-	if warning != "" && opts.Notify != nil {
-		opts.Notify("warning: " + warning)
+	if warning != nil {
+		pulled.Warnings = append(pulled.Warnings, fault.NoticeOf(warning))
 	}
 	opts.Ready = func(ctx context.Context, img *content.Image) error {
 		if ready != nil {
@@ -34,5 +50,17 @@ func Pull(ctx context.Context, e *engine.Engine, ref string, opts registry.Optio
 		_, err := build.UnpackImage(ctx, e, img)
 		return err
 	}
+	var err error
+	pulled.Image, err = Fetch(ctx, e, ref, opts)
+	return pulled, err
+}
+
+// Fetch fetches an image and names it, and makes no snapshots: see [registry.Pull].
+func Fetch(ctx context.Context, e *engine.Engine, ref string, opts RegistryOptions) (images.Image, error) {
 	return registry.Pull(e.Context(ctx), e.Client, ref, opts)
+}
+
+// Push sends an image to the registry that its name says: see [registry.Push].
+func Push(ctx context.Context, e *engine.Engine, ref string, opts RegistryOptions) (ocispec.Descriptor, error) {
+	return registry.Push(e.Context(ctx), e.Client, ref, opts)
 }

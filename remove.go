@@ -2,7 +2,6 @@ package veneer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -14,9 +13,6 @@ import (
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/engine/container"
 )
-
-// ErrInUse means that a container needs the image.
-var ErrInUse = errors.New("a container uses it")
 
 // Remove removes a name of an image, see [content.Remove]. The last name of an image
 // that a container was made from stays, and the error wraps [ErrInUse]: without the
@@ -32,7 +28,7 @@ func Remove(ctx context.Context, e *engine.Engine, ref string, force bool) ([]im
 			return fmt.Errorf("remove image %s: %w", ref, err)
 		}
 		if len(users) > 0 {
-			return fmt.Errorf("remove image %s: %w, and no other name keeps it: %s; remove that first, or use --force", going[0].Name, ErrInUse, container.Names(users))
+			return &Error{Kind: ErrInUse, Op: "remove image", Ref: going[0].Name, Err: fmt.Errorf("%w, and no other name keeps it: %s", ErrInUse, container.Names(users))}
 		}
 		return nil
 	}

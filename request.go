@@ -14,14 +14,23 @@ import (
 	"github.com/veneer-build/veneer/content/config"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/layer"
+	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/snapshot/rootfs"
 )
 
 // The types of requests, for callers that import only this package.
 type (
-	// TargetSpec is one --copy, --sync or --delete.
+	// TargetSpec is one thing that an image is to show, or to lack.
 	TargetSpec = target.Spec
+	// Op says what a target does.
+	Op = differ.Op
+	// CompareMode says when two regular files are the same.
+	CompareMode = differ.CompareMode
+	// Compression is a format of layers.
+	Compression = layer.Compression
+	// ConfigEdit edits an image's config.
+	ConfigEdit = config.Edit
 	// ReaderKind says how an image's files are read.
 	ReaderKind = rootfs.Reader
 	// ArchiveRef names an image in an archive or a layout.
@@ -32,6 +41,26 @@ type (
 	Step = progress.Step
 	// StepDuration is the wall time of one step.
 	StepDuration = progress.Duration
+)
+
+// What targets do.
+const (
+	OpCopy   = differ.Copy
+	OpSync   = differ.Sync
+	OpDelete = differ.Delete
+)
+
+// When two regular files are the same.
+const (
+	CompareContent  = differ.CompareContent
+	CompareMetadata = differ.CompareMetadata
+)
+
+// The formats of layers.
+const (
+	Gzip         = layer.Gzip
+	Zstd         = layer.Zstd
+	Uncompressed = layer.None
 )
 
 // The sources of targets.
@@ -173,7 +202,7 @@ type Reports struct {
 // checkBase refuses a request that names no base.
 func checkBase(base string) error {
 	if base == "" {
-		return errors.New("no base image given; use --from NAME, or --from scratch")
+		return ErrNoBase
 	}
 	return nil
 }
@@ -181,7 +210,7 @@ func checkBase(base string) error {
 // checkMethod checks how the image is to be made: its fields must fit together.
 func checkMethod(d DifferKind, reader ReaderKind, noUnpack bool) error {
 	if d == DifferService && noUnpack {
-		return errors.New("--differ=service makes the layer from the unpacked snapshot and does not go with --no-unpack")
+		return fault.Mark(ErrService, errors.New("containerd's diff service makes the layer from the unpacked snapshot, which is not to be made"))
 	}
 	return errors.Join(d.check(), reader.Check())
 }

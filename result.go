@@ -7,6 +7,9 @@ import (
 	"github.com/veneer-build/veneer/differ"
 )
 
+// Summary counts the changes of a result.
+type Summary = differ.Summary
+
 // Result tells what was built.
 type Result struct {
 	// Digest is the image's digest, the same as Target's.
@@ -33,9 +36,9 @@ type Result struct {
 	// where to.
 	Pushable bool           `json:"pushable"`
 	Changes  differ.Summary `json:"changes"`
-	Warnings []string       `json:"warnings,omitempty"`
+	Warnings []Notice       `json:"warnings,omitempty"`
 	// Notes point out what the user may not have meant.
-	Notes   []string       `json:"notes,omitempty"`
+	Notes   []Notice       `json:"notes,omitempty"`
 	Steps   []StepDuration `json:"steps"`
 	Seconds float64        `json:"seconds"`
 }

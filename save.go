@@ -37,7 +37,7 @@ type SaveRequest struct {
 type Saved struct {
 	archive.Exported
 	Images   []SavedImage `json:"images"`
-	Warnings []string     `json:"warnings,omitempty"`
+	Warnings []Notice     `json:"warnings,omitempty"`
 }
 
 // SavedImage is one image of an archive.
@@ -68,7 +68,7 @@ func Save(ctx context.Context, e *engine.Engine, w io.Writer, req SaveRequest) (
 			return nil, fmt.Errorf("save %s: %w", ref, err)
 		}
 		if text := e.Warning(); text != "" {
-			saved.Warnings = append(saved.Warnings, ref+": "+text)
+			saved.Warnings = append(saved.Warnings, Notice{Text: ref + ": " + text})
 		}
 		items = append(items, item)
 		saved.Images = append(saved.Images, SavedImage{Name: strings.Join(item.Names, ""), Digest: item.Target.Digest})
@@ -77,11 +77,11 @@ func Save(ctx context.Context, e *engine.Engine, w io.Writer, req SaveRequest) (
 	for _, ref := range req.Since {
 		record, err := content.Lookup(ctx, e.Client, ref)
 		if err != nil {
-			return nil, fmt.Errorf("save --since %s: %w", ref, err)
+			return nil, fmt.Errorf("save what %s lacks: %w", ref, err)
 		}
 		base, err := archive.NewBase(ctx, e.Client.ContentStore(), record.Name, record.Target)
 		if err != nil {
-			return nil, fmt.Errorf("save --since %s: %w", ref, err)
+			return nil, fmt.Errorf("save what %s lacks: %w", ref, err)
 		}
 		opts.Since = append(opts.Since, base)
 	}
@@ -92,7 +92,7 @@ func Save(ctx context.Context, e *engine.Engine, w io.Writer, req SaveRequest) (
 	steps.End()
 	saved.Exported = *done
 	if len(req.Since) > 0 && done.Left == 0 {
-		saved.Warnings = append(saved.Warnings, fmt.Sprintf("no layer is left out, since %s shares none: the archive is a complete one", strings.Join(req.Since, " and ")))
+		saved.Warnings = append(saved.Warnings, Notice{Text: fmt.Sprintf("no layer is left out, since %s shares none: the archive is a complete one", strings.Join(req.Since, " and "))})
 	}
 	return saved, nil
 }

@@ -117,9 +117,9 @@ func TestSquashRefused(t *testing.T) {
 	for what, c := range map[string]struct{ base, onto, says string }{
 		"absent":      {"absent", "", `no image "absent"`},
 		"onto absent": {"app:2", "absent", `no image "absent"`},
-		"unrelated":   {"app:2", "other", "veneer delta makes"},
+		"unrelated":   {"app:2", "other", "are not the lower layers"},
 		"upwards":     {"app:1", "app:2", "are not the lower layers"},
-		"scratch":     {"scratch", "", "--onto"},
+		"scratch":     {"scratch", "", "neither its annotations nor its history"},
 	} {
 		_, err := veneer.Squash(t.Context(), e, veneer.SquashRequest{Base: c.base, Onto: c.onto, ImageOptions: veneer.ImageOptions{Tags: []string{"x"}}})
 		if err == nil || !strings.Contains(err.Error(), c.says) {

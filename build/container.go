@@ -13,6 +13,7 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/engine/container"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // BaseOfContainer finds the image that a container was made from. That is the image
@@ -45,10 +46,9 @@ func (s *Session) imageOf(ctx context.Context, c *containers.Container, parent, 
 	if err != nil {
 		return nil, err
 	}
-	const advice = "name the image to commit onto with --from; the result shows the container's files on any"
 	switch len(all) {
 	case 0:
-		return nil, fmt.Errorf("find the image of container %s: %w, and no other has the layers it was made from (%s); %s", c.ID, why, parent, advice)
+		return nil, unknownImage(c, fmt.Errorf("%w, and no other has the layers it was made from (%s)", why, parent))
 	case 1:
 		s.Warnings.Add(fmt.Sprintf("%v; the container's layers are those of %s, which is the base", why, all[0].Name))
 		return all[0], nil
@@ -57,7 +57,11 @@ func (s *Session) imageOf(ctx context.Context, c *containers.Container, parent, 
 	for i, img := range all {
 		names[i] = img.Name
 	}
-	return nil, fmt.Errorf("find the image of container %s: %w, and %s have its layers with different configs; %s", c.ID, why, strings.Join(names, ", "), advice)
+	return nil, unknownImage(c, fmt.Errorf("%w, and %s have its layers with different configs", why, strings.Join(names, ", ")))
+}
+
+func unknownImage(c *containers.Container, why error) error {
+	return &fault.Error{Kind: ErrContainerImage, Op: "find the image of container", Ref: c.ID, Err: why}
 }
 
 // imageRecord returns the image with exactly this name.

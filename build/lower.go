@@ -10,6 +10,7 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/snapshot/rootfs"
 )
@@ -100,7 +101,7 @@ func (s *Session) findLower(ctx context.Context, img *content.Image, onto, platf
 	if onto == "" {
 		below, err := s.annotatedBase(ctx, img)
 		if err == nil && below == nil {
-			err = fmt.Errorf("squash %s: neither its annotations nor its history tell what it was built on; say with --onto which image it is", img.Name)
+			err = &fault.Error{Kind: ErrNoLower, Op: "squash", Ref: img.Name}
 		}
 		if err != nil {
 			return lower{}, err
@@ -112,7 +113,7 @@ func (s *Session) findLower(ctx context.Context, img *content.Image, onto, platf
 		return lower{}, err
 	}
 	if !isLower(low, img) {
-		return lower{}, fmt.Errorf("squash %s onto %s: the layers of the second are not the lower layers of the first; veneer delta makes one image of any two", img.Name, low.Name)
+		return lower{}, &fault.Error{Kind: ErrNotLower, Op: "squash", Ref: img.Name + " onto " + low.Name}
 	}
 	return lower{len(low.Layers), low}, nil
 }

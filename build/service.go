@@ -13,6 +13,7 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/layer"
+	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
@@ -24,7 +25,7 @@ import (
 // write, and the applier sets the times of directories last.
 func (s *Session) serviceLayer(ctx context.Context, d *Diff, o LayerOptions) (*Layer, error) {
 	if err := s.Engine.SharesOwners(ctx); err != nil {
-		return nil, fmt.Errorf("write into a snapshot: %w; leave out --differ=service", err)
+		return nil, fault.Mark(ErrService, fmt.Errorf("write into a snapshot: %w", err))
 	}
 	if err := d.changes.Each(expressible); err != nil {
 		return nil, err
@@ -34,7 +35,7 @@ func (s *Session) serviceLayer(ctx context.Context, d *Diff, o LayerOptions) (*L
 	}
 	// The service knows OCI's media types only. Docker's mean the same bytes.
 	if o.Level != 0 {
-		return nil, errors.New("--compression-level does not go with --differ=service: the daemon chooses it")
+		return nil, fault.Mark(ErrService, errors.New("no compression level goes with containerd's diff service: the daemon chooses it"))
 	}
 	asked, err := content.LayerMediaType(false, string(o.Compression))
 	if err != nil {
@@ -67,15 +68,19 @@ func expressible(ch *differ.Change) error {
 		return nil
 	}
 	if ch.DefaultACL && !ch.Entry.IsSymlink() {
-		return fmt.Errorf("/%s: its directory has a default ACL, and containerd's diff service stores no ACLs; leave out --differ=service", ch.Path)
+		return unexpressed(ch, "its directory has a default ACL, and containerd's diff service stores no ACLs")
 	}
 	for _, name := range slices.Sorted(maps.Keys(ch.Entry.Xattrs)) {
 		kept := ch.Base != nil && ch.Base.Xattrs[name] == ch.Entry.Xattrs[name]
 		if name != "security.capability" && !kept {
-			return fmt.Errorf("/%s: it has the attribute %s, and containerd's diff service stores none but security.capability; leave out --differ=service", ch.Path, name)
+			return unexpressed(ch, fmt.Sprintf("it has the attribute %s, and containerd's diff service stores none but security.capability", name))
 		}
 	}
 	return nil
+}
+
+func unexpressed(ch *differ.Change, why string) error {
+	return &fault.Error{Kind: ErrService, Path: "/" + ch.Path, Err: fmt.Errorf("/%s: %s", ch.Path, why)}
 }
 
 // writeInto applies the changes to a root file system.

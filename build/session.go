@@ -15,6 +15,7 @@ import (
 	"github.com/veneer-build/veneer/content/cache"
 	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/snapshot/rootfs"
 )
@@ -52,19 +53,26 @@ type Session struct {
 }
 
 // Warnings are listed in the order in which they came.
-type Warnings struct{ list []string }
+type Warnings struct{ list []fault.Notice }
 
 // Add adds warnings, each once.
 func (w *Warnings) Add(warnings ...string) {
 	for _, text := range warnings {
-		if !slices.Contains(w.list, text) {
-			w.list = append(w.list, text)
-		}
+		w.add(fault.Notice{Text: text})
+	}
+}
+
+// AddError adds a warning that a caller may act upon, once.
+func (w *Warnings) AddError(err error) { w.add(fault.NoticeOf(err)) }
+
+func (w *Warnings) add(n fault.Notice) {
+	if !slices.ContainsFunc(w.list, func(have fault.Notice) bool { return have.Text == n.Text }) {
+		w.list = append(w.list, n)
 	}
 }
 
 // All returns the warnings; nil if there are none.
-func (w *Warnings) All() []string { return w.list }
+func (w *Warnings) All() []fault.Notice { return w.list }
 
 // ends are called in reverse order when the run is over, to release what steps hold.
 type ends struct {
@@ -136,7 +144,7 @@ func (s *Session) refuseEncrypted(img *content.Image) error {
 	if !e.Any() || s.allowEncrypted {
 		return nil
 	}
-	return fmt.Errorf("%s: %s, and the new layer would not be: everybody who gets the image could read it; use --allow-encrypted if that is meant: %w", img.Name, e, content.ErrEncrypted)
+	return &fault.Error{Kind: ErrExposes, Ref: img.Name, Err: fmt.Errorf("%s: %s, and the new layer would not be: everybody who gets the image could read it: %w", img.Name, e, content.ErrEncrypted)}
 }
 
 // spoolDir is where archives are decompressed so that they can be read twice. With

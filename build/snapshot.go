@@ -53,8 +53,8 @@ func (s *Session) Snapshot(ctx context.Context, base *content.Image, l *Layer) (
 		return true, nil
 	}
 	ok, warning := s.Engine.MayUnpack()
-	if warning != "" {
-		s.Warnings.Add(warning)
+	if warning != nil {
+		s.Warnings.AddError(warning)
 	}
 	if !ok {
 		return false, nil

@@ -264,7 +264,11 @@ func TestWarningsOnce(t *testing.T) {
 	}
 	w.Add("one", "two")
 	w.Add("two", "three", "one")
-	if got := w.All(); !slices.Equal(got, []string{"one", "two", "three"}) {
+	var got []string
+	for _, n := range w.All() {
+		got = append(got, n.Text)
+	}
+	if !slices.Equal(got, []string{"one", "two", "three"}) {
 		t.Errorf("warnings %v", got)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content/internal/rawjson"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // Assembly says what a new image is made of. Base, ConfigJSON and Created are
@@ -62,7 +63,7 @@ func Assemble(a Assembly) (*Image, error) {
 		}
 	}
 	if a.Base.Docker && len(a.Annotations) > 0 {
-		return nil, fmt.Errorf("annotate image: the base %s is of Docker's format, which has no annotations; leave --annotation out, or use labels (-c 'LABEL …'): %w", a.Base.Name, errdefs.ErrInvalidArgument)
+		return nil, fault.Mark(ErrNoAnnotations, fmt.Errorf("annotate image: the base %s is of Docker's format, which has no annotations: %w", a.Base.Name, errdefs.ErrInvalidArgument))
 	}
 	layers, diffIDs := slices.Clone(a.Base.Layers), slices.Clone(a.Base.DiffIDs)
 	if a.Layer != nil {
@@ -122,14 +123,14 @@ func LayerMediaType(docker bool, compression string) (string, error) {
 	case compression == "none":
 		return ocispec.MediaTypeImageLayer, nil
 	case compression == "zstd" && docker:
-		return "", errDockerZstd
+		return "", fault.Mark(ErrNoZstd, errDockerZstd)
 	case compression == "zstd":
 		return ocispec.MediaTypeImageLayerZstd, nil
 	}
 	return "", fmt.Errorf("compression %q: not gzip, zstd or none: %w", compression, errdefs.ErrInvalidArgument)
 }
 
-var errDockerZstd = fmt.Errorf("the base is of Docker's format, which has no zstd layers; use --compression gzip: %w", errdefs.ErrInvalidArgument)
+var errDockerZstd = fmt.Errorf("the base is of Docker's format, which has no zstd layers: %w", errdefs.ErrInvalidArgument)
 
 func checkNewLayer(a Assembly) error {
 	if err := validDescriptor(*a.Layer); err != nil {

@@ -201,7 +201,7 @@ func TestAssembleKeepsTheFamily(t *testing.T) {
 
 	for says, edit := range map[string]func(*content.Assembly){
 		"no annotations": func(a *content.Assembly) { a.Annotations = map[string]string{"a": "b"} },
-		"use --compression gzip": func(a *content.Assembly) {
+		"has no zstd layers": func(a *content.Assembly) {
 			l := layer
 			l.MediaType = ocispec.MediaTypeImageLayerZstd
 			a.Layer = &l

@@ -13,6 +13,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // found is an image record and the descriptor in it that was asked for: the
@@ -136,8 +138,9 @@ func (r Ref) matches(d digest.Digest) bool {
 	return strings.HasPrefix(string(d), "sha256:"+r.IDPrefix)
 }
 
-// notFound says what was looked for and what to do about it.
+// notFound says what was looked for, and where it is instead.
 func notFound(ctx context.Context, in Finder, ref Ref, all []images.Image) error {
+	kind := ErrNoImage
 	var b strings.Builder
 	fmt.Fprintf(&b, "no image %q", ref.Input)
 	ns, _ := namespaces.Namespace(ctx)
@@ -151,11 +154,14 @@ func notFound(ctx context.Context, in Finder, ref Ref, all []images.Image) error
 		fmt.Fprintf(&b, "; there is %s", strings.Join(names, ", "))
 	}
 	if other := otherNamespaces(ctx, in, ref, ns); len(other) > 0 {
-		fmt.Fprintf(&b, "; it is in namespace %s (use --namespace)", strings.Join(other, ", "))
-	} else if ref.Name != "" {
-		fmt.Fprintf(&b, "; get it with veneer pull %s or veneer load FILE", ref.Input)
+		fmt.Fprintf(&b, "; it is in namespace %s", strings.Join(other, ", "))
+		kind = ErrOtherNamespace
 	}
-	return fmt.Errorf("%s: %w", b.String(), errdefs.ErrNotFound)
+	err := &fault.Error{Kind: kind, Err: fmt.Errorf("%s: %w", b.String(), errdefs.ErrNotFound)}
+	if ref.Name != "" {
+		err.Ref = ref.Input
+	}
+	return err
 }
 
 // maxHints bounds what an error message lists.

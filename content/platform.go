@@ -11,6 +11,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // An index may hold indexes (OCI image-spec image-index.md); real ones do so
@@ -35,8 +37,8 @@ func selectManifest(ctx context.Context, store cstore.Provider, target ocispec.D
 		}
 	}
 	if len(fit) == 0 {
-		return ocispec.Descriptor{}, fmt.Errorf("no image for %s in it; it has %s (choose one with --platform): %w",
-			platforms.FormatAll(want.spec), formatPlatforms(all), errdefs.ErrNotFound)
+		return ocispec.Descriptor{}, fault.Mark(ErrPlatform, fmt.Errorf("no image for %s in it; it has %s: %w",
+			platforms.FormatAll(want.spec), formatPlatforms(all), errdefs.ErrNotFound))
 	}
 	sort.SliceStable(fit, func(i, j int) bool { return want.match.Less(*fit[i].Platform, *fit[j].Platform) })
 	return fit[0], nil

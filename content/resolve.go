@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content/internal/rawjson"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // Image is one platform's image: a manifest and what it names. Every document
@@ -132,7 +133,7 @@ func selectImage(ctx context.Context, store cstore.Store, target ocispec.Descrip
 		}
 		img, err := loadImage(ctx, store, desc)
 		if errdefs.IsNotFound(err) {
-			return nil, fmt.Errorf("platform %s is listed, but its content is not in this engine (pull it with --platform %[1]s): %w", formatPlatform(desc.Platform), err)
+			return nil, fault.Mark(ErrPlatformAbsent, fmt.Errorf("platform %s is listed, but its content is not in this engine: %w", formatPlatform(desc.Platform), err))
 		}
 		return img, err
 	}

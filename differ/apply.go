@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // Options of comparing. The zero value compares bytes.
@@ -191,8 +192,7 @@ func refuseDeletions(root *node) error {
 	if len(paths) == 0 {
 		return nil
 	}
-	return fmt.Errorf("this would delete %d paths of the base that the source lacks, %q among them; "+
-		"use --copy to keep them, or --force-delete if that is what you want", len(paths), slices.Min(paths))
+	return &fault.Error{Kind: ErrDeletes, Path: slices.Min(paths), Err: fmt.Errorf("this would delete %d paths of the base that the source lacks, %q among them", len(paths), slices.Min(paths))}
 }
 
 // destination opens the directory that a source directory goes to. A copy
@@ -211,7 +211,7 @@ func (w *walker) destination(ctx context.Context, src tree.Entry, real []string)
 		return c.root, nil
 	}
 	if cur != nil && !cur.IsDir() && t.Op == Copy {
-		return place{}, fmt.Errorf("%s is not a directory in the image, and the source is one; --delete it first, or use --sync", t.Dest)
+		return place{}, &fault.Error{Kind: ErrNotDir, Path: t.Dest, Err: fmt.Errorf("%s is not a directory in the image, and the source is one", t.Dest)}
 	}
 	last := len(real) - 1
 	up, err := c.open(ctx, real[:last], w.implied(src))

@@ -126,7 +126,7 @@ func (w *walker) sameContent(v visit, p *pair) (bool, error) {
 	}
 	defer base.Close()
 	if now, err := base.Stamp(); err != nil || now != p.base.Stamp {
-		return false, errors.Join(err, errBaseChanged)
+		return false, errors.Join(err, ErrBaseChanged)
 	}
 	settled := w.target.Memory.Settle(src, p.src)
 	same, err := sameBytes(src, base, p.src.Size)
@@ -185,10 +185,6 @@ func readDigest(dir tree.Dir, e *tree.Entry, memory *filecache.Cache) (_ tree.Di
 // ErrSourceChanged says that a source file is not what it was when its
 // directory was listed.
 var ErrSourceChanged = errors.New("the source file changed while it was read; build again when nothing writes to it")
-
-// errBaseChanged says that somebody wrote into a committed snapshot, which
-// nothing is supposed to do.
-var errBaseChanged = errors.New("the base's file is not the one that its directory was seen to have; unpack the base again, and drop what is remembered of it with veneer prune")
 
 // openSame opens a source file and makes sure that it is the one listed.
 func openSame(dir tree.Dir, e *tree.Entry) (tree.File, error) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"io"
 	"net"
 	"path/filepath"
@@ -69,10 +70,13 @@ func TestAutoFailsForBothReasons(t *testing.T) {
 	if err == nil || strings.Contains(err.Error(), "\n") {
 		t.Fatalf("error %v", err)
 	}
-	for _, want := range []string{"no containerd at " + o.Address, "start containerd", "embedded engine at /proc/veneer"} {
+	for _, want := range []string{"no containerd at " + o.Address, "embedded engine at /proc/veneer"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q lacks %q", err, want)
 		}
+	}
+	if !errors.Is(err, ErrUnreachable) || !errors.Is(err, ErrRoot) {
+		t.Errorf("error %v", err)
 	}
 }
 
@@ -83,12 +87,12 @@ func TestNamedDaemonNeverFallsBack(t *testing.T) {
 		o    Options
 		want string
 	}{
-		"address":          {Options{Address: none}, "--address"},
-		"mute address":     {Options{Address: mute(t)}, "--address"},
-		"address, by auto": {Options{Mode: Auto, Address: "unix://" + none}, "--address"},
-		"namespace":        {Options{Namespace: "k8s.io"}, "--namespace"},
-		"snapshotter":      {Options{Snapshotter: "native"}, "--snapshotter"},
-		"default's name":   {Options{Namespace: DefaultNamespace}, "--namespace"},
+		"address":          {Options{Address: none}, "address"},
+		"mute address":     {Options{Address: mute(t)}, "address"},
+		"address, by auto": {Options{Mode: Auto, Address: "unix://" + none}, "address"},
+		"namespace":        {Options{Namespace: "k8s.io"}, "namespace"},
+		"snapshotter":      {Options{Snapshotter: "native"}, "snapshotter"},
+		"default's name":   {Options{Namespace: DefaultNamespace}, "namespace"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.o.Root = t.TempDir()
@@ -101,7 +105,7 @@ func TestNamedDaemonNeverFallsBack(t *testing.T) {
 				o.Address = none // and not what this host has
 			}
 			_, err = openAuto(t.Context(), o)
-			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "not taken in its place") || !strings.Contains(err.Error(), o.Address) {
+			if !errors.Is(err, ErrUnreachable) || !errors.Is(err, ErrNotReplaced) || !strings.Contains(err.Error(), "since the "+c.want+" was given") || !strings.Contains(err.Error(), o.Address) {
 				t.Errorf("error %v", err)
 			}
 		})

@@ -17,6 +17,10 @@ import (
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 const (
@@ -31,19 +35,23 @@ const (
 // unreachableError means that no containerd answers on the socket. A daemon that
 // answers but lacks something is another error.
 type unreachableError struct {
-	// why is the state of the socket, advice what to do about it.
-	why, advice string
-	err         error
+	why string
+	err error
 }
 
-func (e *unreachableError) Error() string {
-	return fmt.Sprintf("open containerd: %s: %v; %s", e.why, e.err, e.advice)
-}
+func (e *unreachableError) Error() string { return e.why + ": " + e.err.Error() }
 
 func (e *unreachableError) Unwrap() error { return e.err }
 
-// unreachable reports why no containerd could be reached, if that is what err says.
-func unreachable(err error) (why string, ok bool) {
+// unreachable is the error of a socket on which no containerd could be reached.
+func unreachable(address, why string, err error) error {
+	return fmt.Errorf("open containerd: %w", &fault.Error{
+		Kind: ErrUnreachable, Path: address, Err: &unreachableError{why + " " + address, err},
+	})
+}
+
+// whyUnreachable reports why no containerd could be reached, if that is what err says.
+func whyUnreachable(err error) (why string, ok bool) {
 	if u, ok := errors.AsType[*unreachableError](err); ok {
 		return u.why, true
 	}
@@ -72,11 +80,7 @@ func openDaemon(ctx context.Context, o Options) (_ *Engine, err error) {
 	}()
 	version, err := probe(ctx, c, o)
 	if err != nil {
-		return nil, &unreachableError{
-			why:    "no containerd answers at " + o.Address,
-			advice: "is it running there? Otherwise use --address, or --engine=embedded",
-			err:    err,
-		}
+		return nil, unreachable(o.Address, "no containerd answers at", err)
 	}
 	e.version = strings.TrimPrefix(version, "v")
 	if err := checkSnapshotter(e.Context(ctx), c, o.Snapshotter); err != nil {
@@ -122,19 +126,13 @@ func dial(ctx context.Context, o Options) error {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		cause = errno
 	}
-	u := &unreachableError{err: cause}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		u.why = "no permission for the socket " + address
-		u.advice = "run as root (sudo), join the group that owns the socket, or use --engine=embedded"
+		return unreachable(address, "no permission for the socket", cause)
 	case errors.Is(err, fs.ErrNotExist):
-		u.why = "no containerd at " + address
-		u.advice = "start containerd, name its socket with --address, or use --engine=embedded"
-	default:
-		u.why = "no containerd answers at " + address
-		u.advice = "start containerd, name its socket with --address, or use --engine=embedded"
+		return unreachable(address, "no containerd at", cause)
 	}
-	return u
+	return unreachable(address, "no containerd answers at", cause)
 }
 
 // checkSnapshotter returns an error if the daemon lacks the snapshotter, or failed
@@ -159,15 +157,29 @@ func checkSnapshotter(ctx context.Context, c *client.Client, name string) error 
 			return fmt.Errorf("snapshotter %s is not usable: %s; it has %s", name, p.InitErr.GetMessage(), strings.Join(usable, ", "))
 		}
 	}
-	return fmt.Errorf("no snapshotter %q; it has %s (--snapshotter)", name, strings.Join(usable, ", "))
+	return noSnapshotter(name, usable)
 }
 
-// SnapshotterDead reports whether the daemon answers but its snapshotter does not.
-// A snapshotter that is a proxy plugin is a process of its own, which can die.
-func (e *Engine) SnapshotterDead(ctx context.Context) bool {
-	if e.Mode != Containerd {
-		return false
+func noSnapshotter(name string, have []string) error {
+	return &fault.Error{Kind: ErrNoSnapshotter, Ref: name, Err: fmt.Errorf("no snapshotter %q; it has %s", name, strings.Join(have, ", "))}
+}
+
+// Diagnose gives the error of a call that got no answer its kind: [ErrDisconnected]
+// or [ErrSnapshotterDead]. Others it returns as they are.
+func (e *Engine) Diagnose(ctx context.Context, err error) error {
+	// The daemon passes on that a snapshotter of another process did not answer, too.
+	if e.Mode != Containerd || !errdefs.IsUnavailable(err) && status.Code(err) != codes.Unavailable {
+		return err
 	}
+	if e.snapshotterDead(ctx) {
+		return &fault.Error{Kind: ErrSnapshotterDead, Ref: e.Snapshotter, Err: fmt.Errorf("%w; containerd answers, but its snapshotter %s, a process of its own, does not", err, e.Snapshotter)}
+	}
+	return fault.Mark(ErrDisconnected, fmt.Errorf("%w; %w", err, ErrDisconnected))
+}
+
+// snapshotterDead reports whether the daemon answers and its snapshotter does
+// not: one that the daemon knows as a proxy plugin is a process of its own.
+func (e *Engine) snapshotterDead(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(e.Context(ctx), probeTimeout)
 	defer cancel()
 	if _, err := e.Client.Version(ctx); err != nil {

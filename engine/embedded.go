@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -58,7 +57,7 @@ type stores struct {
 
 func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
 	if _, ok := snapshotterOpeners()[o.Snapshotter]; !ok {
-		return nil, fmt.Errorf("open embedded engine: no snapshotter %q; it has %s (--snapshotter)", o.Snapshotter, strings.Join(snapshotterNames(), ", "))
+		return nil, fmt.Errorf("open embedded engine: %w", noSnapshotter(o.Snapshotter, snapshotterNames()))
 	}
 	if o.Reading {
 		// If this fails, open it as for writing. That makes a new one, or says what

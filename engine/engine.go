@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 
 	"github.com/veneer-build/veneer/internal/cleanup"
+	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/trusted"
 )
 
@@ -103,7 +104,8 @@ type Engine struct {
 // Open opens the engine that the options ask for. Two processes on one root of
 // the embedded engine wait for each other, until ctx is done.
 //
-// Errors are one line and say what to do.
+// Errors are one line. What can be done about them is told by the Err… of this
+// package.
 func Open(ctx context.Context, o Options) (*Engine, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -128,12 +130,12 @@ func openAuto(ctx context.Context, o Options) (*Engine, error) {
 	if err == nil {
 		return e, nil
 	}
-	why, ok := unreachable(err)
+	why, ok := whyUnreachable(err)
 	switch {
 	case !ok || ctx.Err() != nil:
 		return nil, err
 	case o.named != "":
-		return nil, fmt.Errorf("%w; the embedded engine is not taken in its place, since %s was given", err, o.named)
+		return nil, fmt.Errorf("%w; %w", err, &fault.Error{Kind: ErrNotReplaced, Ref: o.named, Err: fmt.Errorf("%w, since the %s was given", ErrNotReplaced, o.named)})
 	}
 	e, eerr := openEmbedded(ctx, o)
 	if eerr != nil {
@@ -150,11 +152,11 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	switch {
 	case o.Address != "":
-		o.named = "an address (--address, CONTAINERD_ADDRESS)"
+		o.named = "address"
 	case o.Namespace != "":
-		o.named = "a namespace (--namespace, CONTAINERD_NAMESPACE)"
+		o.named = "namespace"
 	case o.Snapshotter != "":
-		o.named = "a snapshotter (--snapshotter, CONTAINERD_SNAPSHOTTER)"
+		o.named = "snapshotter"
 	}
 	o.probe, o.notice = probeTimeout, probeNotice
 	if o.Address == "" {
@@ -176,7 +178,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Root = DefaultRoot()
 	}
 	if o.Root == "" {
-		return o, fmt.Errorf("find a directory for veneer's data: neither XDG_DATA_HOME nor HOME is set; choose one with --root")
+		return o, &fault.Error{Kind: ErrNoRoot, Op: "find a directory for veneer's data"}
 	}
 	var err error
 	// gRPC takes the first element of a relative path for a host name. Overlayfs

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -174,9 +175,9 @@ func TestOpenErrors(t *testing.T) {
 		"mode":        {engine.Options{Mode: "docker", Root: dir}, []string{`"docker"`, "auto", "embedded"}},
 		"namespace":   {engine.Options{Namespace: "a/b", Root: dir}, []string{`"a/b"`}},
 		"snapshotter": {engine.Options{Mode: engine.Embedded, Root: dir, Snapshotter: "btrfs"}, []string{`"btrfs"`, "native, overlayfs"}},
-		"no socket":   {engine.Options{Mode: engine.Containerd, Root: dir, Address: "unix://" + dir + "/none.sock"}, []string{"no containerd at " + dir + "/none.sock", "--engine=embedded"}},
+		"no socket":   {engine.Options{Mode: engine.Containerd, Root: dir, Address: "unix://" + dir + "/none.sock"}, []string{"no containerd at " + dir + "/none.sock"}},
 		"dead socket": {engine.Options{Mode: engine.Containerd, Root: dir, Address: dead}, []string{"no containerd answers at " + dead, "connection refused"}},
-		"root a file": {engine.Options{Mode: engine.Embedded, Root: file + "/x"}, []string{file, "--root"}},
+		"root a file": {engine.Options{Mode: engine.Embedded, Root: file + "/x"}, []string{file, "not a directory"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e, err := engine.Open(t.Context(), c.o)
@@ -215,7 +216,7 @@ func TestOpenOnFullDisk(t *testing.T) {
 			if err == nil {
 				t.Fatalf("opened (closed: %v)", e.Close())
 			}
-			if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "free space there") {
+			if !errors.Is(err, unix.ENOSPC) || !errors.Is(err, engine.ErrRoot) {
 				t.Errorf("error %v", err)
 			}
 		})
@@ -298,11 +299,11 @@ func unprivileged(t *testing.T, dir string) {
 		if err := e.CollectGarbage(ctx); err != nil {
 			t.Error(err)
 		}
-		if err := e.Unpacks(); err == nil || !strings.Contains(err.Error(), "--no-unpack") {
+		if err := e.Unpacks(); !errors.Is(err, engine.ErrCannotUnpack) || !errors.Is(err, engine.ErrNeedsRoot) {
 			t.Errorf("unpacks: %v", err)
 		}
 	}
-	if _, err := engine.Open(t.Context(), engine.Options{Mode: engine.Embedded, Root: "/var/lib/no-such"}); err == nil || !strings.Contains(err.Error(), "permission denied") || !strings.Contains(err.Error(), "--root") {
+	if _, err := engine.Open(t.Context(), engine.Options{Mode: engine.Embedded, Root: "/var/lib/no-such"}); err == nil || !strings.Contains(err.Error(), "permission denied") || !errors.Is(err, engine.ErrRoot) {
 		t.Errorf("root that is not ours: %v", err)
 	}
 }
@@ -310,11 +311,11 @@ func unprivileged(t *testing.T, dir string) {
 func TestSocketPermission(t *testing.T) {
 	if socket := os.Getenv("VENEER_TEST_SOCKET"); socket != "" {
 		_, err := engine.Open(t.Context(), engine.Options{Mode: engine.Containerd, Address: socket, Root: t.TempDir()})
-		if err == nil || !strings.Contains(err.Error(), "no permission for the socket "+socket) || !strings.Contains(err.Error(), "--engine=embedded") {
+		if err == nil || !strings.Contains(err.Error(), "no permission for the socket "+socket) || !errors.Is(err, engine.ErrUnreachable) || !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("containerd mode: %v", err)
 		}
 		_, err = engine.Open(t.Context(), engine.Options{Address: socket, Root: t.TempDir()})
-		if err == nil || !strings.Contains(err.Error(), "no permission for the socket "+socket) || !strings.Contains(err.Error(), "not taken in its place") {
+		if err == nil || !strings.Contains(err.Error(), "no permission for the socket "+socket) || !errors.Is(err, engine.ErrNotReplaced) {
 			t.Errorf("auto mode: %v", err)
 		}
 		return

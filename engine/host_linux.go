@@ -11,11 +11,9 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-)
 
-// ErrOtherOwners means that the daemon runs in another user namespace, as a
-// rootless one does: what it calls 0 is another number here.
-var ErrOtherOwners = errors.New("owners of files are other numbers to containerd")
+	"github.com/veneer-build/veneer/internal/fault"
+)
 
 // Sees returns nil if path is the same file, with the same owner, for this process
 // and for the engine. It may not be: if the daemon's socket was mounted into a
@@ -75,7 +73,10 @@ func sameOwners(pid int32) error {
 		return err
 	}
 	if ours != theirs {
-		return fmt.Errorf("%w (process %d), which runs in another user namespace; to be there, use nsenter -U -m -t %[2]d", ErrOtherOwners, pid)
+		return &fault.Error{
+			Kind: ErrOtherOwners, Ref: strconv.Itoa(int(pid)),
+			Err: fmt.Errorf("%w (process %d), which runs in another user namespace", ErrOtherOwners, pid),
+		}
 	}
 	return nil
 }

@@ -6,12 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/containerd/log"
 
 	"github.com/veneer-build/veneer/internal/durable"
+	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/trusted"
 )
 
@@ -60,18 +60,10 @@ func makePrivate(dir string) error {
 	return durable.SyncDir(parent)
 }
 
-// rootError says what to do about an error in the embedded engine's directory.
+// rootError says of an error that it is about the embedded engine's directory.
 func rootError(root string, err error) error {
-	what := "open embedded engine at " + root
-	switch {
-	case errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("%s: %w; choose a directory you may write to with --root, or run as its owner", what, err)
-	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("%s: %w; free space there, or choose another directory with --root", what, err)
-	case errors.Is(err, trusted.ErrForeign):
-		return fmt.Errorf("use %s for veneer's data: %w; choose another with --root, as a new directory of your own, or take the right to write away from others (chmod go-w) if none has used it", root, err)
-	case errors.Is(err, syscall.ENOTDIR):
-		return fmt.Errorf("%s: %w; choose a directory with --root", what, err)
+	if errors.Is(err, trusted.ErrForeign) {
+		return &fault.Error{Kind: ErrRoot, Path: root, Err: fmt.Errorf("use %s for veneer's data: %w", root, err)}
 	}
-	return fmt.Errorf("%s: %w", what, err)
+	return &fault.Error{Kind: ErrRoot, Op: "open embedded engine at", Path: root, Err: err}
 }

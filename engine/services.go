@@ -24,7 +24,7 @@ import (
 // panic when they are called.
 func refusingConn() (*grpc.ClientConn, error) {
 	refuse := func(method string) error {
-		return grpcstatus.Errorf(codes.Unimplemented, "the embedded engine has no %s; it needs a containerd (--engine=containerd)", method)
+		return grpcstatus.Errorf(codes.Unimplemented, "the embedded engine has no %s; it needs a containerd", method)
 	}
 	conn, err := grpc.NewClient("passthrough:///embedded",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),

@@ -10,13 +10,12 @@ import (
 
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
-// errCannotUnpack is what [Engine.Unpacks] returns, wrapped.
-var errCannotUnpack = errors.New("cannot unpack images here")
-
 // errOrdinaryUser means that the embedded engine does not unpack for this user.
-var errOrdinaryUser = errors.New("the embedded engine needs root to")
+var errOrdinaryUser = fmt.Errorf("%w", ErrNeedsRoot)
 
 // toldFile marks a root whose user has been told that images are not unpacked.
 const toldFile = "told-not-unpacked"
@@ -25,16 +24,16 @@ const toldFile = "told-not-unpacked"
 // is for images that can be used without a snapshot, so it returns a warning where
 // Unpacks returns an error. For ordinary users of the embedded engine there is no
 // warning, since they can never unpack: Notify is called instead, once per root.
-func (e *Engine) MayUnpack() (ok bool, warning string) {
+func (e *Engine) MayUnpack() (ok bool, warning error) {
 	err := e.Unpacks()
 	switch {
 	case err == nil:
-		return true, ""
+		return true, nil
 	case !errors.Is(err, errOrdinaryUser):
-		return false, "the image is not unpacked: " + err.Error()
+		return false, fmt.Errorf("the image is not unpacked: %w", err)
 	}
-	e.tellOnce(toldFile, "images are stored and not unpacked here, since that takes root; this is said once, and not with --no-unpack")
-	return false, ""
+	e.tellOnce(toldFile, "images are stored and not unpacked here, since that takes root; this is said once")
+	return false, nil
 }
 
 // tellOnce passes a line to the user, unless the file exists in the root, and makes
@@ -64,20 +63,22 @@ func (e *Engine) unpacks() error {
 		return nil
 	}
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("%w: %w; use --no-unpack, or a containerd's socket (--engine=containerd)", errCannotUnpack, errOrdinaryUser)
+		return fmt.Errorf("%w: %w", ErrCannotUnpack, &fault.Error{Kind: errOrdinaryUser})
 	}
 	if err := capable(); err != nil {
-		return fmt.Errorf("%w: the embedded engine needs root to (%w); use --no-unpack, or a containerd's socket (--engine=containerd)", errCannotUnpack, err)
+		return fmt.Errorf("%w: %w", ErrCannotUnpack, fault.Mark(ErrNeedsRoot, fmt.Errorf("%w (%w)", ErrNeedsRoot, err)))
 	}
 	if err := e.stores.broken[e.Snapshotter]; err != nil {
-		return fmt.Errorf("%w: snapshotter %s: %w; use another --snapshotter, another --root, or --no-unpack", errCannotUnpack, e.Snapshotter, err)
+		return fmt.Errorf("%w: %w", ErrCannotUnpack, &fault.Error{Kind: ErrSnapshotterUnusable, Op: "snapshotter", Ref: e.Snapshotter, Err: err})
 	}
 	if e.Snapshotter != "overlayfs" || e.stores.reading {
 		return nil
 	}
 	// Overlayfs cannot be stacked on itself, as in most containers.
 	if err := overlayutils.SupportsMultipleLowerDir(snapshotterRoot(e.Root, e.Snapshotter)); err != nil {
-		return fmt.Errorf("%w: overlayfs does not work on %s: %w; use --snapshotter=native, another --root, or --no-unpack", errCannotUnpack, e.Root, err)
+		return fmt.Errorf("%w: %w", ErrCannotUnpack, &fault.Error{
+			Kind: ErrSnapshotterUnusable, Op: "snapshotter", Ref: e.Snapshotter, Err: fmt.Errorf("overlayfs does not work on %s: %w", e.Root, err),
+		})
 	}
 	return nil
 }

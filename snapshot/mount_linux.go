@@ -11,6 +11,8 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // tempMount is a snapshot that is mounted below a private directory.
@@ -78,11 +80,11 @@ func mountable(mounts []mount.Mount) ([]mount.Mount, error) {
 		m := &mounts[i]
 		if strings.Contains(m.Type, "/") {
 			// Of the mount manager's (containerd's docs/mounts.md): erofs has them.
-			return nil, fmt.Errorf("mount of type %q: only the daemon can; use --reader=index and --differ=veneer, which mount nothing, or another --snapshotter", m.Type)
+			return nil, fault.Mark(ErrCannotMount, fmt.Errorf("mount of type %q: only the daemon can", m.Type))
 		}
 		for _, o := range m.Options {
 			if strings.HasPrefix(o, "uidmap") || strings.HasPrefix(o, "gidmap") {
-				return nil, fmt.Errorf("mount with option %q: owners would be shifted; use a snapshotter without id-mapped mounts (--snapshotter)", o)
+				return nil, fault.Mark(ErrCannotMount, fmt.Errorf("mount with option %q: owners would be shifted", o))
 			}
 		}
 		m.Options = slices.Clone(m.Options)

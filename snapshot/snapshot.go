@@ -19,6 +19,7 @@ import (
 
 	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/internal/cleanup"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // ErrGone means that the snapshotter knows a snapshot, but its files are gone. No
@@ -137,7 +138,7 @@ func (a *active) remove(ctx context.Context) error {
 	ctx, cancel := cleanup.Context(ctx, cleanupTimeout)
 	defer cancel()
 	if err := a.sn.Remove(ctx, a.key); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("remove temporary snapshot %s (veneer prune removes it): %w", a.key, err)
+		return &fault.Error{Kind: fault.ErrLeftBehind, Op: "remove temporary snapshot", Ref: a.key, Err: err}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/veneer-build/veneer/internal/compression"
+	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/snapshot/rootfs"
 
@@ -38,7 +39,7 @@ func (v *verifier) document(ctx context.Context, doc *content.Document) error {
 		return nil
 	case errdefs.IsNotFound(doc.Err), errors.Is(doc.Err, content.ErrCorrupt):
 		f.Severity, f.Check = SeverityError, CheckBlob
-		f.Message = doc.Err.Error() + "; remove the image (veneer rmi, veneer prune) and pull or load it again"
+		f.Message, f.Cause = doc.Err.Error(), &fault.Error{Kind: ErrDocument, Ref: v.res.Image, Err: doc.Err}
 		v.add(f)
 		return nil
 	default:
@@ -92,7 +93,7 @@ func (v *verifier) blobFinding(desc ocispec.Descriptor, platform string, err err
 		f.Severity = SeverityNote
 		f.Message = "not checked: the blob is not stored here (containerd's discard_unpacked_layers leaves layers out); pull the image again to have it"
 	case errors.Is(err, content.ErrCorrupt):
-		f.Message = err.Error() + "; --repair removes it, and then veneer pull brings it again"
+		f.Message, f.Cause = err.Error(), &fault.Error{Kind: ErrBlob, Ref: desc.Digest.String(), Err: err}
 	default:
 		f.Message = err.Error()
 	}

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
+	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/progress"
 
 	"github.com/containerd/errdefs"
@@ -50,7 +50,7 @@ func (v *verifier) discard(ctx context.Context, desc ocispec.Descriptor, cause e
 	v.mu.Unlock()
 	v.add(Finding{
 		Severity: SeverityWarning, Check: CheckRepair, Object: desc.Digest,
-		Message: fmt.Sprintf("the damaged blob was removed; get it again with veneer pull %s, or load the image again", v.res.Image),
+		Message: "the damaged blob was removed; pull or load the image again to have it", Cause: &fault.Error{Kind: ErrLayerGone, Ref: v.res.Image},
 	})
 	return nil
 }
@@ -59,13 +59,13 @@ func (v *verifier) discard(ctx context.Context, desc ocispec.Descriptor, cause e
 // right afterwards, it marks the findings as repaired.
 func (s *snapshotCheck) repair(ctx context.Context, findings []int) error {
 	if e := s.img.Encryption(); s.indexes == nil && e.Any() {
-		return s.refuse("%s, so what it should hold cannot be known here", e)
+		return s.refuse(fmt.Errorf("%s, so what it should hold cannot be known here", e))
 	}
 	if s.indexes == nil {
-		return s.refuse("its layers are not all here, or damaged; veneer pull %s, and repair then", s.img.Name)
+		return s.refuse(&fault.Error{Kind: ErrLayersAbsent, Ref: s.img.Name})
 	}
 	if err := s.engine.Unpacks(); err != nil {
-		return s.refuse("%v", err)
+		return s.refuse(err)
 	}
 	from, err := s.lowestWrong(ctx)
 	if err != nil {
@@ -77,7 +77,7 @@ func (s *snapshotCheck) repair(ctx context.Context, findings []int) error {
 		return err
 	}
 	if len(users) > 0 {
-		return s.refuse("%s", s.usersText(ctx, users))
+		return s.refuse(s.inUse(ctx, users))
 	}
 	s.steps.Begin(progress.Step{Kind: "repair", Platform: s.platform})
 	if err := snapshot.RemoveChain(ctx, s.snapshots(), wrong); err != nil {
@@ -91,7 +91,7 @@ func (s *snapshotCheck) repair(ctx context.Context, findings []int) error {
 		return err
 	}
 	if left.total > 0 {
-		return s.refuse("it was, and the files differ again: %s", left.list[0].Path)
+		return s.refuse(fmt.Errorf("it was, and the files differ again: %s", left.list[0].Path))
 	}
 	for _, i := range findings {
 		s.repaired(i)
@@ -100,10 +100,10 @@ func (s *snapshotCheck) repair(ctx context.Context, findings []int) error {
 }
 
 // refuse records why the snapshot is not replaced.
-func (s *snapshotCheck) refuse(format string, args ...any) error {
+func (s *snapshotCheck) refuse(why error) error {
 	s.add(Finding{
 		Severity: SeverityError, Check: CheckRepair, Platform: s.platform, Object: s.img.ChainID,
-		Message: "the snapshot is not replaced: " + fmt.Sprintf(format, args...),
+		Message: "the snapshot is not replaced: " + why.Error(), Cause: why,
 	})
 	return nil
 }
@@ -128,9 +128,8 @@ func (s *snapshotCheck) lowestWrong(ctx context.Context) (int, error) {
 	return 0, nil
 }
 
-// usersText lists for a message what lies on top of snapshots, and what to do about
-// it.
-func (s *snapshotCheck) usersText(ctx context.Context, users []snapshot.User) string {
+// inUse names what lies upon snapshots.
+func (s *snapshotCheck) inUse(ctx context.Context, users []snapshot.User) error {
 	containers := map[string]string{}
 	// The embedded engine has no containers. If a daemon cannot list them, the
 	// message names snapshots instead.
@@ -142,27 +141,31 @@ func (s *snapshotCheck) usersText(ctx context.Context, users []snapshot.User) st
 		}
 	}
 	const most = 5
-	var parts []string
+	var parts []error
 	for i, u := range users {
 		if i == most {
-			parts = append(parts, fmt.Sprintf("%d more", len(users)-most))
+			parts = append(parts, fmt.Errorf("%d more", len(users)-most))
 			break
 		}
 		switch id, ok := containers[u.Name]; {
 		case ok:
-			parts = append(parts, fmt.Sprintf("container %s uses it (remove that first, and repair then)", id))
+			parts = append(parts, fmt.Errorf("container %s uses it (remove that first, and repair then)", id))
 		case !u.Committed:
-			parts = append(parts, fmt.Sprintf("snapshot %s is in use on it (remove that first, and repair then)", u.Name))
+			parts = append(parts, fmt.Errorf("snapshot %s is in use on it (remove that first, and repair then)", u.Name))
 		default:
-			parts = append(parts, s.imageText(ctx, u.Name))
+			parts = append(parts, s.imageOn(ctx, u.Name))
 		}
 	}
-	return strings.Join(parts, ", ")
+	err := parts[0]
+	for _, more := range parts[1:] {
+		err = fmt.Errorf("%w, %w", err, more)
+	}
+	return err
 }
 
-// imageText names the image that a committed snapshot belongs to. It skips images
-// that cannot be read, since this is only for a message.
-func (s *snapshotCheck) imageText(ctx context.Context, name string) string {
+// imageOn names the image that a committed snapshot belongs to. What cannot
+// be read of other images is left out: this only serves a message.
+func (s *snapshotCheck) imageOn(ctx context.Context, name string) error {
 	records, err := s.engine.Client.ImageService().List(ctx)
 	if err != nil {
 		records = nil
@@ -179,9 +182,9 @@ func (s *snapshotCheck) imageText(ctx context.Context, name string) string {
 			}
 			img, err := content.ResolveTarget(ctx, store, doc.Desc, "")
 			if err == nil && slices.Contains(chainIDs(img.DiffIDs), digest.Digest(name)) {
-				return fmt.Sprintf("image %s lies on it (veneer verify --repair %[1]s makes the snapshots of both again)", record.Name)
+				return &fault.Error{Kind: ErrImageOn, Ref: record.Name, Err: fmt.Errorf("image %s lies on it", record.Name)}
 			}
 		}
 	}
-	return fmt.Sprintf("snapshot %s, of no image that is here, lies on it (veneer prune removes it, if nothing keeps it)", name)
+	return &fault.Error{Kind: ErrSnapshotOn, Ref: name, Err: fmt.Errorf("snapshot %s, of no image that is here, lies on it", name)}
 }

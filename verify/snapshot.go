@@ -17,6 +17,7 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree/index"
+	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
@@ -115,7 +116,7 @@ func (s *snapshotCheck) run(ctx context.Context, unpacked bool) error {
 		// If this process sees other owners than the daemon, the differences may be
 		// just that.
 		if err := s.engine.SharesOwners(ctx); err != nil {
-			return s.refuse("%v", err)
+			return s.refuse(err)
 		}
 		return s.repair(ctx, findings)
 	}
@@ -127,7 +128,9 @@ func (s *snapshotCheck) otherSnapshotters(config cstore.Info) {
 	for _, k := range slices.Sorted(maps.Keys(config.Labels)) {
 		name, ok := strings.CutPrefix(k, content.SnapshotLabel(""))
 		if name, _, _ = strings.Cut(name, "/"); ok && name != "" && name != s.engine.Snapshotter {
-			s.add(s.finding(SeverityNote, CheckSnapshot, "not checked: the image is unpacked for snapshotter %s as well; see there with --snapshotter %[1]s", name))
+			f := s.finding(SeverityNote, CheckSnapshot, "not checked: the image is unpacked for snapshotter %s as well", name)
+			f.Cause = &fault.Error{Kind: ErrOtherSnapshotter, Ref: name}
+			s.add(f)
 		}
 	}
 }

@@ -79,6 +79,9 @@ type Finding struct {
 	Message string `json:"message"`
 	// Repaired: this was wrong, and was repaired.
 	Repaired bool `json:"repaired,omitempty"`
+	// Cause is what a caller may act upon, a [fault.Error] of one of the kinds of
+	// this package; else nil.
+	Cause error `json:"-"`
 }
 
 // Result tells what was verified, and what was found.

@@ -9,13 +9,9 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/containerd/errdefs"
 	"github.com/spf13/pflag"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/engine"
 )
 
 // app is what all commands share: the standard streams, the global flags, and what
@@ -56,11 +52,11 @@ type globalFlags struct {
 }
 
 func (f *globalFlags) bind(fs *pflag.FlagSet) {
-	f.engine = newEnum("", string(engine.Auto), string(engine.Containerd), string(engine.Embedded))
+	f.engine = newEnum("", string(veneer.EngineAuto), string(veneer.EngineContainerd), string(veneer.EngineEmbedded))
 	f.progress = newEnum("auto", "auto", "plain", "tty", "json", "quiet")
-	fs.StringVarP(&f.address, "address", "a", "", "`socket` of containerd ($CONTAINERD_ADDRESS; default "+engine.DefaultAddress+")")
-	fs.StringVarP(&f.namespace, "namespace", "n", "", "containerd `namespace` ($CONTAINERD_NAMESPACE; default \""+engine.DefaultNamespace+"\")")
-	fs.StringVar(&f.snapshotter, "snapshotter", "", "containerd snapshotter, by `name` ($CONTAINERD_SNAPSHOTTER; default \""+engine.DefaultSnapshotter+"\")")
+	fs.StringVarP(&f.address, "address", "a", "", "`socket` of containerd ($CONTAINERD_ADDRESS; default "+veneer.DefaultAddress+")")
+	fs.StringVarP(&f.namespace, "namespace", "n", "", "containerd `namespace` ($CONTAINERD_NAMESPACE; default \""+veneer.DefaultNamespace+"\")")
+	fs.StringVar(&f.snapshotter, "snapshotter", "", "containerd snapshotter, by `name` ($CONTAINERD_SNAPSHOTTER; default \""+veneer.DefaultSnapshotter+"\")")
 	fs.Var(&f.engine, "engine", "where images live: auto, containerd or embedded ($VENEER_ENGINE; default \"auto\": containerd if it answers)")
 	fs.StringVar(&f.root, "root", "", "`directory` of the embedded engine and of caches ($VENEER_ROOT; default /var/lib/veneer, for others than root ~/.local/share/veneer)")
 	fs.BoolVar(&f.debug, "debug", false, "log what is done, on standard error")
@@ -87,7 +83,7 @@ func (a *app) start() error {
 	if a.jsonMessages() {
 		a.log = slog.New(slog.NewJSONHandler(a.stderr, o))
 	}
-	return engine.QuietContainerd(theirs)
+	return veneer.QuietLogs(theirs)
 }
 
 // beQuiet suppresses all messages but errors, and what --debug asks for.
@@ -102,8 +98,8 @@ func (a *app) beQuiet() {
 // program.
 func (a *app) jsonMessages() bool { return a.flags.progress.value == "json" }
 
-// engineFlags are engine.Options before the mode is checked.
-type engineFlags engine.Options
+// engineFlags are veneer.EngineOptions before the mode is checked.
+type engineFlags veneer.EngineOptions
 
 func (a *app) engineOptions(notify func(string)) engineFlags {
 	or := func(flag, env string) string {
@@ -113,7 +109,7 @@ func (a *app) engineOptions(notify func(string)) engineFlags {
 		return flag
 	}
 	return engineFlags{
-		Mode:        engine.Mode(or(a.flags.engine.value, "VENEER_ENGINE")),
+		Mode:        veneer.EngineMode(or(a.flags.engine.value, "VENEER_ENGINE")),
 		Address:     or(a.flags.address, "CONTAINERD_ADDRESS"),
 		Namespace:   or(a.flags.namespace, "CONTAINERD_NAMESPACE"),
 		Snapshotter: or(a.flags.snapshotter, "CONTAINERD_SNAPSHOTTER"),
@@ -124,7 +120,7 @@ func (a *app) engineOptions(notify func(string)) engineFlags {
 
 func (f engineFlags) check() error {
 	switch f.Mode {
-	case "", engine.Auto, engine.Containerd, engine.Embedded:
+	case "", veneer.EngineAuto, veneer.EngineContainerd, veneer.EngineEmbedded:
 		return nil
 	}
 	return usagef("VENEER_ENGINE=%q: use auto, containerd or embedded", string(f.Mode))
@@ -132,20 +128,20 @@ func (f engineFlags) check() error {
 
 // withEngine opens the engine, runs f with it on a context that has its
 // namespace, and closes it.
-func (a *app) withEngine(ctx context.Context, f func(context.Context, *engine.Engine) error) (err error) {
-	return a.with(ctx, engine.Options(a.engineOptions(a.notify)), f)
+func (a *app) withEngine(ctx context.Context, f func(context.Context, *veneer.Engine) error) (err error) {
+	return a.with(ctx, veneer.EngineOptions(a.engineOptions(a.notify)), f)
 }
 
 // withReading is withEngine for commands that change nothing. They do not wait for
 // other processes.
-func (a *app) withReading(ctx context.Context, f func(context.Context, *engine.Engine) error) (err error) {
-	o := engine.Options(a.engineOptions(a.notify))
+func (a *app) withReading(ctx context.Context, f func(context.Context, *veneer.Engine) error) (err error) {
+	o := veneer.EngineOptions(a.engineOptions(a.notify))
 	o.Reading = true
 	return a.with(ctx, o, f)
 }
 
-func (a *app) with(ctx context.Context, o engine.Options, f func(context.Context, *engine.Engine) error) (err error) {
-	e, err := engine.Open(ctx, o)
+func (a *app) with(ctx context.Context, o veneer.EngineOptions, f func(context.Context, *veneer.Engine) error) (err error) {
+	e, err := veneer.Open(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -155,23 +151,11 @@ func (a *app) with(ctx context.Context, o engine.Options, f func(context.Context
 		}
 	}()
 	a.log.Debug("engine open", "engine", e.String(), "root", e.Root)
-	return disconnected(ctx, e, f(e.Context(ctx), e))
-}
-
-// disconnected adds advice to an error that says that the daemon did not answer. A
-// daemon returns the same error if a snapshotter in another process did not answer.
-func disconnected(ctx context.Context, e *engine.Engine, err error) error {
-	if e.Mode != engine.Containerd || !errdefs.IsUnavailable(err) && status.Code(err) != codes.Unavailable {
-		return err
-	}
-	if e.SnapshotterDead(ctx) {
-		return fmt.Errorf("%w; containerd answers, but its snapshotter %s, a process of its own, does not: start that, or use another --snapshotter; veneer prune removes what this left", err, e.Snapshotter)
-	}
-	return fmt.Errorf("%w; the connection to containerd broke: try again when it runs, and veneer prune removes what this left", err)
+	return e.Diagnose(ctx, f(e.Context(ctx), e))
 }
 
 // withTemporaryEngine is withEngine for commands that need no stored images.
-func withTemporaryEngine(ctx context.Context, f func(context.Context, *engine.Engine) error) (err error) {
+func withTemporaryEngine(ctx context.Context, f func(context.Context, *veneer.Engine) error) (err error) {
 	e, closeAll, err := veneer.OpenTemporary(ctx)
 	if err != nil {
 		return err
@@ -190,6 +174,13 @@ func (a *app) notify(line string) {
 		}
 	default:
 		_, _ = fmt.Fprintln(a.stderr, "veneer: "+printable(line))
+	}
+}
+
+// notifyAll prints a line for each notice.
+func (a *app) notifyAll(kind string, list []veneer.Notice) {
+	for _, n := range list {
+		a.notify(kind + n.Text)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/engine"
 )
 
 const targetHelp = `Targets are applied in the order given, later ones win. SRC is a file or a
@@ -119,7 +118,7 @@ func (a *app) buildRequest(base *baseFlags, image *imageFlags) (veneer.BuildRequ
 
 func (a *app) build(ctx context.Context, req veneer.BuildRequest, o buildOptions) error {
 	req.Stdin = a.stdin(ctx)
-	return a.makeImage(ctx, o, req.Tags, func(ctx context.Context, e *engine.Engine, p veneer.Progress) (*veneer.Result, error) {
+	return a.makeImage(ctx, o, req.Tags, func(ctx context.Context, e *veneer.Engine, p veneer.Progress) (*veneer.Result, error) {
 		req.Progress = p
 		return veneer.Build(ctx, e, req)
 	})
@@ -127,7 +126,7 @@ func (a *app) build(ctx context.Context, req veneer.BuildRequest, o buildOptions
 
 // makeImage calls one of the library's verbs that make images, pushes the image if
 // asked to, and prints the result.
-func (a *app) makeImage(ctx context.Context, o buildOptions, tags []string, do func(context.Context, *engine.Engine, veneer.Progress) (*veneer.Result, error)) error {
+func (a *app) makeImage(ctx context.Context, o buildOptions, tags []string, do func(context.Context, *veneer.Engine, veneer.Progress) (*veneer.Result, error)) error {
 	if err := o.push.check(tags); err != nil {
 		return err
 	}
@@ -144,7 +143,7 @@ func (a *app) makeImage(ctx context.Context, o buildOptions, tags []string, do f
 	if o.temporary {
 		open = withTemporaryEngine
 	}
-	err = open(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
+	err = open(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
 		d := a.newDisplay()
 		defer d.Close()
 		if res, err = do(ctx, e, d); err != nil {
@@ -156,15 +155,12 @@ func (a *app) makeImage(ctx context.Context, o buildOptions, tags []string, do f
 	if err != nil {
 		return err
 	}
+	adviseResult(res)
 	if err := files.write(res); err != nil {
 		return err
 	}
-	for _, w := range res.Warnings {
-		a.notify("warning: " + w)
-	}
-	for _, n := range res.Notes {
-		a.notify("note: " + n)
-	}
+	a.notifyAll("warning: ", res.Warnings)
+	a.notifyAll("note: ", res.Notes)
 	if !a.quiet && !a.jsonMessages() {
 		_, _ = fmt.Fprintln(a.stderr, summaryText(res))
 	}

@@ -9,9 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/content"
-	"github.com/veneer-build/veneer/differ"
-	"github.com/veneer-build/veneer/engine"
 )
 
 const commitHelp = `Make an image of what a container wrote, as one layer on the image that it was
@@ -50,7 +47,7 @@ type commitFlags struct {
 }
 
 func (f *commitFlags) bind(cmd *cobra.Command) {
-	f.compare = newEnum(string(differ.CompareContent), string(differ.CompareContent), string(differ.CompareMetadata))
+	f.compare = newEnum(string(veneer.CompareContent), string(veneer.CompareContent), string(veneer.CompareMetadata))
 	fs := cmd.Flags()
 	fs.StringVar(&f.from, "from", "", "`image` to commit onto (default the one that the container was made from)")
 	fs.StringVar(&f.platform, "platform", "", "platform of a multi-platform image, as in linux/arm64/v8 (default the host's)")
@@ -63,7 +60,7 @@ func (f *commitFlags) bind(cmd *cobra.Command) {
 
 // request fills in what the flags say.
 func (f *commitFlags) request(r *veneer.CommitRequest) error {
-	if f.from != "" && f.from != content.ScratchName {
+	if f.from != "" && f.from != veneer.Scratch {
 		if err := checkRef(f.from); err != nil {
 			return err
 		}
@@ -83,7 +80,7 @@ func (f *commitFlags) request(r *veneer.CommitRequest) error {
 		}
 		r.Exclude = append(r.Exclude, pattern)
 	}
-	r.Base, r.Platform, r.Compare = f.from, f.platform, differ.CompareMode(f.compare.value)
+	r.Base, r.Platform, r.Compare = f.from, f.platform, veneer.CompareMode(f.compare.value)
 	r.Only, r.NoPause = f.only, !f.pause
 	return nil
 }
@@ -134,7 +131,7 @@ func (a *app) commitCommand() *cobra.Command {
 			if err := flags.request(&req); err != nil {
 				return err
 			}
-			return a.makeImage(cmd.Context(), o, req.Tags, func(ctx context.Context, e *engine.Engine, p veneer.Progress) (*veneer.Result, error) {
+			return a.makeImage(cmd.Context(), o, req.Tags, func(ctx context.Context, e *veneer.Engine, p veneer.Progress) (*veneer.Result, error) {
 				req.Progress = p
 				return veneer.Commit(ctx, e, req)
 			})

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/differ"
 )
 
 // commitRequestOf returns what the flags of commit ask for.
@@ -32,14 +31,14 @@ func TestCommitRequest(t *testing.T) {
 		"--from app:1":             func(r *veneer.CommitRequest) { r.Base = "app:1" },
 		"--from scratch":           func(r *veneer.CommitRequest) { r.Base = "scratch" },
 		"--platform linux/arm64":   func(r *veneer.CommitRequest) { r.Platform = "linux/arm64" },
-		"--compare metadata":       func(r *veneer.CommitRequest) { r.Compare = differ.CompareMetadata },
+		"--compare metadata":       func(r *veneer.CommitRequest) { r.Compare = veneer.CompareMetadata },
 		"--only /a --only /b/c":    func(r *veneer.CommitRequest) { r.Only = []string{"/a", "/b/c"} },
 		"--exclude /tmp":           func(r *veneer.CommitRequest) { r.Exclude = []string{"tmp"} },
 		"--exclude a --exclude !b": func(r *veneer.CommitRequest) { r.Exclude = []string{"a", "!b"} },
 		"--exclude !/b":            func(r *veneer.CommitRequest) { r.Exclude = []string{"!b"} },
 	} {
 		var want veneer.CommitRequest
-		want.Compare = differ.CompareContent
+		want.Compare = veneer.CompareContent
 		change(&want)
 		if got, err := commitRequestOf(t, strings.Fields(args)...); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v\n got %+v\nwant %+v", args, err, got, want)

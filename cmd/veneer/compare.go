@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/engine"
 )
 
 // compareFlags are the flags that only veneer diff A B has.
@@ -68,7 +67,7 @@ func (f *compareFlags) request(args []string, base *baseFlags) veneer.CompareReq
 }
 
 func (a *app) compare(ctx context.Context, req veneer.CompareRequest, format string, exitCode bool) error {
-	return a.showDiff(ctx, format, exitCode, func(ctx context.Context, e *engine.Engine, p veneer.Progress) (*veneer.DiffResult, error) {
+	return a.showDiff(ctx, format, exitCode, func(ctx context.Context, e *veneer.Engine, p veneer.Progress) (*veneer.DiffResult, error) {
 		req.Progress = p
 		return veneer.Compare(ctx, e, req)
 	})

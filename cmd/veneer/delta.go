@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/engine"
 )
 
 const deltaLong = `Make an image that shows exactly FULL's files, and has FULL's config, but is BASE
@@ -100,7 +99,7 @@ func (a *app) delta(ctx context.Context, req veneer.DeltaRequest, flags *deltaFl
 	}
 	defer commit.discard()
 	o.temporary = flags.output != "" && isArchive(req.Base) && isArchive(req.Full)
-	return a.makeImage(ctx, o, req.Tags, func(ctx context.Context, e *engine.Engine, p veneer.Progress) (*veneer.Result, error) {
+	return a.makeImage(ctx, o, req.Tags, func(ctx context.Context, e *veneer.Engine, p veneer.Progress) (*veneer.Result, error) {
 		req.Progress = p
 		res, err := veneer.Delta(ctx, e, req)
 		if err != nil {

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/engine"
 )
 
 // errDiffers ends veneer diff --exit-code: something differs.
@@ -80,16 +79,16 @@ func (a *app) diffBuild(ctx context.Context, base *baseFlags, format string, exi
 		Base: build.Base, TargetOptions: build.TargetOptions, ReadOptions: build.ReadOptions, Reports: veneer.Reports{Log: a.log},
 	}
 	req.Stdin = a.stdin(ctx)
-	return a.showDiff(ctx, format, exitCode, func(ctx context.Context, e *engine.Engine, p veneer.Progress) (*veneer.DiffResult, error) {
+	return a.showDiff(ctx, format, exitCode, func(ctx context.Context, e *veneer.Engine, p veneer.Progress) (*veneer.DiffResult, error) {
 		req.Progress = p
 		return veneer.Diff(ctx, e, req)
 	})
 }
 
 // showDiff runs one of the library's comparisons and prints the result.
-func (a *app) showDiff(ctx context.Context, format string, exitCode bool, do func(context.Context, *engine.Engine, veneer.Progress) (*veneer.DiffResult, error)) error {
+func (a *app) showDiff(ctx context.Context, format string, exitCode bool, do func(context.Context, *veneer.Engine, veneer.Progress) (*veneer.DiffResult, error)) error {
 	var res *veneer.DiffResult
-	err := a.withReading(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
+	err := a.withReading(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
 		d := a.newDisplay()
 		defer d.Close()
 		res, err = do(ctx, e, d)
@@ -98,12 +97,11 @@ func (a *app) showDiff(ctx context.Context, format string, exitCode bool, do fun
 	if err != nil {
 		return err
 	}
+	adviseNotices(res.Warnings)
 	if format == "json" {
 		err = printJSON(a.std.out, res)
 	} else {
-		for _, w := range res.Warnings {
-			a.notify("warning: " + w)
-		}
+		a.notifyAll("warning: ", res.Warnings)
 		err = printDiff(a.std.out, res)
 	}
 	if err == nil && exitCode && len(res.Changes) > 0 {

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/differ"
 )
 
 // FuzzLongForm: each value that a target is written with is the one that is read, or the target is refused.
@@ -17,7 +16,7 @@ func FuzzLongForm(f *testing.F) {
 	f.Add("-", "x", "name", "0755", "[", "\r\n", "tar")
 	f.Add("{{.OS}}/x", " /", "a b", "u=g", "!x", ".dockerignore", "dir")
 	f.Fuzz(func(t *testing.T, src, dest, chown, chmod, exclude, ignore, typ string) {
-		want := veneer.TargetSpec{Op: differ.Sync, Source: src, Dest: dest, Chown: chown, Chmod: chmod, IgnoreFile: ignore, Type: typ}
+		want := veneer.TargetSpec{Op: veneer.OpSync, Source: src, Dest: dest, Chown: chown, Chmod: chmod, IgnoreFile: ignore, Type: typ}
 		fields := []string{"src=" + src, "dest=" + dest}
 		if exclude != "" {
 			want.Exclude = []string{exclude}
@@ -33,7 +32,7 @@ func FuzzLongForm(f *testing.F) {
 			t.Fatal(err)
 		}
 		w.Flush()
-		got, err := parseTarget(differ.Sync, text.String())
+		got, err := parseTarget(veneer.OpSync, text.String())
 		if err != nil || strings.Contains(text.String(), "\r\n") {
 			return // CSV makes a line feed of it.
 		}
@@ -51,7 +50,7 @@ func FuzzShortForm(f *testing.F) {
 	f.Add("a=b", "c")
 	f.Fuzz(func(t *testing.T, src, dest string) {
 		text := src + ":" + dest
-		got, err := parseTarget(differ.Copy, text)
+		got, err := parseTarget(veneer.OpCopy, text)
 		if err != nil || isLongForm(text) {
 			return
 		}

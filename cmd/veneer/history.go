@@ -5,8 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/veneer-build/veneer/content"
-	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer"
 )
 
 func (a *app) historyCommand() *cobra.Command {
@@ -22,12 +21,12 @@ func (a *app) historyCommand() *cobra.Command {
 			if err := checkPlatform(platform); err != nil {
 				return err
 			}
-			return a.withReading(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
-				img, err := content.Resolve(ctx, e.Client, args[0], platform)
+			return a.withReading(cmd.Context(), func(ctx context.Context, e *veneer.Engine) error {
+				img, err := veneer.Inspect(ctx, e, args[0], platform)
 				if err != nil {
 					return err
 				}
-				steps := content.History(img)
+				steps := veneer.History(img)
 				if format.value == "json" {
 					return printJSON(a.std.out, steps)
 				}
@@ -41,7 +40,7 @@ func (a *app) historyCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) printHistory(steps []content.Step, full bool) error {
+func (a *app) printHistory(steps []veneer.HistoryStep, full bool) error {
 	t := newTable(a, "LAYER", "SIZE", "CREATED", "BY", "COMMENT")
 	for _, s := range steps {
 		var layer, size, created string

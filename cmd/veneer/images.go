@@ -11,8 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
-	"github.com/veneer-build/veneer/content"
-	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer"
 )
 
 // imageRow is an image as veneer images prints it.
@@ -40,8 +39,8 @@ size of what is here, and when the name was last set.`,
   veneer images --format json`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withReading(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
-				list, err := content.List(ctx, e.Client)
+			return a.withReading(cmd.Context(), func(ctx context.Context, e *veneer.Engine) error {
+				list, err := veneer.Images(ctx, e)
 				if err != nil {
 					return err
 				}
@@ -55,7 +54,7 @@ size of what is here, and when the name was last set.`,
 	return cmd
 }
 
-func (a *app) printImages(list []content.Listed, format string, quiet bool) error {
+func (a *app) printImages(list []veneer.Listed, format string, quiet bool) error {
 	rows := make([]imageRow, 0, len(list))
 	for _, l := range list {
 		row := imageRow{
@@ -67,7 +66,7 @@ func (a *app) printImages(list []content.Listed, format string, quiet bool) erro
 			row.Platforms = append(row.Platforms, platforms.FormatAll(p))
 		}
 		if l.Err != nil {
-			row.Error = l.Err.Error()
+			row.Error = advised(l.Err)
 			a.notify("warning: image " + l.Record.Name + ": " + row.Error)
 		}
 		rows = append(rows, row)

@@ -9,8 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
-	"github.com/veneer-build/veneer/content"
-	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer"
 )
 
 // inspected is an image as veneer inspect prints it. Its documents are printed as
@@ -51,8 +50,8 @@ that its digest can be checked.`,
 			if err := checkPlatform(platform); err != nil {
 				return err
 			}
-			return a.withReading(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
-				img, err := content.Resolve(ctx, e.Client, args[0], platform)
+			return a.withReading(cmd.Context(), func(ctx context.Context, e *veneer.Engine) error {
+				img, err := veneer.Inspect(ctx, e, args[0], platform)
 				switch {
 				case err != nil:
 					return err
@@ -80,7 +79,7 @@ func (a *app) printRaw(data []byte) error {
 	return nil
 }
 
-func inspectedOf(img *content.Image) inspected {
+func inspectedOf(img *veneer.Image) inspected {
 	i := inspected{
 		Platform: img.Platform,
 		Digest:   img.Manifest.Digest.String(),

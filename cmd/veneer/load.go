@@ -10,8 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/content/archive"
-	"github.com/veneer-build/veneer/engine"
 )
 
 func (a *app) loadCommand() *cobra.Command {
@@ -59,14 +57,14 @@ func (a *app) load(ctx context.Context, file string, req veneer.LoadRequest) err
 		if info, err := os.Stat(file); err == nil && info.IsDir() {
 			return loadDirError(file)
 		}
-		f, err := archive.OpenFile(ctx, file)
+		f, err := veneer.OpenArchive(ctx, file)
 		if err != nil {
 			return fmt.Errorf("load: %w", err)
 		}
 		defer f.Close() // only read
 		r = f
 	}
-	return a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) error {
+	return a.withEngine(ctx, func(ctx context.Context, e *veneer.Engine) error {
 		d := a.newDisplay()
 		defer d.Close()
 		req.Progress = d
@@ -75,9 +73,8 @@ func (a *app) load(ctx context.Context, file string, req veneer.LoadRequest) err
 			return fmt.Errorf("load %s: %w", file, err)
 		}
 		d.Close()
-		for _, w := range loaded.Warnings {
-			a.notify("warning: " + w)
-		}
+		adviseNotices(loaded.Warnings)
+		a.notifyAll("warning: ", loaded.Warnings)
 		for _, img := range loaded.Images {
 			if err := printLine(a.std.out, "%s %s", img.Name, img.Target.Digest); err != nil {
 				return err

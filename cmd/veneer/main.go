@@ -6,8 +6,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/veneer-build/veneer/content/registry"
-	"github.com/veneer-build/veneer/snapshot"
+	"github.com/veneer-build/veneer"
 )
 
 func main() { os.Exit(realMain()) }
@@ -15,11 +14,11 @@ func main() { os.Exit(realMain()) }
 func realMain() int {
 	tuneGC()
 	if mayMount(os.Args[1:]) {
-		if err := snapshot.PrivateMounts(); err != nil {
+		if err := veneer.PrivateMounts(); err != nil {
 			return report(os.Stderr, err, wantsJSON(os.Args[1:]))
 		}
 	}
-	registry.RedactLogs()
+	veneer.RedactLogs()
 	ctx, stop := withSignals(context.Background())
 	defer stop()
 	return run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})

@@ -9,9 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/content"
-	"github.com/veneer-build/veneer/content/registry"
-	"github.com/veneer-build/veneer/engine"
 )
 
 const registryHelp = `Credentials are those of docker login, credential helpers included. Mirrors,
@@ -25,7 +22,7 @@ says how long to wait is given up to two minutes. When it fails for good, or is
 interrupted, no name has changed and nothing is left.`
 
 // registryFlags are the flags that pull and push share.
-type registryFlags struct{ registry.Options }
+type registryFlags struct{ veneer.RegistryOptions }
 
 func (f *registryFlags) bind(cmd *cobra.Command) {
 	fs := cmd.Flags()
@@ -35,16 +32,16 @@ func (f *registryFlags) bind(cmd *cobra.Command) {
 
 // transfer runs a pull or a push, shows its progress and prints the digest of
 // what was transferred.
-func (a *app) transfer(ctx context.Context, step veneer.Step, f *registryFlags, do func(context.Context, *engine.Engine) (digest.Digest, error)) error {
+func (a *app) transfer(ctx context.Context, step veneer.Step, f *registryFlags, do func(context.Context, *veneer.Engine) (digest.Digest, error)) error {
 	if err := checkPlatform(f.Platform); err != nil {
 		return err
 	}
-	return a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) error {
+	return a.withEngine(ctx, func(ctx context.Context, e *veneer.Engine) error {
 		d := a.newDisplay()
 		defer d.Close()
 		d.Step(step)
 		f.Progress, f.Notify = blobProgress(d), a.notify
-		f.Ready = func(context.Context, *content.Image) error { d.Step(veneer.Step{Kind: "unpack"}); return nil }
+		f.Ready = func(context.Context, *veneer.Image) error { d.Step(veneer.Step{Kind: "unpack"}); return nil }
 		dgst, err := do(ctx, e)
 		if err != nil {
 			return err
@@ -71,13 +68,15 @@ a layer that a killed pull has fetched half of is continued.
   veneer pull --plain-http registry.lan:5000/app`,
 		Args: nameArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.transfer(cmd.Context(), veneer.Step{Kind: "pull", Of: args[0]}, &f, func(ctx context.Context, e *engine.Engine) (digest.Digest, error) {
+			return a.transfer(cmd.Context(), veneer.Step{Kind: "pull", Of: args[0]}, &f, func(ctx context.Context, e *veneer.Engine) (digest.Digest, error) {
 				if noUnpack {
 					f.Ready = nil
-					img, err := registry.Pull(ctx, e.Client, args[0], f.Options)
+					img, err := veneer.Fetch(ctx, e, args[0], f.RegistryOptions)
 					return img.Target.Digest, err
 				}
-				img, err := veneer.Pull(ctx, e, args[0], f.Options)
+				img, err := veneer.Pull(ctx, e, args[0], f.RegistryOptions)
+				adviseNotices(img.Warnings)
+				a.notifyAll("warning: ", img.Warnings)
 				return img.Target.Digest, err
 			})
 		},
@@ -105,8 +104,8 @@ an image on a known base costs its one layer.
   veneer push registry.example.org/team/app:2`,
 		Args: nameArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.transfer(cmd.Context(), veneer.Step{Kind: "push", Of: args[0]}, &f, func(ctx context.Context, e *engine.Engine) (digest.Digest, error) {
-				desc, err := registry.Push(ctx, e.Client, args[0], f.Options)
+			return a.transfer(cmd.Context(), veneer.Step{Kind: "push", Of: args[0]}, &f, func(ctx context.Context, e *veneer.Engine) (digest.Digest, error) {
+				desc, err := veneer.Push(ctx, e, args[0], f.RegistryOptions)
 				return desc.Digest, err
 			})
 		},
@@ -137,7 +136,7 @@ func (f *pushFlags) check(names []string) error {
 
 // send pushes an image under each of its names, if --push was given. The image is
 // already stored and named, and an error says so.
-func (f *pushFlags) send(ctx context.Context, a *app, e *engine.Engine, names []string) error {
+func (f *pushFlags) send(ctx context.Context, a *app, e *veneer.Engine, names []string) error {
 	if !f.push {
 		return nil
 	}
@@ -145,9 +144,9 @@ func (f *pushFlags) send(ctx context.Context, a *app, e *engine.Engine, names []
 	defer d.Close()
 	for _, name := range names {
 		d.Step(veneer.Step{Kind: "push", Of: name})
-		o := f.Options
+		o := f.RegistryOptions
 		o.Progress, o.Notify = blobProgress(d), a.notify
-		if _, err := registry.Push(ctx, e.Client, name, o); err != nil {
+		if _, err := veneer.Push(ctx, e, name, o); err != nil {
 			return fmt.Errorf("%s is built and stored, but not pushed (veneer push %[1]s tries again): %w", name, err)
 		}
 	}
@@ -161,7 +160,7 @@ func nameArg(cmd *cobra.Command, args []string) error {
 	if err := exactArgs(1)(cmd, args); err != nil {
 		return err
 	}
-	ref, err := content.ParseRef(args[0])
+	ref, err := veneer.ParseRef(args[0])
 	if err == nil && ref.Name == "" {
 		err = fmt.Errorf("%s is a digest: a registry wants a name, as in NAME@DIGEST", args[0])
 	}
@@ -169,11 +168,11 @@ func nameArg(cmd *cobra.Command, args []string) error {
 }
 
 // blobProgress shows blobs as the files of the running step.
-func blobProgress(d display) registry.Progress {
+func blobProgress(d display) func(veneer.BlobEvent) {
 	var mu sync.Mutex
 	done := map[digest.Digest]int64{}
 	finished := map[digest.Digest]bool{}
-	return func(e registry.Event) {
+	return func(e veneer.BlobEvent) {
 		mu.Lock()
 		defer mu.Unlock()
 		bytes := e.Done - done[e.Blob.Digest]

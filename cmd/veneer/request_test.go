@@ -11,9 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/content/config"
-	"github.com/veneer-build/veneer/differ"
-	"github.com/veneer-build/veneer/differ/layer"
 )
 
 // requestOf parses build's flags alone.
@@ -38,7 +35,7 @@ func requestOf(t *testing.T, env map[string]string, args ...string) (veneer.Buil
 // defaults is the request of "--from base".
 func defaults(edit func(*veneer.BuildRequest)) veneer.BuildRequest {
 	r := veneer.BuildRequest{Base: "base", MaxLayers: veneer.DefaultMaxLayers}
-	r.Compare, r.Compression = differ.CompareContent, layer.Gzip
+	r.Compare, r.Compression = veneer.CompareContent, veneer.Gzip
 	if edit != nil {
 		edit(&r)
 	}
@@ -55,10 +52,10 @@ func TestFlagsToRequest(t *testing.T) {
 		{"", nil, nil},
 		{"--platform linux/arm64", nil, func(r *veneer.BuildRequest) { r.Platform = "linux/arm64" }},
 		{"-t a -t b:1", nil, func(r *veneer.BuildRequest) { r.Tags = []string{"a", "b:1"} }},
-		{"--compare metadata", nil, func(r *veneer.BuildRequest) { r.Compare = differ.CompareMetadata }},
+		{"--compare metadata", nil, func(r *veneer.BuildRequest) { r.Compare = veneer.CompareMetadata }},
 		{"--reader index", nil, func(r *veneer.BuildRequest) { r.Reader = veneer.ReadIndex }},
 		{"--reader view", nil, func(r *veneer.BuildRequest) { r.Reader = veneer.ReadView }},
-		{"--compression zstd --compression-level 19", nil, func(r *veneer.BuildRequest) { r.Compression, r.CompressionLevel = layer.Zstd, 19 }},
+		{"--compression zstd --compression-level 19", nil, func(r *veneer.BuildRequest) { r.Compression, r.CompressionLevel = veneer.Zstd, 19 }},
 		{"--max-layers 7", nil, func(r *veneer.BuildRequest) { r.MaxLayers = 7 }},
 		{"--max-layers 0", nil, func(r *veneer.BuildRequest) { r.MaxLayers = -1 }},
 		{"--no-unpack", nil, func(r *veneer.BuildRequest) { r.NoUnpack = true }},
@@ -67,18 +64,18 @@ func TestFlagsToRequest(t *testing.T) {
 		{"--force-delete --no-cache", nil, func(r *veneer.BuildRequest) { r.ForceDelete, r.NoCache = true, true }},
 		{"--annotation a=b=c --annotation d=", nil, func(r *veneer.BuildRequest) { r.Annotations = map[string]string{"a": "b=c", "d": ""} }},
 		{"--author me -m why --unset cmd -c USER|1,2 --change ENV|A=b", nil, func(r *veneer.BuildRequest) {
-			r.Config = config.Edit{Author: "me", Message: "why", Unset: []string{"cmd"}, Changes: []string{"USER 1,2", "ENV A=b"}}
+			r.Config = veneer.ConfigEdit{Author: "me", Message: "why", Unset: []string{"cmd"}, Changes: []string{"USER 1,2", "ENV A=b"}}
 		}},
 		{"--source-date-epoch 1700000000", map[string]string{"SOURCE_DATE_EPOCH": "1"}, func(r *veneer.BuildRequest) { r.Epoch = &epoch }},
 		{"", map[string]string{"SOURCE_DATE_EPOCH": "1700000000"}, func(r *veneer.BuildRequest) { r.Epoch = &epoch }},
 		{"", map[string]string{"SOURCE_DATE_EPOCH": ""}, nil},
 		{"--sync a:/a --delete /b --copy c:/a/c --delete /d --sync type=tar,src=-,dest=/e", nil, func(r *veneer.BuildRequest) {
 			r.Targets = []veneer.TargetSpec{
-				{Op: differ.Sync, Source: "a", Dest: "/a"},
-				{Op: differ.Delete, Dest: "/b"},
-				{Op: differ.Copy, Source: "c", Dest: "/a/c"},
-				{Op: differ.Delete, Dest: "/d"},
-				{Op: differ.Sync, Type: "tar", Source: "-", Dest: "/e"},
+				{Op: veneer.OpSync, Source: "a", Dest: "/a"},
+				{Op: veneer.OpDelete, Dest: "/b"},
+				{Op: veneer.OpCopy, Source: "c", Dest: "/a/c"},
+				{Op: veneer.OpDelete, Dest: "/d"},
+				{Op: veneer.OpSync, Type: "tar", Source: "-", Dest: "/e"},
 			}
 		}},
 	} {
@@ -118,7 +115,7 @@ func TestParseTarget(t *testing.T) {
 		"type=image,ref=app:1,src=/a,dest=/b":              {Type: "image", Ref: "app:1", Source: "/a", Dest: "/b"},
 		"type=container,id=web,pause=false,src=/a,dest=/b": {Type: "container", Ref: "web", NoPause: true, Source: "/a", Dest: "/b"},
 	} {
-		got, err := parseTarget(differ.Copy, text)
+		got, err := parseTarget(veneer.OpCopy, text)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v\n got %+v\nwant %+v", text, err, got, want)
 		}
@@ -153,7 +150,7 @@ func TestParseTarget(t *testing.T) {
 		"src=a,dest=/b,chmod=u+rwx,g=":    `unknown key "g"`,
 		`src=a,dest=/b,"chmod=u+rwx,g=y"`: "chmod(1)",
 	} {
-		if got, err := parseTarget(differ.Sync, text); err == nil || !strings.Contains(err.Error(), want) {
+		if got, err := parseTarget(veneer.OpSync, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %+v, error %v, want %q in it", text, got, err, want)
 		}
 	}
@@ -161,11 +158,11 @@ func TestParseTarget(t *testing.T) {
 
 func TestChmodForms(t *testing.T) {
 	for _, mode := range []string{"0", "755", "0755", "7777", "u+x", "a=rX", "go-w", "=r", "u=g", "u+rwX", "+t", "u+s"} {
-		if _, err := parseTarget(differ.Copy, "src=a,dest=/b,chmod="+mode); err != nil {
+		if _, err := parseTarget(veneer.OpCopy, "src=a,dest=/b,chmod="+mode); err != nil {
 			t.Errorf("%s: %v", mode, err)
 		}
 	}
-	if _, err := parseTarget(differ.Copy, `src=a,dest=/b,"chmod=u+rwX,go="`); err != nil {
+	if _, err := parseTarget(veneer.OpCopy, `src=a,dest=/b,"chmod=u+rwX,go="`); err != nil {
 		t.Error(err)
 	}
 }
@@ -176,7 +173,7 @@ func FuzzParseTarget(f *testing.F) {
 	f.Add("type=tar,src=-,dest=/x")
 	f.Add(`"src=a,b",dest=/c,exclude=[a`)
 	f.Fuzz(func(t *testing.T, text string) {
-		spec, err := parseTarget(differ.Copy, text)
+		spec, err := parseTarget(veneer.OpCopy, text)
 		if err == nil && (spec.Source == "" || spec.Dest == "") {
 			t.Errorf("%q gave %+v", text, spec)
 		}

@@ -10,10 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/content"
-	"github.com/veneer-build/veneer/content/config"
-	"github.com/veneer-build/veneer/differ"
-	"github.com/veneer-build/veneer/differ/layer"
 )
 
 // baseFlags are the flags that build and diff share: the base, the targets, and how
@@ -30,14 +26,14 @@ type baseFlags struct {
 }
 
 func (f *baseFlags) bind(cmd *cobra.Command) {
-	f.compare = newEnum(string(differ.CompareContent), string(differ.CompareContent), string(differ.CompareMetadata))
+	f.compare = newEnum(string(veneer.CompareContent), string(veneer.CompareContent), string(veneer.CompareMetadata))
 	f.reader = newEnum("auto", "auto", "index", "view")
 	fs := cmd.Flags()
 	fs.StringVar(&f.from, "from", "", "base `image`: a name, a digest, or \"scratch\" (required)")
 	fs.StringVar(&f.platform, "platform", "", "`platform` of a multi-platform base, as in linux/arm64/v8; to build, also several with commas between them, or all (default the host's)")
-	fs.Var(&targetValue{differ.Copy, &f.targets}, "copy", "add and replace files; what SRC lacks stays (repeatable)")
-	fs.Var(&targetValue{differ.Sync, &f.targets}, "sync", "make DEST identical to SRC; what SRC lacks is deleted (repeatable)")
-	fs.Var(&targetValue{differ.Delete, &f.targets}, "delete", "delete a path of the image (repeatable)")
+	fs.Var(&targetValue{veneer.OpCopy, &f.targets}, "copy", "add and replace files; what SRC lacks stays (repeatable)")
+	fs.Var(&targetValue{veneer.OpSync, &f.targets}, "sync", "make DEST identical to SRC; what SRC lacks is deleted (repeatable)")
+	fs.Var(&targetValue{veneer.OpDelete, &f.targets}, "delete", "delete a path of the image (repeatable)")
 	fs.Var(&f.compare, "compare", "when two files are the same: content, or metadata to trust equal size and time")
 	fs.Var(&f.reader, "reader", "how the base is read: auto, index (of its layers) or view (of its snapshot)")
 	fs.BoolVar(&f.forceDelete, "force-delete", false, "let --sync SRC:/ delete files of the base")
@@ -53,7 +49,7 @@ func (f *baseFlags) bind(cmd *cobra.Command) {
 
 // request fills in what the flags say.
 func (f *baseFlags) request(r *veneer.BuildRequest) error {
-	if f.from != content.ScratchName {
+	if f.from != veneer.Scratch {
 		if err := checkRef(f.from); err != nil {
 			return err
 		}
@@ -63,7 +59,7 @@ func (f *baseFlags) request(r *veneer.BuildRequest) error {
 		return err
 	}
 	r.Base, r.Targets = f.from, f.targets
-	r.Compare = differ.CompareMode(f.compare.value)
+	r.Compare = veneer.CompareMode(f.compare.value)
 	if f.reader.value != "auto" {
 		r.Reader = veneer.ReaderKind(f.reader.value)
 	}
@@ -80,7 +76,7 @@ func (f *baseFlags) request(r *veneer.BuildRequest) error {
 // imageFlags are the flags that describe the new image.
 type imageFlags struct {
 	tags        []string
-	edit        config.Edit
+	edit        veneer.ConfigEdit
 	annotations []string
 	compression enumValue
 	level       int
@@ -91,7 +87,7 @@ type imageFlags struct {
 }
 
 func (f *imageFlags) bind(cmd *cobra.Command) {
-	f.compression = newEnum(string(layer.Gzip), string(layer.Gzip), string(layer.Zstd), string(layer.None))
+	f.compression = newEnum(string(veneer.Gzip), string(veneer.Gzip), string(veneer.Zstd), string(veneer.Uncompressed))
 	f.differ = newEnum("veneer", "veneer", string(veneer.DifferService))
 	fs := cmd.Flags()
 	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "`name` for the result (repeatable)")
@@ -130,7 +126,7 @@ func (f *imageFlags) request(r *veneer.ImageOptions, l *veneer.LayerOptions, env
 	if r.Annotations, err = parseAnnotations(f.annotations); err != nil {
 		return err
 	}
-	l.Compression, l.CompressionLevel = layer.Compression(f.compression.value), f.level
+	l.Compression, l.CompressionLevel = veneer.Compression(f.compression.value), f.level
 	if err := l.Compression.Check(f.level); err != nil {
 		return asUsage(err)
 	}
@@ -154,17 +150,17 @@ func (f *imageFlags) differKind() (veneer.DifferKind, error) {
 
 // parsePlatforms splits --platform: one platform, or several, or all of them.
 func parsePlatforms(text string) (one string, several []string, _ error) {
-	if text != content.AllPlatforms && !strings.Contains(text, ",") {
+	if text != veneer.AllPlatforms && !strings.Contains(text, ",") {
 		return text, nil, checkPlatform(text)
 	}
 	for p := range strings.SplitSeq(text, ",") {
 		if p = strings.TrimSpace(p); p == "" {
 			return "", nil, usagef("--platform %s: an empty name between the commas", text)
 		}
-		if p == content.AllPlatforms && text != content.AllPlatforms {
+		if p == veneer.AllPlatforms && text != veneer.AllPlatforms {
 			return "", nil, usagef("--platform %s: all is all of them, and goes with no other", text)
 		}
-		if p != content.AllPlatforms {
+		if p != veneer.AllPlatforms {
 			if err := checkPlatform(p); err != nil {
 				return "", nil, err
 			}

@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/engine"
 )
 
 func (a *app) rmiCommand() *cobra.Command {
@@ -27,7 +26,7 @@ container. --force removes it all the same; the container goes on.`,
   veneer rmi --force app:1`,
 		Args: refArgs(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
+			return a.withEngine(cmd.Context(), func(ctx context.Context, e *veneer.Engine) error {
 				var errs []error
 				for _, ref := range args {
 					removed, err := veneer.Remove(ctx, e, ref, force)

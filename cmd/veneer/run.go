@@ -12,7 +12,7 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/spf13/cobra"
 
-	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer"
 )
 
 // Exit codes. A signal's is 128 plus its number.
@@ -63,7 +63,7 @@ func report(w io.Writer, err error, asJSON bool) int {
 	if errors.As(err, &coded) && coded.err == nil {
 		return code
 	}
-	line := cutMiddle(printable(err.Error()), 4000)
+	line := cutMiddle(printable(advised(err)), 4000)
 	if asJSON {
 		line = errorJSON(line, code)
 	} else {
@@ -107,7 +107,7 @@ type usageError struct {
 }
 
 func (e *usageError) Error() string {
-	msg := strings.TrimSpace(e.err.Error())
+	msg := strings.TrimSpace(advised(e.err))
 	if e.command == "" {
 		return msg
 	}
@@ -157,14 +157,14 @@ const annotationMounts = "veneer.mounts"
 
 // checkRef refuses text that cannot name an image, before an engine is opened.
 func checkRef(ref string) error {
-	_, err := content.ParseRef(ref)
+	_, err := veneer.ParseRef(ref)
 	return asUsage(err)
 }
 
 // checkTags refuses text that cannot be an image's name.
 func checkTags(tags []string) error {
 	for _, t := range tags {
-		if _, err := content.NormalizeTag(t); err != nil {
+		if err := veneer.CheckName(t); err != nil {
 			return asUsage(err)
 		}
 	}

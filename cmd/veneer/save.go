@@ -10,7 +10,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/engine"
 )
 
 func (a *app) saveCommand() *cobra.Command {
@@ -69,7 +68,7 @@ func (a *app) save(ctx context.Context, output string, req veneer.SaveRequest) e
 
 // saveTo writes the archive and says what is in it, when commit has made it last.
 func (a *app) saveTo(ctx context.Context, w io.Writer, req veneer.SaveRequest, commit func() error) error {
-	return a.withEngine(ctx, func(ctx context.Context, e *engine.Engine) error {
+	return a.withEngine(ctx, func(ctx context.Context, e *veneer.Engine) error {
 		d := a.newDisplay()
 		defer d.Close()
 		req.Progress = d
@@ -81,9 +80,8 @@ func (a *app) saveTo(ctx context.Context, w io.Writer, req veneer.SaveRequest, c
 			return err
 		}
 		d.Close()
-		for _, warning := range saved.Warnings {
-			a.notify("warning: " + warning)
-		}
+		adviseNotices(saved.Warnings)
+		a.notifyAll("warning: ", saved.Warnings)
 		if !a.quiet && !a.jsonMessages() {
 			_, _ = fmt.Fprintln(a.stderr, savedText(saved, req.Since))
 		}

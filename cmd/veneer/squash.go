@@ -6,8 +6,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/content"
-	"github.com/veneer-build/veneer/engine"
 )
 
 const squashLong = `Make an image that shows the same files and has the same config, of which the
@@ -49,7 +47,7 @@ func (a *app) squashCommand() *cobra.Command {
 }
 
 func (a *app) squash(ctx context.Context, req veneer.SquashRequest, image *imageFlags, o buildOptions) error {
-	if req.Onto == content.ScratchName {
+	if req.Onto == veneer.Scratch {
 		return usagef("--onto scratch: veneer delta scratch IMAGE -t NAME makes an image one layer")
 	}
 	if req.Onto != "" {
@@ -64,7 +62,7 @@ func (a *app) squash(ctx context.Context, req veneer.SquashRequest, image *image
 	if len(req.Tags) == 0 {
 		return usagef("the result needs a name: -t NAME")
 	}
-	return a.makeImage(ctx, o, req.Tags, func(ctx context.Context, e *engine.Engine, p veneer.Progress) (*veneer.Result, error) {
+	return a.makeImage(ctx, o, req.Tags, func(ctx context.Context, e *veneer.Engine, p veneer.Progress) (*veneer.Result, error) {
 		req.Progress = p
 		return veneer.Squash(ctx, e, req)
 	})

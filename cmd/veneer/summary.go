@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/differ"
 )
 
 func metadataOf(res *veneer.Result) metadata {
@@ -61,7 +60,7 @@ func platformsText(res *veneer.Result) string {
 }
 
 // changesText counts changes by kind.
-func changesText(s differ.Summary) string {
+func changesText(s veneer.Summary) string {
 	text := fmt.Sprintf("%d added, %d modified, %d deleted", s.Added.Count, s.Modified.Count, s.Deleted.Count)
 	if m := s.MetadataOnly; m.Count > 0 {
 		text += fmt.Sprintf(" (%s in %s for metadata alone)", bytesText(m.Bytes), countText(m.Count, "file", "files"))

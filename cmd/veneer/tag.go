@@ -6,8 +6,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/content"
-	"github.com/veneer-build/veneer/engine"
 )
 
 func (a *app) tagCommand() *cobra.Command {
@@ -25,15 +23,14 @@ the image of that digest only, for whoever asks for it so.`,
 			if err := checkRef(args[0]); err != nil {
 				return err
 			}
-			_, err := content.CheckTag(args[1])
-			return asUsage(err)
+			return asUsage(veneer.CheckTag(args[1]))
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withEngine(cmd.Context(), func(ctx context.Context, e *engine.Engine) error {
+			return a.withEngine(cmd.Context(), func(ctx context.Context, e *veneer.Engine) error {
 				if users := veneer.Retagged(ctx, e, args[0], args[1]); users != "" {
 					a.notify("warning: " + args[1] + " was the only name of the image of " + users + ", which veneer commit finds no more")
 				}
-				img, err := content.Tag(ctx, e.Client, args[0], args[1])
+				img, err := veneer.Tag(ctx, e, args[0], args[1])
 				if err != nil {
 					return err
 				}

@@ -11,14 +11,12 @@ import (
 	"github.com/moby/patternmatcher"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/content"
-	"github.com/veneer-build/veneer/differ"
 )
 
 // targetValue is the flag --copy, --sync or --delete. All three add to one list,
 // because the order between them counts.
 type targetValue struct {
-	op   differ.Op
+	op   veneer.Op
 	list *[]veneer.TargetSpec
 }
 
@@ -42,7 +40,7 @@ func (v *targetValue) String() string { return "" }
 
 // Type implements [pflag.Value]; it is the placeholder in the help.
 func (v *targetValue) Type() string {
-	if v.op == differ.Delete {
+	if v.op == veneer.OpDelete {
 		return "PATH"
 	}
 	return "SRC:DEST"
@@ -76,12 +74,12 @@ func targetKey(key string) (string, bool) {
 	return "", false
 }
 
-func parseTarget(op differ.Op, text string) (veneer.TargetSpec, error) {
+func parseTarget(op veneer.Op, text string) (veneer.TargetSpec, error) {
 	spec := veneer.TargetSpec{Op: op}
 	switch {
 	case text == "":
 		return spec, errors.New("it is empty")
-	case op == differ.Delete:
+	case op == veneer.OpDelete:
 		spec.Dest = text
 		return spec, nil
 	case isLongForm(text):
@@ -242,7 +240,7 @@ func checkSource(spec *veneer.TargetSpec) error {
 		return errors.New("only an archive can come from standard input: type=tar,src=-,dest=DEST (a file of that name is ./-)")
 	}
 	if ofImage {
-		_, err := content.ParseRef(spec.Ref)
+		_, err := veneer.ParseRef(spec.Ref)
 		return err
 	}
 	return nil

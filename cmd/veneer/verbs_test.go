@@ -212,7 +212,7 @@ func TestPrune(t *testing.T) {
 	// Without a name, nothing keeps the image.
 	ok(t, "build", "--from", "scratch", "-c", "ENV A=1", "--copy", "run.go:/x", "--no-unpack")
 	out, _ := ok(t, "prune", "--cache", "--format", "json")
-	var p pruned
+	var p veneer.Pruned
 	if err := json.Unmarshal([]byte(out), &p); err != nil || p.Blobs != 3 || p.BlobBytes == 0 || p.Cached != 2 {
 		t.Errorf("prune: %s, %v", out, err)
 	}

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/engine"
 )
 
 // errWrong makes veneer verify exit with an error code. What is wrong was printed.
@@ -87,7 +86,7 @@ func (a *app) verify(ctx context.Context, image string, o verifyOptions) error {
 	if o.repair {
 		open = a.withEngine
 	}
-	err := open(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
+	err := open(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
 		d := a.newDisplay()
 		defer d.Close()
 		res, err = veneer.Verify(ctx, e, veneer.VerifyRequest{
@@ -97,6 +96,9 @@ func (a *app) verify(ctx context.Context, image string, o verifyOptions) error {
 	})
 	if err != nil {
 		return err
+	}
+	for i, f := range res.Findings {
+		res.Findings[i].Message = withAdvice(f.Message, f.Cause)
 	}
 	if o.format.value == "json" {
 		err = printJSON(a.std.out, res)
@@ -156,7 +158,7 @@ func findingText(f veneer.Finding) string {
 
 func (a *app) sameRootfs(ctx context.Context, images []string, o verifyOptions) error {
 	var res *veneer.SameResult
-	err := a.withReading(ctx, func(ctx context.Context, e *engine.Engine) (err error) {
+	err := a.withReading(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
 		d := a.newDisplay()
 		defer d.Close()
 		res, err = veneer.SameRootfs(ctx, e, veneer.SameRequest{

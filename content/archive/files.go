@@ -12,14 +12,12 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/internal/compression"
+	"github.com/veneer-build/veneer/internal/fault"
 )
-
-// filesAdvice is what to do with archives of files, which are no images.
-const filesAdvice = "files alone become an image with veneer build --from scratch --copy type=tar,src=FILE,dest=/ -t NAME"
 
 // errRootfs is what is wrong with docker export's output, and other people's
 // root file systems.
-var errRootfs = fmt.Errorf("it is the archive of a root file system and no image; %s: %w", filesAdvice, errdefs.ErrInvalidArgument)
+var errRootfs = fmt.Errorf("it is the archive of a root file system and no image: %w", errdefs.ErrInvalidArgument)
 
 // rootNames are what root file systems have at their top (hier(7)). Images'
 // archives have names of documents and digests there.
@@ -63,9 +61,9 @@ func (r *reader) entryError(name string, err error) error {
 	case !errdefs.IsInvalidArgument(err) || r.ofImage():
 		return fmt.Errorf("%q: %w", name, err)
 	case len(r.top) > 0:
-		return errRootfs
+		return fault.Mark(ErrNotImage, errRootfs)
 	}
-	return fmt.Errorf("%q: %w; no image was in the archive before it: %s", name, err, filesAdvice)
+	return fault.Mark(ErrNotImage, fmt.Errorf("%q: %w; no image was in the archive before it", name, err))
 }
 
 // checkTar looks at the beginning of what a compressed archive unpacks to.

@@ -19,6 +19,7 @@ import (
 	"github.com/veneer-build/veneer/content/internal/rawjson"
 	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/internal/cleanup"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // Options for [Import]. The zero value takes the names that the archive
@@ -180,7 +181,7 @@ func (r *reader) index(ctx context.Context) (storedIndex, error) {
 		}
 		return encodeIndex(idx)
 	}
-	return storedIndex{}, errNoImage
+	return storedIndex{}, fault.Mark(ErrNotImage, errNoImage)
 }
 
 func checkLayout(text []byte) error {
@@ -198,7 +199,7 @@ func checkLayout(text []byte) error {
 }
 
 // errNoImage is returned for a tar archive that holds anything but images.
-var errNoImage = fmt.Errorf("it holds no image, neither oci-layout nor manifest.json is in it, or it was cut off; %s: %w", filesAdvice, errdefs.ErrInvalidArgument)
+var errNoImage = fmt.Errorf("it holds no image, neither oci-layout nor manifest.json is in it, or it was cut off: %w", errdefs.ErrInvalidArgument)
 
 func readError(err error) error {
 	switch {

@@ -76,11 +76,11 @@ func TestImportNamesGiven(t *testing.T) {
 		{"not even a bad one", layout(img.Blobs(), carrying(img.Manifest.Descriptor, "UPPER/"+long)), []string{"app"}, []string{"docker.io/library/app:latest"}, ""},
 		{"nor that of another digest", layout(img.Blobs(), tagged(img.Manifest.Descriptor, "r.example/app@"+other.Manifest.Digest.String())), []string{"app"}, []string{"docker.io/library/app:latest"}, ""},
 		{"nor what docker calls none", dockerArchive(img, "<none>:<none>"), []string{"app"}, []string{"docker.io/library/app:latest"}, ""},
-		{"a bad one alone", layout(img.Blobs(), tagged(img.Manifest.Descriptor, "release/2026-R1")), nil, nil, "its name for the image " + img.Manifest.Digest.String() + " cannot be used (give another with -t)"},
+		{"a bad one alone", layout(img.Blobs(), tagged(img.Manifest.Descriptor, "release/2026-R1")), nil, nil, "its name for the image " + img.Manifest.Digest.String() + " cannot be used"},
 		{"a bad one beside a good one", dockerArchive(img, "two words", "app:3"), nil, []string{"docker.io/library/app:3"}, ""},
-		{"no name", layout(img.Blobs(), img.Manifest.Descriptor), nil, nil, "give one with -t"},
+		{"no name", layout(img.Blobs(), img.Manifest.Descriptor), nil, nil, "it has no name for the image"},
 		{"no name, one given", layout(img.Blobs(), img.Manifest.Descriptor), []string{"app"}, []string{"docker.io/library/app:latest"}, ""},
-		{"a tag is no name", layout(img.Blobs(), tagged(img.Manifest.Descriptor, "latest")), nil, nil, "give one with -t"},
+		{"a tag is no name", layout(img.Blobs(), tagged(img.Manifest.Descriptor, "latest")), nil, nil, "it has no name for the image"},
 		{"a whole reference is one", layout(img.Blobs(), tagged(img.Manifest.Descriptor, "u/app")), nil, []string{"docker.io/u/app:latest"}, ""},
 		{"two images", layout(both, carrying(img.Manifest.Descriptor, "one"), carrying(other.Manifest.Descriptor, "two")), nil, []string{"docker.io/library/one:latest", "docker.io/library/two:latest"}, ""},
 		{"two images, one name", layout(both, carrying(img.Manifest.Descriptor, "one"), carrying(other.Manifest.Descriptor, "two")), []string{"app"}, nil, "holds 2 images"},
@@ -195,7 +195,7 @@ func TestImportRefuses(t *testing.T) {
 		"cut gzip middle":         {storetest.Gzip(oci)[:len(storetest.Gzip(oci))/2], archive.Options{}, "ends early"},
 		"cut zstd":                {cut(zstdOf(oci), 3), archive.Options{}, "ends early"},
 		"garbled gzip":            {garble(storetest.Gzip(oci)), archive.Options{}, "gzip"},
-		"bad name inside":         {layout(img.Blobs(), carrying(img.Manifest.Descriptor, "App/..")), archive.Options{}, "give another with -t"},
+		"bad name inside":         {layout(img.Blobs(), carrying(img.Manifest.Descriptor, "App/..")), archive.Options{}, "cannot be used"},
 		"endless tail":            {append(slices.Clone(oci), make([]byte, 65<<20)...), archive.Options{}, "follow its end"},
 	} {
 		t.Run(what, func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // named is one image of the archive and the names that it is to get.
@@ -132,13 +133,13 @@ func (l *loader) rename(ctx context.Context, found []named, index storedIndex, n
 	}
 	switch len(nameless) {
 	case 0:
-		return nil, fmt.Errorf("load archive: it holds %d images (%s), which cannot all be %s; leave -t out, or choose one with --image: %w",
-			len(found), strings.Join(have, ", "), names[0], errdefs.ErrInvalidArgument)
+		return nil, fault.Mark(ErrSeveral, fmt.Errorf("load archive: it holds %d images (%s), which cannot all be %s: %w",
+			len(found), strings.Join(have, ", "), names[0], errdefs.ErrInvalidArgument))
 	case 1:
 		return found, nil
 	}
-	return nil, fmt.Errorf("load archive: %d of its %d images have no name that can be used (%s), which cannot all be %s; choose one with --image: %w",
-		len(nameless), len(found), strings.Join(nameless, ", "), names[0], errdefs.ErrInvalidArgument)
+	return nil, fault.Mark(ErrSeveralNameless, fmt.Errorf("load archive: %d of its %d images have no name that can be used (%s), which cannot all be %s: %w",
+		len(nameless), len(found), strings.Join(nameless, ", "), names[0], errdefs.ErrInvalidArgument))
 }
 
 // onePerPlatform reports whether unnamed images look like the platforms of one.
@@ -157,30 +158,31 @@ func onePerPlatform(found []named) bool {
 	return true
 }
 
-// chooseAdvice is what -t alone cannot do: name several images.
-func chooseAdvice(found []named) string {
-	nameless := 0
+// requireNames is an error if an image has no name that can be used: of another
+// kind if there are several such images, since one name is not enough then.
+func requireNames(found []named) error {
+	kind, nameless := ErrNoName, 0
 	for _, f := range found {
 		if len(f.names) == 0 {
 			nameless++
 		}
 	}
-	if nameless < 2 {
-		return ""
+	if nameless > 1 {
+		kind = ErrSeveralNameless
 	}
-	return ", and choose it with --image, since others have none either"
-}
-
-func requireNames(found []named) error {
 	for _, f := range found {
 		if len(f.names) == 0 && f.unusable != nil {
-			return fmt.Errorf("load archive: its name for the image %s cannot be used (give another with -t%s): %w", f.target.Digest, chooseAdvice(found), f.unusable)
+			return noName(kind, f, fmt.Errorf("its name for the image %s cannot be used: %w", f.target.Digest, f.unusable))
 		}
 		if len(f.names) == 0 {
-			return fmt.Errorf("load archive: it has no name for the image %s; give one with -t%s: %w", f.target.Digest, chooseAdvice(found), errdefs.ErrInvalidArgument)
+			return noName(kind, f, fmt.Errorf("it has no name for the image %s: %w", f.target.Digest, errdefs.ErrInvalidArgument))
 		}
 	}
 	return nil
+}
+
+func noName(kind error, f named, why error) error {
+	return &fault.Error{Kind: kind, Ref: f.target.Digest.String(), Err: fmt.Errorf("load archive: %w", why)}
 }
 
 func normalizeAll(refs []string) ([]string, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/internal/rawjson"
 	"github.com/veneer-build/veneer/content/lease"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // readDelta returns what a delta archive says it needs; nil for other archives.
@@ -179,24 +180,24 @@ func (l *loader) lackError(ctx context.Context, img *content.Image, lacks []need
 
 // needError says which base a delta archive wants.
 func (l *loader) needError(ctx context.Context, n need, lacks []neededLayer) error {
-	var bases, pulls []string
+	var bases, named []string
 	for _, b := range n.Bases {
 		ref := b.Digest.String()
 		if name, _, _ := strings.Cut(b.Name, "@"); name != "" {
 			ref = name + "@" + ref
-			pulls = append(pulls, "veneer pull "+ref)
+			named = append(named, ref)
 		}
 		bases = append(bases, ref+l.otherBase(ctx, b))
 	}
 	if len(bases) == 0 {
 		return fmt.Errorf("%d layers of %s that the archive leaves out are not here (%s): %w", len(lacks), n.Manifest, layerList(lacks), errdefs.ErrNotFound)
 	}
-	how := ""
-	if len(pulls) > 0 {
-		how = " (" + strings.Join(pulls, "; ") + ")"
+	err := fmt.Errorf("the archive is a delta to %s, of which %d layers are not here (%s); get that image first: %w",
+		strings.Join(bases, " and "), len(lacks), layerList(lacks), errdefs.ErrNotFound)
+	for _, ref := range slices.Backward(named) {
+		err = &fault.Error{Kind: ErrNeedsBase, Ref: ref, Err: err}
 	}
-	return fmt.Errorf("the archive is a delta to %s, of which %d layers are not here (%s); get that image first%s: %w",
-		strings.Join(bases, " and "), len(lacks), layerList(lacks), how, errdefs.ErrNotFound)
+	return err
 }
 
 // otherBase tells of an image here that has the base's name and is another one.

@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // plan is what goes into an archive, in the order in which it does.
@@ -207,11 +208,11 @@ func (p *plan) needOf(target ocispec.Descriptor, img *content.Image) (need, erro
 	case len(lacks) == 0:
 		return n, nil
 	case len(p.since) > 0:
-		return need{}, fmt.Errorf("%d of its %d layers are neither stored nor in the images that the reader has (%s); pull its base again, or name more images with --since: %w",
-			len(lacks), len(img.Layers), strings.Join(lacks, ", "), errdefs.ErrNotFound)
+		return need{}, fault.Mark(ErrIncomplete, fmt.Errorf("%d of its %d layers are neither stored nor in the images that the reader has (%s): %w",
+			len(lacks), len(img.Layers), strings.Join(lacks, ", "), errdefs.ErrNotFound))
 	}
-	return need{}, fmt.Errorf("%d of its %d layers are not stored (%s); pull its base again, or leave them out with --since BASE: %w",
-		len(lacks), len(img.Layers), strings.Join(lacks, ", "), errdefs.ErrNotFound)
+	return need{}, fault.Mark(ErrIncomplete, fmt.Errorf("%d of its %d layers are not stored (%s): %w",
+		len(lacks), len(img.Layers), strings.Join(lacks, ", "), errdefs.ErrNotFound))
 }
 
 // put plans a blob, once.

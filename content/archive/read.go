@@ -13,6 +13,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 const (
@@ -69,7 +71,7 @@ func (r *reader) read(ctx context.Context, tr *tar.Reader) error {
 			return fmt.Errorf("it has more than %d entries: %w", maxEntries, errdefs.ErrInvalidArgument)
 		}
 		if r.isRootfs(hdr.Name) {
-			return errRootfs
+			return fault.Mark(ErrNotImage, errRootfs)
 		}
 		if err := r.entry(ctx, hdr, tr); err != nil {
 			return r.entryError(shortName(hdr.Name), err)

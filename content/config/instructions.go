@@ -8,6 +8,8 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // InstructionError is about one Dockerfile instruction of a [Edit].
@@ -31,22 +33,26 @@ type instruction struct {
 	escape rune
 }
 
-// refused returns why an instruction has no place in an edit of the config,
-// and what does its work; "" if it has.
-func refused(name string) string {
-	switch strings.ToUpper(name) {
+// ErrNotConfig means that an instruction, whose name is Ref, is no edit of an
+// image's config. It is a kind of [fault.Error].
+var ErrNotConfig = errors.New("it is not an edit of the config")
+
+// refused returns why an instruction has no place in an edit of the config; nil
+// if it has.
+func refused(name string) error {
+	name = strings.ToUpper(name)
+	why := ""
+	switch name {
 	case "RUN":
-		return "RUN is not supported, nothing runs in the image: run the command elsewhere and take its files with --sync"
-	case "COPY":
-		return "COPY is not an edit of the config: use --copy SRC:DEST"
-	case "ADD":
-		return "ADD is not an edit of the config: use --copy SRC:DEST, or --copy type=tar,src=FILE,dest=PATH for an archive"
-	case "FROM":
-		return "FROM is not an edit of the config: use --from IMAGE"
+		why = "RUN is not supported, nothing runs in the image"
+	case "COPY", "ADD", "FROM":
+		why = name + " is not an edit of the config"
 	case "ARG":
-		return "ARG has no meaning here: use ENV, or let your shell expand the variable"
+		why = "ARG has no meaning here: use ENV, or let your shell expand the variable"
+	default:
+		return nil
 	}
-	return ""
+	return &fault.Error{Kind: ErrNotConfig, Ref: name, Err: errors.New(why)}
 }
 
 // parseChanges parses the strings, each of which may hold several lines.
@@ -65,8 +71,8 @@ func parseChanges(changes []string) ([]instruction, error) {
 func parseChange(text string) ([]instruction, error) {
 	// BuildKit's parser wants what follows a heredoc; say first that the
 	// instruction is none that can be helped by it.
-	if first, _, _ := strings.Cut(strings.TrimSpace(text), " "); refused(first) != "" {
-		return nil, errors.New(refused(first))
+	if first, _, _ := strings.Cut(strings.TrimSpace(text), " "); refused(first) != nil {
+		return nil, refused(first)
 	}
 	if strings.TrimSpace(text) == "" {
 		return nil, errors.New("it is empty")
@@ -77,8 +83,8 @@ func parseChange(text string) ([]instruction, error) {
 	}
 	var list []instruction
 	for _, node := range res.AST.Children {
-		if why := refused(node.Value); why != "" {
-			return nil, errors.New(why)
+		if err := refused(node.Value); err != nil {
+			return nil, err
 		}
 		cmd, err := instructions.ParseCommand(node)
 		if err != nil {

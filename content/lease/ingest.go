@@ -3,13 +3,13 @@ package lease
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"time"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
 
 	"github.com/veneer-build/veneer/internal/cleanup"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // NewRef returns the name of a new ingest. No other build, running or killed,
@@ -39,7 +39,7 @@ func Abort(ctx context.Context, store cstore.IngestManager, ref string) error {
 			return nil
 		}
 		if try == abortTries || ctx.Err() != nil {
-			return fmt.Errorf("remove ingest %s (veneer prune removes it): %w", ref, err)
+			return &fault.Error{Kind: fault.ErrLeftBehind, Op: "remove ingest", Ref: ref, Err: err}
 		}
 		time.Sleep(time.Duration(try*try) * 10 * time.Millisecond)
 	}

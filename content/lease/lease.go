@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/veneer-build/veneer/internal/cleanup"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 const (
@@ -86,7 +87,7 @@ func releaseOf(ls leases.Manager, lease leases.Lease) Release {
 		ctx, cancel := cleanup.Context(ctx, timeout)
 		defer cancel()
 		if err := ls.Delete(ctx, lease, opts...); err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("end lease %s (veneer prune removes it): %w", lease.ID, err)
+			return &fault.Error{Kind: fault.ErrLeftBehind, Op: "end lease", Ref: lease.ID, Err: err}
 		}
 		return nil
 	}

@@ -13,6 +13,8 @@ import (
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/log"
 	"github.com/distribution/reference"
+
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // statusOf is the HTTP status of the answer that err tells of; 0 if it tells of
@@ -51,7 +53,7 @@ func explain(verb, name string, err error) error {
 	case errors.As(err, new(x509.UnknownAuthorityError)):
 		return fmt.Errorf("%s %s: the registry's certificate is of an authority that is not known here (put the authority's into /etc/containerd/certs.d/%s/ca.crt): %w", verb, name, host, err)
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return fmt.Errorf("%s %s: the registry speaks plain HTTP (allow it with --plain-http): %w", verb, name, err)
+		return &fault.Error{Kind: ErrPlainHTTP, Ref: name, Err: fmt.Errorf("%s %s: the registry speaks plain HTTP: %w", verb, name, err)}
 	case err.Error() == io.EOF.Error(), strings.HasSuffix(err.Error(), ": "+io.EOF.Error()):
 		// gRPC says no more than that where a stream broke before a write.
 		return fmt.Errorf("%s %s: a connection broke, to containerd or to the registry; try again: %w", verb, name, err)

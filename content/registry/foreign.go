@@ -12,6 +12,8 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // maxURLs is how many addresses are tried for one layer. Images name one or
@@ -24,7 +26,7 @@ const maxURLs = 8
 // root on an inner network, asks for. lacks is the registry's answer.
 func (p *pull) elsewhere(d ocispec.Descriptor, urls []string, lacks error) (remotes.Fetcher, error) {
 	if !p.opts.ForeignLayers {
-		return nil, fmt.Errorf("layer %s (%s) is not in the registry, and the image names another place for it (allow it to be fetched from there with --foreign-layers): %w", d.Digest, d.MediaType, lacks)
+		return nil, fault.Mark(ErrForeignLayer, fmt.Errorf("layer %s (%s) is not in the registry, and the image names another place for it: %w", d.Digest, d.MediaType, lacks))
 	}
 	return remotes.FetcherFunc(func(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
 		var errs []error

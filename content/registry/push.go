@@ -19,6 +19,7 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/lease"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // maxUploads is how many blobs are pushed at once, as Docker does it.
@@ -74,7 +75,7 @@ func Push(ctx context.Context, e Engine, name string, opts Options) (_ ocispec.D
 	})
 	switch {
 	case errdefs.IsNotFound(err) && statusOf(err) == 0:
-		return ocispec.Descriptor{}, fmt.Errorf("push %s: the registry lacks content that this engine does not have either (veneer pull the base image first; of a multi-platform image, push one with --platform): %w", ref, redact(err))
+		return ocispec.Descriptor{}, &fault.Error{Kind: ErrLacks, Ref: ref, Err: fmt.Errorf("push %s: the registry lacks content that this engine does not have either: %w", ref, redact(err))}
 	case err != nil:
 		return ocispec.Descriptor{}, explain("push", ref, err)
 	}

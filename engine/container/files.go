@@ -11,13 +11,14 @@ import (
 
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
 // Rootfs finds the directories of a container's root file system.
 func Rootfs(ctx context.Context, e *engine.Engine, c *containers.Container) (*snapshot.Active, error) {
 	if c.SnapshotKey == "" {
-		return nil, fmt.Errorf("read container %s: it has no snapshot; its root file system is a directory of its own, for --sync DIR:/", c.ID)
+		return nil, &fault.Error{Kind: ErrNoSnapshot, Op: "read container", Ref: c.ID}
 	}
 	active, err := snapshot.FindActive(ctx, e.Client.SnapshotService(c.Snapshotter), c.SnapshotKey)
 	if errors.Is(err, snapshot.ErrNoLayers) {

@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // The labels under which nerdctl and the kubelet (by way of CRI) keep the names
@@ -28,7 +29,7 @@ const (
 func Find(ctx context.Context, e *engine.Engine, ref string) (containers.Container, error) {
 	var none containers.Container
 	if e.Mode == engine.Embedded {
-		return none, fmt.Errorf("find container %q: the embedded engine runs no containers; use --engine=containerd", ref)
+		return none, &fault.Error{Kind: engine.ErrEmbedded, Ref: ref, Err: fmt.Errorf("find container %q: the embedded engine runs no containers", ref)}
 	}
 	if ref == "" {
 		return none, fmt.Errorf("find container: its name is empty")
@@ -56,8 +57,7 @@ func Find(ctx context.Context, e *engine.Engine, ref string) (containers.Contain
 		}
 		return none, fmt.Errorf("find container %q: it could be %s; give the ID", ref, Names(found))
 	}
-	return none, fmt.Errorf("find container %q in namespace %s: there is none; `ctr -n NAMESPACE containers ls` lists them, and "+
-		"--namespace chooses (nerdctl: default, Kubernetes: k8s.io): %w", ref, e.Namespace, errdefs.ErrNotFound)
+	return none, &fault.Error{Kind: ErrNotFound, Ref: ref, Err: fmt.Errorf("find container %q in namespace %s: there is none: %w", ref, e.Namespace, errdefs.ErrNotFound)}
 }
 
 // containerNames returns the names of a container, without its ID.

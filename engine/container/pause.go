@@ -15,6 +15,7 @@ import (
 	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/internal/cleanup"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // resumeTimeout bounds resuming a container, which still happens after the build
@@ -46,7 +47,7 @@ func Pause(ctx context.Context, c *client.Client, id string) (resume func() erro
 		return errors.Join(stillPaused(ctx, c, id), resumeNoted(ctx, c, lease.Paused{Container: id, Release: forget}))
 	}
 	if _, err := c.TaskService().Pause(ctx, &tasks.PauseTaskRequest{ContainerID: id}); err != nil {
-		err = fmt.Errorf("pause container %s: %w; --pause=false reads it while it runs", id, errgrpc.ToNative(err))
+		err = &fault.Error{Kind: ErrNotPaused, Op: "pause container", Ref: id, Err: errgrpc.ToNative(err)}
 		// The call may have worked and only its answer be lost, as when ctx ended.
 		return nil, errors.Join(err, resumeNoted(ctx, c, lease.Paused{Container: id, Release: forget}))
 	}
@@ -105,7 +106,7 @@ func resumeTask(ctx context.Context, c *client.Client, id string) error {
 		err = errgrpc.ToNative(err)
 	}
 	if err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("resume container %s: %w; it may be paused: veneer prune or `ctr task resume %[1]s` lets it go on", id, err)
+		return &fault.Error{Kind: ErrNotResumed, Op: "resume container", Ref: id, Err: err}
 	}
 	return nil
 }

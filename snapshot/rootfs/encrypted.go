@@ -2,12 +2,18 @@ package rootfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/snapshot"
 )
+
+// ErrNoKeys means that an image with encrypted layers could not be unpacked, most
+// likely for want of the keys. It is a kind of [fault.Error].
+var ErrNoKeys = errors.New("encrypted layers cannot be unpacked here")
 
 // openEncrypted opens the files of an image with encrypted layers, which only
 // its snapshot has: the engine may have the keys, this process has not.
@@ -36,5 +42,5 @@ func unpackEncrypted(img *content.Image, err error) error {
 	if err == nil || !e.Any() {
 		return err
 	}
-	return fmt.Errorf("%w; %s, which a containerd can unpack that has the keys and a stream processor for them; without, --no-unpack stores the image", err, e)
+	return fault.Mark(ErrNoKeys, fmt.Errorf("%w; %s, which a containerd can unpack that has the keys and a stream processor for them", err, e))
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/differ/tree/index"
 	"github.com/veneer-build/veneer/differ/tree/tarball"
+	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/snapshot"
 )
@@ -224,7 +225,7 @@ func (r Files) OpenLayers(ctx context.Context) (tree.Tree, error) {
 // OpenView opens the snapshot through a mount.
 func (r Files) OpenView(ctx context.Context) (tree.Tree, error) {
 	if err := r.Host.MayMount(ctx); err != nil {
-		return nil, fmt.Errorf("read %s: %w; or use --reader=index", r, err)
+		return nil, fault.Mark(snapshot.ErrCannotMount, fmt.Errorf("read %s: %w", r, err))
 	}
 	view, err := snapshot.OpenView(ctx, r.snapshotter(), r.Image.ChainID.String())
 	if err != nil {

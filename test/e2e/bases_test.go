@@ -87,7 +87,7 @@ func TestBaseStates(t *testing.T) {
 		must(t, p.engine.Client.ContentStore().Delete(p.ctx, img.Layers[0].Digest))
 		req.Tags, req.NoCache = []string{"new:2"}, true
 		res := p.build(t, req)
-		if res.Pushable || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "cannot be pushed") {
+		if res.Pushable || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0].Text, "cannot be pushed") {
 			t.Errorf("pushable %v, warnings %q", res.Pushable, res.Warnings)
 		}
 		if res.Digest != whole.Digest || !res.Unpacked {

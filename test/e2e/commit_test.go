@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"os/exec"
@@ -329,14 +330,14 @@ func TestCommitBase(t *testing.T) {
 	p.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: exactly(tree)}, ImageOptions: veneer.ImageOptions{Tags: []string{"base:1"}}})
 
 	res := b.commit(t, veneer.CommitRequest{})
-	if res.Base != "docker.io/library/keep:1" || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "another image by now") {
+	if res.Base != "docker.io/library/keep:1" || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0].Text, "another image by now") {
 		t.Errorf("result %+v", res)
 	}
 	wantSame(t, "on the image that the container has", want, describe(t, p.applied(t, res.Target), false))
 
 	b.ctr(t, "images", "rm", "docker.io/library/keep:1", "docker.io/library/"+"committed:"+b.id)
 	_, err := veneer.Commit(p.ctx, p.engine, veneer.CommitRequest{Container: b.id})
-	if err == nil || !strings.Contains(err.Error(), "--from") {
+	if !errors.Is(err, veneer.ErrContainerImage) {
 		t.Errorf("without its image: %v", err)
 	}
 	res = b.commit(t, veneer.CommitRequest{Base: "base:1"})

@@ -81,7 +81,7 @@ func TestEscapeMount(t *testing.T) {
 		return res, err
 	}
 	res, err := build(c.dir, dir)
-	if err != nil || len(res.Warnings) == 0 || !strings.Contains(res.Warnings[0], `"m": left out, since it is a mount point`) {
+	if err != nil || len(res.Warnings) == 0 || !strings.Contains(res.Warnings[0].Text, `"m": left out, since it is a mount point`) {
 		t.Errorf("a directory: %+v, %v", res, err)
 	}
 	if _, err := build(filepath.Join(c.dir, "secret"), file); err == nil || !strings.Contains(err.Error(), file+": is a mount point") {

@@ -100,7 +100,7 @@ func (p *place) oddRefused(t *testing.T, c oddCase, archive string) {
 	src := t.TempDir()
 	write(t, filepath.Join(src, "f"), "f\n")
 	res := p.build(t, veneer.BuildRequest{Base: "odd:1", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Copy, Source: src, Dest: "/f"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{"new:1"}}})
-	if w := strings.Join(res.Warnings, "\n"); !strings.Contains(w, c.refused) || !strings.Contains(w, "overlayfs") {
+	if w := noticeTexts(res.Warnings); !strings.Contains(w, c.refused) || !strings.Contains(w, "overlayfs") {
 		t.Errorf("warnings %q, want %q", w, c.refused)
 	}
 }
@@ -116,7 +116,7 @@ func (p *place) oddBuilds(t *testing.T, c oddCase, same agreement) {
 		for range 2 { // The second one remembers.
 			res := p.build(t, veneer.BuildRequest{Base: "odd:1", TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{target}}, ReadOptions: veneer.ReadOptions{Reader: reader}, ImageOptions: veneer.ImageOptions{Tags: []string{"new:1"}}})
 			same.check(t, "build", res.Digest.String())
-			warned := strings.Contains(strings.Join(res.Warnings, "\n"), "not the same on overlayfs")
+			warned := strings.Contains(noticeTexts(res.Warnings), "not the same on overlayfs")
 			if index := reader == veneer.ReadIndex || p.engine.Snapshotter == "native"; index && warned != c.disagree {
 				t.Errorf("warnings %q", res.Warnings)
 			}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -83,7 +84,7 @@ func TestPlatforms(t *testing.T) {
 		partial := req
 		partial.Epoch = &epoch
 		_, err = veneer.Build(p.ctx, p.engine, partial)
-		if err == nil || !strings.Contains(err.Error(), "the content of linux/arm64 is not in this engine; get it with veneer pull --all-platforms "+base) {
+		if !errors.Is(err, veneer.ErrPlatformAbsent) || !strings.Contains(err.Error(), base+": the content of linux/arm64 is not in this engine") {
 			t.Errorf("with one platform's content: %v", err)
 		}
 		all := o

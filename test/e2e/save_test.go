@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"maps"
 	"os"
 	"os/exec"
@@ -86,7 +87,7 @@ func TestSaveLoad(t *testing.T) {
 			t.Fatalf("not empty: %v", after)
 		}
 		_, err := p.loadBytes(delta)
-		if err == nil || !strings.Contains(err.Error(), "veneer pull docker.io/library/app:1@sha256:") {
+		if !errors.Is(err, veneer.ErrNeedsBase) || !strings.HasPrefix(veneer.Errors(err)[0].Ref, "docker.io/library/app:1@sha256:") {
 			t.Errorf("without the base: %v", err)
 		}
 		p.collect(t)
@@ -128,7 +129,7 @@ func TestLoadDiscarded(t *testing.T) {
 		}
 		loaded, err := p.loadBytes(delta)
 		must(t, err)
-		if len(loaded.Warnings) != 1 || !strings.Contains(loaded.Warnings[0], "2 of its layers") {
+		if len(loaded.Warnings) != 1 || !strings.Contains(loaded.Warnings[0].Text, "2 of its layers") {
 			t.Errorf("warnings %q", loaded.Warnings)
 		}
 		if again := p.save(t, "app:2", "app:1"); !bytes.Equal(again, delta) {
@@ -136,7 +137,7 @@ func TestLoadDiscarded(t *testing.T) {
 		}
 		p.remove(t, "app:1")
 		p.wantSays(t, "app:2", "two\n")
-		if _, err := veneer.Save(p.ctx, p.engine, &bytes.Buffer{}, veneer.SaveRequest{Images: []string{"app:2"}}); err == nil || !strings.Contains(err.Error(), "--since") {
+		if _, err := veneer.Save(p.ctx, p.engine, &bytes.Buffer{}, veneer.SaveRequest{Images: []string{"app:2"}}); !errors.Is(err, veneer.ErrIncomplete) {
 			t.Errorf("saved as a whole: %v", err)
 		}
 		p.removeAll(t, before, "app:2")

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -151,13 +152,13 @@ func TestLazyBase(t *testing.T) {
 	src := filepath.Join(t.TempDir(), "src")
 	write(t, filepath.Join(src, "file"), "new\n")
 	res := p.build(t, veneer.BuildRequest{Base: base, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/srv"}}}, ReadOptions: veneer.ReadOptions{NoCache: true}, ImageOptions: veneer.ImageOptions{Tags: []string{name, elsewhere.Addr() + "/team/app:1"}}})
-	if !res.Pushable || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "can be pushed to 127.0.0.1, where its base came from") {
+	if !res.Pushable || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0].Text, "can be pushed to 127.0.0.1, where its base came from") {
 		t.Errorf("pushable %v, warnings %q", res.Pushable, res.Warnings)
 	}
 	_, err = registry.Push(p.ctx, p.engine.Client, name, o)
 	must(t, err)
 	wantRequests(t, r, 1, "POST /v2/team/app/blobs/uploads/?mount="+img.Layers[0].Digest.String(), "from=team", " 201 ")
-	if _, err := registry.Push(p.ctx, p.engine.Client, elsewhere.Addr()+"/team/app:1", o); err == nil || !strings.Contains(err.Error(), "pull the base image first") {
+	if _, err := registry.Push(p.ctx, p.engine.Client, elsewhere.Addr()+"/team/app:1", o); err == nil || !errors.Is(err, veneer.ErrLacks) {
 		t.Errorf("a push to another registry: %v", err)
 	}
 	p.remove(t, name, base)

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"github.com/veneer-build/veneer"
+)
+
+// advice is what to do about an error, in terms of flags and commands. The
+// library names none of them: what it returns is told apart by its kind.
+type advice struct {
+	kind error
+	// text may have {ref} and {path} in it, which the error has.
+	text string
+	// by says it where it depends on the error; empty: nothing.
+	by func(*veneer.Error) string
+}
+
+// advices are given in this order.
+var advices = []advice{
+	// The engine.
+	{kind: veneer.ErrUnreachable, by: adviseUnreachable},
+	{kind: veneer.ErrNotReplaced, by: func(e *veneer.Error) string {
+		return fmt.Sprintf("that is --%s, or CONTAINERD_%s", e.Ref, strings.ToUpper(e.Ref))
+	}},
+	{kind: veneer.ErrRoot, by: adviseRoot},
+	{kind: veneer.ErrNoRoot, text: "choose one with --root"},
+	{kind: veneer.ErrNoSnapshotter, text: "choose one with --snapshotter"},
+	{kind: veneer.ErrNeedsRoot, text: "use --no-unpack, or a containerd's socket (--engine=containerd)"},
+	{kind: veneer.ErrSnapshotterUnusable, by: func(e *veneer.Error) string {
+		if e.Ref == "overlayfs" {
+			return "use --snapshotter=native, another --root, or --no-unpack"
+		}
+		return "use another --snapshotter, another --root, or --no-unpack"
+	}},
+	{kind: veneer.ErrEmbedded, text: "use --engine=containerd"},
+	{kind: veneer.ErrSnapshotterDead, text: "start that, or use another --snapshotter; veneer prune removes what this left"},
+	{kind: veneer.ErrDisconnected, text: "try again when it runs, and veneer prune removes what this left"},
+	{kind: veneer.ErrOtherOwners, text: "to be there, use nsenter -U -m -t {ref}"},
+	{kind: veneer.ErrCannotMount, text: "use --reader=index and --differ=veneer, which mount nothing, or another --snapshotter"},
+	{kind: veneer.ErrLeftBehind, text: "veneer prune removes it"},
+
+	// Images.
+	{kind: veneer.ErrOtherNamespace, text: "choose that with --namespace"},
+	{kind: veneer.ErrNoImage, by: func(e *veneer.Error) string {
+		if e.Ref == "" || errors.Is(e.Kind, veneer.ErrOtherNamespace) {
+			return "" // A digest cannot be pulled, and what is here need not be.
+		}
+		return "get it with veneer pull " + e.Ref + " or veneer load FILE"
+	}},
+	{kind: veneer.ErrNoBase, text: "use --from NAME, or --from scratch"},
+	{kind: veneer.ErrPlatform, text: "choose another with --platform"},
+	{kind: veneer.ErrPlatformAbsent, by: func(e *veneer.Error) string {
+		if e.Ref == "" {
+			return "pull it with that --platform"
+		}
+		return "get it with veneer pull --all-platforms " + e.Ref
+	}},
+	{kind: veneer.ErrOnePlatform, text: "build with that one --platform, or on an image that has several"},
+	{kind: veneer.ErrInUse, text: "remove that first, or use --force"},
+	{kind: veneer.ErrUnnamed, text: "use -t NAME to keep it"},
+	{kind: veneer.ErrNoAnnotations, text: "leave --annotation out, or use labels (-c 'LABEL …')"},
+	{kind: veneer.ErrNoZstd, text: "use --compression gzip"},
+	{kind: veneer.ErrExposes, text: "use --allow-encrypted if that is meant"},
+	{kind: veneer.ErrNoKeys, text: "without, --no-unpack stores the image"},
+	{kind: veneer.ErrNoLower, text: "say with --onto which image it is"},
+	{kind: veneer.ErrNotLower, text: "veneer delta makes one image of any two"},
+	{kind: veneer.ErrNotConfig, by: adviseInstruction},
+
+	// Files.
+	{kind: veneer.ErrService, text: "leave out --differ=service"},
+	{kind: veneer.ErrDeletes, text: "use --copy to keep them, or --force-delete if that is what you want"},
+	{kind: veneer.ErrNotDir, text: "--delete it first, or use --sync"},
+	{kind: veneer.ErrBaseChanged, text: "unpack the base again, and drop what is remembered of it with veneer prune"},
+	{kind: veneer.ErrArchiveAsFile, text: "the files in it would be with --{ref} type=tar,src={path},dest=/ (type=dir says that it is meant so)"},
+
+	// Containers.
+	{kind: veneer.ErrNoContainer, text: "`ctr -n NAMESPACE containers ls` lists them, and --namespace chooses (nerdctl: default, Kubernetes: k8s.io)"},
+	{kind: veneer.ErrContainerImage, text: "name the image to commit onto with --from; the result shows the container's files on any"},
+	{kind: veneer.ErrNoSnapshot, text: "use that with --sync DIR:/"},
+	{kind: veneer.ErrNotPaused, text: "--pause=false reads it while it runs"},
+	{kind: veneer.ErrNotResumed, text: "it may be paused: veneer prune or `ctr task resume {ref}` lets it go on"},
+
+	// Archives and registries.
+	{kind: veneer.ErrNotImage, text: "files alone become an image with veneer build --from scratch --copy type=tar,src=FILE,dest=/ -t NAME"},
+	{kind: veneer.ErrSeveral, text: "leave -t out, or choose one with --image"},
+	{kind: veneer.ErrSeveralNameless, text: "choose one with --image, and give it a name with -t"},
+	{kind: veneer.ErrNoName, text: "give one with -t"},
+	{kind: veneer.ErrNeedsBase, text: "veneer pull {ref}"},
+	{kind: veneer.ErrIncomplete, text: "pull its base again, or leave out with --since BASE what the reader has"},
+	{kind: veneer.ErrPlainHTTP, text: "allow it with --plain-http"},
+	{kind: veneer.ErrForeignLayer, text: "allow it to be fetched from there with --foreign-layers"},
+	{kind: veneer.ErrLacks, text: "veneer pull the base image first; of a multi-platform image, push one with --platform"},
+
+	// What veneer verify finds.
+	{kind: veneer.ErrDocument, text: "remove the image (veneer rmi, veneer prune) and pull or load it again"},
+	{kind: veneer.ErrBlob, text: "--repair removes it, and then veneer pull brings it again"},
+	{kind: veneer.ErrLayerGone, text: "veneer pull {ref}"},
+	{kind: veneer.ErrLayersAbsent, text: "veneer pull {ref}, and repair then"},
+	{kind: veneer.ErrImageOn, text: "veneer verify --repair {ref} makes the snapshots of both again"},
+	{kind: veneer.ErrSnapshotOn, text: "veneer prune removes it, if nothing keeps it"},
+	{kind: veneer.ErrOtherSnapshotter, text: "see there with --snapshotter {ref}"},
+}
+
+// on is the advice for an error of the kind.
+func (a advice) on(e *veneer.Error) string {
+	if a.by != nil {
+		return a.by(e)
+	}
+	return strings.NewReplacer("{ref}", e.Ref, "{path}", e.Path).Replace(a.text)
+}
+
+func adviseUnreachable(e *veneer.Error) string {
+	if errors.Is(e.Err, fs.ErrPermission) {
+		return "run as root (sudo), join the group that owns the socket, or use --engine=embedded"
+	}
+	return "start containerd, name its socket with --address, or use --engine=embedded"
+}
+
+func adviseRoot(e *veneer.Error) string {
+	switch err := e.Err; {
+	case errors.Is(err, veneer.ErrForeign):
+		return "choose another with --root, as a new directory of your own, or take the right to write away from others (chmod go-w) if none has used it"
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return "choose a directory you may write to with --root, or run as its owner"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "free space there, or choose another directory with --root"
+	case errors.Is(err, syscall.ENOTDIR):
+		return "choose a directory with --root"
+	}
+	return ""
+}
+
+func adviseInstruction(e *veneer.Error) string {
+	switch e.Ref {
+	case "RUN":
+		return "run the command elsewhere and take its files with --sync"
+	case "COPY":
+		return "use --copy SRC:DEST"
+	case "ADD":
+		return "use --copy SRC:DEST, or --copy type=tar,src=FILE,dest=PATH for an archive"
+	case "FROM":
+		return "use --from IMAGE"
+	}
+	return ""
+}
+
+// advised is an error's text with what to do about it at its end, and of
+// several errors at the end of each.
+func advised(err error) string {
+	if parts := joined(err); parts != nil {
+		var texts []string
+		for _, part := range parts {
+			texts = append(texts, advised(part))
+		}
+		return strings.Join(texts, "\n")
+	}
+	if errors.As(err, new(*usageError)) {
+		return err.Error() // It has the advice in it.
+	}
+	return withAdvice(err.Error(), err)
+}
+
+// adviseNotices adds to the texts of notices what to do about them.
+func adviseNotices(list []veneer.Notice) {
+	for i := range list {
+		list[i].Text = withAdvice(list[i].Text, list[i].Cause)
+	}
+}
+
+// adviseResult adds to what a result says what to do about it.
+func adviseResult(res *veneer.Result) {
+	adviseNotices(res.Warnings)
+	adviseNotices(res.Notes)
+	for _, image := range res.Manifests {
+		adviseResult(image)
+	}
+}
+
+// withAdvice is a text about an error with what to do about it.
+func withAdvice(text string, err error) string {
+	for _, what := range adviceOn(err) {
+		if !strings.Contains(text, what) {
+			text += "; " + what
+		}
+	}
+	return text
+}
+
+// joined are the parts of an error of errors.Join, whose text is theirs.
+func joined(err error) []error {
+	parts, ok := err.(interface{ Unwrap() []error })
+	if !ok || len(parts.Unwrap()) < 2 {
+		return nil
+	}
+	var texts []string
+	for _, part := range parts.Unwrap() {
+		texts = append(texts, part.Error())
+	}
+	if strings.Join(texts, "\n") != err.Error() {
+		return nil
+	}
+	return parts.Unwrap()
+}
+
+// adviceOn is all that there is to be done about an error.
+func adviceOn(err error) []string {
+	var list []string
+	all := veneer.Errors(err)
+	for _, a := range advices {
+		if !errors.Is(err, a.kind) {
+			continue
+		}
+		found := false
+		for _, e := range all {
+			if errors.Is(e.Kind, a.kind) {
+				found = true
+				list = append(list, a.on(e))
+			}
+		}
+		if !found {
+			list = append(list, a.on(&veneer.Error{Kind: a.kind}))
+		}
+	}
+	return list
+}

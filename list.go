@@ -1,0 +1,39 @@
+package veneer
+
+import (
+	"context"
+
+	"github.com/containerd/containerd/v2/core/images"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/engine"
+)
+
+type (
+	// Image is one platform's image, with its documents as they are stored.
+	Image = content.Image
+	// Listed is an image as [Images] lists it.
+	Listed = content.Listed
+	// HistoryStep is one step of how an image was made.
+	HistoryStep = content.Step
+)
+
+// Images lists the images of the engine's namespace in the order of their names.
+// One that is damaged is listed with its error.
+func Images(ctx context.Context, e *engine.Engine) ([]Listed, error) {
+	return content.List(e.Context(ctx), e.Client)
+}
+
+// Inspect finds an image. Platform chooses from a multi-platform one; empty: the host's.
+func Inspect(ctx context.Context, e *engine.Engine, ref, platform string) (*Image, error) {
+	return content.Resolve(e.Context(ctx), e.Client, ref, platform)
+}
+
+// History tells how an image was made, oldest first, with the layer that each
+// step made.
+func History(img *Image) []HistoryStep { return content.History(img) }
+
+// Tag gives an image one more name, or moves the name to it.
+func Tag(ctx context.Context, e *engine.Engine, ref, name string) (images.Image, error) {
+	return content.Tag(e.Context(ctx), e.Client, ref, name)
+}

@@ -1,0 +1,46 @@
+package veneer
+
+import (
+	"context"
+
+	"github.com/veneer-build/veneer/content/registry"
+	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/snapshot"
+)
+
+// The engine that verbs work on, for callers that import this package alone.
+type (
+	// Engine is an open engine, see [engine.Engine].
+	Engine = engine.Engine
+	// EngineOptions choose an engine, see [engine.Options].
+	EngineOptions = engine.Options
+	// EngineMode says where content, snapshots and images live.
+	EngineMode = engine.Mode
+)
+
+// The engines, and what is used where [EngineOptions] leave it open.
+const (
+	EngineAuto         = engine.Auto
+	EngineContainerd   = engine.Containerd
+	EngineEmbedded     = engine.Embedded
+	DefaultAddress     = engine.DefaultAddress
+	DefaultNamespace   = engine.DefaultNamespace
+	DefaultSnapshotter = engine.DefaultSnapshotter
+)
+
+// Open opens an engine, which the caller closes: see [engine.Open].
+func Open(ctx context.Context, o EngineOptions) (*Engine, error) { return engine.Open(ctx, o) }
+
+// PrivateMounts moves the process into a mount namespace of its own, so that
+// what it mounts ends with it. It starts the program again, and so comes first in
+// main: see [snapshot.PrivateMounts].
+func PrivateMounts() error { return snapshot.PrivateMounts() }
+
+// QuietLogs sets the level below which containerd's libraries, which log to
+// standard error on their own, say nothing: "debug", "info", "warn", "error",
+// "fatal". It holds for the whole process.
+func QuietLogs(level string) error { return engine.QuietContainerd(level) }
+
+// RedactLogs takes secrets out of what containerd's libraries log from now on. It
+// holds for the whole process, which calls it once.
+func RedactLogs() { registry.RedactLogs() }

@@ -1,0 +1,120 @@
+package veneer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	cstore "github.com/containerd/containerd/v2/core/content"
+
+	"github.com/veneer-build/veneer/build"
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/lease"
+	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/engine/container"
+	"github.com/veneer-build/veneer/snapshot"
+)
+
+// PruneRequest says what to remove.
+type PruneRequest struct {
+	// Cache also forgets indexes of layers and digests of source files, which later
+	// builds make anew.
+	Cache bool
+	// DryRun removes nothing, and tells what would be, as far as it can be known.
+	DryRun bool
+}
+
+// Pruned is what was removed, or would be.
+type Pruned struct {
+	// DryRun: nothing was removed, but would have been.
+	DryRun bool `json:"dry_run,omitempty"`
+	// Resumed are containers that a killed commit had left paused.
+	Resumed []string `json:"resumed"`
+	lease.Swept
+	// Blobs are those that garbage collection removed, and BlobBytes their size.
+	Blobs     int64 `json:"blobs"`
+	BlobBytes int64 `json:"blob_bytes"`
+	// Cached are indexes of layers and digests of source trees that were remembered.
+	Cached     int   `json:"cached"`
+	CacheBytes int64 `json:"cache_bytes"`
+	// Temporary are directories that killed processes left among temporary files.
+	Temporary []string `json:"temporary"`
+}
+
+// Prune removes what killed processes left in the engine's namespace, in its caches
+// and among temporary files, lets containers go on that they left paused, and has
+// the engine collect what no image refers to. What a running build holds stays.
+// It goes on after an error, and returns what it did together with the errors.
+func Prune(ctx context.Context, e *engine.Engine, req PruneRequest) (*Pruned, error) {
+	p := &Pruned{DryRun: req.DryRun}
+	do := p.prune
+	if req.DryRun {
+		do = p.look
+	}
+	err := do(e.Context(ctx), e, req.Cache)
+	for _, list := range []*[]string{&p.Resumed, &p.Leases, &p.Snapshots, &p.Ingests, &p.Temporary} {
+		if *list == nil {
+			*list = []string{} // In JSON they are lists.
+		}
+	}
+	return p, err
+}
+
+func (p *Pruned) prune(ctx context.Context, e *engine.Engine, cache bool) error {
+	before, beforeBytes, err := countBlobs(ctx, e)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	p.Resumed, err = container.ResumeAll(ctx, e)
+	errs = append(errs, err)
+	p.Swept, err = lease.Sweep(ctx, e.Client, e.Snapshotter)
+	errs = append(errs, err, e.CollectGarbage(ctx))
+	after, afterBytes, err := countBlobs(ctx, e)
+	errs = append(errs, err)
+	if err == nil {
+		// A build that runs meanwhile adds blobs.
+		p.Blobs, p.BlobBytes = max(0, before-after), max(0, beforeBytes-afterBytes)
+	}
+	forget := build.Cache(e).Sweep
+	if cache {
+		forget = build.Cache(e).Prune
+	}
+	c, err := forget()
+	p.Cached, p.CacheBytes = c.Files, c.Bytes
+	errs = append(errs, err)
+	p.Temporary, err = snapshot.SweepTemp()
+	return errors.Join(append(errs, err)...)
+}
+
+// look is prune, but that it only looks.
+func (p *Pruned) look(ctx context.Context, e *engine.Engine, cache bool) error {
+	var errs []error
+	left, err := lease.LeftPaused(ctx, e.Client.LeasesService())
+	for _, l := range left {
+		p.Resumed = append(p.Resumed, l.Container)
+	}
+	errs = append(errs, err)
+	p.Swept, err = lease.Left(ctx, e.Client, e.Snapshotter)
+	errs = append(errs, err)
+	garbage, err := content.FindGarbage(ctx, e.Client)
+	p.Blobs, p.BlobBytes = garbage.Blobs, garbage.Bytes
+	errs = append(errs, err)
+	c, err := build.Cache(e).Left(cache)
+	p.Cached, p.CacheBytes = c.Files, c.Bytes
+	errs = append(errs, err)
+	p.Temporary, err = snapshot.LeftTemp()
+	return errors.Join(append(errs, err)...)
+}
+
+func countBlobs(ctx context.Context, e *engine.Engine) (count, bytes int64, err error) {
+	err = e.Client.ContentStore().Walk(ctx, func(info cstore.Info) error {
+		count++
+		bytes += info.Size
+		return nil
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("list blobs: %w", err)
+	}
+	return count, bytes, nil
+}
