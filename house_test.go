@@ -4,9 +4,12 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -54,5 +57,51 @@ func TestNoCircles(t *testing.T) {
 	}
 	for name := range wanted {
 		visit(name, nil)
+	}
+}
+
+// TestNoAdviceInTheLibrary: only cmd knows flags and subcommands, so no text
+// elsewhere names one. What to do about an error is in cmd/veneer/advice.go.
+func TestNoAdviceInTheLibrary(t *testing.T) {
+	pages, err := filepath.Glob("docs/cli/veneer_*.md")
+	if err != nil || len(pages) < 10 {
+		t.Fatalf("%d commands, %v", len(pages), err)
+	}
+	var commands []string
+	for _, page := range pages {
+		commands = append(commands, strings.TrimSuffix(strings.TrimPrefix(filepath.Base(page), "veneer_"), ".md"))
+	}
+	named := regexp.MustCompile(`(^|[^\w-])--?[a-z][a-z-]*|\bveneer (` + strings.Join(commands, "|") + `)\b`)
+	allowed := []string{"-c"} // a shell's
+	files := 0
+	err = filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (name == "cmd" || name == "test" || name == "tools" || len(name) > 1 && name[0] == '.' || strings.HasSuffix(name, "test")):
+			return filepath.SkipDir
+		case filepath.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		files++
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, name, nil, 0)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			lit, ok := n.(*ast.BasicLit)
+			if !ok || lit.Kind != token.STRING {
+				return true
+			}
+			if text, err := strconv.Unquote(lit.Value); err != nil || named.MatchString(text) && !slices.Contains(allowed, text) {
+				t.Errorf("%s: %s names a flag or a command", set.Position(lit.Pos()), lit.Value)
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil || files < 100 {
+		t.Fatalf("%d files, %v", files, err)
 	}
 }
