@@ -1,6 +1,6 @@
 // Package veneer builds container images as a base image plus one thin layer.
 // The layer holds only what differs from the base. Images live in containerd,
-// or in the same stores opened inside this process ([engine.Embedded]).
+// or in the same stores opened inside this process ; see [Open].
 //
 // # Verbs
 //
@@ -17,7 +17,7 @@
 //
 // # Lifecycle
 //
-// The caller opens an engine with [engine.Open], passes it to any number of
+// The caller opens an engine with [Open], passes it to any number of
 // verbs, and closes it. A verb never closes the engine. Each verb takes a
 // request: the zero value of a field is its default, and requests are never
 // written to, so one request can be used many times.
@@ -27,6 +27,25 @@
 // nothing of the attempt is left. Readers and writers in requests, such as
 // [TargetOptions].Stdin and [DeltaRequest].Archive, stay open: they are the
 // caller's to close.
+//
+// # Errors
+//
+// What a caller may act upon is an [Error]. errors.Is tells its kind, one of the
+// variables called Err…; errors.As tells what was attempted, on what, and where:
+//
+//	_, err := veneer.Build(ctx, e, req)
+//	var failed *veneer.Error
+//	switch {
+//	case errors.Is(err, veneer.ErrNoImage):
+//		_, err = veneer.Pull(ctx, e, req.Base, veneer.RegistryOptions{})
+//	case errors.Is(err, veneer.ErrDeletes) && errors.As(err, &failed):
+//		log.Printf("the build would delete %s", failed.Path)
+//	}
+//
+// Where containerd has a class for an error, the functions of its package errdefs
+// tell that class as well. Warnings of results are [Notice]s, which may have such
+// an error for their cause. No message names a flag: what to do about an error in
+// terms of the command line is added by the command line.
 //
 // The steps behind the verbs are in package build.
 package veneer
