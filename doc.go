@@ -1,6 +1,6 @@
 // Package veneer builds container images as a base image plus one thin layer.
 // The layer holds only what differs from the base. Images live in containerd,
-// or in the same stores opened inside this process ; see [Open].
+// or in the same stores opened inside this process; see [Open].
 //
 // # Verbs
 //
