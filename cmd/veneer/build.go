@@ -134,7 +134,7 @@ func (a *app) makeImage(ctx context.Context, o buildOptions, tags []string, do f
 		a.beQuiet()
 	}
 	var res *veneer.Result
-	files, err := openResultFiles(o)
+	files, err := openResultFiles(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -173,14 +173,14 @@ func (a *app) makeImage(ctx context.Context, o buildOptions, tags []string, do f
 // resultFiles are the files of --iidfile and --metadata-file. nil: not asked for.
 type resultFiles struct{ iid, metadata *pendingFile }
 
-func openResultFiles(o buildOptions) (files resultFiles, err error) {
+func openResultFiles(ctx context.Context, o buildOptions) (files resultFiles, err error) {
 	if o.iidFile != "" {
-		if files.iid, err = openPending(o.iidFile); err != nil {
+		if files.iid, err = openPending(ctx, o.iidFile); err != nil {
 			return files, err
 		}
 	}
 	if o.metadataFile != "" {
-		if files.metadata, err = openPending(o.metadataFile); err != nil {
+		if files.metadata, err = openPending(ctx, o.metadataFile); err != nil {
 			files.discard()
 		}
 	}

@@ -67,7 +67,11 @@ func (f *compareFlags) request(args []string, base *baseFlags) veneer.CompareReq
 }
 
 func (a *app) compare(ctx context.Context, req veneer.CompareRequest, format string, exitCode bool) error {
-	return a.showDiff(ctx, format, exitCode, func(ctx context.Context, e *veneer.Engine, p veneer.Progress) (*veneer.DiffResult, error) {
+	open := a.withReading
+	if isArchive(req.A) || isArchive(req.B) {
+		open = a.withEngine // An archive's image is stored for as long as that takes.
+	}
+	return a.showDiff(ctx, open, format, exitCode, func(ctx context.Context, e *veneer.Engine, p veneer.Progress) (*veneer.DiffResult, error) {
 		req.Progress = p
 		return veneer.Compare(ctx, e, req)
 	})

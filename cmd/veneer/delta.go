@@ -93,7 +93,7 @@ func (a *app) delta(ctx context.Context, req veneer.DeltaRequest, flags *deltaFl
 	if len(req.Tags) == 0 && flags.output == "" {
 		return usagef("the result needs a name, -t NAME, or a place, --output PLACE")
 	}
-	commit, err := openOutput(flags.output, &req)
+	commit, err := openOutput(ctx, flags.output, &req)
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func isArchive(ref string) bool {
 
 // openOutput prepares the place that --output names. If that is a file, the caller
 // commits or discards it.
-func openOutput(place string, req *veneer.DeltaRequest) (*pendingFile, error) {
+func openOutput(ctx context.Context, place string, req *veneer.DeltaRequest) (*pendingFile, error) {
 	if place == "" {
 		return nil, nil
 	}
@@ -147,7 +147,7 @@ func openOutput(place string, req *veneer.DeltaRequest) (*pendingFile, error) {
 	if !ok || file == "" {
 		return nil, usagef("--output %s: want oci:DIR or archive:FILE", place)
 	}
-	f, err := openPending(file)
+	f, err := openPending(ctx, file)
 	if err != nil {
 		return nil, err
 	}

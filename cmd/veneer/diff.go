@@ -79,16 +79,19 @@ func (a *app) diffBuild(ctx context.Context, base *baseFlags, format string, exi
 		Base: build.Base, TargetOptions: build.TargetOptions, ReadOptions: build.ReadOptions, Reports: veneer.Reports{Log: a.log},
 	}
 	req.Stdin = a.stdin(ctx)
-	return a.showDiff(ctx, format, exitCode, func(ctx context.Context, e *veneer.Engine, p veneer.Progress) (*veneer.DiffResult, error) {
+	return a.showDiff(ctx, a.withReading, format, exitCode, func(ctx context.Context, e *veneer.Engine, p veneer.Progress) (*veneer.DiffResult, error) {
 		req.Progress = p
 		return veneer.Diff(ctx, e, req)
 	})
 }
 
+// withEngine is [app.withEngine] or [app.withReading].
+type withEngine func(context.Context, func(context.Context, *veneer.Engine) error) error
+
 // showDiff runs one of the library's comparisons and prints the result.
-func (a *app) showDiff(ctx context.Context, format string, exitCode bool, do func(context.Context, *veneer.Engine, veneer.Progress) (*veneer.DiffResult, error)) error {
+func (a *app) showDiff(ctx context.Context, open withEngine, format string, exitCode bool, do func(context.Context, *veneer.Engine, veneer.Progress) (*veneer.DiffResult, error)) error {
 	var res *veneer.DiffResult
-	err := a.withReading(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
+	err := open(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
 		d := a.newDisplay()
 		defer d.Close()
 		res, err = do(ctx, e, d)

@@ -57,5 +57,5 @@ func genMan(cmd *cobra.Command, dir string) error {
 	}
 	data := bytes.Replace(page.Bytes(), []byte(`"Jan 1970"`), []byte(`""`), 1)
 	name := string(bytes.ReplaceAll([]byte(cmd.CommandPath()), []byte(" "), []byte("-")))
-	return writeFile(filepath.Join(dir, name+".1"), data)
+	return writeFile(cmd.Root().Context(), filepath.Join(dir, name+".1"), data)
 }

@@ -68,7 +68,7 @@ func TestWriteFileReplacesAsAWhole(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "f")
 	for _, data := range []string{"one", "two"} {
-		if err := writeFile(name, []byte(data)); err != nil {
+		if err := writeFile(t.Context(), name, []byte(data)); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := os.ReadFile(name); err != nil || string(got) != data {
@@ -79,7 +79,7 @@ func TestWriteFileReplacesAsAWhole(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "d"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeFile(filepath.Join(dir, "d"), []byte("x")); err == nil {
+	if err := writeFile(t.Context(), filepath.Join(dir, "d"), []byte("x")); err == nil {
 		t.Error("wrote over a directory")
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,7 +35,7 @@ type pendingFile struct {
 // openPending makes a temporary file in the directory of the named file. The file
 // has no name if the file system allows that, so that a killed process leaves
 // nothing.
-func openPending(name string) (_ *pendingFile, err error) {
+func openPending(ctx context.Context, name string) (_ *pendingFile, err error) {
 	p := &pendingFile{name: name}
 	there, info, err := reopen.Look(name, 0)
 	if err == nil {
@@ -44,7 +46,7 @@ func openPending(name string) (_ *pendingFile, err error) {
 		return nil, fmt.Errorf("write %s: is a directory", name)
 	case err == nil && !info.Mode().IsRegular():
 		// Opens what was looked at, even if the name belongs to another file now.
-		p.f, err = reopen.Open(there, os.O_WRONLY)
+		p.f, err = openSpecial(ctx, there, info)
 		if err != nil {
 			return nil, p.wrap(err)
 		}
@@ -70,6 +72,29 @@ func openPending(name string) (_ *pendingFile, err error) {
 	}
 	return p, nil
 }
+
+// openSpecial opens what is no regular file to write to it. To open a pipe that
+// nobody reads from waits for a reader, deaf to signals, unless it is not to
+// wait: then it is ENXIO.
+func openSpecial(ctx context.Context, there *os.File, info os.FileInfo) (*os.File, error) {
+	if info.Mode()&os.ModeNamedPipe == 0 {
+		return reopen.Open(there, os.O_WRONLY)
+	}
+	for {
+		f, err := reopen.Open(there, os.O_WRONLY|unix.O_NONBLOCK)
+		if !errors.Is(err, unix.ENXIO) {
+			return f, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("nobody reads from the pipe: %w", ctx.Err())
+		case <-time.After(pipePoll):
+		}
+	}
+}
+
+// pipePoll is how often a pipe is looked at for a reader.
+const pipePoll = 50 * time.Millisecond
 
 func (p *pendingFile) tempName() string { return "." + filepath.Base(p.name) + "." + rand.Text() }
 
@@ -157,8 +182,8 @@ func (p *pendingFile) removeTemp() error {
 }
 
 // writeFile replaces a file's content with data.
-func writeFile(name string, data []byte) error {
-	p, err := openPending(name)
+func writeFile(ctx context.Context, name string, data []byte) error {
+	p, err := openPending(ctx, name)
 	if err != nil {
 		return err
 	}

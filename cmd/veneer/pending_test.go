@@ -1,10 +1,15 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,7 +49,7 @@ func TestPendingFileIsWhatWasLookedAt(t *testing.T) {
 	}()
 	pipes := 0
 	for range 5000 {
-		p, err := openPending(name)
+		p, err := openPending(t.Context(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +80,7 @@ func TestPendingFileKeepsItsDirectory(t *testing.T) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	p, err := openPending(filepath.Join(dir, "f"))
+	p, err := openPending(t.Context(), filepath.Join(dir, "f"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,5 +98,30 @@ func TestPendingFileKeepsItsDirectory(t *testing.T) {
 	}
 	if left, err := os.ReadDir(victim); err != nil || len(left) > 0 {
 		t.Errorf("elsewhere: %v, %v", left, err)
+	}
+}
+
+// TestPipeWithoutReader is waited for, and what ends the wait is heard.
+func TestPipeWithoutReader(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(name, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(200*time.Millisecond, cancel)
+	if _, err := openPending(ctx, name); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "nobody reads") {
+		t.Errorf("got %v", err)
+	}
+	read := make(chan string)
+	go func() {
+		time.Sleep(200 * time.Millisecond)
+		data, err := os.ReadFile(name)
+		read <- fmt.Sprintf("%s %v", data, err)
+	}()
+	if err := writeFile(t.Context(), name, []byte("data")); err != nil {
+		t.Error(err)
+	}
+	if got := <-read; got != "data <nil>" {
+		t.Errorf("the reader got %q", got)
 	}
 }

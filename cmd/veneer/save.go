@@ -58,7 +58,7 @@ func (a *app) save(ctx context.Context, output string, req veneer.SaveRequest) e
 		}
 		return a.saveTo(ctx, w, req, func() error { return nil })
 	}
-	f, err := openPending(output)
+	f, err := openPending(ctx, output)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (a *app) save(ctx context.Context, output string, req veneer.SaveRequest) e
 
 // saveTo writes the archive and says what is in it, when commit has made it last.
 func (a *app) saveTo(ctx context.Context, w io.Writer, req veneer.SaveRequest, commit func() error) error {
-	return a.withEngine(ctx, func(ctx context.Context, e *veneer.Engine) error {
+	return a.withReading(ctx, func(ctx context.Context, e *veneer.Engine) error {
 		d := a.newDisplay()
 		defer d.Close()
 		req.Progress = d

@@ -110,7 +110,7 @@ func TestPendingFileModes(t *testing.T) {
 	old := syscall.Umask(0o027)
 	defer syscall.Umask(old)
 	name := filepath.Join(t.TempDir(), "f")
-	if err := writeFile(name, []byte("x")); err != nil {
+	if err := writeFile(t.Context(), name, []byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(name); err != nil || info.Mode() != 0o640 {

@@ -21,6 +21,7 @@ func TestReadingBesideABuild(t *testing.T) {
 	b.ok("build", "--from", "scratch", "--copy", "old/:/app", "-t", "one")
 	b.ok("build", "--from", "one", "--copy", "new/:/app", "-t", "two")
 	b.sh("tar -cf add.tar new")
+	b.ok("save", "-o", "two.tar", "two")
 	commands := [][]string{
 		{"images"},
 		{"history", "two"},
@@ -33,6 +34,7 @@ func TestReadingBesideABuild(t *testing.T) {
 		{"diff", "two", "./old"},
 		{"verify", "two"},
 		{"verify", "--same-rootfs", "two", "two"},
+		{"save", "two"},
 	}
 	if b.ordinary() {
 		commands = append(commands[:5], commands[6:]...) // a view takes a snapshot
@@ -40,6 +42,11 @@ func TestReadingBesideABuild(t *testing.T) {
 	var want []string
 	for _, args := range commands {
 		want = append(want, b.ok(quiet(args...)...))
+	}
+
+	// What takes in an archive for it is no reader.
+	for _, args := range [][]string{{"diff", "archive:two.tar", "two"}, {"diff", "two", "archive:two.tar"}} {
+		b.ok(quiet(args...)...)
 	}
 
 	// The build has the lock from before it reads its source, which does not end.
