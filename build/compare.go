@@ -88,6 +88,10 @@ type Rules interface {
 func (s *Session) Compare(ctx context.Context, base Source, rules Rules, reader rootfs.Reader) (*Diff, error) {
 	s.Steps.Start(progress.Compare)
 	d, err := s.compare(ctx, base, rules, reading{reader: reader})
+	if errors.Is(err, differ.ErrBaseChanged) && s.memory.forgetListings() {
+		s.Log.Debug("what is remembered of the base's directories is wrong; they are read again", "reason", err)
+		d, err = s.compare(ctx, base, rules, reading{reader: reader})
+	}
 	if reader == rootfs.Auto && errors.Is(err, tree.ErrOverlayFeature) {
 		s.Log.Debug("images are read through the index of their layers, and containers through their mounts", "reason", err)
 		return s.compare(ctx, base, rules, reading{reader: rootfs.Index, mounted: true})

@@ -101,6 +101,20 @@ func recall[T remembered](ctx context.Context, m *memory, key digest.Digest, fre
 	return known
 }
 
+// forgetListings forgets them, so that directories are read again, and reports
+// whether there were any.
+func (m *memory) forgetListings() (some bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, known := range m.known {
+		if l, ok := known.(*filecache.Listings); ok {
+			l.Forget()
+			some = true
+		}
+	}
+	return some
+}
+
 // releaseListings lets go of them before the layer is written, when they have
 // been asked all that they are asked.
 func (m *memory) releaseListings() {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"sync"
 
 	"github.com/veneer-build/veneer/differ/tree"
@@ -121,6 +122,9 @@ func (w *walker) sameContent(v visit, p *pair) (bool, error) {
 	}
 	defer src.Close()
 	base, err := v.at.base.Open(p.base.Name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.Join(err, ErrBaseChanged)
+	}
 	if err != nil {
 		return false, fmt.Errorf("the base's file: %w", err)
 	}

@@ -11,7 +11,7 @@ var (
 	// ErrNotDir means that a directory was to be copied to what is none in the
 	// image, the Path.
 	ErrNotDir = errors.New("it is not a directory in the image")
-	// ErrBaseChanged means that somebody wrote into a committed snapshot, which
-	// nothing is supposed to do.
+	// ErrBaseChanged means that what was remembered of a base's directory is wrong, or
+	// that somebody wrote into a committed snapshot, which nothing is supposed to do.
 	ErrBaseChanged = errors.New("the base's file is not the one that its directory was seen to have")
 )

@@ -75,7 +75,7 @@ var advices = []advice{
 	{kind: veneer.ErrService, text: "leave out --differ=service"},
 	{kind: veneer.ErrDeletes, text: "use --copy to keep them, or --force-delete if that is what you want"},
 	{kind: veneer.ErrNotDir, text: "--delete it first, or use --sync"},
-	{kind: veneer.ErrBaseChanged, text: "unpack the base again, and drop what is remembered of it with veneer prune"},
+	{kind: veneer.ErrBaseChanged, text: "unpack the base again when nothing writes to its snapshot"},
 	{kind: veneer.ErrArchiveAsFile, text: "the files in it would be with --{ref} type=tar,src={path},dest=/ (type=dir says that it is meant so)"},
 
 	// Containers.

@@ -108,6 +108,13 @@ func (l *Listings) Release() {
 	}
 }
 
+// Forget lets go of all that is known, which is wrong, in what is saved too.
+func (l *Listings) Forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dirs, l.changed = make(map[string][]byte), true
+}
+
 // Changed reports whether there is anything new to save.
 func (l *Listings) Changed() bool {
 	l.mu.Lock()
