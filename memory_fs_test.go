@@ -157,6 +157,25 @@ func TestSourcesThatChangeUnseen(t *testing.T) {
 	})
 }
 
+// TestOthersChangeUnseen: root builds from another user's directory, on a disk, where extents of the file move away.
+func TestOthersChangeUnseen(t *testing.T) {
+	harness.RequireRoot(t)
+	t.Setenv("SUDO_UID", "")
+	top := t.TempDir()
+	src := filepath.Join(top, "src")
+	if err := os.Mkdir(src, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"src/f", "other"} {
+		write(t, top, name, string(bytes.Repeat([]byte("A"), 4*4096)))
+	}
+	if err := os.Chown(filepath.Join(src, "f"), 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	unix.Sync()
+	fooled(t, src, func() { harness.MoveExtents(t, filepath.Join(top, "other"), filepath.Join(src, "f")) })
+}
+
 func mounted(t *testing.T, fsType, data string) string {
 	t.Helper()
 	harness.RequireRoot(t)

@@ -56,7 +56,7 @@ func (m *memory) digests(ctx context.Context, l *disk.Local) *filecache.Cache {
 	if err != nil {
 		return nil
 	}
-	key := digest.FromString(fmt.Sprintf("veneer memory of source %d:%d\n%s", root.Stamp.Dev, root.Stamp.Ino, trust.Mounting))
+	key := digest.FromString(fmt.Sprintf("veneer memory of source %d:%d\n%s\n%s", root.Stamp.Dev, root.Stamp.Ino, trust.Mounting, trust.Writers))
 	known := recall(ctx, m, key, filecache.New, filecache.Load)
 	l.Remember(known)
 	return known
@@ -133,6 +133,12 @@ func (s *Session) Remember(ctx context.Context) {
 	s.memory.mu.Lock()
 	defer s.memory.mu.Unlock()
 	for key, known := range s.memory.known {
+		if source, ok := known.(*filecache.Cache); ok {
+			if foreign, writable := source.Unsettled(); foreign+writable > 0 {
+				s.Log.Debug("what some of a source's files hold is not remembered",
+					"others may write to", foreign, "open for writing", writable)
+			}
+		}
 		if !known.Changed() {
 			continue
 		}

@@ -24,7 +24,10 @@ type Cache struct {
 	dev uint64
 	// attributesOnly: not what files hold.
 	attributesOnly bool
-	sync           syncing
+	// writers are whose files' content may be remembered.
+	writers writers
+	// foreign and writable count what was not, see [Cache.Unsettled].
+	foreign, writable atomic.Int64
 	// loaded is what earlier builds learnt, and used has a bit for each of its
 	// records that was asked for. Neither grows.
 	loaded table
@@ -53,7 +56,7 @@ type facts struct {
 }
 
 // New returns an empty memory.
-func New() *Cache { return &Cache{now: time.Now} }
+func New() *Cache { return &Cache{now: time.Now, writers: ownWriters()} }
 
 // Restrict makes the memory one of the files that t holds for, before any of
 // them is read; false: t holds for none.

@@ -20,7 +20,7 @@ import (
 // are varints; most are differences to the record before. A record is its
 // flags, and then what its flags name.
 const (
-	magic = "veneer memory 3\n"
+	magic = "veneer memory 4\n"
 	// maxRecords bounds the records of a loaded memory.
 	maxRecords = 1 << 24
 )

@@ -19,12 +19,12 @@ import (
 // as the numbers mean the same file. So there is a list of what is known to keep
 // this, and all else is read each time:
 //
-//   - ext4 and btrfs. A store through a shared mapping moves the times when it
-//     makes a page writable, and not again until the page was written back: see
-//     [Cache.Settle]. tmpfs never writes back, so that a file changes there
-//     without end under one time. xfs lets the owners of two files swap their
-//     contents and keep the times (XFS_IOC_SWAPEXT); of its files only that they
-//     have no attributes is remembered, which a swap leaves alone.
+//   - ext4 and btrfs, of files to which nobody but root and this user may write.
+//     A store through a shared mapping moves the times when it makes a page
+//     writable, and not again: see [Cache.Settle]. On tmpfs it never does. xfs
+//     lets the owners of two files swap their contents and keep the times
+//     (XFS_IOC_SWAPEXT); of its files only that they have no attributes is
+//     remembered, which a swap leaves alone.
 //   - a file system that is written to. What changes one that is mounted
 //     read-only changes it from elsewhere.
 //   - disks. The file behind a loop device has an owner, who can write into it
@@ -34,15 +34,13 @@ import (
 //     same inodes and times, fixed clocks make that likely, and after a crash a
 //     file can be what it was before. So what a mounting's files were is of no
 //     use to the next one, and times older than it do no harm.
-//
-// One way is left on ext4: who may write to a file can make blocks of it zero
-// and keep its times, by lending it to the ioctl that moves extents
-// (EXT4_IOC_MOVE_EXT) as its donor. To see that, each file would have to be
-// opened and asked for its extents in each build. SECURITY.md says so.
 type Trust struct {
 	// Mounting names the file system and the time that it is mounted for, as no
 	// other on any host is named; empty: nothing may be remembered.
 	Mounting string
+	// Writers names the users and groups whose files' content may be remembered:
+	// what one user's build remembers is of no use to another's.
+	Writers string
 	// Content: what files hold may be remembered, and not only what they have
 	// besides.
 	Content bool
@@ -74,6 +72,7 @@ func TrustOf(fd int) Trust {
 	// numbers of subvolumes are given out again.
 	t := Trust{
 		Mounting: fmt.Sprintf("%s %d %x boot %s", m.sysfs, m.serial, fs.Fsid.Val, strings.TrimSpace(string(boot))),
+		Writers:  ownWriters().String(),
 		Content:  int64(fs.Type) != unix.XFS_SUPER_MAGIC, dev: m.dev,
 	}
 	if !t.Content {

@@ -1,6 +1,8 @@
 package filecache_test
 
 import (
+	"bytes"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -44,8 +46,8 @@ func entry(t *testing.T, dir string) (tree.Entry, tree.File) {
 	return entries[0], f
 }
 
-// TestSettledFileMovesItsTimes: after Settle, a store through a mapping that was written to before, without a fault in
-// between, gives the file other times, so that nothing is remembered of what it was.
+// TestSettledFileMovesItsTimes: of a file that is open for writing, and so may be mapped or in the middle of a write,
+// nothing is remembered; once it is closed, the next store through a new mapping gives it other times.
 func TestSettledFileMovesItsTimes(t *testing.T) {
 	for fsType, pkg := range map[string]string{"ext4": "e2fsprogs", "xfs": "xfsprogs", "btrfs": "btrfs-progs"} {
 		t.Run(fsType, func(t *testing.T) {
@@ -54,23 +56,15 @@ func TestSettledFileMovesItsTimes(t *testing.T) {
 			if err := os.Mkdir(dir, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			f, err := os.OpenFile(filepath.Join(dir, "f"), os.O_RDWR|os.O_CREATE, 0o644)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			if _, err := f.Write(make([]byte, 3*4096)); err != nil {
-				t.Fatal(err)
-			}
-			mapped, err := unix.Mmap(int(f.Fd()), 0, 3*4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer unix.Munmap(mapped)
+			mapped, unmap := mapFile(t, filepath.Join(dir, "f"))
 			mapped[5000] = 'A'
 			time.Sleep(3100 * time.Millisecond) // Younger files are not remembered.
-			e, file := entry(t, dir)
 			m := filecache.New()
+			if e, file := entry(t, dir); m.Settle(file, &e) {
+				t.Fatal("a file that is mapped can be settled")
+			}
+			unmap()
+			e, file := entry(t, dir)
 			if !m.Settle(file, &e) {
 				t.Fatal("a file at rest cannot be settled")
 			}
@@ -82,6 +76,8 @@ func TestSettledFileMovesItsTimes(t *testing.T) {
 			if !m.Digest(&e).Known() {
 				t.Fatal("not remembered")
 			}
+			mapped, unmap = mapFile(t, filepath.Join(dir, "f"))
+			defer unmap()
 			mapped[5000] = 'B'
 			if now, _ := entry(t, dir); now.Stamp == e.Stamp || m.Digest(&now).Known() {
 				t.Errorf("a store left the stamp as it was: %+v", now.Stamp)
@@ -90,43 +86,120 @@ func TestSettledFileMovesItsTimes(t *testing.T) {
 	}
 }
 
-// TestManyYoungFilesAreSettledAtOnce by a flush of their file system, which is as good.
-func TestManyYoungFilesAreSettledAtOnce(t *testing.T) {
-	dir := filepath.Join(harness.LoopMount(t, "ext4", harness.FileSystem(t, "ext4", "e2fsprogs", 64<<20)), "src")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.OpenFile(filepath.Join(dir, "f"), os.O_RDWR|os.O_CREATE, 0o644)
+// mapFile maps three pages of a file, which it makes if need be. What it opened is closed: the mapping alone keeps it
+// open.
+func mapFile(t *testing.T, name string) (mapped []byte, unmap func()) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := f.Truncate(4096); err != nil {
+	if err := f.Truncate(3 * 4096); err != nil {
 		t.Fatal(err)
 	}
-	mapped, err := unix.Mmap(int(f.Fd()), 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
+	if mapped, err = unix.Mmap(int(f.Fd()), 0, 3*4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Munmap(mapped)
-	mapped[0] = 'A'
-	time.Sleep(3100 * time.Millisecond)
-	e, file := entry(t, dir)
-	m := filecache.New()
-	for range 200 {
-		if !m.Settle(file, &e) {
-			t.Fatal("a file at rest cannot be settled")
+	return mapped, func() {
+		if err := unix.Munmap(mapped); err != nil {
+			t.Error(err)
 		}
 	}
-	mapped[0] = 'B'
-	now, file := entry(t, dir)
-	if now.Stamp == e.Stamp {
-		t.Errorf("a store left the stamp as it was: %+v", now.Stamp)
+}
+
+// TestFilesOfOthersAreNotSettled, since who may write to a file can change it with its times kept.
+func TestFilesOfOthersAreNotSettled(t *testing.T) {
+	harness.RequireRoot(t)
+	for name, c := range map[string]struct {
+		uid, gid int
+		mode     os.FileMode
+		sudo     string
+		acl      bool
+		want     bool
+	}{
+		"root's":                   {0, 0, 0o644, "", false, true},
+		"root's of any group":      {0, 12345, 0o644, "", false, true},
+		"another's":                {12345, 12345, 0o644, "", false, false},
+		"another's, read-only":     {12345, 12345, 0o444, "", false, false},
+		"the user's of sudo":       {12345, 12345, 0o644, "12345", false, true},
+		"another than sudo's":      {12346, 12345, 0o644, "12345", false, false},
+		"sudo by no number":        {12345, 12345, 0o644, "x", false, false},
+		"root's, a group may":      {0, 12345, 0o664, "", false, false},
+		"root's, all may":          {0, 0, 0o646, "", false, false},
+		"root's, an ACL says more": {0, 0, 0o644, "", true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("SUDO_UID", c.sudo)
+			dir := t.TempDir()
+			file := filepath.Join(dir, "f")
+			if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.Chown(file, c.uid, c.gid), os.Chmod(file, c.mode)); err != nil {
+				t.Fatal(err)
+			}
+			if c.acl { // user::rw-,user:12345:rw-,group::r--,mask::rw-,other::r--
+				acl := "\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x06\x00\x39\x30\x00\x00" +
+					"\x04\x00\x04\x00\xff\xff\xff\xff" + "\x10\x00\x06\x00\xff\xff\xff\xff" + "\x20\x00\x04\x00\xff\xff\xff\xff"
+				if err := unix.Setxattr(file, "system.posix_acl_access", []byte(acl), 0); err != nil {
+					t.Skipf("no ACLs here: %v", err)
+				}
+			}
+			time.Sleep(3100 * time.Millisecond)
+			m := filecache.New()
+			e, f := entry(t, dir)
+			if got := m.Settle(f, &e); got != c.want {
+				t.Errorf("settled %t, want %t", got, c.want)
+			}
+			if foreign, writable := m.Unsettled(); (foreign == 0) != c.want || writable > 0 {
+				t.Errorf("counted %d, %d", foreign, writable)
+			}
+			// The same where the source is the file.
+			l, err := disk.OpenLocal(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			if f, err = l.Open(); err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if got := m.Settle(f, &e); got != c.want {
+				t.Errorf("as the source itself settled %t, want %t", got, c.want)
+			}
+		})
 	}
-	// What changed since is not covered by the flush, also when it is old enough.
+}
+
+// TestMovedExtents: a file that another user may write to changes on ext4 and keeps its times. So it must not be
+// remembered.
+func TestMovedExtents(t *testing.T) {
+	mnt := harness.LoopMount(t, "ext4", harness.FileSystem(t, "ext4", "e2fsprogs", 512<<20))
+	dir := filepath.Join(mnt, "src")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	donor, other := filepath.Join(dir, "f"), filepath.Join(mnt, "other")
+	for _, name := range []string{donor, other} {
+		if err := os.WriteFile(name, bytes.Repeat([]byte("A"), 4*4096), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chown(donor, 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	unix.Sync()
 	time.Sleep(3100 * time.Millisecond)
-	if m.Settle(file, &now) {
-		t.Error("a flush is taken to cover what came after it")
+	e, f := entry(t, dir)
+	if filecache.New().Settle(f, &e) {
+		t.Error("it can be settled")
+	}
+	harness.MoveExtents(t, other, donor)
+	now, f := entry(t, dir)
+	data, err := io.ReadAll(f)
+	if err != nil || now.Stamp != e.Stamp || data[0] == 'A' {
+		t.Skipf("the kernel tells of it, or does not do it: %v", err)
 	}
 }
 
