@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -88,11 +89,13 @@ type Rules interface {
 func (s *Session) Compare(ctx context.Context, base Source, rules Rules, reader rootfs.Reader) (*Diff, error) {
 	s.Steps.Start(progress.Compare)
 	d, err := s.compare(ctx, base, rules, reading{reader: reader})
-	if errors.Is(err, differ.ErrBaseChanged) && s.memory.forgetListings() {
+	// Standard input cannot be read twice.
+	again := !readsStdin(rules)
+	if errors.Is(err, differ.ErrBaseChanged) && s.memory.forgetListings() && again {
 		s.Log.Debug("what is remembered of the base's directories is wrong; they are read again", "reason", err)
 		d, err = s.compare(ctx, base, rules, reading{reader: reader})
 	}
-	if reader == rootfs.Auto && errors.Is(err, tree.ErrOverlayFeature) {
+	if reader == rootfs.Auto && again && errors.Is(err, tree.ErrOverlayFeature) {
 		s.Log.Debug("images are read through the index of their layers, and containers through their mounts", "reason", err)
 		return s.compare(ctx, base, rules, reading{reader: rootfs.Index, mounted: true})
 	}
@@ -118,6 +121,12 @@ func (s *Session) compare(ctx context.Context, base Source, rules Rules, how rea
 
 func (s *Session) closeAtEnd(d *Diff) {
 	s.ends.list = append(s.ends.list, func(context.Context) error { return d.Close() })
+}
+
+// readsStdin reports whether the rules take files from standard input.
+func readsStdin(rules Rules) bool {
+	t, ok := rules.(*Targets)
+	return ok && slices.ContainsFunc(t.Specs, func(spec target.Spec) bool { return spec.Source == target.Stdin })
 }
 
 // Exactly is the rule that the result shows exactly what another source shows.

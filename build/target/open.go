@@ -109,7 +109,7 @@ func (o *Opener) source(ctx context.Context, s Spec, t *differ.Target) error {
 }
 
 func (o *Opener) tarSource(ctx context.Context, s Spec) (tree.Tree, error) {
-	if s.Source == "-" {
+	if s.Source == Stdin {
 		return tarball.OpenStream(ctx, o.Stdin, "standard input", o.Spool)
 	}
 	return tarball.Open(ctx, s.Source, o.Spool)

@@ -19,6 +19,9 @@ const (
 	Container = "container"
 )
 
+// Stdin is the [Spec].Source that stands for standard input.
+const Stdin = "-"
+
 // Spec is one --copy, --sync or --delete. Nothing of it is open yet.
 type Spec struct {
 	Op differ.Op
