@@ -101,5 +101,8 @@ func stopped(ctx context.Context, t *testing.T, e *engine.Engine, c containers.C
 // noSpec is the specification of a container that never runs.
 type noSpec struct{}
 
-func (noSpec) GetTypeUrl() string { return "types.containerd.io/opencontainers/runtime-spec/1/Spec" }
-func (noSpec) GetValue() []byte   { return []byte("{}") }
+func (noSpec) GetTypeUrl() string { //nolint:revive,staticcheck // typeurl.Any has it so
+	return "types.containerd.io/opencontainers/runtime-spec/1/Spec"
+}
+
+func (noSpec) GetValue() []byte { return []byte("{}") }

@@ -8,6 +8,7 @@ type Array[T any] struct {
 
 const chunkBits = 12
 
+// At returns the value at a position, which must be less than Len.
 func (c *Array[T]) At(i int) *T { return &c.chunks[i>>chunkBits][i&(1<<chunkBits-1)] }
 
 // Len is how many values there are.

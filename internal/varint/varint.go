@@ -135,6 +135,7 @@ func (d *Reader) Full(p []byte) {
 	}
 }
 
+// AppendString appends a string, preceded by its length.
 func AppendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }

@@ -76,7 +76,7 @@ func windows(log byte, times, layers int) func(*costly) {
 			packed, diffID := zstdLayer(c.t, log, times, i)
 			list, diffIDs = append(list, c.blob(typeLayer+"+zstd", packed)), append(diffIDs, diffID)
 		}
-		c.end(c.image(list, diffIDs), "t:1")
+		c.end(c.image(list, diffIDs))
 	}
 }
 
@@ -90,7 +90,7 @@ func manyTimes(files, times int) func(*costly) {
 		for range times {
 			list, diffIDs = append(list, layer), append(diffIDs, diffID)
 		}
-		c.end(c.image(list, diffIDs), "t:1")
+		c.end(c.image(list, diffIDs))
 	}
 }
 
@@ -101,7 +101,7 @@ func attestation(c *costly) {
 	zeros := c.zeroManifest(200)
 	zeros["platform"] = map[string]string{"os": "unknown", "architecture": "unknown"}
 	zeros["annotations"] = map[string]string{"vnd.docker.reference.type": "attestation-manifest"}
-	c.end(c.json(typeIndex, map[string]any{"schemaVersion": 2, "mediaType": typeIndex, "manifests": []blob{image, zeros}}), "t:1")
+	c.end(c.json(typeIndex, map[string]any{"schemaVersion": 2, "mediaType": typeIndex, "manifests": []blob{image, zeros}}))
 }
 
 // names is an archive of so many names of so many bytes, after what makes it large enough for them.
@@ -120,7 +120,7 @@ func manyMembers(number int) func(*costly) {
 		config := c.json(typeConfig, map[string]any{"architecture": "amd64", "os": "linux", "rootfs": map[string]any{"type": "layers", "diff_ids": []string{}}})
 		text := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[]%s}`,
 			typeManifest, typeConfig, config["digest"], config["size"], members(number))
-		c.end(c.blob(typeManifest, []byte(text)), "t:1")
+		c.end(c.blob(typeManifest, []byte(text)))
 	}
 }
 

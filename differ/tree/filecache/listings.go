@@ -86,6 +86,7 @@ func (l *Listings) Get(path string) (entries []tree.Entry, ok bool) {
 	return entries, err == nil
 }
 
+// Add remembers what a directory holds. On nil it does nothing.
 func (l *Listings) Add(path string, entries []tree.Entry) {
 	if l == nil {
 		return

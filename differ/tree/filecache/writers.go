@@ -52,8 +52,8 @@ func readUserFile(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxUserFile+1))
+	err = errors.Join(err, f.Close())
 	if err == nil && len(data) > maxUserFile {
 		err = fmt.Errorf("read %s: more than %d bytes", name, maxUserFile)
 	}

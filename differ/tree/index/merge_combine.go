@@ -101,14 +101,14 @@ func diverges(alive func() error, root *node, layers []*Index, o MergeOptions) (
 
 // differs finds a path at which two trees of the same layers differ. Once the
 // context is over it finds nothing any more.
-func (ap *applier) differs(p string, a, b *node) (string, bool) {
-	if p != "" && !a.same(b) {
+func (a *applier) differs(p string, m, n *node) (string, bool) {
+	if p != "" && !m.same(n) {
 		return p, true
 	}
-	if a.dir == nil || ap.alive() != nil {
+	if m.dir == nil || a.alive() != nil {
 		return "", false
 	}
-	x, y := a.dir.list, b.dir.list
+	x, y := m.dir.list, n.dir.list
 	for i := range max(len(x), len(y)) {
 		switch {
 		case i == len(x) || i < len(y) && y[i].name < x[i].name:
@@ -116,7 +116,7 @@ func (ap *applier) differs(p string, a, b *node) (string, bool) {
 		case i == len(y) || x[i].name < y[i].name:
 			return tree.JoinPath(p, x[i].name), true
 		}
-		if q, d := ap.differs(tree.JoinPath(p, x[i].name), x[i].node, y[i].node); d {
+		if q, d := a.differs(tree.JoinPath(p, x[i].name), x[i].node, y[i].node); d {
 			return q, true
 		}
 	}

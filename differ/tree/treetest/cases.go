@@ -9,6 +9,10 @@ import (
 	"github.com/containerd/containerd/v2/pkg/archive/tartest"
 )
 
+// MergeCases are stacks of layers by name, bottom first, that try the rules of
+// merging: each of them is held against containerd.
+//
+//nolint:funlen // a table
 func MergeCases() map[string][]Layer {
 	tc := tartest.TarContext{}.WithUIDGID(7, 8).WithModTime(Time)
 	other := tartest.TarContext{}.WithUIDGID(9, 10).WithModTime(Time.Add(time.Hour))

@@ -157,6 +157,7 @@ func Flatten(t *testing.T, tr tree.Tree, disk Flat) Flat {
 	return flat
 }
 
+// Diff lists the paths that differ, with both sides. Empty: nothing does.
 func (f Flat) Diff(want Flat) string {
 	var b strings.Builder
 	for _, p := range slices.Sorted(maps.Keys(want)) {

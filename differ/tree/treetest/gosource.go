@@ -49,13 +49,18 @@ func Files(ctx context.Context, b *testing.B, dir tree.Dir) []tree.Entry {
 	return files
 }
 
+// LocalFiles returns the entries of a directory on this host and of all below it.
 func LocalFiles(b *testing.B, path string) []tree.Entry {
 	b.Helper()
 	l, err := disk.OpenLocal(path)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer l.Close()
+	defer func() {
+		if err := l.Close(); err != nil {
+			b.Error(err)
+		}
+	}()
 	_, dir, err := l.Root(b.Context())
 	if err != nil {
 		b.Fatal(err)

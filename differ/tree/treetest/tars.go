@@ -19,8 +19,10 @@ import (
 // Time is long before any unpacking, with nanoseconds.
 var Time = time.Unix(1_500_000_000, 123_456_789)
 
+// Layer is what a layer holds, in order.
 type Layer []tartest.WriterToTar
 
+// Bytes returns the layer as a tar.
 func (l Layer) Bytes(t interface{ Fatal(...any) }) []byte {
 	var b bytes.Buffer
 	tw := tar.NewWriter(&b)
@@ -36,6 +38,7 @@ func (l Layer) Bytes(t interface{ Fatal(...any) }) []byte {
 // Header writes any header, with content of its size.
 type Header tar.Header
 
+// WriteTo writes the entry, as [tartest.WriterToTar].
 func (h Header) WriteTo(tw *tar.Writer) error {
 	th := tar.Header(h)
 	if th.Typeflag != tar.TypeXGlobalHeader {
@@ -56,6 +59,7 @@ func (h Header) WriteTo(tw *tar.Writer) error {
 // FileCap is a valid VFS_CAP_REVISION_2 value: cap_net_raw+ep.
 const FileCap = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 
+// Xattrs makes PAX records of pairs of a name and a value.
 func Xattrs(pairs ...string) map[string]string {
 	m := map[string]string{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -95,13 +99,14 @@ func Repaired(data []byte) []byte {
 // GNUTar makes an archive of a directory with the tar command.
 func GNUTar(t *testing.T, dir string, args ...string) []byte {
 	t.Helper()
-	out, err := exec.Command("tar", append([]string{"-C", dir, "-cf", "-"}, args...)...).Output()
+	out, err := exec.CommandContext(t.Context(), "tar", append([]string{"-C", dir, "-cf", "-"}, args...)...).Output()
 	if err != nil {
 		t.Skip("no tar command: ", err)
 	}
 	return out
 }
 
+// SparseFile makes a file "sparse" of the size in dir, with data in its middle only.
 func SparseFile(t *testing.T, dir string, size int64) {
 	t.Helper()
 	f, err := os.Create(dir + "/sparse")
@@ -114,6 +119,7 @@ func SparseFile(t *testing.T, dir string, size int64) {
 	}
 }
 
+// Gzipped compresses data.
 func Gzipped(t *testing.T, data []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
