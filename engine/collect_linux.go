@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -8,6 +9,9 @@ import (
 	"io"
 	"time"
 
+	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/internal/cleanup"
@@ -76,16 +80,24 @@ func (s *stores) cannotRemove(err error) {
 	s.notRemoved = append(s.notRemoved, err)
 }
 
-// collectAll also removes what an earlier collection failed to remove, or did not
-// get to. Containerd's metadata store looks through a snapshotter only after it
-// has dropped one of its snapshots. So this makes a snapshot for it to drop.
+// collectAll also removes what an earlier collection failed to remove or did not
+// get to, and what a killed process wrote before the metadata store knew of it.
+// That store looks through a snapshotter only after it has dropped one of its
+// snapshots, and through the blobs and ingests on disk only after it has dropped
+// a blob. So this makes a snapshot and a blob for it to drop. If the disk is too
+// full for that, the rest is still collected.
 func (s *stores) collectAll(ctx context.Context) error {
+	name := "veneer-collect-" + rand.Text()
 	for _, sn := range s.db.Snapshotters() {
-		// If the disk is too full for this, the rest is still collected.
 		_ = s.reserve.during(func() error {
-			_, err := sn.Prepare(ctx, "veneer-collect-"+rand.Text(), "")
+			_, err := sn.Prepare(ctx, name, "")
 			return err
 		})
 	}
+	_ = s.reserve.during(func() error {
+		data := []byte(name)
+		desc := ocispec.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
+		return cstore.WriteBlob(ctx, s.db.ContentStore(), name, bytes.NewReader(data), desc)
+	})
 	return s.collectNow(ctx)
 }

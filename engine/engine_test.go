@@ -17,6 +17,7 @@ import (
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -86,6 +87,38 @@ func TestEmbeddedKeepsWhatImagesNameAcrossReopen(t *testing.T) {
 	names, err := e.Client.NamespaceService().List(ctx)
 	if err != nil || len(names) != 1 || names[0] != "default" {
 		t.Errorf("namespaces %v, %v; want default", names, err)
+	}
+}
+
+// TestCollectsUnknownIngest: what a process wrote that was killed before the
+// metadata store knew of it goes with the next collection that is asked for.
+func TestCollectsUnknownIngest(t *testing.T) {
+	o := engine.Options{Mode: engine.Embedded, Root: filepath.Join(t.TempDir(), "root")}
+	e, _ := enginetest.Open(t, o)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ingests := filepath.Join(o.Root, "content", "ingest")
+	store, err := local.NewStore(filepath.Dir(ingests))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := store.Writer(t.Context(), cstore.WithRef("unknown"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(ingests); err != nil || len(left) != 1 {
+		t.Fatalf("%d ingests, %v; want 1", len(left), err)
+	}
+	e, ctx := enginetest.Open(t, o)
+	if err := e.CollectGarbage(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(ingests); err != nil || len(left) > 0 {
+		t.Errorf("ingests left: %v, %v", left, err)
 	}
 }
 
