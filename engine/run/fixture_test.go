@@ -3,16 +3,16 @@ package run_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
-	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/mount"
-	"github.com/opencontainers/image-spec/identity"
 
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/engine/enginetest"
@@ -22,44 +22,70 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
-// fixture is an engine that has Debian unpacked.
+// TestRunner runs each case on the embedded engine and on each containerd that there is.
+func TestRunner(t *testing.T) {
+	lower := debian(t)
+	cases := func(t *testing.T, f *fixture) {
+		for name, test := range map[string]func(*testing.T, *fixture){
+			"exit": testExit, "streams": testStreams, "defaults": testDefaults, "users": testUsers,
+			"cwd": testCwd, "capabilities": testCapabilities, "kernel files": testKernelFiles, "names": testNames,
+			"stubs": testStubs, "mounts": testMounts, "subpath": testSubpath, "escapes": testEscapes,
+			"network": testNetwork, "limits": testLimits, "cancel": testCancel, "cgroup": testCgroup,
+			"insecure": testInsecure, "together": testTogether,
+		} {
+			t.Run(name, func(t *testing.T) {
+				test(t, f)
+				f.nothingLeft(t)
+			})
+		}
+	}
+	t.Run("embedded", func(t *testing.T) { cases(t, embedded(t, lower)) })
+	for _, kind := range harness.Daemons(t) {
+		t.Run(string(kind), func(t *testing.T) { cases(t, daemon(t, kind, lower)) })
+	}
+}
+
+// debian is a directory with Debian's root file system.
+func debian(t *testing.T) string {
+	t.Helper()
+	harness.RequireRoot(t)
+	harness.Check(t, harness.Installed("runc", "runc"))
+	dir := filepath.Join(t.TempDir(), "debian")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "tar", "-C", dir, "--numeric-owner", "--xattrs", "-xpf", harness.DebianRootfs(t)).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return dir
+}
+
+// fixture is an engine with its runner.
 type fixture struct {
 	*engine.Engine
 	ctx    context.Context
 	runner run.Runner
-	base   string
+	lower  string
 	notes  *[]string
 }
 
-// each runs a test on the embedded engine and on each containerd that there is,
-// with Debian's root file system in a committed snapshot.
-func each(t *testing.T, fn func(t *testing.T, f *fixture)) {
-	harness.RequireRoot(t)
-	t.Run("embedded", func(t *testing.T) { fn(t, embedded(t, "overlayfs")) })
-	for _, kind := range harness.Daemons(t) {
-		t.Run(string(kind), func(t *testing.T) {
-			d := harness.Start(t, kind)
-			o := engine.Options{Mode: engine.Containerd, Address: d.Address(), Root: filepath.Join(t.TempDir(), "root")}
-			e, ctx := enginetest.Open(t, o)
-			fn(t, open(t, ctx, e, run.Options{}))
-		})
-	}
+func embedded(t *testing.T, lower string) *fixture {
+	t.Helper()
+	e, ctx := enginetest.Embedded(t, "overlayfs")
+	return open(t, ctx, e, lower, run.Options{})
 }
 
-func embedded(t *testing.T, snapshotter string) *fixture {
+func daemon(t *testing.T, kind harness.DaemonKind, lower string) *fixture {
 	t.Helper()
-	harness.RequireRoot(t)
-	harness.Check(t, harness.Installed("runc", "runc"))
-	e, ctx := enginetest.Embedded(t, snapshotter)
-	if err := e.Unpacks(); err != nil {
-		t.Skip(err)
-	}
-	return open(t, ctx, e, run.Options{})
+	d := harness.Start(t, kind)
+	o := engine.Options{Mode: engine.Containerd, Address: d.Address(), Root: filepath.Join(t.TempDir(), "root")}
+	e, ctx := enginetest.Open(t, o)
+	return open(t, ctx, e, lower, run.Options{})
 }
 
-func open(t *testing.T, ctx context.Context, e *engine.Engine, o run.Options) *fixture {
+func open(t *testing.T, ctx context.Context, e *engine.Engine, lower string, o run.Options) *fixture {
 	t.Helper()
-	f := &fixture{Engine: e, ctx: ctx, notes: new([]string)}
+	f := &fixture{Engine: e, ctx: ctx, lower: lower, notes: new([]string)}
 	o.Notify = func(line string) { *f.notes = append(*f.notes, line) }
 	if o.CNI.ConfDir == "" {
 		o.CNI.ConfDir = t.TempDir() // Nothing is configured there.
@@ -68,62 +94,72 @@ func open(t *testing.T, ctx context.Context, e *engine.Engine, o run.Options) *f
 	if f.runner, err = run.New(e, o); err != nil {
 		t.Fatal(err)
 	}
-	archive, err := os.Open(harness.DebianImage(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer archive.Close()
-	images, err := e.Client.Import(ctx, archive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	image, err := e.Client.GetImage(ctx, images[0].Name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := image.Unpack(ctx, e.Snapshotter); err != nil {
-		t.Fatal(err)
-	}
-	ids, err := image.RootFS(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.base = identity.ChainID(ids).String()
 	return f
 }
 
-// active prepares a snapshot on Debian, which setup may change first.
-func (f *fixture) active(t *testing.T, setup func(root string) error) []mount.Mount {
-	t.Helper()
-	lease, err := f.Client.LeasesService().Create(f.ctx, leases.WithRandomID())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := f.Client.LeasesService().Delete(context.WithoutCancel(f.ctx), lease); err != nil {
-			t.Error(err)
-		}
-	})
-	mounts, err := f.Client.SnapshotService(f.Snapshotter).Prepare(leases.WithLease(f.ctx, lease.ID), "test-"+rand.Text(), f.base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if setup != nil {
-		f.look(t, mounts, setup)
-	}
-	return mounts
+// image is an active snapshot on Debian, as overlayfs has it.
+type image struct {
+	mounts []mount.Mount
+	upper  string
 }
 
-// look mounts a snapshot for a moment.
-func (f *fixture) look(t *testing.T, mounts []mount.Mount, do func(root string) error) {
+// image makes one, which setup may change first.
+func (f *fixture) image(t *testing.T, setup func(root string) error) image {
 	t.Helper()
-	if err := mount.WithTempMount(f.ctx, mounts, do); err != nil {
+	i := overlay(t, t.TempDir(), f.lower)
+	if setup != nil {
+		i.look(t, setup)
+	}
+	return i
+}
+
+func overlay(t *testing.T, dir, lower string) image {
+	t.Helper()
+	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
+	if err := errors.Join(os.Mkdir(upper, 0o755), os.Mkdir(work, 0o755)); err != nil {
 		t.Fatal(err)
 	}
+	return image{upper: upper, mounts: []mount.Mount{{
+		Type: "overlay", Source: "overlay", Options: []string{"lowerdir=" + lower, "upperdir=" + upper, "workdir=" + work},
+	}}}
+}
+
+// look mounts the image for a moment.
+func (i image) look(t *testing.T, do func(root string) error) {
+	t.Helper()
+	if err := mount.WithTempMount(t.Context(), i.mounts, do); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// written lists what the image has beyond Debian, and directories that differ
+// from its own in what a layer holds.
+func (i image) written(t *testing.T, lower string) []string {
+	t.Helper()
+	var list []string
+	err := filepath.WalkDir(i.upper, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == i.upper {
+			return err
+		}
+		rel := strings.TrimPrefix(path, i.upper)
+		now, err := d.Info()
+		if err != nil {
+			return err
+		}
+		was, err := os.Lstat(lower + rel)
+		if err != nil || !now.IsDir() || now.Mode() != was.Mode() || !now.ModTime().Equal(was.ModTime()) {
+			list = append(list, rel)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
 }
 
 // sh runs a shell script and returns its output.
-func (f *fixture) sh(t *testing.T, mounts []mount.Mount, p run.Process, script string) (string, error) {
+func (f *fixture) sh(t *testing.T, i image, p run.Process, script string) (string, error) {
 	t.Helper()
 	if p.Args == nil {
 		p.Args = []string{"/bin/sh", "-c", script}
@@ -131,18 +167,29 @@ func (f *fixture) sh(t *testing.T, mounts []mount.Mount, p run.Process, script s
 	p.Env = append(p.Env, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 	var out bytes.Buffer
 	p.Stdout, p.Stderr = &out, &out
-	err := f.runner.Run(f.ctx, mounts, p)
+	err := f.runner.Run(f.ctx, i.mounts, p)
 	return out.String(), err
 }
 
 // must is sh for scripts that succeed.
-func (f *fixture) must(t *testing.T, mounts []mount.Mount, p run.Process, script string) string {
+func (f *fixture) must(t *testing.T, i image, p run.Process, script string) string {
 	t.Helper()
-	out, err := f.sh(t, mounts, p, script)
+	out, err := f.sh(t, i, p, script)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return out
+}
+
+// fails is sh for what cannot start, and returns why.
+func (f *fixture) fails(t *testing.T, i image, p run.Process) string {
+	t.Helper()
+	out, err := f.sh(t, i, p, "echo it runs")
+	var start *run.StartError
+	if !errors.As(err, &start) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	return fmt.Sprint(err)
 }
 
 // bind is the mount of a directory or file.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -35,13 +36,18 @@ func (s *sandbox) addMount(p *Process, i int) error {
 	if err != nil {
 		return err
 	}
+	mode := uint32(fileMode)
+	if dir {
+		mode = dirMode
+	}
 	s.mounts = append(s.mounts, specs.Mount{
 		Destination: m.Target, Type: "bind", Source: s.path(name), Options: []string{"rbind", access(m.ReadOnly)},
 	})
-	return s.addStub(p, m, dir)
+	return s.addStub(p, m, mode)
 }
 
-// addTmpfs leaves a tmpfs to the runtime.
+// addTmpfs leaves a tmpfs to the runtime, which gives it the mode of the
+// directory that it is mounted on.
 func (s *sandbox) addTmpfs(p *Process, m Mount) error {
 	if subpath(m) != "" {
 		return fmt.Errorf("a new tmpfs has no %q", m.Subpath)
@@ -49,12 +55,22 @@ func (s *sandbox) addTmpfs(p *Process, m Mount) error {
 	s.mounts = append(s.mounts, specs.Mount{
 		Destination: m.Target, Type: "tmpfs", Source: "tmpfs", Options: append(slices.Clone(m.Source[0].Options), access(m.ReadOnly)),
 	})
-	return s.addStub(p, m, true)
+	mode := uint32(unix.S_IFDIR | 0o1777)
+	for _, o := range m.Source[0].Options {
+		if text, ok := strings.CutPrefix(o, "mode="); ok {
+			bits, err := strconv.ParseUint(text, 8, 12)
+			if err != nil {
+				return fmt.Errorf("mount a tmpfs with %q: %w", o, err)
+			}
+			mode = unix.S_IFDIR | uint32(bits)
+		}
+	}
+	return s.addStub(p, m, mode)
 }
 
 // addStub makes the target, unless the runtime finds another mount there, in
 // which it makes the target itself.
-func (s *sandbox) addStub(p *Process, m Mount, dir bool) error {
+func (s *sandbox) addStub(p *Process, m Mount, mode uint32) error {
 	covers := []string{"/proc", "/sys", "/dev"}
 	for _, other := range p.Mounts {
 		covers = append(covers, path.Clean(other.Target))
@@ -64,7 +80,7 @@ func (s *sandbox) addStub(p *Process, m Mount, dir bool) error {
 			return nil
 		}
 	}
-	return s.stubs.make(s.root, m.Target, dir)
+	return s.stubs.make(s.root, m.Target, mode)
 }
 
 func access(readOnly bool) string {

@@ -85,6 +85,9 @@ func (s *sandbox) stage() error {
 
 // fill makes the sandbox for a process, whose root directory is mounted.
 func (s *sandbox) fill(p *Process) (err error) {
+	if err := s.checkRoot(); err != nil {
+		return err
+	}
 	if s.user, err = findUser(s.root, p.User); err != nil {
 		return err
 	}
@@ -99,13 +102,33 @@ func (s *sandbox) fill(p *Process) (err error) {
 		if err := s.writeFile(name, data); err != nil {
 			return err
 		}
-		if err := s.stubs.make(s.root, "/etc/"+name, false); err != nil {
+		if err := s.stubs.make(s.root, "/etc/"+name, fileMode); err != nil {
 			return fmt.Errorf("make a place for /etc/%s: %w", name, err)
 		}
 	}
 	for i := range p.Mounts {
 		if err := s.addMount(p, i); err != nil {
 			return fmt.Errorf("mount %s: %w", p.Mounts[i].Target, err)
+		}
+	}
+	return nil
+}
+
+// checkRoot is an error where the kernel's file systems would be mounted on
+// links. runc (1.1.5 for one) makes the names in /dev wherever a link in its
+// place leads on the host.
+func (s *sandbox) checkRoot() error {
+	for _, name := range []string{"proc", "sys", "dev"} {
+		var st unix.Stat_t
+		err := unix.Fstatat(int(s.root.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if errors.Is(err, unix.ENOENT) {
+			continue // The runtime makes it.
+		}
+		if err != nil {
+			return &os.PathError{Op: "stat", Path: "/" + name, Err: err}
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			return fmt.Errorf("use the root file system: its /%s is no directory", name)
 		}
 	}
 	return nil

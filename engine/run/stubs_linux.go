@@ -17,10 +17,15 @@ type stub struct {
 }
 
 // make makes the target of a mount where it is not there, and what is missing on
-// the way. The times of the directories that gain a name stay.
-func (s *stubs) make(root *os.File, target string, dir bool) error {
+// the way, with the mode of a directory or file. The times of the directories
+// that gain a name stay.
+func (s *stubs) make(root *os.File, target string, mode uint32) error {
 	end, err := walk(root, target, func(parent *os.File, name string, last bool) error {
-		return keepTimes(parent, func() error { return s.add(parent, name, dir || !last) })
+		mode := mode
+		if !last {
+			mode = dirMode
+		}
+		return keepTimes(parent, func() error { return s.add(parent, name, mode) })
 	})
 	if err != nil {
 		return err
@@ -28,8 +33,8 @@ func (s *stubs) make(root *os.File, target string, dir bool) error {
 	return end.Close()
 }
 
-func (s *stubs) add(parent *os.File, name string, dir bool) error {
-	if err := makeNode(parent, name, dir); err != nil {
+func (s *stubs) add(parent *os.File, name string, mode uint32) error {
+	if err := makeNode(parent, name, mode); err != nil {
 		return err
 	}
 	// The walk closes its own.
@@ -41,19 +46,23 @@ func (s *stubs) add(parent *os.File, name string, dir bool) error {
 	return nil
 }
 
-// makeNode makes an empty file or directory with the mode that runc would give it.
-func makeNode(parent *os.File, name string, dir bool) error {
-	if dir {
-		if err := unix.Mkdirat(int(parent.Fd()), name, 0o755); err != nil {
-			return err
-		}
-		return unix.Fchmodat(int(parent.Fd()), name, 0o755, 0) // whatever the umask
+// The modes of what is made, as runc has them.
+const (
+	dirMode  = unix.S_IFDIR | 0o755
+	fileMode = unix.S_IFREG | 0o755
+)
+
+// makeNode makes an empty file or directory.
+func makeNode(parent *os.File, name string, mode uint32) (err error) {
+	if mode&unix.S_IFMT == unix.S_IFDIR {
+		err = unix.Mkdirat(int(parent.Fd()), name, mode&0o7777)
+	} else {
+		err = unix.Mknodat(int(parent.Fd()), name, mode, 0)
 	}
-	fd, err := unix.Openat(int(parent.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o755)
 	if err != nil {
 		return err
 	}
-	return unix.Close(fd)
+	return unix.Fchmodat(int(parent.Fd()), name, mode&0o7777, 0) // whatever the umask
 }
 
 // remove removes what was made and is still empty. What the process put there

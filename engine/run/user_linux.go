@@ -62,7 +62,7 @@ func numericUser(name string) (specs.User, bool) {
 		if text == "root" {
 			text = "0"
 		}
-		id, err := strconv.ParseUint(text, 10, 32)
+		id, err := strconv.ParseUint(text, 10, 31) // what runc takes
 		if err != nil {
 			return specs.User{}, false
 		}
@@ -117,7 +117,7 @@ func readUserFile(root *os.File, path string) ([]byte, error) {
 // makeCwd makes a working directory that is not there, for the user.
 func makeCwd(root *os.File, path string, u specs.User) error {
 	end, err := walk(root, path, func(parent *os.File, name string, _ bool) error {
-		if err := makeNode(parent, name, true); err != nil {
+		if err := makeNode(parent, name, dirMode); err != nil {
 			return err
 		}
 		return unix.Fchownat(int(parent.Fd()), name, int(u.UID), int(u.GID), unix.AT_SYMLINK_NOFOLLOW)
