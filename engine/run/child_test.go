@@ -56,7 +56,7 @@ func child(t *testing.T, script, root, socket, lower string) (*exec.Cmd, string)
 	dir := t.TempDir()
 	// A test's time runs out in it before it does here.
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestChild$", "-test.timeout=2m")
-	cmd.Env = append(os.Environ(), childScript+"="+script, childRoot+"="+root, childSocket+"="+socket, childLower+"="+lower, childImage+"="+dir)
+	cmd.Env = append(os.Environ(), childScript+"="+script, childRoot+"="+root, childSocket+"="+socket, childLower+"="+lower, childImage+"="+dir, "TMPDIR="+t.TempDir())
 	return cmd, dir
 }
 
@@ -67,7 +67,7 @@ func TestKilled(t *testing.T) {
 		root := filepath.Join(t.TempDir(), "root")
 		killed(t, lower, engine.Options{Mode: engine.Embedded, Root: root}, 0)
 	})
-	t.Run("embedded, mounts of its own", func(t *testing.T) {
+	t.Run("embedded-private", func(t *testing.T) {
 		root := filepath.Join(t.TempDir(), "root")
 		killed(t, lower, engine.Options{Mode: engine.Embedded, Root: root}, unix.CLONE_NEWNS)
 	})

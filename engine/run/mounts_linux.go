@@ -41,7 +41,7 @@ func (s *sandbox) addMount(p *Process, i int) error {
 		mode = dirMode
 	}
 	s.mounts = append(s.mounts, specs.Mount{
-		Destination: m.Target, Type: "bind", Source: s.path(name), Options: []string{"rbind", access(m.ReadOnly)},
+		Destination: m.Target, Type: "bind", Source: name, Options: []string{"rbind", access(m.ReadOnly)},
 	})
 	return s.addStub(p, m, mode)
 }

@@ -36,7 +36,7 @@ type sandbox struct {
 	lock *os.File
 	root *os.File // the root directory of the process
 	user specs.User
-	// mounts are the process's own.
+	// mounts are the process's own; the source of a bind is a name on the stage.
 	mounts []specs.Mount
 	stubs  stubs
 	// hostNetwork, or a namespace in netnsName, or one that the runtime makes.

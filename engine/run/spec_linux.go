@@ -70,7 +70,13 @@ func (s *sandbox) withMounts(p *Process) oci.SpecOpts {
 			Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
 			Options: []string{"ro", "nosuid", "noexec", "nodev"},
 		})
-		spec.Mounts = lastOfEach(append(all, s.mounts...))
+		for _, m := range s.mounts {
+			if m.Type == "bind" {
+				m.Source = s.path(m.Source)
+			}
+			all = append(all, m)
+		}
+		spec.Mounts = lastOfEach(all)
 		return nil
 	}
 }
