@@ -79,17 +79,19 @@ func (h *host) connect(ctx context.Context, s *sandbox, p *Process) error {
 		return fmt.Errorf("make network namespace: %w", err)
 	}
 	s.undo = append(s.undo, func() error { return unmount(path) })
-	s.undo = append(s.undo, func() error {
+	remove := func() error {
 		ctx, cancel := cleanup(ctx)
 		defer cancel()
 		if err := network.Remove(ctx, s.id, path); err != nil {
 			return fmt.Errorf("remove network of %s: %w", s.id, err)
 		}
 		return nil
-	})
+	}
 	if _, err := network.Setup(ctx, s.id, path); err != nil {
+		_ = remove() // What there is of it; the plugin that is missing cannot.
 		return fmt.Errorf("set up network by CNI (%s): %w; --network=host uses the host's", h.cni.ConfDir, err)
 	}
+	s.undo = append(s.undo, remove)
 	s.netns = true
 	return nil
 }
