@@ -39,10 +39,10 @@ func TestChild(t *testing.T) {
 	if socket := os.Getenv(childSocket); socket != "" {
 		o.Mode, o.Address = engine.Containerd, socket
 	}
-	e, ctx := enginetest.Open(t, o)
-	f := open(t, ctx, e, os.Getenv(childLower), run.Options{})
+	e, _ := enginetest.Open(t, o)
+	f := open(t, e, os.Getenv(childLower), run.Options{})
 	i := overlay(t, os.Getenv(childImage), f.lower)
-	err := f.runner.Run(ctx, i.mounts, run.Process{
+	err := f.runner.Run(f.ctx, i.mounts, run.Process{
 		Args: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=/usr/bin:/bin", "MARKER=" + os.Getenv(childImage)}, Stdout: os.Stdout, Stderr: os.Stderr,
 		Mounts: []run.Mount{{Target: "/m", Source: bind(os.Getenv(childLower)), Subpath: "usr", ReadOnly: true}},
 	})
@@ -102,7 +102,7 @@ func killed(t *testing.T, lower string, o engine.Options, namespaces uintptr) {
 	_ = cmd.Wait()
 
 	e, ctx := enginetest.Open(t, o)
-	f := open(t, ctx, e, lower, run.Options{})
+	f := open(t, e, lower, run.Options{})
 	left, err := f.runner.Left(ctx)
 	if err != nil || len(left) != 1 {
 		t.Errorf("left: %v, %v", left, err)

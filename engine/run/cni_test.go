@@ -22,8 +22,8 @@ func TestCNI(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(conf, "10-test.conflist"), []byte(list), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	e, ctx := enginetest.Embedded(t, "native")
-	f := open(t, ctx, e, lower, run.Options{CNI: run.CNI{ConfDir: conf, PluginDirs: []string{plugins}}})
+	e, _ := enginetest.Embedded(t, "native")
+	f := open(t, e, lower, run.Options{CNI: run.CNI{ConfDir: conf, PluginDirs: []string{plugins}}})
 	i := f.image(t, nil)
 	out := f.must(t, i, run.Process{}, "ls /sys/class/net; cat /sys/class/net/lo/flags; cat /proc/net/fib_trie | grep -c 10.253.87; grep ^nameserver /etc/resolv.conf")
 	if !strings.HasPrefix(out, "eth0\nlo\n0x9\n") || !strings.Contains(out, "nameserver ") {

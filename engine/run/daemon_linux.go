@@ -86,14 +86,11 @@ func await(ctx context.Context, task client.Task, exited <-chan client.ExitStatu
 	case status = <-exited:
 	case <-ctx.Done():
 		defer task.IO().Cancel()
-		kill := func() {
-			ctx, cancel := cleanup(ctx)
-			defer cancel()
-			_ = task.Kill(ctx, unix.SIGKILL) // It may have ended.
-		}
-		kill()
+		kill, cancel := cleanup(ctx)
+		defer cancel()
+		_ = task.Kill(kill, unix.SIGKILL) // It may have ended.
 		select {
-		case status = <-exited:
+		case <-exited:
 		case <-time.After(killTimeout):
 			return 0, fmt.Errorf("kill process: it did not end within %s", killTimeout)
 		}

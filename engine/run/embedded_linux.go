@@ -169,7 +169,7 @@ const maxLog = 1 << 20
 func lastError(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil //nolint:nilerr // runc had nothing to say
+		return nil // runc had nothing to say.
 	}
 	defer f.Close() // only read
 	var last error

@@ -21,7 +21,18 @@ import (
 	"github.com/veneer-build/veneer/test/harness"
 )
 
-func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+func TestMain(m *testing.M) {
+	if root := os.Getenv(rootlessRoot); root != "" {
+		done, status, err := run.UserNamespace(context.Background(), root)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		if done || err != nil {
+			os.Exit(status)
+		}
+	}
+	os.Exit(harness.Main(m))
+}
 
 // TestRunner runs each case on the embedded engine and on each containerd that there is.
 func TestRunner(t *testing.T) {
@@ -64,7 +75,7 @@ func debian(t *testing.T) string {
 // fixture is an engine with its runner.
 type fixture struct {
 	*engine.Engine
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // with the namespace, for a test
 	runner run.Runner
 	lower  string
 	notes  *[]string
@@ -72,21 +83,21 @@ type fixture struct {
 
 func embedded(t *testing.T, lower string) *fixture {
 	t.Helper()
-	e, ctx := enginetest.Embedded(t, "overlayfs")
-	return open(t, ctx, e, lower, run.Options{})
+	e, _ := enginetest.Embedded(t, "overlayfs")
+	return open(t, e, lower, run.Options{})
 }
 
 func daemon(t *testing.T, kind harness.DaemonKind, lower string) *fixture {
 	t.Helper()
 	d := harness.Start(t, kind)
 	o := engine.Options{Mode: engine.Containerd, Address: d.Address(), Root: filepath.Join(t.TempDir(), "root")}
-	e, ctx := enginetest.Open(t, o)
-	return open(t, ctx, e, lower, run.Options{})
+	e, _ := enginetest.Open(t, o)
+	return open(t, e, lower, run.Options{})
 }
 
-func open(t *testing.T, ctx context.Context, e *engine.Engine, lower string, o run.Options) *fixture {
+func open(t *testing.T, e *engine.Engine, lower string, o run.Options) *fixture {
 	t.Helper()
-	f := &fixture{Engine: e, ctx: ctx, lower: lower, notes: new([]string)}
+	f := &fixture{Engine: e, ctx: e.Context(t.Context()), lower: lower, notes: new([]string)}
 	o.Notify = func(line string) { *f.notes = append(*f.notes, line) }
 	if o.CNI.ConfDir == "" {
 		o.CNI.ConfDir = t.TempDir() // Nothing is configured there.

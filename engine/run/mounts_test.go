@@ -59,9 +59,7 @@ func testStubs(t *testing.T, f *fixture) {
 
 func testMounts(t *testing.T, f *fixture) {
 	dir, file := files(t)
-	lower := f.image(t, nil)
 	over := overlay(t, t.TempDir(), dir)
-	_ = lower
 	p := run.Process{User: "games", Mounts: []run.Mount{
 		{Target: "/ro", Source: bind(dir), ReadOnly: true},
 		{Target: "/twice", Source: bind(dir)},
@@ -88,8 +86,12 @@ func testMounts(t *testing.T, f *fixture) {
 		t.Errorf("%v, %q", err, data)
 	}
 	for _, m := range []run.Mount{
-		{Target: "relative", Source: bind(dir)}, {Target: "/", Source: bind(dir)}, {Target: "/x/..", Source: bind(dir)}, {Target: "/x"},
-		{Target: "/x", Source: bind(filepath.Join(dir, "absent"))}, {Target: "/x", Source: []mount.Mount{{Type: "format/erofs", Source: dir}}},
+		{Target: "relative", Source: bind(dir)},
+		{Target: "/", Source: bind(dir)},
+		{Target: "/x/..", Source: bind(dir)},
+		{Target: "/x"},
+		{Target: "/x", Source: bind(filepath.Join(dir, "absent"))},
+		{Target: "/x", Source: []mount.Mount{{Type: "format/erofs", Source: dir}}},
 	} {
 		if err := f.runner.Run(f.ctx, i.mounts, run.Process{Args: []string{"true"}, Mounts: []run.Mount{m}}); err == nil {
 			t.Errorf("%v is taken", m)

@@ -9,6 +9,7 @@ import (
 	"runtime"
 
 	"github.com/containerd/go-cni"
+	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -63,10 +64,14 @@ func (h *host) connect(ctx context.Context, s *sandbox, p *Process) error {
 	case p.Network == NetworkHost:
 		s.hostNetwork = true
 		return nil
-	case !h.cni.configured():
+	case userns.RunningInUserNS() || !h.cni.configured():
 		s.hostNetwork = true
 		h.told.Do(func() {
-			h.notify("processes use the host's network, since " + h.cni.ConfDir + " configures no other (CNI)")
+			why := h.cni.ConfDir + " configures no other (CNI)"
+			if userns.RunningInUserNS() {
+				why = "only root can have another"
+			}
+			h.notify("processes use the host's network, since " + why)
 		})
 		return nil
 	}

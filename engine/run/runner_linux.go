@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/moby/sys/userns"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/veneer-build/veneer/engine"
@@ -162,5 +163,14 @@ func (h *host) run(ctx context.Context, rootfs []mount.Mount, p Process, show fu
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return execute(ctx, s, spec, &p)
+	if !userns.RunningInUserNS() {
+		return execute(ctx, s, spec, &p)
+	}
+	if err := toRootless(spec, &p); err != nil {
+		return err
+	}
+	if err := execute(ctx, s, spec, &p); err != nil {
+		return err
+	}
+	return s.leaveSys()
 }
