@@ -15,13 +15,17 @@
 // network namespace of its own (but for the host's network), containerd's default
 // capabilities and filter of system calls, masked and read-only paths in /proc
 // and /sys, its own /dev, /etc/hosts and /etc/resolv.conf, the right to gain
-// privileges by setuid programs, and a cgroup. cgroup v1 and v2 will do; where
-// neither is there to be written to, as in most containers, runc's error says so.
+// privileges by setuid programs, and a cgroup, of v1 or v2, that goes with it.
+//
+// An ordinary user's embedded engine runs processes in a user namespace
+// ([UserNamespace]), in which there are no cgroups, no /sys and no CNI. Against a
+// daemon the caller must be root, on the daemon's host.
 //
 // The root file system is a stranger's. It is mounted below a directory that
 // only root may enter, and what this process does in it goes from descriptor to
-// descriptor ([walk]), so that no link in it leads out; what is read of it is
-// bounded. What the process itself can reach is the runtime's care.
+// descriptor, so that no link in it leads out; what is read of it is bounded. A
+// root file system whose /proc, /sys or /dev is no directory is refused. What the
+// process itself can reach is the runtime's care.
 //
 // A sandbox is a directory in "run" below the engine's root, locked as long as
 // this process lives, with a container and a cgroup of its name; so

@@ -92,7 +92,8 @@ type Host struct {
 // Ulimit is a limit of setrlimit(2).
 type Ulimit struct {
 	// Name is without RLIMIT_, in any case: nofile.
-	Name       string
+	Name string
+	// Soft is at most Hard; -1 is no limit.
 	Soft, Hard int64
 }
 
@@ -154,8 +155,8 @@ func (p Process) checkParts() error {
 		if !slices.Contains(ulimitNames(), strings.ToLower(u.Name)) {
 			return fmt.Errorf("set ulimit %q: unknown; there are %s", u.Name, strings.Join(ulimitNames(), ", "))
 		}
-		if u.Hard != unlimited && (u.Soft == unlimited || u.Soft > u.Hard) {
-			return fmt.Errorf("set ulimit %s: the soft limit %d is above the hard one, %d", u.Name, u.Soft, u.Hard)
+		if u.Soft < unlimited || u.Hard < unlimited || u.Hard != unlimited && (u.Soft == unlimited || u.Soft > u.Hard) {
+			return fmt.Errorf("set ulimit %s to %d and %d: the first, soft limit is at most the second, hard one, and %d means no limit", u.Name, u.Soft, u.Hard, unlimited)
 		}
 	}
 	return nil

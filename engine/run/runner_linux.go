@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/moby/sys/userns"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/engine"
 )
@@ -77,13 +78,32 @@ func New(e *engine.Engine, o Options) (Runner, error) {
 		return &daemon{h}, nil
 	}
 	command, err := findRunc(o.Runc)
+	if err == nil {
+		err = mayMakeCgroups()
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &embedded{h, command}, nil
 }
 
-// mayRun is nil for root with its capabilities.
+// mayMakeCgroups is nil where runc can make a process's cgroup, and in a user
+// namespace, where none is made. In most containers it cannot.
+func mayMakeCgroups() error {
+	dir := "/sys/fs/cgroup"
+	if _, err := os.Stat(dir + "/cgroup.controllers"); err != nil {
+		dir += "/devices" // v1, without which runc runs nothing
+	}
+	if err := unix.Access(dir, unix.W_OK); err != nil && !userns.RunningInUserNS() {
+		return &MissingError{
+			What: "the right to make cgroups", Advice: "mount " + dir + " for writing, or use a containerd's socket (--engine=containerd)",
+			Err: &os.PathError{Op: "write", Path: dir, Err: err},
+		}
+	}
+	return nil
+}
+
+// mayRun is nil for root with its capabilities, that of a user namespace included.
 func mayRun() error {
 	const advice = "run veneer as root (sudo)"
 	if os.Geteuid() != 0 {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -24,8 +25,12 @@ type maker func(dir *os.File, name string, last bool) error
 // walk opens what a path leads to for a process whose root directory is root:
 // links and ".." stay inside. It goes from descriptor to descriptor, so that
 // what changes meanwhile leads nowhere else. Nothing but directories is opened
-// for more than its place (O_PATH): no device or fifo notices. With make, what is missing is made. The caller closes.
+// for more than its place (O_PATH): no device or fifo notices. What is missing
+// is made by missing, if that is not nil. The caller closes.
 func walk(root *os.File, path string, missing maker) (_ *os.File, err error) {
+	if len(path) >= unix.PathMax {
+		return nil, &os.PathError{Op: "open", Path: path[:64] + "...", Err: unix.ENAMETOOLONG}
+	}
 	w := &walker{root: root, rest: strings.Split(path, "/"), missing: missing}
 	defer func() {
 		if err != nil {
@@ -83,7 +88,7 @@ func (w *walker) step() error {
 	}
 	next, err := openAt(w.here(), name)
 	if errors.Is(err, unix.ENOENT) && w.missing != nil {
-		if err := w.missing(w.here(), name, strings.Trim(strings.Join(w.rest, ""), ".") == ""); err != nil {
+		if err := w.missing(w.here(), name, !slices.ContainsFunc(w.rest, isName)); err != nil {
 			return err
 		}
 		next, err = openAt(w.here(), name)
@@ -114,6 +119,9 @@ func (w *walker) step() error {
 	w.rest = append(strings.Split(link, "/"), w.rest...)
 	return nil
 }
+
+// isName is false for what leads nowhere else.
+func isName(part string) bool { return part != "" && part != "." }
 
 // openAt opens one name; a directory so that it can be read, anything else,
 // links themselves included, as a place only.
