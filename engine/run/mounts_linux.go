@@ -80,7 +80,7 @@ func (s *sandbox) addStub(p *Process, m Mount, mode uint32) error {
 			return nil
 		}
 	}
-	return s.stubs.make(s.root, m.Target, mode)
+	return s.stubs.make(s.root, path.Clean(m.Target), mode)
 }
 
 func access(readOnly bool) string {

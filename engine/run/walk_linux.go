@@ -79,11 +79,13 @@ func (w *walker) up(n int) {
 func (w *walker) step() error {
 	name := w.rest[0]
 	w.rest = w.rest[1:]
-	switch name {
-	case "", ".":
-		return nil
-	case "..":
-		w.up(min(1, len(w.stack)))
+	if !isName(name) || name == ".." {
+		if info, err := w.here().Stat(); err != nil || !info.IsDir() {
+			return errors.Join(err, unix.ENOTDIR) // as the kernel answers "file/."
+		}
+		if name == ".." {
+			w.up(min(1, len(w.stack)))
+		}
 		return nil
 	}
 	next, err := openAt(w.here(), name)
