@@ -2,7 +2,6 @@ package run
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -29,7 +28,7 @@ func (r *daemon) Run(ctx context.Context, rootfs []mount.Mount, p Process) error
 	return r.run(ctx, rootfs, p, show, r.execute)
 }
 
-func (r *daemon) execute(ctx context.Context, s *sandbox, spec *specs.Spec, p *Process) (err error) {
+func (r *daemon) execute(ctx context.Context, s *sandbox, spec *specs.Spec, p *Process) error {
 	owner, err := r.owner()
 	if err != nil {
 		return err
@@ -42,15 +41,12 @@ func (r *daemon) execute(ctx context.Context, s *sandbox, spec *specs.Spec, p *P
 	if err != nil {
 		return fmt.Errorf("make container: %w", err)
 	}
-	defer func() {
-		if derr := removeContainer(ctx, container); derr != nil {
-			err = errors.Join(err, derr)
-		}
-	}()
+	var task client.Task
+	s.undo = append(s.undo, func() error { return removeContainer(ctx, container, task) })
 	var out outputs
 	stdout, stderr := out.streams(p)
 	input := &input{from: p.Stdin, ended: make(chan struct{})}
-	task, err := container.NewTask(alive, cio.NewCreator(cio.WithStreams(input.reader(), stdout, stderr), cio.WithFIFODir(s.dir)),
+	task, err = container.NewTask(alive, cio.NewCreator(cio.WithStreams(input.reader(), stdout, stderr), cio.WithFIFODir(s.dir)),
 		client.WithRootFS([]mount.Mount{{Type: "bind", Source: s.path(rootName), Options: []string{"rbind"}}}))
 	if err != nil {
 		return &StartError{p.Args, err}
@@ -85,7 +81,6 @@ func await(ctx context.Context, task client.Task, exited <-chan client.ExitStatu
 	select {
 	case status = <-exited:
 	case <-ctx.Done():
-		defer task.IO().Cancel()
 		kill, cancel := cleanup(ctx)
 		defer cancel()
 		_ = task.Kill(kill, unix.SIGKILL) // It may have ended.
@@ -98,7 +93,6 @@ func await(ctx context.Context, task client.Task, exited <-chan client.ExitStatu
 	}
 	code, _, err := status.Result()
 	if err != nil {
-		task.IO().Cancel()
 		return 0, fmt.Errorf("wait for process: %w", err)
 	}
 	read := make(chan struct{})
@@ -108,17 +102,19 @@ func await(ctx context.Context, task client.Task, exited <-chan client.ExitStatu
 	}()
 	select {
 	case <-read:
-	case <-ctx.Done():
-		task.IO().Cancel()
+	case <-ctx.Done(): // Removing the task ends what still reads.
 	}
 	return int(code), nil
 }
 
-// removeContainer kills what runs in a container, and removes it with its task.
-func removeContainer(ctx context.Context, c client.Container) error {
+// removeContainer kills what runs in a container, and removes it with its task,
+// which is looked up if it is nil. Nothing is written to the streams after that.
+func removeContainer(ctx context.Context, c client.Container, task client.Task) (err error) {
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
-	task, err := c.Task(ctx, nil)
+	if task == nil {
+		task, err = c.Task(ctx, nil)
+	}
 	if err == nil {
 		_, err = task.Delete(ctx, client.WithProcessKill)
 	}

@@ -38,18 +38,19 @@ func runcIn(command, dir string) *runc.Runc {
 	}
 }
 
-func (r *embedded) execute(ctx context.Context, s *sandbox, spec *specs.Spec, p *Process) (err error) {
+func (r *embedded) execute(ctx context.Context, s *sandbox, spec *specs.Spec, p *Process) error {
 	if err := writeConfig(s.dir, spec); err != nil {
 		return fmt.Errorf("describe process to runc: %w", err)
 	}
 	tool := runcIn(r.command, s.dir)
-	defer func() {
+	s.undo = append(s.undo, func() error {
 		ctx, cancel := cleanup(ctx)
 		defer cancel()
-		if derr := tool.Delete(ctx, s.id, &runc.DeleteOpts{Force: true}); derr != nil {
-			err = errors.Join(err, fmt.Errorf("remove container %s: %w", s.id, derr))
+		if err := tool.Delete(ctx, s.id, &runc.DeleteOpts{Force: true}); err != nil {
+			return fmt.Errorf("remove container %s: %w", s.id, err)
 		}
-	}()
+		return nil
+	})
 	// Killing runc would leave the processes: they are killed first.
 	alive, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()

@@ -19,9 +19,19 @@ func (s *sandbox) mountRoot(mounts []mount.Mount) error {
 	if err := s.mountAt(rootName, mounts, true); err != nil {
 		return fmt.Errorf("mount the root file system: %w", err)
 	}
-	var err error
-	s.root, err = os.OpenFile(s.local(rootName), os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	return err
+	root, err := os.OpenFile(s.local(rootName), os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	s.root = root
+	s.undo = append(s.undo, func() error {
+		err := s.stubs.remove()
+		if err != nil {
+			err = fmt.Errorf("remove mount points from the root file system: %w", err)
+		}
+		return errors.Join(err, root.Close())
+	})
+	return nil
 }
 
 // addMount puts the i-th mount of the process on the stage and in the list for

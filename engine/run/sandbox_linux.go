@@ -156,16 +156,10 @@ func (s *sandbox) path(name string) string  { return filepath.Join(s.shown, name
 // would stay.
 func (s *sandbox) cgroup() string { return "/" + s.id }
 
-// close removes everything. An error says that something stayed, or that what
-// the process wrote may not be on disk.
+// close removes everything, the last first. An error says that something
+// stayed, or that what the process wrote may not be on disk.
 func (s *sandbox) close() error {
 	var errs []error
-	if s.root != nil {
-		if err := s.stubs.remove(); err != nil {
-			errs = append(errs, fmt.Errorf("remove mount points from the root file system: %w", err))
-		}
-		errs = append(errs, s.root.Close())
-	}
 	for _, undo := range slices.Backward(s.undo) {
 		errs = append(errs, undo())
 	}

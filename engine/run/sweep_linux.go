@@ -136,7 +136,7 @@ func (r *daemon) Left(ctx context.Context) ([]string, error) {
 func (r *daemon) endContainer(ctx context.Context, l left, theirs *os.File) error {
 	c, err := r.engine.Client.LoadContainer(ctx, l.id)
 	if err == nil {
-		err = removeContainer(ctx, c)
+		err = removeContainer(ctx, c, nil)
 	}
 	if err != nil && !errdefs.IsNotFound(err) {
 		return err
@@ -156,7 +156,7 @@ func (r *daemon) sweepContainers(ctx context.Context) ([]string, error) {
 	var names []string
 	var errs []error
 	for _, c := range found {
-		if err := removeContainer(ctx, c); err != nil {
+		if err := removeContainer(ctx, c, nil); err != nil {
 			errs = append(errs, err)
 			continue
 		}
