@@ -62,13 +62,13 @@ func UserNamespace(ctx context.Context, root string) (done bool, status int, err
 	cmd.ExtraFiles = []*os.File{ready}
 	// A group of its own: ^C comes once, from here.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, Setpgid: true, Pdeathsig: unix.SIGKILL}
-	status, err = runMapped(cmd, maps, tell)
+	status, err = runMapped(ctx, cmd, maps, tell)
 	_ = ready.Close() // Nothing is read here.
 	return true, status, err
 }
 
 // runMapped starts the program, gives it its users, and waits for it.
-func runMapped(cmd *exec.Cmd, maps [][]string, tell *os.File) (int, error) {
+func runMapped(ctx context.Context, cmd *exec.Cmd, maps [][]string, tell *os.File) (int, error) {
 	// The kernel takes the end of the thread that started it for this process's.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -94,9 +94,11 @@ func runMapped(cmd *exec.Cmd, maps [][]string, tell *os.File) (int, error) {
 	var err error
 	for _, m := range maps {
 		args := append([]string{strconv.Itoa(cmd.Process.Pid)}, m[1:]...)
-		if out, merr := exec.CommandContext(context.Background(), m[0], args...).CombinedOutput(); merr != nil {
-			err = &MissingError{What: "the right to use its users", Advice: "see newuidmap(1), or run veneer as root (sudo)",
-				Err: fmt.Errorf("%s: %w: %s", strings.Join(append(m[:1:1], args...), " "), merr, strings.TrimSpace(string(out)))}
+		if out, merr := exec.CommandContext(ctx, m[0], args...).CombinedOutput(); merr != nil {
+			err = &MissingError{
+				What: "the right to use its users", Advice: "see newuidmap(1), or run veneer as root (sudo)",
+				Err: fmt.Errorf("%s: %w: %s", strings.Join(append(m[:1:1], args...), " "), merr, strings.TrimSpace(string(out))),
+			}
 			break
 		}
 	}
