@@ -20,6 +20,9 @@ type PruneRequest struct {
 	// Cache also forgets indexes of layers and digests of source files, which later
 	// builds make anew.
 	Cache bool
+	// KeepSteps is how many bytes of Dockerfiles' steps and cache mounts stay; 0:
+	// [DefaultKeepSteps]. With Cache none do.
+	KeepSteps int64
 	// DryRun removes nothing, and tells what would be, as far as it can be known.
 	DryRun bool
 }
@@ -39,6 +42,8 @@ type Pruned struct {
 	CacheBytes int64 `json:"cache_bytes"`
 	// Temporary are directories that killed processes left among temporary files.
 	Temporary []string `json:"temporary"`
+	// Kept are what Dockerfiles' builds kept for later ones.
+	Kept PrunedSteps `json:"dockerfile"`
 }
 
 // Prune removes what killed processes left in the engine's namespace, in its caches
@@ -51,7 +56,16 @@ func Prune(ctx context.Context, e *engine.Engine, req PruneRequest) (*Pruned, er
 	if req.DryRun {
 		do = p.look
 	}
-	err := do(e.Context(ctx), e, req.Cache)
+	keep := req.KeepSteps
+	if keep == 0 {
+		keep = DefaultKeepSteps
+	}
+	if req.Cache {
+		keep = 0
+	}
+	var err error
+	p.Kept, err = PruneSteps(ctx, e, keep, req.DryRun)
+	err = errors.Join(err, do(e.Context(ctx), e, req.Cache))
 	for _, list := range []*[]string{&p.Resumed, &p.Leases, &p.Snapshots, &p.Ingests, &p.Temporary} {
 		if *list == nil {
 			*list = []string{} // In JSON they are lists.

@@ -38,9 +38,26 @@ type Result struct {
 	Changes  differ.Summary `json:"changes"`
 	Warnings []Notice       `json:"warnings,omitempty"`
 	// Notes point out what the user may not have meant.
-	Notes   []Notice       `json:"notes,omitempty"`
+	Notes []Notice `json:"notes,omitempty"`
+	// Dockerfile is set where one was built.
+	Dockerfile *DockerfileResult `json:"dockerfile,omitempty"`
+
 	Steps   []StepDuration `json:"steps"`
 	Seconds float64        `json:"seconds"`
+}
+
+// DockerfileResult tells how a Dockerfile was built.
+type DockerfileResult struct {
+	// Steps are its COPY, ADD, WORKDIR and RUN, and Cached those of them that an
+	// earlier build had done.
+	Steps  int `json:"steps"`
+	Cached int `json:"cached"`
+	// Layers are those of the steps that changed something; none, if the result was
+	// compared with an image instead.
+	Layers []LayerResult `json:"layers,omitempty"`
+	// StepBytes are those of the files that the steps wrote, not compressed: what is
+	// stored for them unless the result is compared with an image.
+	StepBytes int64 `json:"step_bytes"`
 }
 
 // LayerResult describes the new layer.

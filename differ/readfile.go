@@ -72,3 +72,12 @@ func (c *Changes) openFile(ctx context.Context, real []string) (tree.File, error
 func (c *Changes) Lookup(ctx context.Context, name string) (*tree.Entry, error) {
 	return c.show(ctx, components(name))
 }
+
+// Follow is [Changes.Lookup] with symbolic links followed, the last one too.
+func (c *Changes) Follow(ctx context.Context, name string) (*tree.Entry, error) {
+	real, err := c.resolve(ctx, name, true)
+	if err != nil {
+		return nil, err
+	}
+	return c.show(ctx, real)
+}

@@ -205,7 +205,7 @@ func (e *Engine) Context(ctx context.Context) context.Context {
 
 // UsesDirs reports whether this process may read and write the files of any
 // owner in the engine's directories.
-func (e *Engine) UsesDirs() bool { return os.Geteuid() == 0 && capable() == nil }
+func (e *Engine) UsesDirs() bool { return os.Geteuid() == 0 && Capable() == nil }
 
 // CacheDir is the directory of caches that make later builds faster.
 func (e *Engine) CacheDir() string { return filepath.Join(e.Root, "cache") }

@@ -58,6 +58,32 @@ func (e *Engine) MayMount(ctx context.Context) error {
 	return nil
 }
 
+// MountNamespace opens the daemon's mount namespace, for which what this process
+// mounts has to be copied. It is nil where that is this process's own, and with
+// the embedded engine. The caller closes it.
+func (e *Engine) MountNamespace(ctx context.Context) (*os.File, error) {
+	if e.Mode == Embedded {
+		return nil, nil
+	}
+	pid, err := e.daemonPID(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find the containerd behind %s: %w", e.address, err)
+	}
+	theirs, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", pid))
+	if err != nil {
+		return nil, err
+	}
+	ours, err := os.Stat("/proc/self/ns/mnt")
+	if err != nil {
+		return nil, errors.Join(err, theirs.Close())
+	}
+	info, err := theirs.Stat()
+	if err != nil || os.SameFile(ours, info) {
+		return nil, errors.Join(err, theirs.Close())
+	}
+	return theirs, nil
+}
+
 // sameOwners compares user namespaces. Reading the namespace's link takes the same
 // right as reading the process's root directory.
 func sameOwners(pid int32) error {

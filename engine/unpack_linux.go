@@ -65,7 +65,7 @@ func (e *Engine) unpacks() error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("%w: %w", ErrCannotUnpack, &fault.Error{Kind: errOrdinaryUser})
 	}
-	if err := capable(); err != nil {
+	if err := Capable(); err != nil {
 		return fmt.Errorf("%w: %w", ErrCannotUnpack, fault.Mark(ErrNeedsRoot, fmt.Errorf("%w (%w)", ErrNeedsRoot, err)))
 	}
 	if err := e.stores.broken[e.Snapshotter]; err != nil {
@@ -83,12 +83,12 @@ func (e *Engine) unpacks() error {
 	return nil
 }
 
-// capable returns nil if this process may create every kind of file that a layer
+// Capable returns nil if this process may create every kind of file that a layer
 // can hold, and read every file of a root file system. Else the error names what
 // is missing: root in a container or under systemd often lacks something. This is
 // checked beforehand because unpacking does not always fail: without CAP_FSETID,
 // files silently lose their setgid bit.
-func capable() error {
+func Capable() error {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&hdr, &data[0]); err != nil {

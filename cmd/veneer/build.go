@@ -51,11 +51,19 @@ type buildOptions struct {
 func (a *app) buildCommand() *cobra.Command {
 	var base baseFlags
 	var image imageFlags
+	var dockerfile dockerfileFlags
 	var o buildOptions
 	cmd := &cobra.Command{
-		Use:   "build --from IMAGE [flags]",
-		Short: "Build an image from a base and the files that differ",
-		Long: `Build an image from a base and the files that differ from it, as one layer.
+		Use:   "build [flags] [PATH|-]",
+		Short: "Build an image from a Dockerfile, or from a base and the files that differ",
+		Long: `Build an image in one of two ways.
+
+With a directory (PATH), from the Dockerfile in it: steps, stages, cache and all;
+docs/dockerfile.md has the details. --onto IMAGE makes the result of IMAGE and one
+layer, which holds what differs from it. - is standard input: a tar of the
+directory, or a Dockerfile alone.
+
+With --from, from a base and the files that differ from it, as one layer.
 
 ` + targetHelp + `
 
@@ -69,15 +77,20 @@ The image's digest is printed on standard output, all else on standard error. Wi
 --push it is also sent to its registry, where just the layer has to go if the base
 is there. If that fails the exit code is 1, and the image is stored and named all
 the same; veneer push says which flags and files registries go by.`,
-		Example: `  veneer build --from debian:12 --sync ./app:/app -c 'CMD ["/app/run"]' -t app:2
+		Example: `  veneer build -t app:2 .
+  veneer build -t app:2 --onto app:1 --build-arg VERSION=2 .
+  veneer build --from debian:12 --sync ./app:/app -c 'CMD ["/app/run"]' -t app:2
   veneer build --from app:1 --copy ./conf/:/etc/app/ --delete /etc/app/old.conf -t app:2
   veneer build --from app:1 --sync type=dir,src=.,dest=/app,chown=1000:1000,exclude=*.log -t app:2
   veneer build --from debian:12 --platform all --copy 'bin/{{.OS}}-{{.Arch}}/app:/usr/bin/' -t app:2
   tar -c . | veneer build --from scratch --copy type=tar,src=-,dest=/ -t files:1
   veneer build --from app:1 --sync ./app:/app -t registry.example.org/team/app:2 --push`,
-		Args:        exactArgs(0),
+		Args:        func(cmd *cobra.Command, args []string) error { return checkWay(cmd, base.from != "", args) },
 		Annotations: map[string]string{annotationMounts: "yes"},
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if base.from == "" {
+				return a.buildDockerfile(cmd.Context(), args[0], &dockerfile, &base, &image, o)
+			}
 			req, err := a.buildRequest(&base, &image)
 			if err != nil {
 				return err
@@ -88,6 +101,7 @@ the same; veneer push says which flags and files registries go by.`,
 	base.bind(cmd)
 	image.bind(cmd)
 	o.bind(cmd)
+	dockerfile.bind(cmd)
 	return cmd
 }
 

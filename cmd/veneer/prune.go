@@ -12,13 +12,16 @@ import (
 
 func (a *app) pruneCommand() *cobra.Command {
 	var req veneer.PruneRequest
-	format := newFormat()
+	format, keepSteps := newFormat(), "10g"
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove what killed builds left, and what nothing refers to",
 		Long: `Remove what killed builds left (leases, snapshots, half-written blobs, files in
 the caches and in $TMPDIR), let containers go on that a killed commit left paused, then let the engine collect what no
 image refers to. What a running build holds stays. Images that have a name stay; veneer rmi removes those.
+
+Of the steps of Dockerfiles and the directories of RUN --mount=type=cache, which
+later builds use, the newest stay, up to --keep-steps in all; with --cache none do.
 
 With --dry-run nothing is removed: what would be is listed and counted, as far as
 it can be known beforehand.`,
@@ -27,6 +30,10 @@ it can be known beforehand.`,
   veneer prune --cache --format json`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if req.KeepSteps, err = parseSize(keepSteps); err != nil {
+				return usagef("--keep-steps %s: %w", keepSteps, err)
+			}
 			return a.withEngine(cmd.Context(), func(ctx context.Context, e *veneer.Engine) error {
 				p, err := veneer.Prune(ctx, e, req)
 				if format.value == "json" {
@@ -38,7 +45,8 @@ it can be known beforehand.`,
 	}
 	bindFormat(cmd, &format)
 	cmd.Flags().BoolVar(&req.DryRun, "dry-run", false, "say what would be removed, and remove nothing")
-	cmd.Flags().BoolVar(&req.Cache, "cache", false, "also forget indexes of layers and digests of source files, which later builds make anew")
+	cmd.Flags().BoolVar(&req.Cache, "cache", false, "also forget indexes of layers, digests of source files and all steps of Dockerfiles, which later builds make anew")
+	cmd.Flags().StringVar(&keepSteps, "keep-steps", keepSteps, "the `size` that steps of Dockerfiles and their cache mounts may have")
 	return cmd
 }
 
@@ -66,6 +74,10 @@ func (a *app) printPruned(p *veneer.Pruned) error {
 	}
 	if p.Cached > 0 {
 		line += fmt.Sprintf("; %s, %s", countText(int64(p.Cached), "cache entry", "cache entries"), bytesText(p.CacheBytes))
+	}
+	if k := p.Kept; k.Steps+k.Mounts > 0 {
+		line += fmt.Sprintf("; %s, %s; %s, %s", countText(int64(k.Steps), "step", "steps"), bytesText(k.StepBytes),
+			countText(int64(k.Mounts), "cache mount", "cache mounts"), bytesText(k.MountBytes))
 	}
 	return printLine(a.std.out, "%s", line)
 }

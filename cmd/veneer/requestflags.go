@@ -41,8 +41,10 @@ func (f *baseFlags) bind(cmd *cobra.Command) {
 	if cmd.Name() == "build" {
 		fs.IntVar(&f.maxLayers, "max-layers", veneer.DefaultMaxLayers, "squash what Veneer put upon the original base where the base has this `number` of layers; 0: never")
 	}
-	if err := cmd.MarkFlagRequired("from"); err != nil {
-		panic(err) // There is no such flag.
+	if cmd.Name() != "build" {
+		if err := cmd.MarkFlagRequired("from"); err != nil {
+			panic(err) // There is no such flag.
+		}
 	}
 	completeWords(cmd, map[string][]string{"compare": f.compare.allowed, "reader": f.reader.allowed})
 }

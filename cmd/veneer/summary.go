@@ -25,6 +25,9 @@ func summaryText(res *veneer.Result) string {
 	case res.Unchanged:
 		name = "the base itself"
 	}
+	if d := res.Dockerfile; d != nil {
+		return dockerfileText(name, res, d)
+	}
 	text := fmt.Sprintf("%s on %s, %.1f s\n", name, printable(res.Base), res.Seconds)
 	if res.Squashed > 0 {
 		text += countText(int64(res.Squashed), "layer", "layers") + " of the base squashed\n"
@@ -39,6 +42,27 @@ func summaryText(res *veneer.Result) string {
 		return text + "nothing differs from the base: the result is the base's own manifest"
 	}
 	return text + "no file differs from the base: no layer, only the config or the manifest is new"
+}
+
+// dockerfileText tells what a Dockerfile made, and what its steps would have
+// stored where that is another thing.
+func dockerfileText(name string, res *veneer.Result, d *veneer.DockerfileResult) string {
+	text := fmt.Sprintf("%s, %.1f s; %s, %d of them cached\n", name, res.Seconds, countText(int64(d.Steps), "step", "steps"), d.Cached)
+	if res.Base == "" {
+		var size int64
+		for _, l := range d.Layers {
+			size += l.Size
+		}
+		return text + fmt.Sprintf("%s on the base: %s, %s uncompressed", countText(int64(len(d.Layers)), "layer", "layers"), bytesText(size), bytesText(d.StepBytes))
+	}
+	text += "onto " + printable(res.Base) + ": "
+	if res.Layer == nil {
+		text += "no file differs, and there is no layer"
+	} else {
+		text += fmt.Sprintf("layer %s: %s, %s uncompressed; %s",
+			res.Layer.Digest, bytesText(res.Layer.Size), bytesText(res.Layer.UncompressedSize), changesText(res.Changes))
+	}
+	return text + fmt.Sprintf("\nwithout --onto the steps would have stored %s, uncompressed", bytesText(d.StepBytes))
 }
 
 // platformsText has a line for each platform's image.

@@ -1,0 +1,204 @@
+package dockerfile
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	"github.com/moby/buildkit/frontend/dockerfile/builder"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/build"
+	"github.com/veneer-build/veneer/build/graph"
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/differ/tree"
+)
+
+// Outcome is what a Dockerfile made. It is of use as long as the session is.
+type Outcome struct {
+	// ConfigJSON is the image's config, whose root file system is not set, and
+	// Config the same parsed.
+	ConfigJSON []byte
+	Config     ocispec.Image
+	// Steps are how many COPY, ADD, WORKDIR and RUN were needed, and Cached how
+	// many of them earlier builds had done.
+	Steps, Cached int
+
+	s     *solver
+	state *state
+	// below is the config of the image that the result's first stage begins with.
+	below ocispec.Image
+}
+
+// Build does what a Dockerfile says. An error of one of its steps tells where in
+// the file that is: see [Excerpts].
+func Build(ctx context.Context, session *build.Session, o Options) (*Outcome, error) {
+	s := newSolver(session, o)
+	s.noteSyntax()
+	s.Dockerfile, s.syncs = replaceSync(s.Dockerfile)
+	res, err := builder.Build(ctx, &gateway{s: s, opts: s.frontendOptions()})
+	if err != nil {
+		return nil, err
+	}
+	ref, err := res.SingleRef()
+	if err != nil {
+		return nil, fmt.Errorf("several platforms in one build are not supported yet: %w", err)
+	}
+	out := &Outcome{s: s, ConfigJSON: res.Metadata[exptypes.ExporterImageConfigKey]}
+	if err := json.Unmarshal(out.ConfigJSON, &out.Config); err != nil {
+		return nil, fmt.Errorf("read the image's config: %w", err)
+	}
+	if below := res.Metadata[exptypes.ExporterImageBaseConfigKey]; below != nil {
+		if err := json.Unmarshal(below, &out.below); err != nil {
+			return nil, fmt.Errorf("read the base's config: %w", err)
+		}
+	}
+	var v *vertex
+	if r, ok := ref.(*reference); ok && r != nil {
+		v = r.v
+	}
+	plan(v, o.Deferred)
+	if out.state, err = s.solve(ctx, v); err != nil {
+		return nil, err
+	}
+	out.Steps, out.Cached = int(s.counts.steps.Load()), int(s.counts.cached.Load())
+	return out, nil
+}
+
+// noteSyntax tells that another frontend is not fetched.
+func (s *solver) noteSyntax() {
+	if ref, _, _, ok := parser.DetectSyntax(s.Dockerfile); ok {
+		if !strings.HasPrefix(ref, "docker/dockerfile:") && !strings.HasPrefix(ref, "docker.io/docker/dockerfile:") {
+			s.Watch.Warn("# syntax=" + ref + ": no frontend is fetched; the file is read as BuildKit's Dockerfile")
+		}
+	}
+}
+
+// frontendOptions are the build's options by the frontend's names.
+func (s *solver) frontendOptions() map[string]string {
+	o := map[string]string{"filename": s.fileName(), "cmdline": "veneer", "target": s.Target, "platform": s.Platform}
+	for name, value := range s.Args {
+		o["build-arg:"+name] = value
+	}
+	for name, value := range s.Labels {
+		o["label:"+name] = value
+	}
+	for name := range s.Contexts {
+		o["context:"+name] = "local:" + name
+	}
+	if s.NoCache {
+		o["no-cache"] = strings.Join(s.NoCacheStages, ",")
+	}
+	if len(s.Process.ExtraHosts) > 0 {
+		o["add-hosts"] = strings.Join(s.Process.ExtraHosts, ",")
+	}
+	if len(s.Process.Ulimits) > 0 {
+		o["ulimit"] = strings.Join(s.Process.Ulimits, ",")
+	}
+	if s.Process.ShmSize > 0 {
+		o["shm-size"] = strconv.FormatInt(s.Process.ShmSize, 10)
+	}
+	if n := s.Process.Network; n != "" {
+		o["force-network-mode"] = n
+	}
+	if e := s.Layers.Epoch; e != nil {
+		if _, given := s.Args["SOURCE_DATE_EPOCH"]; !given {
+			o["build-arg:SOURCE_DATE_EPOCH"] = strconv.FormatInt(e.Unix(), 10)
+		}
+	}
+	maps.DeleteFunc(o, func(name, value string) bool {
+		return value == "" && name != "no-cache" && !strings.Contains(name, ":")
+	})
+	return o
+}
+
+// Made is the rule that an image shows the outcome's files, for a comparison
+// with another image.
+func (o *Outcome) Made() build.Made {
+	on, steps := o.state, o.state.then
+	if o.state.on != nil {
+		on = o.state.on
+	}
+	return build.Made{
+		Name: "the Dockerfile",
+		Of:   func(ctx context.Context) (tree.Tree, error) { return o.s.openSnapshot(ctx, on.snapshot) },
+		Then: func(ctx context.Context, changes *differ.Changes) ([]io.Closer, error) {
+			var opened []io.Closer
+			for _, f := range steps {
+				more, err := f.apply(ctx, changes)
+				opened = append(opened, more...)
+				if err != nil {
+					return opened, f.v.located(err)
+				}
+			}
+			return opened, nil
+		},
+	}
+}
+
+// WriteTar writes the files that were made as a tar.
+func (o *Outcome) WriteTar(ctx context.Context, session *build.Session, w io.Writer) error {
+	d, err := session.Compare(ctx, build.Files(content.Scratch(o.Config.Platform), "scratch"), o.Made(), "")
+	if err != nil {
+		return err
+	}
+	return session.WriteTar(ctx, d, w, o.s.Layers.Epoch)
+}
+
+// UsualBytes are those of the files that the steps wrote, one after the other: what
+// a build stores, before it is compressed, that does not compare its result with an
+// earlier image. With deferred steps it is complete when the comparison is done.
+func (o *Outcome) UsualBytes() int64 {
+	if o.state.on != nil {
+		return o.state.on.bytes + o.s.deferredBytes.Load()
+	}
+	return o.state.bytes
+}
+
+// Layers are those that the steps made, as they are stored.
+func (o *Outcome) Layers() []graph.Layer {
+	var own []graph.Layer
+	for _, l := range o.state.layers[min(len(o.below.RootFS.DiffIDs), len(o.state.layers)):] {
+		if l.DiffID != "" {
+			own = append(own, l)
+		}
+	}
+	return own
+}
+
+// Lint is what is doubtful in a Dockerfile.
+type Lint struct {
+	// Text is for people, and JSON as BuildKit has it.
+	Text string
+	JSON json.RawMessage
+	// Failed: something is wrong, or the file asks for doubts to be errors.
+	Failed bool
+}
+
+// Check looks at a Dockerfile and builds nothing.
+func Check(ctx context.Context, session *build.Session, o Options) (*Lint, error) {
+	s := newSolver(session, o)
+	s.Dockerfile, s.syncs = replaceSync(s.Dockerfile)
+	opts := s.frontendOptions()
+	opts["requestid"] = "frontend.lint"
+	res, err := builder.Build(ctx, &gateway{s: s, opts: opts})
+	if err != nil {
+		return nil, err
+	}
+	l := &Lint{Text: string(res.Metadata["result.txt"]), JSON: res.Metadata["result.json"]}
+	l.Failed = !slices.Contains([]string{"", "0"}, string(bytes.TrimSpace(res.Metadata["result.statuscode"])))
+	if l.Text == "" && l.JSON == nil {
+		return nil, errors.New("check the Dockerfile: the frontend gave no answer")
+	}
+	return l, nil
+}

@@ -1,0 +1,317 @@
+package dockerfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/moby/buildkit/solver/pb"
+	mode "github.com/tonistiigi/dchapes-mode"
+	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/tarball"
+	"github.com/veneer-build/veneer/internal/compression"
+)
+
+// copy is COPY and ADD, of one source.
+func (x *action) copy(ctx context.Context, a *pb.FileAction, c *pb.FileActionCopy) error {
+	from := scratch()
+	if a.SecondaryInput >= 0 {
+		from = x.inputs[a.SecondaryInput]
+	}
+	whole, err := x.s.tree(ctx, from)
+	if err != nil {
+		return err
+	}
+	if err := required(ctx, whole, c); err != nil {
+		return err
+	}
+	paths, err := selectPaths(ctx, whole, c)
+	if err != nil {
+		return err
+	}
+	if len(paths) == 0 && !c.AllowEmptyWildcard {
+		return fmt.Errorf("%s: nothing in %s matches it", c.Src, describe(from))
+	}
+	for _, p := range paths {
+		part, err := openPart(ctx, whole, p, c)
+		if err != nil {
+			return fmt.Errorf("in %s: %w", describe(from), err)
+		}
+		if err := x.copyPart(ctx, part, path.Base(p), from, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// describe names what is copied from, for messages.
+func describe(st *state) string {
+	if st.source != nil {
+		return st.source.name
+	}
+	return "the stage"
+}
+
+// required checks the paths that have to be there though patterns choose what is
+// copied.
+func required(ctx context.Context, whole tree.Tree, c *pb.FileActionCopy) error {
+	for _, p := range c.RequiredPaths {
+		if _, err := differ.Subtree(ctx, kept{whole}, clean(p)); err != nil {
+			return fmt.Errorf("%q: not found: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// openPart opens what is at one path of the source.
+func openPart(ctx context.Context, whole tree.Tree, p string, c *pb.FileActionCopy) (tree.Tree, error) {
+	if !c.FollowSymlink {
+		// The frontend asks for it but for what it made itself, where there are no
+		// links.
+		p = path.Clean(p)
+	}
+	return differ.Subtree(ctx, kept{whole}, p)
+}
+
+// copyPart copies a file or a directory; name is what a file is called in a
+// directory that it is copied to.
+func (x *action) copyPart(ctx context.Context, part tree.Tree, name string, from *state, c *pb.FileActionCopy) error {
+	root, dir, err := part.Root(ctx)
+	if err != nil {
+		return err
+	}
+	t := differ.Target{
+		Op: differ.Copy, Name: x.v.name(), SourceBase: name, Dest: clean(c.Dest),
+		Owner: differ.OwnerSource, Exclude: c.ExcludePatterns, DirLinks: differ.FollowDirLinks,
+	}
+	if from.source != nil {
+		t.Memory = from.source.memory
+	}
+	if dir == nil && c.AttemptUnpackDockerCompatibility {
+		if done, err := x.unpack(ctx, part, t, c); done || err != nil {
+			return err
+		}
+	}
+	if dir != nil && !c.DirCopyContents && name != "/" {
+		if there, err := x.isDir(ctx, t.Dest); err != nil {
+			return err
+		} else if there {
+			t.Dest = path.Join(t.Dest, name)
+		}
+	}
+	if t.Source, err = filterTree(part, nil, c.IncludePatterns, false); err != nil {
+		return err
+	}
+	if x.v.deferred {
+		t.Source = tallied(t.Source, &x.s.deferredBytes)
+	}
+	if err := x.shape(ctx, &t, c); err != nil {
+		return err
+	}
+	if x.v.sync {
+		t.Op, t.ForceDelete, t.DirLinks = differ.Sync, true, differ.FollowDirLinks
+		if from.source != nil && from.source.foreign && t.Chown == nil {
+			t.Owner = differ.OwnerBase
+		}
+	}
+	if err := x.parents(ctx, &t, c, made{mtime: root.MTime, dir: dir != nil}); err != nil {
+		return err
+	}
+	return x.applyTarget(ctx, t)
+}
+
+// shape sets whose the files are to be, and with which modes.
+func (x *action) shape(ctx context.Context, t *differ.Target, c *pb.FileActionCopy) error {
+	t.Chown = x.owner(ctx, c.Owner)
+	switch {
+	case c.ModeStr != "":
+		set, err := mode.ParseWithUmask(c.ModeStr, 0)
+		if err != nil {
+			return fmt.Errorf("chmod %s: %w", c.ModeStr, err)
+		}
+		t.Chmod = func(m uint32) uint32 { return m&unix.S_IFMT | unixMode(set.Apply(goMode(m))) }
+	case c.Mode != -1:
+		t.Chmod = func(m uint32) uint32 { return m&unix.S_IFMT | uint32(c.Mode)&0o7777 }
+	}
+	return nil
+}
+
+// parents makes the directories that the destination needs. They belong to whom
+// the files do, and have the mode that is given as a number.
+func (x *action) parents(ctx context.Context, t *differ.Target, c *pb.FileActionCopy, m made) error {
+	m.mode, m.owner = 0o755, t.Chown
+	if c.ModeStr == "" && c.Mode != -1 {
+		m.mode = uint32(c.Mode) & 0o7777
+	}
+	at := t.Dest
+	if !m.dir && !strings.HasSuffix(at, "/") {
+		at = path.Dir(at)
+	}
+	if x.v.sync && m.dir {
+		// The destination itself is to be as the source is.
+		at = path.Dir(strings.TrimSuffix(at, "/"))
+	}
+	return x.makeDirs(ctx, at, m)
+}
+
+// made says of directories that are made what they are to be. dir says what they
+// are made for.
+type made struct {
+	mode  uint32
+	owner *differ.Owner
+	mtime int64
+	dir   bool
+}
+
+// makeDirs makes a directory, and those above it, where they are not there.
+func (x *action) makeDirs(ctx context.Context, at string, m made) error {
+	missing := ""
+	for p := path.Clean(at); p != "/"; p = path.Dir(p) {
+		e, err := x.changes.Follow(ctx, p)
+		if err != nil {
+			return err
+		}
+		if e != nil && !e.IsDir() {
+			return fmt.Errorf("%s is not a directory in the image", p)
+		}
+		if e != nil {
+			break
+		}
+		missing = p
+	}
+	if missing == "" {
+		return nil
+	}
+	if m.owner == nil {
+		m.owner = &differ.Owner{}
+	}
+	rest := strings.TrimPrefix(path.Clean(at), missing)
+	for p, names := missing, strings.Split(strings.TrimPrefix(rest, "/"), "/"); ; names = names[1:] {
+		src := newSmall()
+		e := tree.Entry{Name: path.Base(p), Meta: tree.Meta{Mode: unix.S_IFDIR | m.mode, MTime: m.mtime}}
+		src.add(e, nil)
+		err := x.applyTarget(ctx, differ.Target{Op: differ.Copy, Name: x.v.name(), Source: src, Dest: path.Dir(p), Chown: m.owner, DirLinks: differ.FollowDirLinks})
+		if err != nil || len(names) == 0 || names[0] == "" {
+			return err
+		}
+		p = path.Join(p, names[0])
+	}
+}
+
+// isDir reports whether there is a directory at the path by now, links followed.
+func (x *action) isDir(ctx context.Context, at string) (bool, error) {
+	e, err := x.changes.Follow(ctx, at)
+	if err != nil {
+		return false, err
+	}
+	return e != nil && e.IsDir(), nil
+}
+
+// unpack is ADD of an archive: its files are copied with the owners and modes
+// that it says. Not done: it is none.
+func (x *action) unpack(ctx context.Context, part tree.Tree, t differ.Target, c *pb.FileActionCopy) (done bool, err error) {
+	f, err := part.Open()
+	if err != nil {
+		return false, err
+	}
+	kind, err := archiveKind(f)
+	if err = errors.Join(err, f.Close()); err != nil || kind == noArchive {
+		return false, err
+	}
+	if kind != "" {
+		return false, fmt.Errorf("unpack %s: %s %w: recompress it with gzip or zstd, or use ADD --unpack=false", t.SourceBase, kind, compression.ErrFormat)
+	}
+	if f, err = part.Open(); err != nil {
+		return false, err
+	}
+	defer f.Close()
+	if t.Source, err = tarball.OpenStream(ctx, f, t.SourceBase, x.s.session.Roots.Spool); err != nil {
+		return false, err
+	}
+	x.opened = append(x.opened, t.Source)
+	t.Chown = x.owner(ctx, c.Owner)
+	t.Memory, t.Exclude = nil, nil
+	if err := x.makeDirs(ctx, t.Dest, made{mode: 0o755, owner: t.Chown, mtime: x.s.began.Unix()}); err != nil {
+		return false, err
+	}
+	return true, x.applyTarget(ctx, t)
+}
+
+// noArchive is the kind of what cannot be unpacked.
+const noArchive = "no archive"
+
+// archiveKind looks at the first bytes: empty is an archive that can be read,
+// noArchive none, and all else the name of a compression that is not read.
+func archiveKind(r io.Reader) (string, error) {
+	zr, _, err := compression.Decompress(r)
+	if errors.Is(err, compression.ErrFormat) {
+		kind, _, _ := strings.Cut(err.Error(), " ")
+		switch kind {
+		case "bzip2", "xz": // What Docker unpacks; other formats it copies.
+			return kind, nil
+		}
+		return noArchive, nil
+	}
+	if err != nil {
+		return noArchive, nil // What is damaged is copied, as Docker does.
+	}
+	defer zr.Close()
+	head := make([]byte, 512)
+	if _, err := io.ReadFull(zr, head); err != nil || !isTar(head) {
+		return noArchive, nil
+	}
+	return "", nil
+}
+
+// isTar reports whether a block is the header of a tar's entry, by its checksum
+// (POSIX.1, pax, "ustar Interchange Format").
+func isTar(block []byte) bool {
+	var want, got int64
+	if _, err := fmt.Sscanf(strings.Trim(string(block[148:156]), " \x00"), "%o", &want); err != nil {
+		return false
+	}
+	for i, b := range block {
+		if i >= 148 && i < 156 {
+			b = ' '
+		}
+		got += int64(b)
+	}
+	return got == want && got != 8*' '
+}
+
+// goMode and unixMode turn st_mode into Go's mode, and back.
+func goMode(m uint32) fs.FileMode {
+	out := fs.FileMode(m & 0o777)
+	if m&unix.S_IFMT == unix.S_IFDIR {
+		out |= fs.ModeDir
+	}
+	for _, b := range specialBits {
+		if m&b.unix != 0 {
+			out |= b.mode
+		}
+	}
+	return out
+}
+
+func unixMode(m fs.FileMode) uint32 {
+	out := uint32(m.Perm())
+	for _, b := range specialBits {
+		if m&b.mode != 0 {
+			out |= b.unix
+		}
+	}
+	return out
+}
+
+// specialBits are st_mode's above the permissions.
+var specialBits = [...]struct {
+	unix uint32
+	mode fs.FileMode
+}{{unix.S_ISUID, fs.ModeSetuid}, {unix.S_ISGID, fs.ModeSetgid}, {unix.S_ISVTX, fs.ModeSticky}}

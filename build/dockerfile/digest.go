@@ -1,0 +1,192 @@
+package dockerfile
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"maps"
+	"runtime"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/veneer-build/veneer/build/graph"
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/filecache"
+)
+
+// sums makes digests of file trees: what a key says of the files that a step
+// takes. Types, modes, contents, link targets, devices and attributes count,
+// owners unless they mean nothing, and times only where the layer's bytes are to
+// depend on nothing else.
+type sums struct {
+	memory  *filecache.Cache
+	foreign bool
+	epoch   *time.Time
+	// tokens bound the directories and files that are read side by side.
+	tokens chan struct{}
+}
+
+func (s *solver) sums(src *source) *sums {
+	x := &sums{epoch: s.Layers.Epoch, tokens: make(chan struct{}, 2*runtime.GOMAXPROCS(0))}
+	if src != nil {
+		x.memory, x.foreign = src.memory, src.foreign
+	}
+	return x
+}
+
+// tree adds a tree: a directory with all below it, or a file.
+func (x *sums) tree(ctx context.Context, h *graph.Hash, t tree.Tree) error {
+	e, dir, err := t.Root(ctx)
+	if err != nil {
+		return err
+	}
+	if dir == nil {
+		e.Name = ""
+		sum, err := x.content(&e, t.Open)
+		if err != nil {
+			return err
+		}
+		x.entry(h, &e, sum[:])
+		return nil
+	}
+	sum, err := x.dir(ctx, dir)
+	if err != nil {
+		return err
+	}
+	x.entry(h, &e, []byte(sum))
+	return nil
+}
+
+// entry adds what is said of one name. The root of what is copied has no name.
+func (x *sums) entry(h *graph.Hash, e *tree.Entry, sum []byte) {
+	h.AddString(e.Name)
+	h.AddInt(int64(e.Mode))
+	if !x.foreign {
+		h.AddInt(int64(e.UID)<<32 | int64(e.GID))
+	}
+	h.AddInt(int64(e.Rdev))
+	h.AddString(e.Link)
+	h.AddInt(int64(len(e.Xattrs)))
+	for _, name := range slices.Sorted(maps.Keys(e.Xattrs)) {
+		h.AddString(name)
+		h.AddString(e.Xattrs[name])
+	}
+	if x.epoch != nil && e.MTime != tree.UnknownTime {
+		h.AddInt(min(e.MTime, x.epoch.Unix()))
+	}
+	h.Add(sum)
+}
+
+func (x *sums) dir(ctx context.Context, dir tree.Dir) (graph.Key, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	entries, err := dir.Entries(ctx)
+	if err != nil {
+		return "", err
+	}
+	parts := make([][]byte, len(entries))
+	var g errgroup.Group
+	for i := range entries {
+		e := &entries[i]
+		var do func() error
+		switch {
+		case e.IsDir():
+			do = func() error { return x.sub(ctx, dir, e.Name, &parts[i]) }
+		case e.IsRegular():
+			do = func() error {
+				sum, err := x.content(e, func() (tree.File, error) { return dir.Open(e.Name) })
+				parts[i] = sum[:]
+				return err
+			}
+		default:
+			continue
+		}
+		select {
+		case x.tokens <- struct{}{}:
+			g.Go(func() error {
+				defer func() { <-x.tokens }()
+				return do()
+			})
+		default:
+			if err := do(); err != nil {
+				_ = g.Wait() // The first error is told.
+				return "", err
+			}
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return "", err
+	}
+	h := graph.NewHash("directory")
+	for i := range entries {
+		x.entry(h, &entries[i], parts[i])
+	}
+	return h.Key(), nil
+}
+
+func (x *sums) sub(ctx context.Context, dir tree.Dir, name string, to *[]byte) error {
+	sub, err := dir.Sub(name)
+	if err != nil {
+		return err
+	}
+	defer sub.Close() //nolint:errcheck // only read
+	key, err := x.dir(ctx, sub)
+	*to = []byte(key)
+	return err
+}
+
+// sumBuffer is how much of a file is read at once.
+const sumBuffer = 256 << 10
+
+// content returns the digest of a file's content, which is read only if nobody
+// knows it.
+func (x *sums) content(e *tree.Entry, open func() (tree.File, error)) (tree.Digest, error) {
+	if !e.IsRegular() || e.Digest.Known() {
+		return e.Digest, nil
+	}
+	if d := x.memory.Digest(e); d.Known() {
+		return d, nil
+	}
+	f, err := open()
+	if err != nil {
+		return tree.Digest{}, err
+	}
+	defer f.Close()
+	settled := x.memory.Settle(f, e)
+	h := sha256.New()
+	if _, err := io.CopyBuffer(h, onlyReader{f}, make([]byte, min(sumBuffer, max(1, e.Size+1)))); err != nil {
+		return tree.Digest{}, fmt.Errorf("read %s: %w", e.Name, err)
+	}
+	d := tree.Digest(h.Sum(nil))
+	if stamp, err := f.Stamp(); err == nil && settled && stamp == e.Stamp {
+		x.memory.AddDigest(e, d)
+	}
+	return d, nil
+}
+
+// onlyReader has no WriteTo, which would choose a buffer of its own.
+type onlyReader struct{ io.Reader }
+
+// part adds what is at a path of a tree; a path that leads nowhere is a part too.
+func (x *sums) part(ctx context.Context, h *graph.Hash, whole tree.Tree, at string) error {
+	part, err := differ.Subtree(ctx, kept{whole}, at)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		h.AddString("nothing at " + at)
+		return nil
+	}
+	return x.tree(ctx, h, part)
+}
+
+// kept is a tree that stays open when a part of it is closed.
+type kept struct{ tree.Tree }
+
+// Close does nothing.
+func (kept) Close() error { return nil }

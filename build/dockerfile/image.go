@@ -1,0 +1,86 @@
+package dockerfile
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/build/graph"
+	"github.com/veneer-build/veneer/content"
+)
+
+// Image makes and stores the image of the layers that the steps made. It has no
+// name yet.
+func (o *Outcome) Image(ctx context.Context, annotations map[string]string) (*content.Image, error) {
+	if !o.state.layered || o.state.on != nil {
+		return nil, fmt.Errorf("make image: the steps' layers were not written")
+	}
+	created := o.created()
+	c := content.Composition{
+		ConfigJSON: o.ConfigJSON, Created: created, Docker: o.state.docker, Platform: o.Config.Platform, Missing: o.state.missing, Annotations: annotations,
+		History: fitHistory(o.Config.History, len(o.below.History), o.state.layers, len(o.below.RootFS.DiffIDs), created),
+	}
+	for _, l := range o.state.layers {
+		if l.DiffID != "" {
+			c.Layers, c.DiffIDs = append(c.Layers, l.Desc), append(c.DiffIDs, l.DiffID)
+		}
+	}
+	img, err := content.Compose(c)
+	if err != nil {
+		return nil, err
+	}
+	return img, content.Store(ctx, o.s.client().ContentStore(), img, o.s.engine().Snapshotter)
+}
+
+// created is when the last step was done, so that a build of what is cached makes
+// the image that there was.
+func (o *Outcome) created() time.Time {
+	switch {
+	case o.s.Layers.Epoch != nil:
+		return *o.s.Layers.Epoch
+	case o.state.made != 0:
+		return time.Unix(o.state.made, 0)
+	case o.below.Created != nil:
+		return *o.below.Created
+	}
+	return o.s.began
+}
+
+// fitHistory makes a history tell of as many layers as there are, for the base's
+// part of it and for the new one: too few entries get more, too many are marked
+// as without a layer, as BuildKit does. So are those of steps that changed
+// nothing. The new ones are of the time at which the image is made.
+func fitHistory(all []ocispec.History, base int, layers []graph.Layer, baseLayers int, created time.Time) []ocispec.History {
+	base, baseLayers = min(base, len(all)), min(baseLayers, len(layers))
+	out := fit(all[:base], layers[:baseLayers])
+	began := len(out)
+	out = append(out, fit(all[base:], layers[baseLayers:])...)
+	for i := range out[began:] {
+		h := &out[began+i]
+		if h.Created == nil || h.Created.After(created) {
+			at := created.UTC()
+			h.Created = &at
+		}
+	}
+	return out
+}
+
+func fit(entries []ocispec.History, layers []graph.Layer) []ocispec.History {
+	out := make([]ocispec.History, 0, len(entries))
+	for _, h := range entries {
+		if !h.EmptyLayer {
+			if h.EmptyLayer = len(layers) == 0 || layers[0].DiffID == ""; len(layers) > 0 {
+				layers = layers[1:]
+			}
+		}
+		out = append(out, h)
+	}
+	for _, l := range layers {
+		if l.DiffID != "" {
+			out = append(out, ocispec.History{Comment: "layer without history"})
+		}
+	}
+	return out
+}

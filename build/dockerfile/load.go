@@ -1,0 +1,114 @@
+package dockerfile
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+)
+
+// vertex is one operation of a definition.
+type vertex struct {
+	digest digest.Digest
+	op     *pb.Op
+	meta   *pb.OpMetadata
+	inputs []*vertex
+	source *pb.Source
+
+	// layered: its layer goes into the image. deferred: it is left to whoever
+	// compares the result. sync: it was written as SYNC.
+	layered, deferred, sync bool
+}
+
+// name is what people call it.
+func (v *vertex) name() string { return v.meta.GetDescription()["llb.customname"] }
+
+// load reads a definition and returns the vertex that is its result; nil: no
+// files. Every operation has one output, which is the first: the frontend asks
+// for no others.
+func load(def *pb.Definition) (*vertex, error) {
+	all := map[string]*vertex{}
+	var last *vertex
+	for _, data := range def.GetDef() {
+		op := &pb.Op{}
+		if err := op.UnmarshalVT(data); err != nil {
+			return nil, fmt.Errorf("read build definition: %w", err)
+		}
+		d := digest.FromBytes(data)
+		last = &vertex{digest: d, op: op, meta: def.Metadata[string(d)], source: def.Source}
+		all[string(d)] = last
+	}
+	for _, v := range all {
+		for _, in := range v.op.Inputs {
+			w := all[in.Digest]
+			if w == nil {
+				return nil, errors.New("read build definition: an input is missing")
+			}
+			if in.Index != 0 {
+				return nil, fmt.Errorf("%s: output %d of a step is not supported", v.name(), in.Index)
+			}
+			v.inputs = append(v.inputs, w)
+		}
+	}
+	if last == nil || len(last.inputs) == 0 {
+		return nil, nil
+	}
+	return last.inputs[0], nil
+}
+
+// root is the vertex whose files this one changes; nil: it begins with none.
+func (v *vertex) root() *vertex {
+	input := int64(-1)
+	switch op := v.op.Op.(type) {
+	case *pb.Op_Exec:
+		for _, m := range op.Exec.Mounts {
+			if m.Dest == "/" {
+				input = m.Input
+			}
+		}
+	case *pb.Op_File:
+		if len(op.File.Actions) > 0 {
+			input = op.File.Actions[0].Input
+		}
+	}
+	if input < 0 || input >= int64(len(v.inputs)) {
+		return nil
+	}
+	return v.inputs[input]
+}
+
+// plan says of which steps the result's layers are made. With deferred, they are
+// not wanted, and the last file steps need not be done.
+func plan(v *vertex, deferred bool) {
+	for tail := deferred; v != nil; v = v.root() {
+		tail = tail && v.op.GetFile() != nil
+		v.deferred, v.layered = tail, !deferred
+	}
+}
+
+// located adds to an error where in the Dockerfile the step is.
+func (v *vertex) located(err error) error {
+	if err == nil || v.source == nil || len(errdefs.Sources(err)) > 0 {
+		return err
+	}
+	for _, l := range v.source.Locations[string(v.digest)].GetLocations() {
+		if int(l.SourceIndex) < len(v.source.Infos) {
+			err = errdefs.WithSource(err, &errdefs.Source{Info: v.source.Infos[l.SourceIndex], Ranges: l.Ranges})
+		}
+	}
+	return err
+}
+
+// lines calls fn with each line of the Dockerfile that the step begins in.
+func (v *vertex) lines(fn func(line int32)) {
+	if v.source == nil {
+		return
+	}
+	for _, l := range v.source.Locations[string(v.digest)].GetLocations() {
+		for _, r := range l.Ranges {
+			fn(r.Start.Line)
+		}
+	}
+}

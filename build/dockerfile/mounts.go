@@ -1,0 +1,193 @@
+package dockerfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/moby/buildkit/solver/pb"
+
+	"github.com/veneer-build/veneer/build/graph"
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/engine/run"
+	"github.com/veneer-build/veneer/snapshot"
+)
+
+// mounting is what a step's mounts need until its process has ended.
+type mounting struct {
+	*execStep
+	// dir is a directory in memory, for secrets and sockets; empty: not needed yet.
+	dir  string
+	ends []func() error
+}
+
+// mounts returns the mounts of the process. release is to be called in any case.
+func (x *execStep) mounts(ctx context.Context) (_ []run.Mount, release func() error, _ error) {
+	m := &mounting{execStep: x}
+	release = func() error {
+		var errs []error
+		for _, end := range slices.Backward(m.ends) {
+			errs = append(errs, end())
+		}
+		return errors.Join(errs...)
+	}
+	var all []run.Mount
+	for _, op := range x.op.Mounts {
+		if op.Dest == "/" || op.Dest == "/dev/shm" && op.MountType == pb.MountType_TMPFS {
+			continue
+		}
+		one, err := m.mount(ctx, op)
+		if err != nil {
+			return nil, release, fmt.Errorf("mount %s: %w", op.Dest, err)
+		}
+		if one != nil {
+			one.Target = path.Join("/", x.op.Meta.Cwd, op.Dest)
+			if path.IsAbs(op.Dest) {
+				one.Target = path.Clean(op.Dest)
+			}
+			all = append(all, *one)
+		}
+	}
+	return all, release, nil
+}
+
+// mount returns one mount; nil: it is optional, and there is nothing for it.
+func (m *mounting) mount(ctx context.Context, op *pb.Mount) (*run.Mount, error) {
+	switch op.MountType {
+	case pb.MountType_BIND:
+		return m.bind(ctx, op)
+	case pb.MountType_TMPFS:
+		return &run.Mount{Source: tmpfs(op.GetTmpfsOpt().GetSize())}, nil
+	case pb.MountType_CACHE:
+		return m.cache(ctx, op)
+	case pb.MountType_SECRET:
+		return m.secret(op.SecretOpt)
+	case pb.MountType_SSH:
+		return m.ssh(ctx, op.SSHOpt)
+	}
+	return nil, fmt.Errorf("a mount of type %s is not supported", op.MountType)
+}
+
+func tmpfs(size int64) []mount.Mount {
+	m := mount.Mount{Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev"}}
+	if size > 0 {
+		m.Options = append(m.Options, fmt.Sprintf("size=%d", size))
+	}
+	return []mount.Mount{m}
+}
+
+func bindMount(source string, readOnly bool) []mount.Mount {
+	o := "rw"
+	if readOnly {
+		o = "ro"
+	}
+	return []mount.Mount{{Type: "bind", Source: source, Options: []string{"rbind", o}}}
+}
+
+// bind shows files of another step, or of the build context. What a process
+// writes there goes with it.
+func (m *mounting) bind(ctx context.Context, op *pb.Mount) (*run.Mount, error) {
+	in := scratch()
+	if op.Input >= 0 {
+		in = m.inputs[op.Input]
+	}
+	if in.source != nil {
+		made, err := m.s.unpackSource(ctx, in, path.Join("/", op.Selector))
+		if err != nil {
+			return nil, err
+		}
+		in = in.next(made)
+	}
+	open := snapshot.NewWork
+	if op.Readonly && in.snapshot != "" {
+		open = snapshot.NewReading
+	}
+	w, err := open(ctx, m.s.client(), m.s.engine().Snapshotter, in.snapshot)
+	if err != nil {
+		return nil, err
+	}
+	m.ends = append(m.ends, func() error { return w.Close(ctx) })
+	sub := path.Join("/", op.Selector)
+	if sub == "/" {
+		sub = ""
+	}
+	return &run.Mount{Source: w.Mounts(), Subpath: sub, ReadOnly: op.Readonly}, nil
+}
+
+// unpackSource makes a snapshot of a part of a source, at its path there.
+func (s *solver) unpackSource(ctx context.Context, src *state, at string) (_ *graph.Made, err error) {
+	h := graph.NewHash("mounted source 1")
+	h.AddString(at)
+	if err := s.sums(src.source).part(ctx, h, src.source.tree, at); err != nil {
+		return nil, err
+	}
+	if m, err := s.cache.Lookup(ctx, h.Key(), false); m != nil || err != nil {
+		return m, err
+	}
+	part, err := differ.Subtree(ctx, kept{src.source.tree}, at)
+	if err != nil {
+		return nil, fmt.Errorf("in %s: %w", src.source.name, err)
+	}
+	on := scratch()
+	base, err := s.openSnapshot(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, base.Close()) }()
+	changes, err := differ.NewChanges(ctx, base)
+	if err != nil {
+		return nil, err
+	}
+	t := differ.Target{
+		Op: differ.Copy, Name: src.source.name, Source: part, SourceBase: path.Base(at), Dest: at,
+		Owner: differ.OwnerSource, Memory: src.source.memory,
+	}
+	if err := changes.Apply(ctx, t, s.session.CompareOptions()); err != nil {
+		return nil, err
+	}
+	m, err := s.write(ctx, changes, on, false)
+	if err != nil {
+		return nil, err
+	}
+	return m, s.cache.Keep(ctx, h.Key(), *m)
+}
+
+// memoryDir is a directory in memory that only root may enter, where the
+// runtime finds what is in it too. It goes with the step.
+func (m *mounting) memoryDir() (string, error) {
+	if m.dir != "" {
+		return m.dir, nil
+	}
+	dir, err := os.MkdirTemp(runtimeDir, "veneer-mounts-")
+	if err != nil {
+		return "", fmt.Errorf("make a directory in memory: %w", err)
+	}
+	m.dir = dir
+	m.ends = append(m.ends, func() error { return os.RemoveAll(dir) })
+	return dir, nil
+}
+
+// runtimeDir is in memory, by the Filesystem Hierarchy Standard: what is there
+// is never written to a disk, and is gone after a boot.
+const runtimeDir = "/run"
+
+// place makes something in memory that a user of the image is to find.
+func (m *mounting) place(name string, uid, gid, mode uint32, make func(at string) error) (string, error) {
+	dir, err := m.memoryDir()
+	if err != nil {
+		return "", err
+	}
+	at := filepath.Join(dir, name)
+	if err := make(at); err != nil {
+		return "", err
+	}
+	if err := os.Chown(at, int(uid), int(gid)); err != nil {
+		return "", err
+	}
+	return at, os.Chmod(at, os.FileMode(mode).Perm())
+}

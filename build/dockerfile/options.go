@@ -1,0 +1,120 @@
+// Package dockerfile builds what a Dockerfile says. BuildKit's frontend reads
+// the file and says which steps it means (LLB); the steps are done here, on
+// snapshots of the engine.
+package dockerfile
+
+import (
+	"context"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/mount"
+
+	"github.com/veneer-build/veneer/build"
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ/layer"
+	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/engine/run"
+)
+
+// Input is what to build, and what the Dockerfile is told.
+type Input struct {
+	// Dockerfile is the file's text and Name what messages call it; empty:
+	// "Dockerfile". Ignore is the text of Name.dockerignore, which takes the place of
+	// the context's .dockerignore; nil: there is none.
+	Dockerfile []byte
+	Name       string
+	Ignore     []byte
+	// Context is the directory that COPY and ADD read; ContextTree is a tree in
+	// its place, which the caller closes. With neither it is empty.
+	Context     string
+	ContextTree tree.Tree
+	// Contexts are further directories, by the names that --from= knows them by.
+	Contexts map[string]string
+	// Target is the stage to build; empty: the last.
+	Target string
+	// Args are the build arguments, and Labels those set on the image.
+	Args, Labels map[string]string
+	// Platform, as in linux/arm64; empty: the host's.
+	Platform string
+	// NoCache has every step done again, or with NoCacheStages those of the stages.
+	NoCache       bool
+	NoCacheStages []string
+}
+
+// Options say what to build, and how. Dockerfile, Images and Watch are required,
+// and Runner where the file has a RUN.
+type Options struct {
+	Input
+	Process ProcessOptions
+	Layers  LayerOptions
+	// Images finds the images that the file names.
+	Images Images
+	Runner Runner
+	Watch  Watcher
+	// Deferred is for a result that is compared with another image: no layers are
+	// written, and the last COPY and ADD steps are left to [Outcome.Made], which
+	// compares their files from where they are.
+	Deferred bool
+}
+
+// ProcessOptions are those of RUN.
+type ProcessOptions struct {
+	// Network is "", "none" or "host".
+	Network string
+	// AllowInsecure lets RUN --security=insecure through, AllowHostNetwork
+	// RUN --network=host.
+	AllowInsecure, AllowHostNetwork bool
+	// ExtraHosts are lines of /etc/hosts, as NAME=IP.
+	ExtraHosts []string
+	Ulimits    []string
+	ShmSize    int64
+	// Secrets by ID: a file each or the text itself. SSH are sockets of agents by ID.
+	Secrets map[string]Secret
+	SSH     map[string]string
+}
+
+// Secret is what RUN --mount=type=secret shows: the file's content, or Data.
+type Secret struct {
+	File string
+	Data []byte
+}
+
+// LayerOptions say how layers are stored.
+type LayerOptions struct {
+	Compression layer.Compression
+	Level       int
+	// Epoch bounds all times in them, and is part of the keys of steps: with it a
+	// result depends on the files, the base and the Dockerfile alone.
+	Epoch *time.Time
+}
+
+// Images finds an image by what FROM or --from= say, and pulls it if it must.
+// What it returns is held until the session is over.
+type Images interface {
+	Find(ctx context.Context, s *build.Session, ref, platform string) (*content.Image, error)
+}
+
+// Runner runs a process in a root file system that is mounted for it.
+type Runner interface {
+	Run(ctx context.Context, rootfs []mount.Mount, p run.Process) error
+}
+
+// Watcher follows the steps. Its methods are called from several goroutines.
+type Watcher interface {
+	// Started says that a step begins, under a number of its own.
+	Started(number int, name string)
+	// Output is what a step's process writes.
+	Output(number int, data []byte)
+	// Ended says how a step went.
+	Ended(number int, e Ending)
+	// Warn tells what the frontend finds doubtful.
+	Warn(text string)
+}
+
+// Ending is how a step ended.
+type Ending struct {
+	// Cached: an earlier build had done it.
+	Cached  bool
+	Elapsed time.Duration
+	Err     error
+}

@@ -1,0 +1,69 @@
+package dockerfile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// CacheDir is the directory of one RUN --mount=type=cache.
+type CacheDir struct {
+	Path  string
+	Used  time.Time
+	Bytes int64
+}
+
+// CacheDirs returns those below an engine's root, the last used first.
+func CacheDirs(root string) ([]CacheDir, error) {
+	dir := filepath.Join(root, CacheMounts)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all []CacheDir
+	for _, e := range entries {
+		c := CacheDir{Path: filepath.Join(dir, e.Name())}
+		if st, err := os.Stat(filepath.Join(c.Path, "lock")); err == nil {
+			c.Used = st.ModTime()
+		}
+		err := filepath.WalkDir(c.Path, func(_ string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // It is in use.
+			}
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			info, err := d.Info()
+			if err == nil {
+				c.Bytes += info.Size()
+			}
+			return nil // A file that went has no size.
+		})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	slices.SortStableFunc(all, func(a, b CacheDir) int { return b.Used.Compare(a.Used) })
+	return all, nil
+}
+
+// Remove removes the directory, unless a step uses it.
+func (c CacheDir) Remove() (removed bool, err error) {
+	f, err := os.Open(filepath.Join(c.Path, "lock"))
+	if err == nil {
+		defer f.Close() // only read
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			return false, nil // It is in use.
+		}
+	}
+	return true, os.RemoveAll(c.Path)
+}

@@ -1,0 +1,112 @@
+package dockerfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+
+	"github.com/moby/buildkit/solver/pb"
+
+	"github.com/veneer-build/veneer/engine/run"
+)
+
+// maxSecret bounds a secret, as BuildKit does.
+const maxSecret = 500 << 10
+
+var errNoSecret = errors.New("there is no such secret")
+
+// secret returns a secret's text.
+func (s *solver) secret(id string) ([]byte, error) {
+	given, ok := s.Process.Secrets[id]
+	if !ok {
+		return nil, fmt.Errorf("secret %s: %w; give it with --secret id=%[1]s,src=FILE", id, errNoSecret)
+	}
+	if given.File == "" {
+		return given.Data, nil
+	}
+	f, err := os.Open(given.File)
+	if err != nil {
+		return nil, fmt.Errorf("secret %s: %w", id, err)
+	}
+	defer f.Close() // only read
+	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err != nil {
+		return nil, fmt.Errorf("secret %s: %w", id, err)
+	}
+	if len(data) > maxSecret {
+		return nil, fmt.Errorf("secret %s: %s is larger than %d bytes", id, given.File, maxSecret)
+	}
+	return data, nil
+}
+
+// secret shows a secret as a file that is in memory alone.
+func (m *mounting) secret(o *pb.SecretOpt) (*run.Mount, error) {
+	data, err := m.s.secret(o.ID)
+	if errors.Is(err, errNoSecret) && o.Optional {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	at, err := m.place(fmt.Sprintf("secret-%d", len(m.ends)), o.Uid, o.Gid, o.Mode, func(at string) error {
+		return os.WriteFile(at, data, 0o600)
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.ends = append(m.ends, func() error { return os.Remove(at) })
+	return &run.Mount{Source: bindMount(at, true), ReadOnly: true}, nil
+}
+
+// ssh shows an agent's socket, through one of our own that the image's user may
+// connect to.
+func (m *mounting) ssh(ctx context.Context, o *pb.SSHOpt) (*run.Mount, error) {
+	agent, ok := m.s.Process.SSH[o.ID]
+	if !ok && o.Optional {
+		return nil, nil
+	}
+	if !ok {
+		return nil, fmt.Errorf("there is no SSH agent %q; give it with --ssh %[1]s", o.ID)
+	}
+	at, err := m.place(fmt.Sprintf("agent-%d", len(m.ends)), o.Uid, o.Gid, o.Mode, func(at string) error {
+		l, err := new(net.ListenConfig).Listen(ctx, "unix", at)
+		if err != nil {
+			return err
+		}
+		m.ends = append(m.ends, l.Close)
+		go forward(ctx, l, agent)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &run.Mount{Source: bindMount(at, false)}, nil
+}
+
+// forward passes on connections until the listener is closed.
+func forward(ctx context.Context, l net.Listener, to string) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close() //nolint:errcheck // the other side may have closed it
+			d, err := new(net.Dialer).DialContext(ctx, "unix", to)
+			if err != nil {
+				return
+			}
+			defer d.Close() //nolint:errcheck // the other side may have closed it
+			go func() {
+				_, _ = io.Copy(d, c) // Whoever reads less notices.
+				if u, ok := d.(*net.UnixConn); ok {
+					_ = u.CloseWrite() // It may be closed.
+				}
+			}()
+			_, _ = io.Copy(c, d) // Whoever reads less notices.
+		}()
+	}
+}

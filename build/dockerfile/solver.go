@@ -1,0 +1,214 @@
+package dockerfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/moby/buildkit/solver/pb"
+
+	"github.com/veneer-build/veneer/build"
+	"github.com/veneer-build/veneer/build/graph"
+	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/snapshot"
+)
+
+// maxSteps bounds the steps that work at a time: a step may be a compiler that
+// takes all the memory there is for one of it.
+const maxSteps = 4
+
+// solver does the steps of one build.
+type solver struct {
+	Options
+	session *build.Session
+	runner  *graph.Runner[*state]
+	cache   *graph.Cache
+	// began is the time that files get which come from nowhere.
+	began time.Time
+	// syncs are the lines of the Dockerfile that begin with SYNC.
+	syncs map[int32]bool
+
+	number atomic.Int32
+	counts counts
+	// deferredBytes are those of the files that deferred steps would have written.
+	deferredBytes atomic.Int64
+
+	mu     sync.Mutex
+	locals map[string]*state
+	opened []io.Closer
+	// images is held while an image is looked for: the session tells of one step
+	// at a time.
+	images sync.Mutex
+}
+
+// counts are of the steps that were done.
+type counts struct{ steps, cached atomic.Int32 }
+
+func newSolver(s *build.Session, o Options) *solver {
+	x := &solver{
+		Options: o, session: s, runner: graph.New[*state](min(maxSteps, max(2, runtime.GOMAXPROCS(0)))),
+		cache: &graph.Cache{Client: s.Engine.Client, Snapshotter: s.Engine.Snapshotter},
+		began: time.Now(), locals: map[string]*state{},
+	}
+	s.AtEnd(func(context.Context) error { return x.close() })
+	return x
+}
+
+func (s *solver) engine() *engine.Engine { return s.session.Engine }
+func (s *solver) client() *client.Client { return s.session.Engine.Client }
+
+// closeAtEnd has something closed when the build is over.
+func (s *solver) closeAtEnd(c io.Closer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opened = append(s.opened, c)
+}
+
+func (s *solver) close() error {
+	var errs []error
+	for len(s.opened) > 0 {
+		last := len(s.opened) - 1
+		errs = append(errs, s.opened[last].Close())
+		s.opened = s.opened[:last]
+	}
+	return errors.Join(errs...)
+}
+
+// solve returns the state that a vertex leaves; nil is the empty one.
+func (s *solver) solve(ctx context.Context, v *vertex) (*state, error) {
+	if v == nil {
+		return scratch(), nil
+	}
+	return s.runner.Run(ctx, s.step(v, map[*vertex]*graph.Step[*state]{}))
+}
+
+// step is the vertex as a node of the graph.
+func (s *solver) step(v *vertex, known map[*vertex]*graph.Step[*state]) *graph.Step[*state] {
+	if n := known[v]; n != nil {
+		return n
+	}
+	// A step whose layer is wanted is another one than the same without.
+	n := &graph.Step[*state]{ID: fmt.Sprintf("%s %t %t", v.digest, v.layered, v.deferred)}
+	known[v] = n
+	for _, in := range v.inputs {
+		n.Inputs = append(n.Inputs, s.step(in, known))
+	}
+	v.lines(func(line int32) { v.sync = v.sync || v.op.GetFile() != nil && s.syncs[line] })
+	n.Do = func(ctx context.Context, inputs []*state) (*state, error) {
+		st, err := s.do(ctx, v, inputs)
+		return st, v.located(err)
+	}
+	return n
+}
+
+func (s *solver) do(ctx context.Context, v *vertex, inputs []*state) (*state, error) {
+	if c := v.op.GetConstraints(); c != nil && len(c.Filter) > 0 {
+		return nil, fmt.Errorf("%s: constraints on workers are not supported", v.name())
+	}
+	switch op := v.op.Op.(type) {
+	case *pb.Op_Source:
+		return s.source(ctx, v, op.Source)
+	case *pb.Op_File:
+		return s.file(ctx, v, op.File, inputs)
+	case *pb.Op_Exec:
+		return s.exec(ctx, v, op.Exec, inputs)
+	}
+	return nil, fmt.Errorf("%s: a step of type %T is not supported", v.name(), v.op.Op)
+}
+
+// progress is a step that is being done.
+type progress struct {
+	s      *solver
+	number int
+	began  time.Time
+}
+
+// start tells that a step begins.
+func (s *solver) start(name string) *progress {
+	p := &progress{s: s, number: int(s.number.Add(1)), began: time.Now()}
+	s.Watch.Started(p.number, name)
+	return p
+}
+
+// end tells how it went.
+func (p *progress) end(cached bool, err error) {
+	p.s.Watch.Ended(p.number, Ending{Cached: cached, Elapsed: time.Since(p.began), Err: err})
+}
+
+// Write takes what the step's process writes.
+func (p *progress) Write(data []byte) (int, error) {
+	p.s.Watch.Output(p.number, data)
+	return len(data), nil
+}
+
+// needsDirs says what to do where a snapshotter does not keep plain directories.
+func (s *solver) needsDirs(err error) error {
+	if errors.Is(err, snapshot.ErrNoLayers) {
+		return fmt.Errorf("%w; a Dockerfile is built with the snapshotters overlayfs and native, by root (--snapshotter)", err)
+	}
+	return err
+}
+
+// keyed is what names a step's result in the cache: the same with the layer
+// stored and without are two entries.
+type keyed struct{ plain, layered graph.Key }
+
+func (s *solver) keyed(k graph.Key) keyed {
+	h := graph.NewHash("layer")
+	h.AddString(string(k))
+	h.AddString(string(s.Layers.Compression))
+	h.AddInt(int64(s.Layers.Level))
+	return keyed{plain: k, layered: h.Key()}
+}
+
+func (k keyed) of(layered bool) graph.Key {
+	if layered {
+		return k.layered
+	}
+	return k.plain
+}
+
+// lookup finds what an earlier build made. Where no layer is wanted, a result
+// with one will do.
+func (s *solver) lookup(ctx context.Context, v *vertex, k keyed, layered bool) (*graph.Made, error) {
+	if v.meta.GetIgnoreCache() {
+		return nil, nil
+	}
+	m, err := s.cache.Lookup(ctx, k.layered, layered)
+	if m != nil || err != nil || layered {
+		return m, err
+	}
+	return s.cache.Lookup(ctx, k.plain, false)
+}
+
+// remade does a step unless the cache has what it would make, and keeps what it
+// made. changed reports, after that, whether its inputs are not what the key says
+// any more; nil: they cannot change.
+func (s *solver) remade(ctx context.Context, v *vertex, k keyed, do func(p *progress) (*graph.Made, error), changed func() (bool, error)) (m *graph.Made, err error) {
+	p := s.start(v.name())
+	cached := false
+	defer func() { p.end(cached, err) }()
+	s.counts.steps.Add(1)
+	if m, err = s.lookup(ctx, v, k, v.layered); m != nil || err != nil {
+		if cached = m != nil; cached {
+			s.counts.cached.Add(1)
+		}
+		return m, err
+	}
+	if m, err = do(p); err != nil {
+		return nil, err
+	}
+	m.Time = s.began.Unix()
+	if changed != nil {
+		if stale, err := changed(); stale || err != nil {
+			return m, err
+		}
+	}
+	return m, s.cache.Keep(ctx, k.of(v.layered), *m)
+}

@@ -1,0 +1,176 @@
+package dockerfile
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path"
+	"strings"
+
+	"github.com/moby/buildkit/solver/pb"
+
+	"github.com/veneer-build/veneer/build/graph"
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/disk"
+)
+
+// source finds the files of a source operation.
+func (s *solver) source(ctx context.Context, v *vertex, op *pb.SourceOp) (*state, error) {
+	scheme, name, _ := strings.Cut(op.Identifier, "://")
+	switch scheme {
+	case "docker-image":
+		return s.imageState(ctx, v, name)
+	case "local":
+		return s.local(ctx, name, op)
+	case "http", "https":
+		return s.download(ctx, v, op)
+	case "git":
+		return s.git(v, op)
+	}
+	return nil, fmt.Errorf("%s: sources of type %s are not supported", v.name(), scheme)
+}
+
+// imageState unpacks an image.
+func (s *solver) imageState(ctx context.Context, v *vertex, name string) (_ *state, err error) {
+	p := s.start(v.name())
+	defer func() { p.end(false, err) }()
+	img, err := s.image(ctx, name, platformOf(v.op.Platform))
+	if err != nil {
+		return nil, err
+	}
+	s.images.Lock()
+	err = s.session.Roots.Of(img, "base").Unpack(ctx)
+	s.images.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	st := &state{snapshot: img.ChainID.String(), id: img.ChainID.String(), layered: true, docker: img.Docker, missing: img.Missing}
+	for i, l := range img.Layers {
+		st.layers = append(st.layers, graph.Layer{Desc: l, DiffID: img.DiffIDs[i]})
+	}
+	return st, nil
+}
+
+// image finds an image, one at a time: the session tells of one step at a time.
+func (s *solver) image(ctx context.Context, ref, platform string) (*content.Image, error) {
+	if platform == "" {
+		platform = s.Platform
+	}
+	s.images.Lock()
+	defer s.images.Unlock()
+	return s.Images.Find(ctx, s.session, ref, platform)
+}
+
+func platformOf(p *pb.Platform) string {
+	if p == nil {
+		return ""
+	}
+	return content.FormatPlatform(p.Spec())
+}
+
+// local is a directory that the user named, seen through the patterns of
+// .dockerignore.
+func (s *solver) local(ctx context.Context, name string, op *pb.SourceOp) (*state, error) {
+	s.mu.Lock()
+	known := s.locals[name+"\n"+op.Attrs[pb.AttrExcludePatterns]]
+	s.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	src, err := s.openLocal(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	var exclude []string
+	if text := op.Attrs[pb.AttrExcludePatterns]; text != "" {
+		if err := json.Unmarshal([]byte(text), &exclude); err != nil {
+			return nil, fmt.Errorf("read the patterns of %s: %w", src.name, err)
+		}
+	}
+	if src.tree, err = filterTree(src.tree, exclude, nil, true); err != nil {
+		return nil, fmt.Errorf("%s: %w", src.name, err)
+	}
+	st := &state{source: src}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.locals[name+"\n"+op.Attrs[pb.AttrExcludePatterns]] = st
+	return st, nil
+}
+
+func (s *solver) openLocal(ctx context.Context, name string) (*source, error) {
+	switch {
+	case name == localDockerfile:
+		return &source{name: "the Dockerfile", tree: s.dockerfileTree()}, nil
+	case name == localContext && s.ContextTree != nil:
+		return &source{name: "the build context", tree: s.ContextTree, foreign: true}, nil
+	case name == localContext && s.Context == "":
+		return &source{name: "the build context (which is empty)", tree: newSmall()}, nil
+	}
+	dir, what := s.Context, "the build context"
+	if name != localContext {
+		dir, what = s.Contexts[name], "the build context "+name
+	}
+	if dir == "" {
+		return nil, fmt.Errorf("there is no build context %q; give one with --build-context %[1]s=DIRECTORY", name)
+	}
+	l, err := disk.OpenLocal(dir)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	s.closeAtEnd(l)
+	return &source{name: what, tree: l, memory: s.session.SourceMemory(ctx, l), foreign: true}, nil
+}
+
+// localDockerfile and localContext are the frontend's names of what it reads.
+const (
+	localDockerfile = "dockerfile"
+	localContext    = "context"
+)
+
+// dockerfileTree is the directory that the frontend finds the Dockerfile in.
+func (s *solver) dockerfileTree() tree.Tree {
+	t := newSmall()
+	t.add(file(s.fileName(), 0o644), s.Dockerfile)
+	if s.Ignore != nil {
+		t.add(file(s.fileName()+".dockerignore", 0o644), s.Ignore)
+	}
+	return t
+}
+
+// fileName is how the frontend asks for the Dockerfile, and calls it.
+func (o *Options) fileName() string {
+	if o.Name == "" {
+		return "Dockerfile"
+	}
+	return baseName(o.Name)
+}
+
+// maxDownload bounds what ADD fetches: it is kept on the disk of whoever builds.
+const maxDownload = 16 << 30
+
+// download is ADD of a URL. The file is fetched for each build, since only its
+// bytes say whether it is what it was.
+func (s *solver) download(ctx context.Context, v *vertex, op *pb.SourceOp) (_ *state, err error) {
+	p := s.start(v.name())
+	defer func() { p.end(false, err) }()
+	d, err := fetch(ctx, http.DefaultClient, op, s.session.Roots.Spool)
+	if err != nil {
+		return nil, err
+	}
+	s.closeAtEnd(d)
+	return &state{source: &source{name: op.Identifier, tree: d}}, nil
+}
+
+// git is ADD of a repository, which is not there yet.
+func (s *solver) git(v *vertex, op *pb.SourceOp) (*state, error) {
+	if _, err := exec.LookPath("git"); err != nil {
+		return nil, fmt.Errorf("%s: %s: git is not installed", v.name(), op.Identifier)
+	}
+	return nil, fmt.Errorf("%s: %s: repositories as sources are not supported yet; clone it and use the directory", v.name(), op.Identifier)
+}
+
+// baseName is the last part of a path, as a file's name.
+func baseName(p string) string { return path.Base(path.Clean("/" + p)) }

@@ -1,0 +1,130 @@
+package dockerfile
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/build/graph"
+	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/disk"
+	"github.com/veneer-build/veneer/differ/tree/filecache"
+	"github.com/veneer-build/veneer/differ/tree/index"
+	"github.com/veneer-build/veneer/snapshot"
+	"github.com/veneer-build/veneer/snapshot/rootfs"
+)
+
+// state is what a step left: the files of a snapshot, or those of a source that
+// is none, or what deferred steps make of either.
+type state struct {
+	// snapshot is the committed one's name; empty: there are no files.
+	snapshot string
+	// id stands for the files in the keys of later steps.
+	id string
+	// layers are those of the snapshot, if layered; one without a diff ID is of a
+	// step that changed nothing.
+	layers  []graph.Layer
+	layered bool
+	// docker is the family of the base's media types, and missing are those of its
+	// layers that are not stored.
+	docker  bool
+	missing []ocispec.Descriptor
+	// bytes are those of the files that the steps since the base wrote.
+	bytes int64
+	// made is when the last step was done; 0: there was none.
+	made int64
+
+	// source is set for files that are no snapshot's.
+	source *source
+
+	// on and then are set for a deferred state: the state that steps were to be
+	// done on, and the steps.
+	on   *state
+	then []*fileStep
+
+	mu      sync.Mutex
+	opened  tree.Tree
+	settled *state
+}
+
+// source is files that are no snapshot's: a build context, a download.
+type source struct {
+	// name is for messages.
+	name string
+	tree tree.Tree
+	// memory is what is known of the files; nil: nothing.
+	memory *filecache.Cache
+	// foreign: the owners are of this host, and mean nothing in an image.
+	foreign bool
+}
+
+func scratch() *state { return &state{layered: true} }
+
+// tree returns the state's files, which stay open until the build is over.
+func (s *solver) tree(ctx context.Context, st *state) (tree.Tree, error) {
+	st, err := s.settle(ctx, st)
+	if err != nil {
+		return nil, err
+	}
+	if st.source != nil {
+		return st.source.tree, nil
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.opened == nil {
+		t, err := s.openSnapshot(ctx, st.snapshot)
+		if err != nil {
+			return nil, err
+		}
+		st.opened = t
+		s.closeAtEnd(t)
+	}
+	return st.opened, nil
+}
+
+// openSnapshot opens the files of a committed snapshot; the caller closes them.
+func (s *solver) openSnapshot(ctx context.Context, name string) (tree.Tree, error) {
+	if name == "" {
+		return index.MergeContext(ctx, nil, index.MergeOptions{})
+	}
+	layers, err := snapshot.OpenLayers(ctx, s.client().SnapshotService(s.engine().Snapshotter), name)
+	if err != nil {
+		return nil, s.needsDirs(err)
+	}
+	stack, err := disk.OpenStack(layers.Dirs)
+	if err != nil {
+		return nil, errors.Join(err, layers.Close())
+	}
+	return openTree{rootfs.Unpacked{Tree: stack}, layers}, nil
+}
+
+// openTree closes what keeps it, too.
+type openTree struct {
+	tree.Tree
+	also io.Closer
+}
+
+func (o openTree) Close() error { return errors.Join(o.Tree.Close(), o.also.Close()) }
+
+// next is the state that a step left which was done on this one.
+func (st *state) next(m *graph.Made) *state {
+	n := &state{snapshot: m.Snapshot, id: m.ID, layered: st.layered && m.Layered, docker: st.docker, missing: st.missing, bytes: st.bytes + m.Bytes, made: m.Time}
+	if !n.layered {
+		return n
+	}
+	n.layers = append(append([]graph.Layer{}, st.layers...), graph.Layer{})
+	if m.Layer != nil {
+		n.layers[len(n.layers)-1] = *m.Layer
+	}
+	return n
+}
+
+// chain names the snapshot of a layer on another snapshot, whose name need not
+// be that of a chain.
+func chain(parent string, diffID digest.Digest) string {
+	return snapshot.ChainID(digest.Digest(parent), diffID).String()
+}

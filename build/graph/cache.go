@@ -1,0 +1,161 @@
+package graph
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/snapshot"
+)
+
+// LeasePrefix begins the names of the leases that keep steps; the step's key
+// follows. LabelStep has what the step made, as JSON.
+const (
+	LeasePrefix = "veneer-step-"
+	LabelStep   = "veneer.build/step"
+)
+
+// Made is what a step made: a snapshot, and the layer that it differs by from
+// what it was made on.
+type Made struct {
+	// Snapshot is the committed one's name; empty: no files.
+	Snapshot string `json:"snapshot,omitempty"`
+	// ID stands for the files in the keys of the steps that take them.
+	ID string `json:"id,omitempty"`
+	// Layer is nil where nothing differs, or where the layer was not written.
+	Layer *Layer `json:"layer,omitempty"`
+	// Layered: all layers of the snapshot are stored.
+	Layered bool `json:"layered,omitempty"`
+	// Bytes are those of the files that it wrote.
+	Bytes int64 `json:"bytes,omitempty"`
+	// Time is when it was made, in seconds since 1970.
+	Time int64 `json:"time,omitempty"`
+}
+
+// Layer is a stored layer.
+type Layer struct {
+	Desc   ocispec.Descriptor `json:"desc"`
+	DiffID digest.Digest      `json:"diff_id"`
+}
+
+// Cache keeps what steps made in the engine: a lease for each, which holds its
+// snapshot and its layer against garbage collection, and whose label is the
+// entry. So an entry goes with its lease, and there is no other place to look.
+type Cache struct {
+	Client      *client.Client
+	Snapshotter string
+}
+
+// Lookup returns what a step of that key made, held by the lease in ctx; nil:
+// it is not known, or something of it is gone. Layered asks for the layers too.
+func (c *Cache) Lookup(ctx context.Context, key Key, layered bool) (*Made, error) {
+	found, err := c.Client.LeasesService().List(ctx, "id=="+c.id(key))
+	if err != nil {
+		return nil, fmt.Errorf("look up step: %w", err)
+	}
+	if len(found) == 0 {
+		return nil, nil
+	}
+	m := &Made{}
+	// A stranger's label, or a later version's, is no entry.
+	if bad := json.Unmarshal([]byte(found[0].Labels[LabelStep]), m); bad != nil || layered && !m.Layered {
+		return nil, nil //nolint:nilerr // see above
+	}
+	if err := c.hold(ctx, m, leaseOf(ctx)); err != nil {
+		return nil, err
+	}
+	there, err := c.there(ctx, m)
+	if err != nil || !there {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Keep keeps what a step made, until it is pruned. What was kept under the key
+// before is let go of.
+func (c *Cache) Keep(ctx context.Context, key Key, m Made) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("keep step: %w", err)
+	}
+	lease := leases.Lease{ID: c.id(key)}
+	service := c.Client.LeasesService()
+	create := func() error {
+		_, err := service.Create(ctx, leases.WithID(lease.ID), leases.WithLabels(map[string]string{LabelStep: string(data)}))
+		return err
+	}
+	err = create()
+	if errdefs.IsAlreadyExists(err) {
+		if err = service.Delete(ctx, lease); err == nil || errdefs.IsNotFound(err) {
+			err = create()
+		}
+	}
+	if errdefs.IsAlreadyExists(err) {
+		return nil // Another build keeps the same step at the same time.
+	}
+	if err == nil {
+		err = c.hold(ctx, &m, lease.ID)
+	}
+	if err != nil {
+		return fmt.Errorf("keep step: %w", err)
+	}
+	return nil
+}
+
+// id has the snapshotter in it, since a step is in one of them.
+func (c *Cache) id(key Key) string {
+	return LeasePrefix + digest.FromString(c.Snapshotter + "\n" + string(key)).Encoded()[:40]
+}
+
+func leaseOf(ctx context.Context) string {
+	id, _ := leases.FromContext(ctx)
+	return id
+}
+
+// hold adds what a step made to a lease, whether it is there or not.
+func (c *Cache) hold(ctx context.Context, m *Made, lease string) error {
+	if lease == "" {
+		return errors.New("hold step: there is no lease")
+	}
+	var all []leases.Resource
+	if m.Snapshot != "" {
+		all = append(all, leases.Resource{Type: "snapshots/" + c.Snapshotter, ID: m.Snapshot})
+	}
+	if m.Layer != nil {
+		all = append(all, leases.Resource{Type: "content", ID: m.Layer.Desc.Digest.String()})
+	}
+	for _, r := range all {
+		if err := c.Client.LeasesService().AddResource(ctx, leases.Lease{ID: lease}, r); err != nil {
+			return fmt.Errorf("hold %s: %w", r.ID, err)
+		}
+	}
+	return nil
+}
+
+// there reports whether the engine has all of it.
+func (c *Cache) there(ctx context.Context, m *Made) (bool, error) {
+	if m.Snapshot != "" {
+		ok, err := snapshot.Exists(ctx, c.Client.SnapshotService(c.Snapshotter), m.Snapshot)
+		if err != nil || !ok {
+			return false, err
+		}
+	}
+	if m.Layer == nil {
+		return true, nil
+	}
+	_, err := c.Client.ContentStore().Info(ctx, m.Layer.Desc.Digest)
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for layer %s: %w", m.Layer.Desc.Digest, err)
+	}
+	return true, nil
+}

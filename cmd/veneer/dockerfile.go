@@ -1,0 +1,391 @@
+package main
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/veneer-build/veneer"
+)
+
+// dockerfileFlags are those of build that a Dockerfile's build alone has.
+type dockerfileFlags struct {
+	file, target, network, onto string
+	args, labels                []string
+	secrets, ssh                []string
+	contexts, hosts, allow      []string
+	ulimits, noCacheStages      []string
+	shmSize                     string
+	pull, check                 bool
+	output                      string
+}
+
+// dockerfileOnly and fromOnly are the flags of build that go with one of its two
+// ways alone.
+func dockerfileOnly() []string {
+	return []string{
+		"file", "build-arg", "target", "secret", "ssh", "label", "pull", "network", "add-host", "check", "output", "onto",
+		"build-context", "allow", "ulimit", "shm-size", "no-cache-filter",
+	}
+}
+
+func fromOnly() []string {
+	return []string{
+		"copy", "sync", "delete", "compare", "reader", "force-delete", "max-layers", "change", "unset", "author", "message",
+		"no-unpack", "differ",
+	}
+}
+
+func (f *dockerfileFlags) bind(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVarP(&f.file, "file", "f", "", "the Dockerfile; - is standard input (default Dockerfile in PATH)")
+	fs.StringArrayVar(&f.args, "build-arg", nil, "a Dockerfile's ARG, `NAME=VALUE`, or NAME for that of the environment (repeatable)")
+	fs.StringVar(&f.target, "target", "", "`stage` of the Dockerfile to build (default the last)")
+	fs.StringArrayVar(&f.secrets, "secret", nil, "`id=ID[,src=FILE|,env=NAME]` for RUN --mount=type=secret (repeatable)")
+	fs.StringArrayVar(&f.ssh, "ssh", nil, "`default|ID[=SOCKET]`, an agent for RUN --mount=type=ssh (repeatable)")
+	fs.StringArrayVar(&f.labels, "label", nil, "label of the Dockerfile's image, `KEY=VALUE` (repeatable)")
+	fs.BoolVar(&f.pull, "pull", false, "ask registries for the Dockerfile's images that are here already, too")
+	fs.StringVar(&f.network, "network", "", "of RUN: default, none or host (`word`)")
+	fs.StringArrayVar(&f.hosts, "add-host", nil, "`NAME:IP` for RUN (repeatable)")
+	fs.BoolVar(&f.check, "check", false, "look at the Dockerfile and build nothing; exit code 1 if it is wrong")
+	fs.StringVarP(&f.output, "output", "o", "", "where the Dockerfile's result goes instead: `type=local|tar|oci|docker,dest=PATH`; dest=- is standard output")
+	fs.StringVar(&f.onto, "onto", "", "make the Dockerfile's result of this `image` and one layer, which holds what differs from it")
+	fs.StringArrayVar(&f.contexts, "build-context", nil, "`NAME=DIRECTORY` that COPY --from=NAME takes from (repeatable)")
+	fs.StringArrayVar(&f.allow, "allow", nil, "`word`: network.host or security.insecure, for a RUN that asks for it (repeatable)")
+	fs.StringArrayVar(&f.ulimits, "ulimit", nil, "`NAME=SOFT[:HARD]` of RUN (repeatable)")
+	fs.StringVar(&f.shmSize, "shm-size", "", "`size` of /dev/shm in RUN, as in 64m")
+	fs.StringArrayVar(&f.noCacheStages, "no-cache-filter", nil, "do the steps of a Dockerfile's `stage` again (repeatable)")
+}
+
+// checkWay refuses flags that do not go with the way that the command line takes:
+// --from, or a Dockerfile.
+func checkWay(cmd *cobra.Command, from bool, args []string) error {
+	given := func(names []string) string {
+		for _, n := range names {
+			if cmd.Flags().Changed(n) {
+				return n
+			}
+		}
+		return ""
+	}
+	switch {
+	case from && len(args) > 0:
+		return usagef("--from builds from an image and the files of --copy and --sync, and takes no directory, but there is %q: leave out --from to build the Dockerfile there, or use --sync %[1]s:DEST", args[0])
+	case from:
+		if n := given(dockerfileOnly()); n != "" {
+			return usagef("--%s is for building a Dockerfile, and --from builds without one: leave out one of them", n)
+		}
+	case len(args) == 0:
+		return usagef("say what to build: a directory with a Dockerfile, as in veneer build ., or --from IMAGE with --copy and --sync")
+	case len(args) > 1:
+		return usagef("want one directory, or -, got %d arguments", len(args))
+	default:
+		if n := given(fromOnly()); n != "" {
+			return usagef("--%s goes with --from, which builds without a Dockerfile: leave out one of them", n)
+		}
+	}
+	return nil
+}
+
+// buildDockerfile builds the Dockerfile of a directory, or of standard input.
+func (a *app) buildDockerfile(ctx context.Context, path string, f *dockerfileFlags, base *baseFlags, image *imageFlags, o buildOptions) error {
+	req := veneer.DockerfileRequest{Reports: veneer.Reports{Log: a.log}, Onto: f.onto, Pull: f.pull}
+	epoch, _ := a.getenv("SOURCE_DATE_EPOCH")
+	if err := image.request(&req.ImageOptions, &req.LayerOptions, epoch); err != nil {
+		return err
+	}
+	if err := f.request(&req, base, a.getenv); err != nil {
+		return err
+	}
+	if f.onto != "" {
+		if err := checkRef(f.onto); err != nil {
+			return err
+		}
+	}
+	req.Registry = veneer.RegistryOptions{PlainHTTP: o.push.PlainHTTP, HostsDirs: o.push.HostsDirs}
+	closeContext, err := a.readContext(ctx, path, f.file, &req)
+	if err != nil {
+		return err
+	}
+	defer closeContext()
+	if f.check {
+		return a.checkDockerfile(ctx, req)
+	}
+	if o.quiet {
+		a.beQuiet()
+	}
+	w := a.newStepPrinter()
+	req.Watch = w
+	if f.output != "" {
+		return a.buildOutput(ctx, f.output, req, o, w)
+	}
+	err = a.makeImage(ctx, o, req.Tags, func(ctx context.Context, e *veneer.Engine, _ veneer.Progress) (*veneer.Result, error) {
+		return veneer.BuildDockerfile(ctx, e, req)
+	})
+	w.explain(err)
+	return err
+}
+
+// request fills in what the flags say.
+func (f *dockerfileFlags) request(r *veneer.DockerfileRequest, base *baseFlags, getenv func(string) (string, bool)) error {
+	one, several, err := parsePlatforms(base.platform)
+	if err != nil {
+		return err
+	}
+	if len(several) > 0 {
+		return usagef("--platform %s: a Dockerfile is built for one platform at a time yet: choose one", base.platform)
+	}
+	r.Platform, r.Target, r.NoCacheStages = one, f.target, f.noCacheStages
+	r.NoCache = base.noCache || len(f.noCacheStages) > 0
+	if base.noCache {
+		r.NoCacheStages = nil
+	}
+	if r.Args, err = namedValues("--build-arg", f.args, getenv); err != nil {
+		return err
+	}
+	if r.Labels, err = namedValues("--label", f.labels, nil); err != nil {
+		return err
+	}
+	if r.Contexts, err = namedValues("--build-context", f.contexts, nil); err != nil {
+		return err
+	}
+	for name, dir := range r.Contexts {
+		if strings.Contains(dir, "://") {
+			return usagef("--build-context %s=%s: only directories are supported yet", name, dir)
+		}
+	}
+	return f.process(&r.Process, getenv)
+}
+
+// process fills in what the flags say of RUN.
+func (f *dockerfileFlags) process(p *veneer.ProcessOptions, getenv func(string) (string, bool)) error {
+	switch f.network {
+	case "", "none", "host":
+		p.Network = f.network
+	case "default", "sandbox":
+	default:
+		return usagef("--network %s: use default, none or host", f.network)
+	}
+	for _, h := range f.hosts {
+		name, ip, ok := strings.Cut(h, ":")
+		if i := strings.Index(h, "="); i >= 0 && (!ok || i < len(name)) {
+			name, ip, ok = h[:i], h[i+1:], true
+		}
+		if !ok || name == "" || ip == "" {
+			return usagef("--add-host %s: want NAME:IP", h)
+		}
+		p.ExtraHosts = append(p.ExtraHosts, name+"="+strings.Trim(ip, "[]"))
+	}
+	for _, word := range f.allow {
+		switch word {
+		case "network.host":
+			p.AllowHostNetwork = true
+		case "security.insecure":
+			p.AllowInsecure = true
+		default:
+			return usagef("--allow %s: use network.host or security.insecure", word)
+		}
+	}
+	p.Ulimits = f.ulimits
+	var err error
+	if p.ShmSize, err = parseSize(f.shmSize); err != nil {
+		return usagef("--shm-size %s: %w", f.shmSize, err)
+	}
+	if p.Secrets, err = parseSecrets(f.secrets, getenv); err != nil {
+		return err
+	}
+	p.SSH, err = parseSSH(f.ssh, getenv)
+	return err
+}
+
+// namedValues reads NAME=VALUE, of which a later one wins. A name alone takes its
+// value from the environment, where that is asked; what is not set there is left out.
+func namedValues(flag string, list []string, getenv func(string) (string, bool)) (map[string]string, error) {
+	m := map[string]string{}
+	for _, text := range list {
+		name, value, found := strings.Cut(text, "=")
+		if name == "" || !found && getenv == nil {
+			return nil, usagef("%s %s: want NAME=VALUE", flag, text)
+		}
+		if !found {
+			if value, found = getenv(name); !found {
+				continue
+			}
+		}
+		m[name] = value
+	}
+	return m, nil
+}
+
+// parseSecrets reads id=ID,src=FILE, or env=NAME, in the words of docker build.
+func parseSecrets(list []string, getenv func(string) (string, bool)) (map[string]veneer.Secret, error) {
+	all := map[string]veneer.Secret{}
+	for _, text := range list {
+		fields, err := csv.NewReader(strings.NewReader(text)).Read()
+		if err != nil {
+			return nil, usagef("--secret %s: %w", text, err)
+		}
+		var id, src, env, kind string
+		for _, field := range fields {
+			key, value, _ := strings.Cut(field, "=")
+			to := map[string]*string{"id": &id, "src": &src, "source": &src, "env": &env, "type": &kind}[strings.ToLower(key)]
+			if to == nil {
+				return nil, usagef("--secret %s: there is no %q; use id=ID with src=FILE or env=NAME", text, key)
+			}
+			*to = value
+		}
+		if id == "" {
+			return nil, usagef("--secret %s: it has no id; use id=ID with src=FILE or env=NAME", text)
+		}
+		if kind == "env" && env == "" {
+			env, src = src, ""
+		}
+		if env == "" && src == "" {
+			if _, set := getenv(id); set && kind != "file" {
+				env = id
+			} else {
+				src = id
+			}
+		}
+		if env != "" {
+			value, _ := getenv(env)
+			all[id] = veneer.Secret{Data: []byte(value)}
+			continue
+		}
+		if _, err := os.Stat(src); err != nil {
+			return nil, usagef("--secret %s: %w", text, err)
+		}
+		all[id] = veneer.Secret{File: src}
+	}
+	return all, nil
+}
+
+// parseSSH reads default, or ID=SOCKET; without a socket it is the agent's that
+// the environment names.
+func parseSSH(list []string, getenv func(string) (string, bool)) (map[string]string, error) {
+	all := map[string]string{}
+	for _, text := range list {
+		id, socket, found := strings.Cut(text, "=")
+		if !found {
+			socket, _ = getenv("SSH_AUTH_SOCK")
+		}
+		st, err := os.Stat(socket)
+		switch {
+		case socket == "":
+			return nil, usagef("--ssh %s: SSH_AUTH_SOCK is not set; start an agent, or use %[1]s=SOCKET", text)
+		case err != nil:
+			return nil, usagef("--ssh %s: %w", text, err)
+		case st.Mode().Type() != os.ModeSocket:
+			return nil, usagef("--ssh %s: %s is no agent's socket; keys are not read yet, so add them to an agent", text, socket)
+		}
+		all[id] = socket
+	}
+	return all, nil
+}
+
+// checkDockerfile prints what is doubtful in a Dockerfile.
+func (a *app) checkDockerfile(ctx context.Context, req veneer.DockerfileRequest) error {
+	return a.withEngine(ctx, func(ctx context.Context, e *veneer.Engine) error {
+		w := a.newStepPrinter()
+		lint, err := veneer.CheckDockerfile(ctx, e, req)
+		if err != nil {
+			w.explain(err)
+			return err
+		}
+		if _, err := io.WriteString(a.std.out, lint.Text); err != nil {
+			return err
+		}
+		if lint.Failed {
+			return &exitCodeError{code: exitError, err: errors.New("the Dockerfile does not pass the check")}
+		}
+		return nil
+	})
+}
+
+// maxDockerfile bounds the file that is read.
+const maxDockerfile = 16 << 20
+
+// readContext reads the Dockerfile and says where the context is. Standard input
+// is one of them.
+func (a *app) readContext(ctx context.Context, path, file string, req *veneer.DockerfileRequest) (closeContext func(), err error) {
+	closeContext = func() {}
+	switch {
+	case path == "-" && file == "-":
+		return closeContext, usagef("standard input is either the Dockerfile (--file -) or the context (-)")
+	case path == "-":
+		return a.readStdin(ctx, file, req)
+	case isRemote(path):
+		return closeContext, usagef("%s: a build context from elsewhere is not supported yet: clone or fetch it, and give the directory", path)
+	}
+	if st, err := os.Stat(path); err != nil {
+		return closeContext, usagef("build context %s: %w", path, err)
+	} else if !st.IsDir() {
+		return closeContext, usagef("build context %s is not a directory; a Dockerfile of another name is --file %[1]s", path)
+	}
+	req.Context = path
+	if file == "-" {
+		req.Dockerfile, err = readBounded(a.stdin(ctx), "standard input")
+		return closeContext, err
+	}
+	if file == "" {
+		if file = findDockerfile(path); file == "" {
+			return closeContext, usagef("there is no Dockerfile in %s; write one, or say where it is with --file, or build without one: veneer build --from IMAGE --sync %[1]s:/app", path)
+		}
+	}
+	return closeContext, readDockerfile(file, req)
+}
+
+// findDockerfile returns the file that is built where none is named; empty: there
+// is none.
+func findDockerfile(dir string) string {
+	for _, name := range []string{"Veneerfile", "Dockerfile", "dockerfile"} {
+		p := filepath.Join(dir, name)
+		if st, err := os.Stat(p); err == nil && !st.IsDir() {
+			return p
+		}
+	}
+	return ""
+}
+
+func readDockerfile(file string, req *veneer.DockerfileRequest) error {
+	read := func(name string) ([]byte, error) {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close() // only read
+		return readBounded(f, name)
+	}
+	var err error
+	if req.Dockerfile, err = read(file); err != nil {
+		return fmt.Errorf("read the Dockerfile: %w", err)
+	}
+	req.Name = filepath.Base(file)
+	if req.Ignore, err = read(file + ".dockerignore"); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func readBounded(r io.Reader, name string) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxDockerfile+1))
+	if err == nil && len(data) > maxDockerfile {
+		err = fmt.Errorf("%s is larger than %d bytes", name, maxDockerfile)
+	}
+	return data, err
+}
+
+// isRemote reports whether a context is a URL, or a repository as git names it.
+func isRemote(path string) bool {
+	if _, err := os.Stat(path); err == nil {
+		return false
+	}
+	return strings.Contains(path, "://") || strings.HasPrefix(path, "git@") || strings.HasPrefix(path, "github.com/")
+}

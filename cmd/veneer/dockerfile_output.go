@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/veneer-build/veneer"
+)
+
+// outputFlag is what --output says.
+type outputFlag struct{ kind, dest string }
+
+// parseOutput reads type=KIND,dest=PATH, or a directory alone.
+func parseOutput(text string) (o outputFlag, err error) {
+	if text == "-" {
+		return outputFlag{"tar", "-"}, nil
+	}
+	if !strings.Contains(text, "=") {
+		return outputFlag{"local", text}, nil
+	}
+	fields, err := csv.NewReader(strings.NewReader(text)).Read()
+	if err != nil {
+		return o, usagef("--output %s: %w", text, err)
+	}
+	for _, field := range fields {
+		key, value, _ := strings.Cut(field, "=")
+		switch key {
+		case "type":
+			o.kind = value
+		case "dest":
+			o.dest = value
+		default:
+			return o, usagef("--output %s: %q is not supported; use type and dest", text, key)
+		}
+	}
+	switch o.kind {
+	case "local", "tar", "oci", "docker":
+	default:
+		return o, usagef("--output %s: the type is local, tar, oci or docker; without --output the image is stored in the engine", text)
+	}
+	if o.dest == "" && o.kind != "local" {
+		o.dest = "-"
+	}
+	if o.dest == "" || o.dest == "-" && o.kind == "local" {
+		return o, usagef("--output %s: a directory takes dest=PATH", text)
+	}
+	return o, nil
+}
+
+// buildOutput builds, and writes the result elsewhere than into the engine.
+func (a *app) buildOutput(ctx context.Context, text string, req veneer.DockerfileRequest, o buildOptions, w *stepPrinter) (err error) {
+	out, err := parseOutput(text)
+	if err != nil {
+		return err
+	}
+	if o.push.push {
+		return usagef("--push sends the image of the engine, and --output makes none there: leave out one of them")
+	}
+	req.Output = &veneer.DockerfileOutput{}
+	to := a.std.out
+	if out.kind == "local" {
+		req.Output.Dir = out.dest
+	} else if out.dest != "-" {
+		f, ferr := os.Create(out.dest)
+		if ferr != nil {
+			return ferr
+		}
+		defer func() {
+			err = errors.Join(err, f.Close())
+			if err != nil {
+				err = errors.Join(err, os.Remove(out.dest))
+			}
+		}()
+		to = f
+	}
+	switch out.kind {
+	case "tar":
+		req.Output.Files = to
+	case "oci", "docker":
+		req.Output.Image = to
+	}
+	var res *veneer.Result
+	err = a.withEngine(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
+		res, err = veneer.BuildDockerfile(ctx, e, req)
+		return err
+	})
+	w.explain(err)
+	if err != nil {
+		return err
+	}
+	a.notifyAll("warning: ", res.Warnings)
+	return nil
+}

@@ -1,0 +1,33 @@
+package run
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// oomKilled reports whether the kernel killed a process of a cgroup because
+// memory was short. Where that cannot be told, it did not.
+func oomKilled(cgroup string) bool {
+	for _, path := range []string{
+		filepath.Join("/sys/fs/cgroup", cgroup, "memory.events"),             // v2
+		filepath.Join("/sys/fs/cgroup/memory", cgroup, "memory.oom_control"), // v1
+	} {
+		f, err := os.Open(path)
+		if err != nil {
+			continue
+		}
+		data, err := io.ReadAll(io.LimitReader(f, 4096)) // a few lines of the kernel's
+		_ = f.Close()                                    // only read
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(data)) {
+			if count, ok := strings.CutPrefix(strings.TrimSpace(line), "oom_kill "); ok {
+				return count != "0"
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,174 @@
+package run
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/mount"
+)
+
+// DefaultHostname is what a process finds as its host's name where nothing else
+// is said, as BuildKit has it.
+const DefaultHostname = "buildkitsandbox"
+
+// Network says what a process reaches.
+type Network string
+
+// The networks of a [Process]. Each has the loopback device.
+const (
+	// NetworkDefault is a network of its own, through CNI, where the node has
+	// that configured; else the host's, of which [Options.Notify] is told once.
+	NetworkDefault Network = ""
+	// NetworkNone reaches nothing.
+	NetworkNone Network = "none"
+	// NetworkHost is the host's.
+	NetworkHost Network = "host"
+)
+
+// Process is one command to run in a root file system. Only Args must be given.
+type Process struct {
+	// Args are the program, looked up in PATH of Env, and its arguments.
+	Args []string
+	// Env are NAME=VALUE. Nothing is added but HOME, by runc, if it is not there.
+	Env []string
+	// Cwd is absolute; empty: the root directory. One that is not there is made,
+	// and belongs to the user.
+	Cwd string
+	// User is as in a Dockerfile's USER: a name or number, and after a colon a
+	// group's; looked up in /etc/passwd and /etc/group of the root file system,
+	// from which the further groups come too, unless both are numbers. Empty: root.
+	User string
+	// Hostname; empty: [DefaultHostname].
+	Hostname string
+	// Mounts are beside /proc, /dev, /sys, /etc/hosts and /etc/resolv.conf, of
+	// which each can be replaced by one. They are mounted in this order, and of two
+	// with one target the later counts.
+	Mounts  []Mount
+	Network Network
+	// Insecure gives it every capability and device that this process has, and
+	// no filter of system calls: --security=insecure.
+	Insecure   bool
+	ExtraHosts []Host
+	Ulimits    []Ulimit
+	// ShmSize is that of /dev/shm in bytes; 0: 64 MiB.
+	ShmSize int64
+	// Memory is how much it may use, in bytes; 0: as much as there is.
+	Memory int64
+	// Stdin is read until it ends or the process does, in which case one call of
+	// Read may still be under way; nil: it is empty.
+	Stdin io.Reader
+	// Stdout and Stderr are written to as the output comes, one write at a time,
+	// even where both are the same writer; nil: nobody reads it. After an error of
+	// theirs the rest of the output is dropped, and the error is Run's if the
+	// process itself made none.
+	Stdout, Stderr io.Writer
+}
+
+// Mount is something that the process finds in its file system.
+type Mount struct {
+	// Target is absolute. Links in the root file system on the way to it are
+	// followed inside of that. What is made there to mount upon is gone afterwards.
+	Target string
+	// Source is mounted, in order, or bound: containerd's mounts of snapshots, of
+	// directories and files, and tmpfs.
+	Source []mount.Mount
+	// Subpath leads to the part of Source that is shown, links followed inside of
+	// that; empty: all of it.
+	Subpath string
+	// ReadOnly keeps the process from writing there.
+	ReadOnly bool
+}
+
+// Host is a line of /etc/hosts.
+type Host struct {
+	Name string
+	IP   netip.Addr
+}
+
+// Ulimit is a limit of setrlimit(2).
+type Ulimit struct {
+	// Name is without RLIMIT_, in any case: nofile.
+	Name string
+	// Soft is at most Hard; -1 is no limit.
+	Soft, Hard int64
+}
+
+// withDefaults checks the process and fills what was left open.
+func (p Process) withDefaults() (Process, error) {
+	if len(p.Args) == 0 || p.Args[0] == "" {
+		return p, fmt.Errorf("run process: no command is given")
+	}
+	if p.Cwd == "" {
+		p.Cwd = "/"
+	}
+	if p.Hostname == "" {
+		p.Hostname = DefaultHostname
+	}
+	if p.Stdout == nil {
+		p.Stdout = io.Discard
+	}
+	if p.Stderr == nil {
+		p.Stderr = io.Discard
+	}
+	for _, text := range slices.Concat(p.Args, p.Env, []string{p.Cwd, p.User, p.Hostname}) {
+		if strings.ContainsRune(text, 0) {
+			return p, fmt.Errorf("run process: %q holds a zero byte", text)
+		}
+	}
+	if !path.IsAbs(p.Cwd) {
+		return p, fmt.Errorf("run process in %q: the working directory is not absolute", p.Cwd)
+	}
+	if strings.ContainsAny(p.Hostname, " \t\n") {
+		return p, fmt.Errorf("run process on host %q: that is no host name", p.Hostname)
+	}
+	switch p.Network {
+	case NetworkDefault, NetworkNone, NetworkHost:
+	default:
+		return p, fmt.Errorf("run process with network %q: unknown; use %s or %s", p.Network, NetworkNone, NetworkHost)
+	}
+	if p.ShmSize < 0 || p.Memory < 0 {
+		return p, fmt.Errorf("run process: a size is below zero (/dev/shm %d, memory %d)", p.ShmSize, p.Memory)
+	}
+	return p, p.checkParts()
+}
+
+// checkParts checks each mount, host and limit.
+func (p Process) checkParts() error {
+	for _, m := range p.Mounts {
+		switch {
+		case !path.IsAbs(m.Target) || path.Clean(m.Target) == "/" || strings.ContainsRune(m.Target, 0):
+			return fmt.Errorf("mount %q: the target is no absolute path below the root directory", m.Target)
+		case len(m.Source) == 0:
+			return fmt.Errorf("mount %q: it has no source", m.Target)
+		}
+	}
+	for _, h := range p.ExtraHosts {
+		if h.Name == "" || strings.ContainsAny(h.Name, " \t\n#\x00") || !h.IP.IsValid() {
+			return fmt.Errorf("add host %q with address %q: not a line of /etc/hosts", h.Name, h.IP)
+		}
+	}
+	for _, u := range p.Ulimits {
+		if !slices.Contains(ulimitNames(), strings.ToLower(u.Name)) {
+			return fmt.Errorf("set ulimit %q: unknown; there are %s", u.Name, strings.Join(ulimitNames(), ", "))
+		}
+		if u.Soft < unlimited || u.Hard < unlimited || u.Hard != unlimited && (u.Soft == unlimited || u.Soft > u.Hard) {
+			return fmt.Errorf("set ulimit %s to %d and %d: the first, soft limit is at most the second, hard one, and %d means no limit", u.Name, u.Soft, u.Hard, unlimited)
+		}
+	}
+	return nil
+}
+
+// unlimited is how ulimits are written that do not limit.
+const unlimited = -1
+
+// ulimitNames are those of getrlimit(2).
+func ulimitNames() []string {
+	return []string{
+		"as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue",
+		"nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
+	}
+}

@@ -1,0 +1,40 @@
+package run
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/util/rootless/mountopts"
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// toRootless changes a description for a user namespace that this process is in,
+// as BuildKit does: no cgroup can be made there, and the kernel shows /sys only
+// to whom the network belongs. The bind mounts keep what the host's mounts forbid.
+func toRootless(spec *specs.Spec, p *Process) error {
+	if p.Memory > 0 {
+		return &MissingError{What: "a cgroup, which limits memory,", Advice: "run veneer as root (sudo), or give no limit"}
+	}
+	spec.Linux.Resources = nil
+	spec.Linux.CgroupsPath = ""
+	spec.Mounts = slices.DeleteFunc(spec.Mounts, func(m specs.Mount) bool {
+		return m.Destination == "/sys" || strings.HasPrefix(m.Destination, "/sys/")
+	})
+	var err error
+	if spec.Mounts, err = mountopts.FixUpOCI(spec.Mounts); err != nil {
+		return fmt.Errorf("describe process to the runtime: %w", err)
+	}
+	return nil
+}
+
+// leaveSys makes the directory that the runtime makes for root, so that the
+// result is the same for each user.
+func (s *sandbox) leaveSys() error {
+	var made stubs
+	err := made.make(s.root, "/sys", dirMode)
+	for _, m := range made.made {
+		_ = m.parent.Close() // only read
+	}
+	return err
+}

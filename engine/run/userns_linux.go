@@ -1,0 +1,175 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/moby/sys/user"
+	"golang.org/x/sys/unix"
+)
+
+// usernsEnv tells the further runs of the program which of them they are.
+const (
+	usernsEnv     = "_VENEER_USER_NAMESPACE"
+	usernsMapping = "mapping" // its parent is about to map users
+	usernsMapped  = "mapped"
+)
+
+// mappedFile is the descriptor on which a run waits for its users.
+const mappedFile = 3
+
+// minUsers is how many users a root file system must find: up to nobody's 65534.
+const minUsers = 65536
+
+// UserNamespace runs the program again as the root of a user namespace of its
+// own, with the numbers that /etc/subuid and /etc/subgid give this user for all
+// others, and a mount namespace. There an ordinary user's embedded engine
+// unpacks images and runs processes. It is to be called first in main. In the process that was
+// started it returns false and nil; in the first one it returns true with the
+// exit status when that ended, or a [*MissingError]. Signals are passed on.
+//
+// root is the engine's directory, which the program finds as VENEER_ROOT: what
+// [engine.DefaultRoot] is for root, is not this user's.
+func UserNamespace(ctx context.Context, root string) (done bool, status int, err error) {
+	switch os.Getenv(usernsEnv) {
+	case usernsMapping:
+		return false, 0, waitMapped()
+	case usernsMapped:
+		// The kernel forgets it where a program gains rights.
+		return false, 0, errors.Join(os.Unsetenv(usernsEnv), unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0))
+	}
+	maps, err := usersOf()
+	if err != nil {
+		return true, 1, err
+	}
+	ready, tell, err := os.Pipe()
+	if err != nil {
+		return true, 1, err
+	}
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), "/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), usernsEnv+"="+usernsMapping, "VENEER_ROOT="+root)
+	cmd.ExtraFiles = []*os.File{ready}
+	// A group of its own: ^C comes once, from here.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, Setpgid: true, Pdeathsig: unix.SIGKILL}
+	status, err = runMapped(ctx, cmd, maps, tell)
+	_ = ready.Close() // Nothing is read here.
+	return true, status, err
+}
+
+// runMapped starts the program, gives it its users, and waits for it.
+func runMapped(ctx context.Context, cmd *exec.Cmd, maps [][]string, tell *os.File) (int, error) {
+	// The kernel takes the end of the thread that started it for this process's.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	defer signal.Stop(signals)
+	if err := cmd.Start(); err != nil {
+		return 1, &MissingError{What: "a user namespace", Advice: "allow them (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, " +
+			"kernel.apparmor_restrict_unprivileged_userns), or run veneer as root (sudo)", Err: errors.Join(err, tell.Close())}
+	}
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case s := <-signals:
+				_ = cmd.Process.Signal(s) // It may have ended.
+			case <-stop:
+				return
+			}
+		}
+	}()
+	var err error
+	for _, m := range maps {
+		args := append([]string{strconv.Itoa(cmd.Process.Pid)}, m[1:]...)
+		if out, merr := exec.CommandContext(ctx, m[0], args...).CombinedOutput(); merr != nil {
+			err = &MissingError{
+				What: "the right to use its users", Advice: "see newuidmap(1), or run veneer as root (sudo)",
+				Err: fmt.Errorf("%s: %w: %s", strings.Join(append(m[:1:1], args...), " "), merr, strings.TrimSpace(string(out))),
+			}
+			break
+		}
+	}
+	if err == nil {
+		_, err = tell.Write([]byte{1})
+	}
+	err = errors.Join(err, tell.Close())
+	werr := cmd.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](werr); ok && err == nil {
+		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			return 128 + int(ws.Signal()), nil
+		}
+		return exit.ExitCode(), nil
+	}
+	if err := errors.Join(err, werr); err != nil {
+		return 1, err
+	}
+	return 0, nil
+}
+
+// waitMapped runs the program once more when it is root: a program gets root's
+// rights when it starts.
+func waitMapped() error {
+	f := os.NewFile(mappedFile, "mapped")
+	n, err := f.Read(make([]byte, 1))
+	if n != 1 {
+		os.Exit(1) // The parent says why.
+	}
+	if err := errors.Join(err, f.Close(), os.Setenv(usernsEnv, usernsMapped)); err != nil {
+		return err
+	}
+	// All users and groups but root's own are as they were: others'.
+	if err := errors.Join(syscall.Setresgid(0, 0, 0), syscall.Setresuid(0, 0, 0)); err != nil {
+		return fmt.Errorf("become root of the user namespace: %w", err)
+	}
+	return fmt.Errorf("start the program again: %w", syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
+}
+
+// usersOf are the commands, without the process, that map users and groups.
+func usersOf() ([][]string, error) {
+	var maps [][]string
+	for _, kind := range []struct {
+		command, file string
+		own           int
+		find          func() ([]user.SubID, error)
+	}{
+		{"newuidmap", "/etc/subuid", os.Getuid(), user.CurrentUserSubUIDs},
+		{"newgidmap", "/etc/subgid", os.Getgid(), user.CurrentUserSubGIDs},
+	} {
+		command, err := exec.LookPath(kind.command)
+		if err != nil {
+			return nil, &MissingError{What: kind.command, Advice: "install it (Debian: the package uidmap), or run veneer as root (sudo)", Err: err}
+		}
+		ranges, err := kind.find()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, &MissingError{What: "a range of users", Advice: "mend " + kind.file, Err: err}
+		}
+		args := []string{command, "0", strconv.Itoa(kind.own), "1"}
+		next := int64(1)
+		for _, r := range ranges {
+			args = append(args, strconv.FormatInt(next, 10), strconv.FormatInt(r.SubID, 10), strconv.FormatInt(r.Count, 10))
+			next += r.Count
+		}
+		if next < minUsers {
+			return nil, &MissingError{
+				What:   fmt.Sprintf("a range of %d users in %s", minUsers, kind.file),
+				Advice: "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER; or run veneer as root (sudo)",
+				Err:    fmt.Errorf("there are %d for user %d", next-1, os.Getuid()),
+			}
+		}
+		maps = append(maps, args)
+	}
+	return maps, nil
+}
