@@ -75,7 +75,7 @@ func (r DockerfileRequest) withDefaults() (_ DockerfileRequest, err error) {
 		return r, errors.New("a Dockerfile's steps are snapshots, so that its image is always unpacked")
 	}
 	if r.Output.filesOnly() && r.Onto != "" {
-		return r, errors.New("--onto makes an image, and the output is to be files: leave out one of them")
+		return r, errors.New("a layer upon another image makes an image, and the output is to be files: leave out one of them")
 	}
 	if !r.Config.IsZero() {
 		return r, errors.New("a Dockerfile says itself what the config is")

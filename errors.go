@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/veneer-build/veneer/build"
+	"github.com/veneer-build/veneer/build/dockerfile"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/archive"
 	"github.com/veneer-build/veneer/content/config"
@@ -111,6 +112,18 @@ var (
 	// it may still be paused.
 	ErrNotPaused  = container.ErrNotPaused
 	ErrNotResumed = container.ErrNotResumed
+)
+
+// What a Dockerfile may need that its caller did not give.
+var (
+	// ErrNotAllowed means that a Dockerfile asks for a right, the Ref, that nobody
+	// allowed.
+	ErrNotAllowed = dockerfile.ErrNotAllowed
+	// ErrNoSecret, ErrNoAgent and ErrNoContext mean that there is no secret, SSH
+	// agent or build context of the name that is Ref.
+	ErrNoSecret  = dockerfile.ErrNoSecret
+	ErrNoAgent   = dockerfile.ErrNoAgent
+	ErrNoContext = dockerfile.ErrNoContext
 )
 
 // What can be wrong with archives and registries.

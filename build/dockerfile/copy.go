@@ -226,7 +226,7 @@ func (x *action) unpack(ctx context.Context, part tree.Tree, t differ.Target, c 
 		return false, err
 	}
 	if kind != "" {
-		return false, fmt.Errorf("unpack %s: %s %w: recompress it with gzip or zstd, or use ADD --unpack=false", t.SourceBase, kind, compression.ErrFormat)
+		return false, fmt.Errorf("unpack %s: %s %w: recompress it with gzip or zstd, or let ADD not unpack it", t.SourceBase, kind, compression.ErrFormat)
 	}
 	if f, err = part.Open(); err != nil {
 		return false, err

@@ -18,6 +18,7 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/engine/run"
+	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/snapshot"
 	"github.com/veneer-build/veneer/snapshot/rootfs"
 )
@@ -73,13 +74,13 @@ func (x *execStep) check() error {
 		return no("there is nothing to run processes with")
 	}
 	if x.op.Security == pb.SecurityMode_INSECURE && !x.s.Process.AllowInsecure {
-		return no("--security=insecure gives the process every right on this host; allow it with --allow security.insecure")
+		return &fault.Error{Kind: ErrNotAllowed, Ref: "security.insecure", Err: no("the security mode insecure gives the process every right on this host")}
 	}
 	if x.op.Network == pb.NetMode_HOST && !x.s.Process.AllowHostNetwork && x.s.Process.Network != "host" {
-		return no("--network=host has to be allowed, with --allow network.host")
+		return &fault.Error{Kind: ErrNotAllowed, Ref: "network.host", Err: no("the process would have the host's network")}
 	}
 	if len(x.op.CdiDevices) > 0 {
-		return no("--device is not supported")
+		return no("devices are not supported")
 	}
 	if x.op.Meta.CgroupParent != "" {
 		return no("a parent for the cgroup is not supported")
@@ -270,7 +271,7 @@ func (x *execStep) process(p *progress) (run.Process, error) {
 	out.Env = append(out.Env, proxies(m.ProxyEnv)...)
 	for _, e := range x.op.Secretenv {
 		data, err := x.s.secret(e.ID)
-		if errors.Is(err, errNoSecret) && e.Optional {
+		if errors.Is(err, ErrNoSecret) && e.Optional {
 			continue
 		}
 		if err != nil {

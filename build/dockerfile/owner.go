@@ -53,7 +53,7 @@ func (x *action) lookup(ctx context.Context, file, what, name string) []string {
 		}
 		err = fmt.Errorf("the image's %s has none of that name", file)
 	}
-	x.s.Watch.Warn(fmt.Sprintf("--chown: no %s %q, so root is taken: %v", what, name, err))
+	x.s.Watch.Warn(fmt.Sprintf("owner of copied files: no %s %q, so root is taken: %v", what, name, err))
 	return nil
 }
 

@@ -11,18 +11,17 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 
 	"github.com/veneer-build/veneer/engine/run"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // maxSecret bounds a secret, as BuildKit does.
 const maxSecret = 500 << 10
 
-var errNoSecret = errors.New("there is no such secret")
-
 // secret returns a secret's text.
 func (s *solver) secret(id string) ([]byte, error) {
 	given, ok := s.Process.Secrets[id]
 	if !ok {
-		return nil, fmt.Errorf("secret %s: %w; give it with --secret id=%[1]s,src=FILE", id, errNoSecret)
+		return nil, &fault.Error{Kind: ErrNoSecret, Op: "secret", Ref: id}
 	}
 	if given.File == "" {
 		return given.Data, nil
@@ -45,7 +44,7 @@ func (s *solver) secret(id string) ([]byte, error) {
 // secret shows a secret as a file that is in memory alone.
 func (m *mounting) secret(o *pb.SecretOpt) (*run.Mount, error) {
 	data, err := m.s.secret(o.ID)
-	if errors.Is(err, errNoSecret) && o.Optional {
+	if errors.Is(err, ErrNoSecret) && o.Optional {
 		return nil, nil
 	}
 	if err != nil {
@@ -69,7 +68,7 @@ func (m *mounting) ssh(ctx context.Context, o *pb.SSHOpt) (*run.Mount, error) {
 		return nil, nil
 	}
 	if !ok {
-		return nil, fmt.Errorf("there is no SSH agent %q; give it with --ssh %[1]s", o.ID)
+		return nil, &fault.Error{Kind: ErrNoAgent, Op: "SSH agent", Ref: o.ID}
 	}
 	at, err := m.place(fmt.Sprintf("agent-%d", len(m.ends)), o.Uid, o.Gid, o.Mode, func(at string) error {
 		l, err := new(net.ListenConfig).Listen(ctx, "unix", at)

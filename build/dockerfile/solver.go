@@ -150,7 +150,7 @@ func (p *progress) Write(data []byte) (int, error) {
 // needsDirs says what to do where a snapshotter does not keep plain directories.
 func (s *solver) needsDirs(err error) error {
 	if errors.Is(err, snapshot.ErrNoLayers) {
-		return fmt.Errorf("%w; a Dockerfile is built with the snapshotters overlayfs and native, by root (--snapshotter)", err)
+		return fmt.Errorf("%w; a Dockerfile is built with the snapshotters overlayfs and native, by root", err)
 	}
 	return err
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/disk"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // source finds the files of a source operation.
@@ -114,7 +115,7 @@ func (s *solver) openLocal(ctx context.Context, name string) (*source, error) {
 		dir, what = s.Contexts[name], "the build context "+name
 	}
 	if dir == "" {
-		return nil, fmt.Errorf("there is no build context %q; give one with --build-context %[1]s=DIRECTORY", name)
+		return nil, &fault.Error{Kind: ErrNoContext, Op: "build context", Ref: name}
 	}
 	l, err := disk.OpenLocal(dir)
 	if err != nil {

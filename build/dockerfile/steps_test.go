@@ -115,10 +115,10 @@ func TestRefused(t *testing.T) {
 	f := embedded(t)
 	f.write("file", "1")
 	for text, want := range map[string]string{
-		"FROM BASE\nRUN --security=insecure true\n":               "--allow security.insecure",
-		"FROM BASE\nRUN --network=host true\n":                    "--allow network.host",
+		"FROM BASE\nRUN --security=insecure true\n":               "every right on this host",
+		"FROM BASE\nRUN --network=host true\n":                    "the host's network",
 		"FROM BASE\nCOPY missing /\n":                             "missing",
-		"FROM BASE\nRUN --mount=type=secret,id=x,required true\n": "--secret id=x",
+		"FROM BASE\nRUN --mount=type=secret,id=x,required true\n": "secret x: there is no such secret",
 		"FROM BASE\nCOPY file /etc/passwd/x\n":                    "passwd",
 		"FROM BASE\nBUILD x\n":                                    "unknown instruction",
 		"FROM BASE\nCOPY --from=nostage:1 /a /b\n":                "nostage",

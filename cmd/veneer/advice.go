@@ -71,6 +71,12 @@ var advices = []advice{
 	{kind: veneer.ErrNotLower, text: "veneer delta makes one image of any two"},
 	{kind: veneer.ErrNotConfig, by: adviseInstruction},
 
+	// Dockerfiles.
+	{kind: veneer.ErrNotAllowed, text: "allow it with --allow {ref}"},
+	{kind: veneer.ErrNoSecret, text: "give it with --secret id={ref},src=FILE"},
+	{kind: veneer.ErrNoAgent, text: "give it with --ssh {ref}"},
+	{kind: veneer.ErrNoContext, text: "give one with --build-context {ref}=DIRECTORY"},
+
 	// Files.
 	{kind: veneer.ErrService, text: "leave out --differ=service"},
 	{kind: veneer.ErrDeletes, text: "use --copy to keep them, or --force-delete if that is what you want"},

@@ -116,7 +116,7 @@ func (s *sandbox) source(name string, m Mount) (dir bool, err error) {
 	if subpath(m) == "" {
 		return dir, s.mountAt(name, m.Source, dir)
 	}
-	whole := name + "-whole"
+	whole := name + ".whole"
 	if err := s.mountAt(whole, m.Source, dir); err != nil {
 		return false, err
 	}
@@ -191,10 +191,10 @@ func mountable(mounts []mount.Mount) ([]mount.Mount, error) {
 	for i := range mounts {
 		if strings.Contains(mounts[i].Type, "/") {
 			// Of the mount manager's (containerd's docs/mounts.md): erofs has them.
-			return nil, fmt.Errorf("mount of type %q: only the daemon can; use another --snapshotter", mounts[i].Type)
+			return nil, fmt.Errorf("mount of type %q: only the daemon can; use another snapshotter", mounts[i].Type)
 		}
 		if mounts[i].Target != "" {
-			return nil, fmt.Errorf("mount at %q in another mount: not known here; use another --snapshotter", mounts[i].Target)
+			return nil, fmt.Errorf("mount at %q in another mount: not known here; use another snapshotter", mounts[i].Target)
 		}
 		mounts[i].Options = slices.Clone(mounts[i].Options)
 	}

@@ -94,7 +94,7 @@ func (h *host) connect(ctx context.Context, s *sandbox, p *Process) error {
 	}
 	if _, err := network.Setup(ctx, s.id, path); err != nil {
 		_ = remove() // What there is of it; the plugin that is missing cannot.
-		return fmt.Errorf("set up network by CNI (%s): %w; --network=host uses the host's", h.cni.ConfDir, err)
+		return fmt.Errorf("set up network by CNI (%s): %w; the host's network works without it", h.cni.ConfDir, err)
 	}
 	s.undo = append(s.undo, remove)
 	s.netns = true

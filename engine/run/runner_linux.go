@@ -96,7 +96,7 @@ func mayMakeCgroups() error {
 	}
 	if err := unix.Access(dir, unix.W_OK); err != nil && !userns.RunningInUserNS() {
 		return &MissingError{
-			What: "the right to make cgroups", Advice: "mount " + dir + " for writing, or use a containerd's socket (--engine=containerd)",
+			What: "the right to make cgroups", Advice: "mount " + dir + " for writing, or use a containerd's socket",
 			Err: &os.PathError{Op: "write", Path: dir, Err: err},
 		}
 	}
@@ -128,7 +128,7 @@ func findRunc(command string) (string, error) {
 		path, err = exec.LookPath(filepath.Join(dir, command))
 	}
 	if err != nil {
-		return "", &MissingError{What: "runc", Advice: "install the package runc, or use a containerd's socket (--engine=containerd)", Err: err}
+		return "", &MissingError{What: "runc", Advice: "install the package runc, or use a containerd's socket", Err: err}
 	}
 	return filepath.Abs(path)
 }

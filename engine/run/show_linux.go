@@ -19,7 +19,7 @@ const shownName = "shown"
 // copy of the stage is mounted where they do, until the sandbox is closed.
 func (r *daemon) show(ctx context.Context, s *sandbox) error {
 	if err := r.engine.Sees(ctx, s.dir); err != nil {
-		return &MissingError{What: "a containerd that sees this process's files", Advice: "run veneer as root where containerd runs, or use --engine=embedded", Err: err}
+		return &MissingError{What: "a containerd that sees this process's files", Advice: "run veneer as root where containerd runs, or use the embedded engine", Err: err}
 	}
 	theirs, err := r.engine.MountNamespace(ctx)
 	if err != nil || theirs == nil {

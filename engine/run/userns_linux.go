@@ -165,7 +165,7 @@ func usersOf() ([][]string, error) {
 		if next < minUsers {
 			return nil, &MissingError{
 				What:   fmt.Sprintf("a range of %d users in %s", minUsers, kind.file),
-				Advice: "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER; or run veneer as root (sudo)",
+				Advice: "have root add one to /etc/subuid and /etc/subgid, as with usermod; or run veneer as root (sudo)",
 				Err:    fmt.Errorf("there are %d for user %d", next-1, os.Getuid()),
 			}
 		}

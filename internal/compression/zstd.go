@@ -24,7 +24,7 @@ const (
 
 // ErrWindow is in the chain of errors about zstd streams with a window that is
 // too large. Their text says what to do.
-var ErrWindow = errors.New("compress it again with a smaller window, as by zstd without --long and --ultra")
+var ErrWindow = errors.New("compress it again with a smaller window, as zstd does without its options long and ultra")
 
 // windowError says how large the window is, if that is known.
 func windowError(window uint64) error {
