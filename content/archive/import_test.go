@@ -14,6 +14,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/klauspost/compress/zstd"
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -124,26 +125,27 @@ func TestImportOneOfSeveral(t *testing.T) {
 		image string
 		names []string
 		want  map[string]digest.Digest
+		kind  error
 		says  string
 	}{
-		"one has no usable name":        {layout(all, good, bad), "", nil, nil, "the image " + second + " cannot be used (give another with -t)"},
-		"that one is named":             {layout(all, good, bad), "", []string{"x"}, map[string]digest.Digest{"one": one.Manifest.Digest, "x": two.Manifest.Digest}, ""},
-		"two have none":                 {layout(all, good, bad, none), "", nil, nil, "choose it with --image"},
-		"one name for two":              {layout(all, good, bad, none), "", []string{"x"}, nil, "2 of its 3 images have no name that can be used (" + second},
-		"by its digest":                 {layout(all, good, bad, none), second, []string{"x"}, map[string]digest.Digest{"x": two.Manifest.Digest}, ""},
-		"by its unusable name":          {layout(all, good, bad, none), "release/2026-R1", []string{"x"}, map[string]digest.Digest{"x": two.Manifest.Digest}, ""},
-		"by its name":                   {layout(all, good, bad, none), "one", nil, map[string]digest.Digest{"one": one.Manifest.Digest}, ""},
-		"by its name, under another":    {layout(all, good, bad, none), "one", []string{"x", "y"}, map[string]digest.Digest{"x": one.Manifest.Digest, "y": one.Manifest.Digest}, ""},
-		"by its digest, without a name": {layout(all, good, bad, none), second, nil, nil, "give another with -t)"},
-		"one that is not there":         {layout(all, good, bad, none), "four", []string{"x"}, nil, `no image "four" in it`},
-		"all have names":                {layout(all, good, carrying(none, "three")), "", []string{"x"}, nil, "leave -t out, or choose one with --image"},
+		"one has no usable name":        {layout(all, good, bad), "", nil, nil, archive.ErrNoName, "the image " + second + " cannot be used"},
+		"that one is named":             {layout(all, good, bad), "", []string{"x"}, map[string]digest.Digest{"one": one.Manifest.Digest, "x": two.Manifest.Digest}, nil, ""},
+		"two have none":                 {layout(all, good, bad, none), "", nil, nil, archive.ErrSeveralNameless, "the image " + second + " cannot be used"},
+		"one name for two":              {layout(all, good, bad, none), "", []string{"x"}, nil, archive.ErrSeveralNameless, "2 of its 3 images have no name that can be used (" + second},
+		"by its digest":                 {layout(all, good, bad, none), second, []string{"x"}, map[string]digest.Digest{"x": two.Manifest.Digest}, nil, ""},
+		"by its unusable name":          {layout(all, good, bad, none), "release/2026-R1", []string{"x"}, map[string]digest.Digest{"x": two.Manifest.Digest}, nil, ""},
+		"by its name":                   {layout(all, good, bad, none), "one", nil, map[string]digest.Digest{"one": one.Manifest.Digest}, nil, ""},
+		"by its name, under another":    {layout(all, good, bad, none), "one", []string{"x", "y"}, map[string]digest.Digest{"x": one.Manifest.Digest, "y": one.Manifest.Digest}, nil, ""},
+		"by its digest, without a name": {layout(all, good, bad, none), second, nil, nil, archive.ErrNoName, "cannot be used"},
+		"one that is not there":         {layout(all, good, bad, none), "four", []string{"x"}, nil, errdefs.ErrNotFound, `no image "four" in it`},
+		"all have names":                {layout(all, good, carrying(none, "three")), "", []string{"x"}, nil, archive.ErrSeveral, "it holds 2 images"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			ctx, s := storetest.Open(t)
 			got, err := archive.Import(ctx, s.Client, bytes.NewReader(c.data), archive.Options{Names: c.names, Image: c.image})
 			if c.want == nil {
-				if err == nil || !strings.Contains(err.Error(), c.says) {
-					t.Errorf("got %v, want %q", err, c.says)
+				if !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.says) {
+					t.Errorf("got %v, want %v and %q", err, c.kind, c.says)
 				}
 				checkNothingLeft(ctx, t, s)
 				return
