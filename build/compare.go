@@ -91,7 +91,7 @@ func (s *Session) Compare(ctx context.Context, base Source, rules Rules, reader 
 	d, err := s.compare(ctx, base, rules, reading{reader: reader})
 	// Standard input cannot be read twice.
 	again := !readsStdin(rules)
-	if errors.Is(err, differ.ErrBaseChanged) && s.memory.forgetListings() && again {
+	if errors.Is(err, differ.ErrBaseChanged) && s.fileCaches.forgetListings() && again {
 		s.Log.Debug("what is remembered of the base's directories is wrong; they are read again", "reason", err)
 		d, err = s.compare(ctx, base, rules, reading{reader: reader})
 	}
@@ -176,7 +176,7 @@ func (r *Targets) apply(ctx context.Context, s *Session, d *Diff) error {
 		workdir = d.Base.Config.Config.WorkingDir
 	}
 	o := &target.Opener{
-		Changes: d.changes, Workdir: workdir, Spool: s.Roots.Spool, Stdin: r.Stdin, ForceDelete: r.ForceDelete, Memory: s.memory.digests,
+		Changes: d.changes, Workdir: workdir, Spool: s.Roots.Spool, Stdin: r.Stdin, ForceDelete: r.ForceDelete, Cache: s.fileCaches.digests,
 		ImageFiles: func(ctx context.Context, ref string) (tree.Tree, error) { return r.openImage(ctx, s, ref, d.how) },
 		ContainerFiles: func(ctx context.Context, spec target.Spec) (tree.Tree, error) {
 			return r.openContainer(ctx, s, spec, d.how)

@@ -52,7 +52,7 @@ func (s *Session) Layer(ctx context.Context, d *Diff, o LayerOptions) (*Layer, e
 		return nil, d.Close()
 	}
 	s.settle(d)
-	s.memory.releaseListings()
+	s.fileCaches.releaseListings()
 	write := s.writeLayer
 	if o.Service {
 		write = s.serviceLayer

@@ -48,7 +48,7 @@ type Session struct {
 	Warnings *Warnings
 
 	allowEncrypted bool
-	memory         *memory
+	fileCaches     *fileCaches
 	ends           *ends
 }
 
@@ -116,10 +116,10 @@ func newSession(e *engine.Engine, o Options) *Session {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Session{Engine: e, Steps: o.Steps, Log: o.Log, Warnings: &Warnings{}, allowEncrypted: o.AllowEncrypted, memory: newMemory(e, o), ends: &ends{}}
+	s := &Session{Engine: e, Steps: o.Steps, Log: o.Log, Warnings: &Warnings{}, allowEncrypted: o.AllowEncrypted, fileCaches: newFileCaches(e, o), ends: &ends{}}
 	s.Roots = &rootfs.Opener{
 		Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Spool: spoolDir(e), NoUnpack: o.NoUnpack,
-		Listings: s.memory.listings, Warn: func(text string) { s.Warnings.Add(text) }, Steps: o.Steps, Log: o.Log,
+		Listings: s.fileCaches.listings, Warn: func(text string) { s.Warnings.Add(text) }, Steps: o.Steps, Log: o.Log,
 	}
 	if !o.NoCache {
 		s.Roots.Cache = Cache(e)

@@ -101,7 +101,7 @@ func (f containerFiles) open(ctx context.Context, s *Session, how reading) (tree
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read container %s: %w", f.container.ID, err), resume())
 	}
-	return held{files, closer(resume)}, nil
+	return joinedTree{files, closer(resume)}, nil
 }
 
 // openDirs opens the directories of a container's root file system, or the mount that
@@ -143,13 +143,13 @@ func (d dirFiles) open(context.Context, *Session, reading) (tree.Tree, error) {
 	return rootfs.Unpacked{Tree: l}, nil
 }
 
-// held is a tree that lets go of something else when it is closed.
-type held struct {
+// joinedTree is a tree that also closes something else.
+type joinedTree struct {
 	tree.Tree
 	also io.Closer
 }
 
-func (h held) Close() error { return errors.Join(h.Tree.Close(), h.also.Close()) }
+func (j joinedTree) Close() error { return errors.Join(j.Tree.Close(), j.also.Close()) }
 
 // closer is a function that closes something.
 type closer func() error

@@ -57,10 +57,10 @@ func (s *Session) WriteTar(ctx context.Context, d *Diff, w io.Writer, epoch *tim
 	return errors.Join(err, d.Close())
 }
 
-// SourceMemory is what earlier builds found out of the files of a source; nil:
-// nothing may be remembered of them.
-func (s *Session) SourceMemory(ctx context.Context, l *disk.Local) *filecache.Cache {
-	return s.memory.digests(ctx, l)
+// SourceCache returns the cache of the digests of a source's files, from earlier
+// builds. nil: nothing may be remembered of them.
+func (s *Session) SourceCache(ctx context.Context, l *disk.Local) *filecache.Cache {
+	return s.fileCaches.digests(ctx, l)
 }
 
 // CompareOptions are those for files of this host.

@@ -12,22 +12,24 @@ import (
 	"github.com/veneer-build/veneer/internal/fault"
 )
 
-// Options of comparing. The zero value compares bytes.
+// Options are options of [Changes.Apply]. The zero value compares file contents.
 type Options struct {
 	Compare CompareMode
-	// Workers is how many directories or batches of files are looked at side by
-	// side; 0 is 16, or twice the number of processors where that is more.
+	// Workers is the number of directories, or batches of files, that are compared
+	// at the same time. 0: twice the number of processors, but at least 16.
 	Workers int
-	// Own are directories that no image may hold, such as the engine's: a
-	// source that contains one is read without it.
+	// Own are directories that belong to the engine. They are left out of the
+	// source, with a warning, since no image may contain them.
 	Own []tree.Inode
-	// Count is told of source entries looked at and of bytes compared, from
-	// several goroutines; nil: nobody is.
+	// Count is called with the number of source entries and of content bytes
+	// compared since the last call. It is called from several goroutines. nil: no
+	// calls.
 	Count func(files, bytes int64)
 }
 
-// minWorkers keeps a disk busy where the page cache is cold: most of them wait
-// for it then. Where it is warm they cost no more than fewer do.
+// minWorkers keeps a disk busy when the files are not in the page cache: most
+// workers then wait for the disk. When the files are in the page cache, this many
+// workers cost no more than fewer.
 const minWorkers = 16
 
 func (o Options) defaults() Options {
@@ -43,8 +45,9 @@ func (o Options) defaults() Options {
 	return o
 }
 
-// Apply changes what the image shows by one target's rule. After an error the
-// change list is unusable. Work is done for the target's destination only.
+// Apply applies one target: it changes the list so that the image shows what the
+// target asks for. It looks only at the target's destination. After an error the
+// change list is unusable.
 func (c *Changes) Apply(ctx context.Context, t Target, o Options) error {
 	if t.Op == Delete {
 		return c.delete(ctx, &t)
@@ -176,7 +179,8 @@ func (w *walker) tree(ctx context.Context, src tree.Entry, dir tree.Dir) error {
 	return nil
 }
 
-// refuseDeletions is an error if a sync of the root directory deletes anything.
+// refuseDeletions returns an error if a sync of the root directory deletes
+// anything.
 func refuseDeletions(root *node) error {
 	var paths []string
 	var visit func(*node, string)
@@ -195,9 +199,9 @@ func refuseDeletions(root *node) error {
 	return &fault.Error{Kind: ErrDeletes, Path: slices.Min(paths), Err: fmt.Errorf("this would delete %d paths of the base that the source lacks, %q among them", len(paths), slices.Min(paths))}
 }
 
-// destination opens the directory that a source directory goes to. A copy
-// leaves the metadata of one that exists and makes a new one 0755, as a
-// Dockerfile's COPY does; a sync gives it the source's.
+// destination opens the image's directory for a source directory. A copy keeps the
+// metadata of an existing directory, and gives a new one mode 0755, as a
+// Dockerfile's COPY does. A sync gives it the source's metadata.
 func (w *walker) destination(ctx context.Context, src tree.Entry, real []string) (place, error) {
 	c, t := w.changes, w.target
 	cur, err := c.show(ctx, real)
@@ -226,8 +230,8 @@ func (w *walker) destination(ctx context.Context, src tree.Entry, real []string)
 		return up.step(real[last], base)
 	}
 	if t.Op == Copy {
-		// What is copied is the content. The mode of the directory that it
-		// happened to be in is often 0700, for nobody but who builds.
+		// Only the directory's content is copied. The directory itself may be a
+		// private one of the person who builds, with mode 0700.
 		src.Mode, src.Xattrs = impliedMode, nil
 	}
 	want := t.desired(src, cur)
@@ -235,13 +239,14 @@ func (w *walker) destination(ctx context.Context, src tree.Entry, real []string)
 	return up.makeDir(ctx, want.Name, base, want)
 }
 
-// implied is the metadata of directories that a destination needs: a new
-// directory of root's, as old as the source.
+// implied returns the metadata for missing parent directories of a destination:
+// owned by root, mode 0755, and with the source's modification time.
 func (w *walker) implied(src tree.Entry) tree.Meta {
 	return tree.Meta{Mode: impliedMode, MTime: src.MTime}
 }
 
-// rootFile lets a single-file tree be opened like a file in a directory.
+// rootFile makes a tree that is a single file look like a directory that contains
+// it. Open opens that file under any name.
 type rootFile struct{ tree.Tree }
 
 func (r rootFile) Entries(context.Context) ([]tree.Entry, error) { return nil, nil }

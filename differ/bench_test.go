@@ -30,21 +30,21 @@ func BenchmarkCompare(b *testing.B) {
 	if out, err := exec.CommandContext(b.Context(), "cp", "-a", src, twin).CombinedOutput(); err != nil {
 		b.Fatalf("cp: %v: %s", err, out)
 	}
-	memory := filecache.New()
+	cache := filecache.New()
 	for _, c := range []struct {
-		name   string
-		mode   differ.CompareMode
-		memory *filecache.Cache
+		name  string
+		mode  differ.CompareMode
+		cache *filecache.Cache
 	}{
 		{"content", differ.CompareContent, nil},
 		{"metadata", differ.CompareMetadata, nil},
-		{"remembered", differ.CompareContent, memory},
+		{"remembered", differ.CompareContent, cache},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			var looked int64
 			for b.Loop() {
-				looked = compareOnce(b, twin, src, c.mode, c.memory)
+				looked = compareOnce(b, twin, src, c.mode, c.cache)
 			}
 			b.ReportMetric(float64(looked), "files")
 		})
@@ -76,7 +76,7 @@ func BenchmarkNew(b *testing.B) {
 	}
 }
 
-func compareOnce(b *testing.B, base, src string, mode differ.CompareMode, memory *filecache.Cache) int64 {
+func compareOnce(b *testing.B, base, src string, mode differ.CompareMode, cache *filecache.Cache) int64 {
 	b.Helper()
 	old, err := disk.OpenLocal(base)
 	if err != nil {
@@ -93,7 +93,7 @@ func compareOnce(b *testing.B, base, src string, mode differ.CompareMode, memory
 		b.Fatal(err)
 	}
 	err = changes.Apply(b.Context(), differ.Target{
-		Op: differ.Sync, Name: "sync", Source: source, Dest: "/", Owner: differ.OwnerSource, ForceDelete: true, Memory: memory,
+		Op: differ.Sync, Name: "sync", Source: source, Dest: "/", Owner: differ.OwnerSource, ForceDelete: true, Cache: cache,
 	}, differ.Options{Compare: mode})
 	if err != nil {
 		b.Fatal(err)

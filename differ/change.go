@@ -1,6 +1,6 @@
-// Package differ finds what differs between a base's file tree and the trees
-// that an image must show, as a list of changes that a layer can be made from.
-// It knows nothing of images or of containerd.
+// Package differ compares file trees. It finds how the files that an image must
+// show differ from its base's, as a list of changes that package layer writes as a
+// layer. It knows nothing of images or of containerd.
 package differ
 
 import "fmt"
@@ -20,17 +20,19 @@ const (
 
 func (o Op) String() string { return [...]string{"copy", "sync", "delete"}[o] }
 
-// CompareMode says when two regular files with equal metadata are the same.
+// CompareMode says how regular files of equal size are compared.
 type CompareMode string
 
 const (
-	// CompareContent reads both, or their digests.
+	// CompareContent compares the contents, or their digests where they are known.
 	CompareContent CompareMode = "content"
-	// CompareMetadata trusts equal size and modification time.
+	// CompareMetadata takes files of equal size and modification time (in whole
+	// seconds) for equal. Others are compared by content.
 	CompareMetadata CompareMode = "metadata"
 )
 
-// Check refuses what is no mode; empty is [CompareContent].
+// Check returns an error for an unknown mode. An empty one is valid, and means
+// [CompareContent].
 func (m CompareMode) Check() error {
 	switch m {
 	case "", CompareContent, CompareMetadata:
@@ -57,7 +59,8 @@ func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 // Reason says why a path is in the layer.
 type Reason string
 
-// The reasons of a modification, the most telling first.
+// The reasons of a change. If there are several for a modification, the first in
+// this order counts.
 const (
 	ReasonType    Reason = "type"
 	ReasonContent Reason = "content"
@@ -73,8 +76,8 @@ const (
 	ReasonRemoved Reason = "removed" // by --delete
 )
 
-// Metadata reports whether the file's content was the same, so that its bytes
-// are in the layer for its metadata's sake only.
+// Metadata reports whether only the file's metadata changed. Its content is equal,
+// but a layer has to store it all the same.
 func (r Reason) Metadata() bool {
 	return r == ReasonMode || r == ReasonOwner || r == ReasonXattr || r == ReasonLink || r == ReasonTime
 }
@@ -91,8 +94,9 @@ type Summary struct {
 	Added    Tally `json:"added"`
 	Modified Tally `json:"modified"`
 	Deleted  Tally `json:"deleted"`
-	// MetadataOnly are the modified ones whose content did not change.
+	// MetadataOnly counts those modified paths whose content did not change.
 	MetadataOnly Tally `json:"metadata_only"`
-	// Looked counts the source entries that were compared, and their bytes.
+	// Looked counts the source entries that were looked at, and the content bytes
+	// that were compared.
 	Looked Tally `json:"looked"`
 }

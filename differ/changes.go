@@ -11,9 +11,12 @@ import (
 	"github.com/veneer-build/veneer/differ/tree/filecache"
 )
 
-// Changes is what an image shows differently from its base: the outcome of
-// targets applied in order. It keeps the trees it came from in use, which are
-// read again when the layer is written.
+// Changes is the list of differences between an image and its base. It starts
+// empty, and grows as targets are applied in order. It refers to the sources' and
+// the base's trees: they must stay open until the layer is written.
+//
+// Methods that read the list may be called again, but not at the same time as
+// [Changes.Apply] or [Changes.Exactly].
 type Changes struct {
 	root     place
 	looked   Tally
@@ -21,7 +24,7 @@ type Changes struct {
 }
 
 // NewChanges returns an empty change list against a base, whose root must be a
-// directory. The base stays the caller's to close.
+// directory. The caller closes the base, after the layer is written.
 func NewChanges(ctx context.Context, base tree.Tree) (*Changes, error) {
 	entry, dir, err := base.Root(ctx)
 	if err != nil {
@@ -33,54 +36,59 @@ func NewChanges(ctx context.Context, base tree.Tree) (*Changes, error) {
 	return &Changes{root: place{node: &node{base: &entry}, base: dir}}, nil
 }
 
-// Warnings returns what was left out, and why, in the order of the targets.
+// Warnings returns texts for the user, such as which files were left out and why,
+// in the order of the targets.
 func (c *Changes) Warnings() []string { return c.warnings }
 
 // Change is one path of the image that differs from the base.
 type Change struct {
-	// Path has no leading slash, and no "." or ".." in it; the root's is empty.
+	// Path is relative to the root, and clean: no leading slash, no "." or "..".
+	// The root's is empty.
 	Path   string
 	Kind   Kind
 	Reason Reason
-	// Entry is what the image shows; zero for deletions.
+	// Entry is the entry that the image shows. It is zero for deletions.
 	Entry tree.Entry
-	// Base is the base's entry at the path of a directory, nil if it has none there.
+	// Base is the base's entry at the path of a directory. nil: the base has none
+	// there.
 	Base *tree.Entry
-	// Parent marks a directory that is as in the base, and stands in the list
-	// since something below it differs.
+	// Parent marks a directory that is as in the base. It is in the list because
+	// something below it differs.
 	Parent bool
-	// Link is the path of an earlier change that is another name of the same
-	// file; empty for others.
+	// Link is the path of an earlier change that is a hard link to the same file.
+	// It is empty for the first name of a file.
 	Link string
-	// Fresh: the directory takes the place of one of the base's, of which nothing
-	// may show through.
+	// Fresh: the directory replaces one of the base, and nothing of that may stay
+	// visible.
 	Fresh bool
-	// DefaultACL: the directory of the path has a default POSIX ACL, which files
-	// made in it inherit unless they say otherwise.
+	// DefaultACL: the parent directory has a default POSIX ACL. Files that are
+	// created in it inherit that, unless they have ACLs of their own.
 	DefaultACL bool
 
 	src     tree.Dir
 	srcName string
-	memory  *filecache.Cache
+	cache   *filecache.Cache
 	node    *node
 }
 
-// Open opens the content of a regular file that is no link to an earlier one.
+// Open opens the content of a regular file. Changes with a Link have none.
 func (c *Change) Open() (tree.File, error) { return c.src.Open(c.srcName) }
 
-// Settle prepares the open file for what [Change.Learn] is to tell; not ok: it
-// may not be remembered.
-func (c *Change) Settle(f tree.File) (ok bool) { return c.memory.Settle(f, &c.Entry) }
+// Settle is called before the file is read, if its digest is to be remembered for
+// later builds: see [filecache.Cache.Settle]. If it returns false, [Change.Learn]
+// must not be called.
+func (c *Change) Settle(f tree.File) (ok bool) { return c.cache.Settle(f, &c.Entry) }
 
-// Learn tells what the content turned out to be, which was settled and then read
-// while the file's stamp was the entry's.
-func (c *Change) Learn(d tree.Digest) { c.memory.AddDigest(&c.Entry, d) }
+// Learn remembers the digest of the content. Before it, [Change.Settle] must have
+// returned true, the content must have been read to its end, and the file's stamp
+// must then still be the entry's.
+func (c *Change) Learn(d tree.Digest) { c.cache.AddDigest(&c.Entry, d) }
 
-// Recalled reports whether the content's digest is what an earlier build found,
-// which nobody has read in this one.
-func (c *Change) Recalled() bool { return c.memory.Recalled(&c.Entry, c.Entry.Digest) }
+// Recalled reports whether Entry.Digest was remembered by an earlier build, and the
+// content has not been read in this one.
+func (c *Change) Recalled() bool { return c.cache.Recalled(&c.Entry, c.Entry.Digest) }
 
-// Bytes is the length of content that the layer stores for the change.
+// Bytes returns the number of content bytes that the layer stores for the change.
 func (c *Change) Bytes() int64 {
 	if c.Kind == Deleted || c.Link != "" {
 		return 0
@@ -88,15 +96,14 @@ func (c *Change) Bytes() int64 {
 	return c.Entry.Size
 }
 
-// Each calls fn for every change, in the order in which a layer holds them:
-// by path components, a directory before what is below it, parents included.
-// The Change is fn's only until it returns. Each may be called again, but not
-// beside [Changes.Apply].
+// Each calls fn for every change, in the order of entries in a layer: by path
+// components, a directory before what is below it. The list includes the parents of
+// changes (see [Change].Parent). fn must not keep the Change after it returns.
 func (c *Changes) Each(fn func(*Change) error) error { return c.list(&lister{fn: fn}) }
 
-// Drain is [Changes.Each] for the last time: the changes below a directory are
-// let go of when all of them were told, so that what fn builds up takes their
-// place.
+// Drain is [Changes.Each], and frees the changes below a directory once fn has got
+// them all. That keeps memory low while fn builds up its result. The list cannot be
+// used afterwards.
 func (c *Changes) Drain(fn func(*Change) error) error { return c.list(&lister{fn: fn, drain: true}) }
 
 func (c *Changes) list(l *lister) error {
@@ -109,15 +116,16 @@ func (c *Changes) list(l *lister) error {
 	return l.below(c.root.node, nil, "")
 }
 
-// lister walks the nodes in the order of a layer.
+// lister walks the nodes in the order of entries in a layer.
 type lister struct {
 	fn    func(*Change) error
 	drain bool
-	// first is the path of a group's first change: the one that has the content.
+	// first maps each group of hard links to the path of its first change, the one
+	// with the content.
 	first map[*group]string
 }
 
-// parent is a directory on the way to a change, told of at most once.
+// parent is a directory on the way to a change. It is passed to fn at most once.
 type parent struct {
 	change *Change
 	up     *parent
@@ -162,9 +170,9 @@ func (l *lister) below(n *node, up *parent, path string) error {
 	return nil
 }
 
-// change describes the node's path as one entry of the change list.
+// change returns the node as an entry of the change list.
 func (n *node) change(path string) *Change {
-	ch := &Change{Path: path, Reason: n.reason, src: n.src, srcName: n.srcName, memory: n.memory, node: n}
+	ch := &Change{Path: path, Reason: n.reason, src: n.src, srcName: n.srcName, cache: n.cache, node: n}
 	switch {
 	case n.state == gone:
 		ch.Kind = Deleted
@@ -194,7 +202,7 @@ func (c *Changes) Summary() Summary {
 	return s
 }
 
-// Add counts one change; parents are none.
+// Add counts one change. It ignores parents.
 func (s *Summary) Add(ch *Change) {
 	if ch.Parent {
 		return
@@ -230,8 +238,8 @@ func joinPath(dir, name string) string {
 	return dir + "/" + name
 }
 
-// metaReason returns the most telling difference between two entries apart
-// from content, link groups and times; empty if there is none.
+// metaReason returns the first reason why the metadata of two entries differs,
+// leaving out content, hard links and times. It is empty if there is no difference.
 func metaReason(a, b *tree.Entry) Reason {
 	switch {
 	case a.Type() != b.Type():

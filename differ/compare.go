@@ -15,26 +15,28 @@ import (
 )
 
 const (
-	// batch is how many files one goroutine compares before it looks for more.
+	// batch is the number of files that one goroutine compares before it takes
+	// more.
 	batch = 16
-	// bufSize is how much is read at once; two per running comparison.
+	// bufSize is the length of one read. A comparison of two files has two such
+	// buffers.
 	bufSize = 128 << 10
 )
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, bufSize); return &b }}
 
 func getBuffer() *[]byte {
-	b, _ := buffers.Get().(*[]byte) // It holds nothing else.
+	b, _ := buffers.Get().(*[]byte) // The pool holds nothing else.
 	return b
 }
 
-// compare finds, for files of one directory, the reason why each is a change
-// against the base; it stays empty where it is none.
+// compare sets the reason of each file in one directory that is a change against
+// the base. The reason stays empty for files that are not changes.
 func (w *walker) compare(ctx context.Context, v visit, files []*pair) error {
 	var read []*pair
 	for _, p := range files {
 		p.reason = reasonOf(p.src, p.base)
-		if w.mustRead(p) && !w.remembered(p) {
+		if w.mustRead(p) && !w.compareCached(p) {
 			read = append(read, p)
 		}
 	}
@@ -55,8 +57,8 @@ func (w *walker) compare(ctx context.Context, v visit, files []*pair) error {
 	return g.wait()
 }
 
-// mustRead reports whether content decides, and settles what sizes and times
-// settle.
+// mustRead reports whether only the content can tell if the file differs. If the
+// sizes differ, it sets the reason.
 func (w *walker) mustRead(p *pair) bool {
 	if p.base == nil || !p.src.IsRegular() || !p.base.IsRegular() {
 		return false
@@ -71,13 +73,15 @@ func (w *walker) mustRead(p *pair) bool {
 	return true
 }
 
-// remembered reports whether an earlier build found out what the content is, and
-// sets the reason. That is looked up here and not beside other files, since
-// most often it is so for all of a directory.
-func (w *walker) remembered(p *pair) bool {
+// compareCached compares the file with the base's by what earlier builds remembered, and
+// sets the reason if they differ. It returns false if that is not known.
+//
+// It runs in the goroutine of the directory, since the answer is usually known for
+// all files there, and is not worth further goroutines.
+func (w *walker) compareCached(p *pair) bool {
 	if p.base.Digest.Known() {
 		if !p.src.Digest.Known() {
-			p.src.Digest = w.target.Memory.Digest(p.src)
+			p.src.Digest = w.target.Cache.Digest(p.src)
 		}
 		if !p.src.Digest.Known() {
 			return false
@@ -85,7 +89,7 @@ func (w *walker) remembered(p *pair) bool {
 		if p.src.Digest != p.base.Digest {
 			p.reason = ReasonContent
 		}
-	} else if !w.target.Memory.Equal(p.src, p.base) {
+	} else if !w.target.Cache.Equal(p.src, p.base) {
 		return false
 	}
 	w.bytes.Add(p.src.Size)
@@ -132,47 +136,49 @@ func (w *walker) sameContent(v visit, p *pair) (bool, error) {
 	if now, err := base.Stamp(); err != nil || now != p.base.Stamp {
 		return false, errors.Join(err, ErrBaseChanged)
 	}
-	settled := w.target.Memory.Settle(src, p.src)
+	settled := w.target.Cache.Settle(src, p.src)
 	same, err := sameBytes(src, base, p.src.Size)
 	if err == nil {
 		err = checkStamp(src, p.src)
 	}
 	if err == nil && same && settled {
-		w.target.Memory.AddEqual(p.src, p.base)
+		w.target.Cache.AddEqual(p.src, p.base)
 	}
 	return same, err
 }
 
-// digest returns the digest of a source file: known, remembered, or read.
+// digest returns the digest of a source file: from the tree, from the cache, or by
+// reading the file.
 func (w *walker) digest(dir tree.Dir, e *tree.Entry) (tree.Digest, error) {
 	if e.Digest.Known() {
 		return e.Digest, nil
 	}
-	memory := w.target.Memory
-	if d := memory.Digest(e); d.Known() {
+	cache := w.target.Cache
+	if d := cache.Digest(e); d.Known() {
 		return d, nil
 	}
-	d, settled, err := readDigest(dir, e, memory)
+	d, settled, err := readDigest(dir, e, cache)
 	if err == nil && settled {
-		memory.AddDigest(e, d)
+		cache.AddDigest(e, d)
 	}
 	return d, err
 }
 
-// digestOf reads a file.
+// digestOf reads a file and returns its digest. It uses no cache.
 func digestOf(dir tree.Dir, e *tree.Entry) (tree.Digest, error) {
 	d, _, err := readDigest(dir, e, nil)
 	return d, err
 }
 
-// readDigest reads a source file. What is settled may be remembered.
-func readDigest(dir tree.Dir, e *tree.Entry, memory *filecache.Cache) (_ tree.Digest, settled bool, err error) {
+// readDigest reads a source file and returns its digest. settled: the digest may be
+// put into the cache.
+func readDigest(dir tree.Dir, e *tree.Entry, cache *filecache.Cache) (_ tree.Digest, settled bool, err error) {
 	f, err := openSame(dir, e)
 	if err != nil {
 		return tree.Digest{}, false, err
 	}
 	defer f.Close()
-	settled = memory.Settle(f, e)
+	settled = cache.Settle(f, e)
 	h := sha256.New()
 	buf := getBuffer()
 	defer buffers.Put(buf)
@@ -186,11 +192,12 @@ func readDigest(dir tree.Dir, e *tree.Entry, memory *filecache.Cache) (_ tree.Di
 	return tree.Digest(h.Sum(nil)), settled, checkStamp(f, e)
 }
 
-// ErrSourceChanged says that a source file is not what it was when its
-// directory was listed.
+// ErrSourceChanged means that a source file has changed since its directory was
+// listed.
 var ErrSourceChanged = errors.New("the source file changed while it was read; build again when nothing writes to it")
 
-// openSame opens a source file and makes sure that it is the one listed.
+// openSame opens a source file, and returns an error if it has changed since it was
+// listed.
 func openSame(dir tree.Dir, e *tree.Entry) (tree.File, error) {
 	f, err := dir.Open(e.Name)
 	if err != nil {
@@ -214,7 +221,7 @@ func checkStamp(f tree.File, e *tree.Entry) error {
 	return nil
 }
 
-// sameBytes compares two files of a size, up to the first difference.
+// sameBytes compares two files of equal size. It stops at the first difference.
 func sameBytes(a, b io.Reader, size int64) (bool, error) {
 	bufA, bufB := getBuffer(), getBuffer()
 	defer buffers.Put(bufA)

@@ -9,15 +9,16 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// overLink is a directory of the source where the image shows a symbolic link.
+// overLink is a directory of the source at a path where the image has a symbolic
+// link.
 type overLink struct {
 	v   visit
 	p   *pair
 	sub visit
 }
 
-// overLinks handles those directories once the walk is over, since a link may
-// lead anywhere in the image.
+// overLinks handles these directories after the walk, since a link may lead to any
+// directory of the image.
 func (w *walker) overLinks(ctx context.Context) error {
 	for len(w.links) > 0 {
 		slices.SortFunc(w.links, func(a, b overLink) int { return strings.Compare(a.sub.path, b.sub.path) })
@@ -55,9 +56,9 @@ func (w *walker) overLink(ctx context.Context, l overLink) error {
 	return w.dir(ctx, l.sub)
 }
 
-// linkedDir returns where a link leads if that is a directory, else nil: in
-// the base, since this target may have removed the directory by now, or in
-// the image as it is.
+// linkedDir returns the path of the directory that a link leads to, or nil if it
+// leads to no directory. It looks in the base first, because this target may
+// already have removed the directory from the image.
 func (w *walker) linkedDir(ctx context.Context, link string) ([]string, error) {
 	c := w.changes
 	base := &Changes{root: place{node: &node{base: c.root.node.base}, base: c.root.base}}
@@ -74,7 +75,8 @@ func (w *walker) linkedDir(ctx context.Context, link string) ([]string, error) {
 }
 
 func (w *walker) replaceLink(ctx context.Context, l overLink) error {
-	// The directory's node may be gone by now, if nothing else below it differs.
+	// open makes the directory's node again: it is removed if nothing else below it
+	// differs.
 	up, err := w.changes.open(ctx, components(l.v.path), tree.Meta{Mode: impliedMode})
 	if err != nil {
 		return err

@@ -10,27 +10,28 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// ExactOptions say what [Changes.Exactly] takes for a difference.
+// ExactOptions are options of [Changes.Exactly].
 type ExactOptions struct {
 	Options
 	// Name names the tree in errors and warnings.
 	Name string
-	// Times makes modification times count, in whole seconds, as layers have
-	// them. A time that the tree does not know is none.
+	// Times compares modification times too, in whole seconds, which is what layers
+	// store. [tree.UnknownTime] equals every time.
 	Times bool
-	// RootMeta lets the root directory's own metadata count too. Unpackers
-	// that make a new root, containerd's among them, pass it over.
+	// RootMeta compares the root directory's own metadata too. Some unpackers make
+	// a new root directory, and ignore the layers' metadata for it; containerd's
+	// does.
 	RootMeta bool
 }
 
-// Exactly makes the image show the files of a tree and nothing else: types,
-// contents, modes, owners, attributes, link targets and devices, and as hard
-// links of one file what are that there. The tree takes part until the layer
-// is written; the caller closes it.
+// Exactly makes the image show the files of a tree and nothing else: their types,
+// contents, modes, owners, extended attributes, link targets, devices and hard
+// links. The caller closes the tree, after the layer is written.
 //
-// Unlike a sync of the root directory it takes the tree at its word: links to
-// directories are replaced, and a directory that has an attribute less than the
-// base's is stored with all that is in it, since a layer cannot take one away.
+// It differs from a sync of the root directory in two points. Symbolic links are
+// replaced by directories where the tree has those. A directory that lacks an
+// extended attribute of the base's is stored with everything in it, since a layer
+// cannot remove an attribute.
 func (c *Changes) Exactly(ctx context.Context, src tree.Tree, o ExactOptions) error {
 	root, dir, err := src.Root(ctx)
 	if err != nil {
@@ -63,13 +64,13 @@ func (c *Changes) Exactly(ctx context.Context, src tree.Tree, o ExactOptions) er
 	return nil
 }
 
-// exact is one run of Exactly: a walker that leaves nothing to rules.
+// exact is one run of Exactly: a walker without patterns, owner or mode rules.
 type exact struct {
 	ExactOptions
 	*walker
 }
 
-// dir makes a directory, and all below it, show what the tree has there.
+// dir makes the image show the tree's directory and everything below it.
 func (x *exact) dir(ctx context.Context, v visit) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -135,8 +136,9 @@ func (x *exact) subdirs(ctx context.Context, v visit, dirs []*pair) error {
 	return nil
 }
 
-// descend makes the place show a directory of the tree, and says how to visit
-// it; same: it is the base's own, and so is all below.
+// descend makes the place show a directory of the tree, and returns how to visit
+// it. same: there is nothing to visit, because it is the base's own directory or a
+// mount point.
 func (x *exact) descend(ctx context.Context, v visit, p *pair) (sub visit, same bool, err error) {
 	sub.path = joinPath(v.path, p.src.Name)
 	if sub.src, err = v.src.Sub(p.src.Name); err != nil {
@@ -166,8 +168,8 @@ func (x *exact) descend(ctx context.Context, v visit, p *pair) (sub visit, same 
 	return sub, false, nil
 }
 
-// root compares the root directory's own metadata. That its time alone differs
-// is not worth a layer: layers without an entry for it do not say one.
+// root compares the root directory's own metadata. A difference in its time alone
+// is not worth an entry in the layer.
 func (x *exact) root(src tree.Entry) {
 	n := x.changes.root.node
 	why := metaReason(&src, n.base)
@@ -179,13 +181,13 @@ func (x *exact) root(src tree.Entry) {
 	}
 }
 
-// timeDiffers reports whether a layer would have to say the time of src.
+// timeDiffers reports whether the layer has to store the time of src.
 func (x *exact) timeDiffers(src, base *tree.Entry) bool {
 	return x.Times && base != nil && src.MTime != tree.UnknownTime && src.MTime != base.MTime
 }
 
-// lacksXattr reports whether both are directories, and the base's has an
-// attribute that the other has not.
+// lacksXattr reports whether both are directories, and src lacks an extended
+// attribute that base has.
 func lacksXattr(src, base *tree.Entry) bool {
 	if base == nil || base.Type() != unix.S_IFDIR {
 		return false
@@ -198,7 +200,8 @@ func lacksXattr(src, base *tree.Entry) bool {
 	return false
 }
 
-// replaceDir makes the name show a directory that has nothing of the base's.
+// replaceDir makes the name show a new directory that hides all files of the
+// base's.
 func (p place) replaceDir(entry tree.Entry, base *tree.Entry) place {
 	kid := &node{state: set, base: retained(base), entry: entry, reason: ReasonXattr, fresh: true}
 	p.node.kids.set(entry.Name, kid)

@@ -9,16 +9,15 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// member is a name that, in the source or in the base, is one of several of
-// the same file.
+// member is a name of a file that has several names, in the source or in the base.
 type member struct {
-	path string // of the directory, in the image
+	path string // the directory's, in the image
 	v    visit
 	p    *pair
 }
 
 func (w *walker) addMember(v visit, p *pair) {
-	// On its own, since p's directory would be kept whole otherwise.
+	// A copy, since p would keep the list of its whole directory in cache.
 	kept := &pair{src: retained(p.src), base: retained(p.base), reason: p.reason}
 	m := member{path: v.path, v: visit{src: v.src, path: v.path}, p: kept}
 	w.mu.Lock()
@@ -26,19 +25,19 @@ func (w *walker) addMember(v visit, p *pair) {
 	w.members = append(w.members, m)
 }
 
-// settle makes the image's hard links those of the source. Names that are one
-// file in the source become one file in the image; names that are one file in
-// the base and not in the source are parted. Only names that the target shows
-// count: a base file's names elsewhere keep what they are.
+// settle makes the image's hard links those of the source. Names of one file in the
+// source become names of one file in the image. Names of one file in the base that
+// are separate files in the source become separate. Only names that the target
+// shows change: other names of a base file stay.
 //
-// A group whose names are all as in the base already, as one file there, costs
-// nothing. Any other is written whole: its content once, and a link for every
-// further name, since a layer can link to its own entries only.
+// A group of names that is one file in the base already needs no change. Any other
+// group is written whole, its content once and a hard link for each further name,
+// since a layer can only link to entries of its own.
 func (w *walker) settle(ctx context.Context) error {
 	slices.SortFunc(w.members, func(a, b member) int {
 		return cmp.Or(strings.Compare(a.path, b.path), strings.Compare(a.p.src.Name, b.p.src.Name))
 	})
-	kept := make(map[tree.Inode]bool) // base files that a group goes on using
+	kept := make(map[tree.Inode]bool) // base files that are still used by a group
 	for _, g := range w.linkGroups() {
 		inode, same := sharedBase(g)
 		if same && (inode == (tree.Inode{}) || !kept[inode]) {
@@ -46,7 +45,7 @@ func (w *walker) settle(ctx context.Context) error {
 			continue
 		}
 		if len(g) == 1 && g[0].p.reason != "" {
-			continue // It is in the layer as it is.
+			continue // It is in the layer already.
 		}
 		if err := w.rewrite(ctx, g); err != nil {
 			return err
@@ -55,7 +54,8 @@ func (w *walker) settle(ctx context.Context) error {
 	return nil
 }
 
-// linkGroups parts the members by the source's files, in order of their first names.
+// linkGroups groups the members by their file in the source. Groups are in the
+// order of their first names.
 func (w *walker) linkGroups() [][]member {
 	var groups [][]member
 	index := make(map[tree.Inode]int)
@@ -72,7 +72,8 @@ func (w *walker) linkGroups() [][]member {
 	return groups
 }
 
-// sharedBase reports whether all members are as in the base, and one file there.
+// sharedBase reports whether all members are as in the base, and are one file
+// there. It returns that file.
 func sharedBase(g []member) (tree.Inode, bool) {
 	var inode tree.Inode
 	for i, m := range g {
@@ -89,7 +90,7 @@ func sharedBase(g []member) (tree.Inode, bool) {
 	return inode, true
 }
 
-// rewrite puts all names of a group into the layer, as one file.
+// rewrite puts all names of a group into the layer as one file.
 func (w *walker) rewrite(ctx context.Context, g []member) error {
 	var shared *group
 	if len(g) > 1 {
@@ -103,7 +104,7 @@ func (w *walker) rewrite(ctx context.Context, g []member) error {
 		if m.p.reason == "" {
 			m.p.reason = ReasonLink
 		}
-		n := m.p.node(m.v.src, w.target.Memory)
+		n := m.p.node(m.v.src, w.target.Cache)
 		n.group = shared
 		at.node.kids.set(m.p.src.Name, n)
 	}

@@ -12,39 +12,39 @@ import (
 	"github.com/veneer-build/veneer/differ/tree/filecache"
 )
 
-// kids are the nodes of the names in a directory. Files make up most of a large
-// change, and most of them are as plain as can be: they are kept as leaves, a
-// tenth as large as nodes, until they are asked for by name.
+// kids are the nodes of the names in a directory. Most changes are regular files
+// without extended attributes or hard links. They are kept as leaves, which take a
+// tenth of a node's memory, and turn into nodes when they are asked for by name.
 type kids struct {
 	nodes map[string]*node
-	// leaves are sorted by name. Those without a mode have become nodes.
+	// leaves are sorted by name. A leaf that has become a node stays, with mode 0.
 	leaves []leaf
-	// src is the directory that the leaves are in, on the device dev, and
-	// memory what is known of them.
-	src    tree.Dir
-	memory *filecache.Cache
-	dev    uint64
+	// src is the directory that the leaves are in, on the device dev. cache is for
+	// their digests.
+	src   tree.Dir
+	cache *filecache.Cache
+	dev   uint64
 }
 
-// many is how many files a new directory has to have for room to be made for
-// them at once, at the risk that they are no leaves: else a list that grows is
-// there twice.
+// many is the number of files from which space for a directory's leaves is
+// allocated at once, even though some may become nodes. Growing a long list would
+// copy it, and keep both copies for a while.
 const many = 64 << 10
 
-// leaf is a regular file without extended attributes or further names, which is
-// new or takes the place of one of the base's.
+// leaf is a regular file without extended attributes or hard links. It is new, or
+// replaces a regular file of the base.
 type leaf struct {
 	name        string
 	uid, gid    uint32
 	nsec        int32
-	mode        uint16 // all of a regular file's
-	why         uint8  // of leafReasons
+	mode        uint16 // type and permission bits
+	why         uint8  // position in leafReasons
 	size, mtime int64
 	ctime       int64
 	ino         uint64
 }
 
-// leafReasons are why a leaf can be a change; the first is that of new files.
+// leafReasons are the possible reasons of a leaf. The first one is for new files.
 var leafReasons = [...]Reason{ReasonNew, ReasonContent, ReasonMode, ReasonOwner, ReasonXattr, ReasonTime} //nolint:gochecknoglobals // a table
 
 // get returns the node of a name, nil if there is none.
@@ -62,7 +62,7 @@ func (k *kids) get(name string) *node {
 	return n
 }
 
-// set makes the node that of the name.
+// set sets the node of a name.
 func (k *kids) set(name string, n *node) {
 	k.remove(name)
 	k.put(name, n)
@@ -75,17 +75,17 @@ func (k *kids) put(name string, n *node) {
 	k.nodes[name] = n
 }
 
-// remove makes a name have no node.
+// remove removes the node of a name.
 func (k *kids) remove(name string) {
-	if k.get(name) != nil { // A leaf is a node by now.
+	if k.get(name) != nil { // get has turned a leaf into a node.
 		delete(k.nodes, name)
 	}
 }
 
-// addFile adds a file that is new or, as why says, takes the place of a regular
-// file of the base's, and reports whether it could: names must come in order,
-// from one directory, and not have nodes.
-func (k *kids) addFile(e *tree.Entry, why Reason, src tree.Dir, memory *filecache.Cache) bool {
+// addFile adds a regular file as a leaf, and returns false if it cannot. why is
+// [ReasonNew], or the reason why it replaces a regular file of the base. Names must
+// come in order, from one directory, and must not have nodes yet.
+func (k *kids) addFile(e *tree.Entry, why Reason, src tree.Dir, cache *filecache.Cache) bool {
 	reason := slices.Index(leafReasons[:], why)
 	if reason < 0 || !e.IsRegular() || e.Digest.Known() || e.Inode != (tree.Inode{}) || len(e.Xattrs) > 0 || k.nodes[e.Name] != nil {
 		return false
@@ -95,8 +95,8 @@ func (k *kids) addFile(e *tree.Entry, why Reason, src tree.Dir, memory *filecach
 	}
 	switch n := len(k.leaves); {
 	case n == 0:
-		k.src, k.memory, k.dev = src, memory, e.Stamp.Dev
-	case k.src != src || k.memory != memory || k.dev != e.Stamp.Dev || k.leaves[n-1].name >= e.Name:
+		k.src, k.cache, k.dev = src, cache, e.Stamp.Dev
+	case k.src != src || k.cache != cache || k.dev != e.Stamp.Dev || k.leaves[n-1].name >= e.Name:
 		return false
 	}
 	k.leaves = append(k.leaves, leaf{
@@ -106,22 +106,22 @@ func (k *kids) addFile(e *tree.Entry, why Reason, src tree.Dir, memory *filecach
 	return true
 }
 
-// expect makes room for so many leaves where that is worth it.
+// expect allocates space for n leaves if there are many.
 func (k *kids) expect(n int) {
 	if n > many {
 		k.leaves = slices.Grow(k.leaves, n)
 	}
 }
 
-// node makes a leaf a node. Of the file that it takes the place of, it knows
-// that there is one.
+// node returns a new node for a leaf. Of a file of the base that the leaf replaces,
+// the node only knows that it exists.
 func (k *kids) node(l *leaf) *node {
 	var base *tree.Entry
 	if l.why != 0 {
 		base = &tree.Entry{Name: l.name, Meta: tree.Meta{Mode: unix.S_IFREG}}
 	}
 	return &node{
-		state: set, reason: leafReasons[l.why], base: base, src: k.src, srcName: l.name, memory: k.memory,
+		state: set, reason: leafReasons[l.why], base: base, src: k.src, srcName: l.name, cache: k.cache,
 		entry: tree.Entry{
 			Name: l.name,
 			Meta: tree.Meta{Mode: uint32(l.mode), UID: l.uid, GID: l.gid, Size: l.size, MTime: l.mtime, MTimeNsec: l.nsec},
@@ -137,8 +137,8 @@ func (k *kids) none() bool {
 	return len(k.nodes) == 0 && !slices.ContainsFunc(k.leaves, func(l leaf) bool { return l.mode != 0 })
 }
 
-// all ranges over the nodes in the order of their names. Those of leaves are
-// made for the loop and forgotten after it: changing them changes nothing.
+// all ranges over the nodes in the order of their names. Nodes of leaves are made
+// for the loop only: changes to them are lost.
 func (k *kids) all() iter.Seq2[string, *node] {
 	return func(yield func(string, *node) bool) {
 		leaves := k.leaves
@@ -161,8 +161,8 @@ func (k *kids) all() iter.Seq2[string, *node] {
 	}
 }
 
-// notFrom ranges over the nodes, but for those of leaves that are in a directory
-// of the source.
+// notFrom ranges over the nodes, without those of leaves if the leaves are in the
+// source's directory src.
 func (k *kids) notFrom(src tree.Dir) iter.Seq2[string, *node] {
 	if len(k.leaves) > 0 && k.src == src {
 		return maps.All(k.nodes)
@@ -170,8 +170,8 @@ func (k *kids) notFrom(src tree.Dir) iter.Seq2[string, *node] {
 	return k.all()
 }
 
-// retained copies an entry out of its directory's list, which would be kept
-// whole otherwise; nil stays nil.
+// retained returns a copy of an entry that does not refer to its directory's list,
+// which would stay in memory otherwise. nil stays nil.
 func retained(e *tree.Entry) *tree.Entry {
 	if e == nil {
 		return nil

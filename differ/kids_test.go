@@ -65,12 +65,12 @@ func TestLeafIsTheFile(t *testing.T) {
 		Stamp: tree.Stamp{Dev: 6, Ino: 7, CTime: 8, MTime: -4*1e9 + 5},
 	}
 	var k kids
-	memory := filecache.New()
-	if !k.addFile(&e, ReasonContent, rootFile{}, memory) {
+	cache := filecache.New()
+	if !k.addFile(&e, ReasonContent, rootFile{}, cache) {
 		t.Fatal("not a leaf")
 	}
 	n := k.get("f")
-	if fmt.Sprintf("%+v", n.entry) != fmt.Sprintf("%+v", e) || n.memory != memory || n.src != (rootFile{}) || n.srcName != "f" ||
+	if fmt.Sprintf("%+v", n.entry) != fmt.Sprintf("%+v", e) || n.cache != cache || n.src != (rootFile{}) || n.srcName != "f" ||
 		n.reason != ReasonContent || n.base == nil || !n.base.IsRegular() {
 		t.Errorf("%+v, want %+v", n.entry, e)
 	}

@@ -9,8 +9,9 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// ReadFile returns a regular file of the image as it would be now, following
-// the image's symbolic links within it. A file over the limit is an error.
+// ReadFile returns the content of a regular file of the image, with the changes so
+// far. Symbolic links are followed within the image. A file longer than limit bytes
+// is an error.
 func (c *Changes) ReadFile(ctx context.Context, name string, limit int64) ([]byte, error) {
 	real, err := c.resolve(ctx, name, true)
 	if err != nil {
@@ -67,13 +68,13 @@ func (c *Changes) openFile(ctx context.Context, real []string) (tree.File, error
 	return at.base.Open(real[len(real)-1])
 }
 
-// Lookup returns what the image shows at a path as it would be now, nil if
-// nothing. Symbolic links are not followed.
+// Lookup returns the image's entry at a path, with the changes so far, or nil if
+// there is none. Symbolic links are not followed.
 func (c *Changes) Lookup(ctx context.Context, name string) (*tree.Entry, error) {
 	return c.show(ctx, components(name))
 }
 
-// Follow is [Changes.Lookup] with symbolic links followed, the last one too.
+// Follow is [Changes.Lookup] that follows symbolic links, the last component too.
 func (c *Changes) Follow(ctx context.Context, name string) (*tree.Entry, error) {
 	real, err := c.resolve(ctx, name, true)
 	if err != nil {

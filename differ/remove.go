@@ -6,7 +6,8 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// removeOthers deletes what the image shows in the place and the source lacks.
+// removeOthers deletes the names that the image shows in the place and the source
+// lacks.
 func (w *walker) removeOthers(ctx context.Context, v visit, base []tree.Entry) error {
 	entries := v.entries
 	for i := range base {
@@ -35,7 +36,7 @@ func (w *walker) removeOthers(ctx context.Context, v visit, base []tree.Entry) e
 	return nil
 }
 
-// removeOther deletes one name, except for what the patterns exclude below it.
+// removeOther deletes one name, but keeps what the patterns exclude below it.
 func (w *walker) removeOther(ctx context.Context, v visit, name string, base *tree.Entry) error {
 	rel := joinPath(v.rel, name)
 	excluded, match, err := w.ignore.match(rel, v.match)
@@ -53,7 +54,7 @@ func (w *walker) removeOther(ctx context.Context, v visit, name string, base *tr
 	return nil
 }
 
-// removeBelow deletes a directory that the source lacks, and keeps it if
+// removeBelow deletes a directory that the source lacks. The directory stays if
 // anything in it is excluded.
 func (w *walker) removeBelow(ctx context.Context, v visit, name string, base *tree.Entry, match matchInfo, excluded bool) error {
 	had := v.at.node.kids.get(name)
@@ -79,7 +80,7 @@ func (w *walker) removeBelow(ctx context.Context, v visit, name string, base *tr
 	return nil
 }
 
-// hollow reports whether a directory shows nothing any more.
+// hollow reports whether a directory is empty in the image.
 func hollow(n *node, base []tree.Entry) bool {
 	for i := range base {
 		if kid := n.kids.get(base[i].Name); kid == nil || kid.current() != nil {

@@ -8,10 +8,10 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// Removed counts the names of the base that a change makes disappear, but for
-// directories, and the bytes of the files among them: one deleted directory is
-// one change, however much was in it. The change is one that [Changes.Each]
-// tells of just now. It reads the base's directories.
+// Removed counts the base's files that a change removes, and their bytes.
+// Directories do not count, but the files below a removed directory do. ch must be
+// the change that [Changes.Each] is passing to fn. Removed reads directories of the
+// base.
 func (c *Changes) Removed(ctx context.Context, ch *Change) (Tally, error) {
 	was := ch.node.base
 	if was == nil || ch.Parent {
@@ -28,7 +28,7 @@ func (c *Changes) Removed(ctx context.Context, ch *Change) (Tally, error) {
 		}
 		n := ch.node
 		if !ch.Fresh {
-			n = nil // Nothing is below it.
+			n = nil // The change has nothing below it.
 		}
 		if err := t.removed(ctx, n, dir); err != nil {
 			return Tally{}, fmt.Errorf("read below /%s in the base: %w", ch.Path, err)
@@ -37,7 +37,7 @@ func (c *Changes) Removed(ctx context.Context, ch *Change) (Tally, error) {
 	return t, nil
 }
 
-// baseDir returns the base's directory at a path without links.
+// baseDir returns the base's directory at a path without symbolic links.
 func (c *Changes) baseDir(path string) (tree.Dir, error) {
 	dir := c.root.base
 	for name := range strings.SplitSeq(path, "/") {
@@ -52,8 +52,9 @@ func (c *Changes) baseDir(path string) (tree.Dir, error) {
 	return dir, nil
 }
 
-// removed adds what the base has in a directory and the image lacks. n is the
-// directory's node, where it still shows something; else nil.
+// removed adds the files that the base has in a directory and the image does not
+// show. n is the directory's node if something of the directory is still shown,
+// else nil.
 func (t *Tally) removed(ctx context.Context, n *node, dir tree.Dir) error {
 	entries, err := dir.Entries(ctx)
 	if err != nil {

@@ -13,11 +13,11 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// Aspect is what of a path is not the same in two trees.
+// Aspect is a property in which a path of two trees can differ.
 type Aspect string
 
-// The aspects. A path that only one tree has is missing or extra, whatever is
-// below it; one of another type has no further aspects.
+// The aspects. A path that only one tree has is missing or extra, and what is below
+// it is not reported. A path of another type has no further aspects.
 const (
 	AspectMissing    Aspect = "missing"
 	AspectExtra      Aspect = "extra"
@@ -34,16 +34,16 @@ const (
 	AspectTime       Aspect = "mtime"
 )
 
-// Difference is one aspect in which a path of two trees differs.
+// Difference is one aspect in which a path differs.
 type Difference struct {
-	// Path has no leading slash; the root's is empty.
+	// Path is relative to the root, without a leading slash. The root's is empty.
 	Path   string
 	Aspect Aspect
-	// Type is the path's in both trees, one of unix.S_IFREG, S_IFDIR, …; zero
-	// where only one has it, or the types differ.
+	// Type is the file type, one of unix.S_IFREG, S_IFDIR, …. It is zero if only
+	// one tree has the path, or if the types differ.
 	Type uint32
-	// Want and Got are what either tree has, for people to read; empty where
-	// the aspect says it all.
+	// Want and Got are the values in the two trees, as text for people. They are
+	// empty if the aspect says enough.
 	Want, Got string
 }
 
@@ -58,27 +58,32 @@ func (d Difference) String() string {
 	return s
 }
 
-// SameOptions say what counts as a difference. The zero value compares all but times.
+// SameOptions are options of [Same]. Without options, everything but times is
+// compared.
 type SameOptions struct {
-	// Times compares modification times too, whole seconds where one of the
-	// trees has no more. Times that are not known, and the root's, do not count.
+	// Times compares modification times too: in nanoseconds, or in whole seconds if
+	// one of the trees has only those. Unknown times and the root's are not
+	// compared.
 	Times bool
-	// NoContent leaves out the content of regular files.
+	// NoContent does not compare the content of regular files.
 	NoContent bool
-	// NoAUFS leaves out the names for which [IsAUFS] is true, which no layer of
-	// Veneer's has.
+	// NoAUFS ignores the names for which [IsAUFS] is true. Veneer's layers never
+	// have them.
 	NoAUFS bool
-	// Count is told of files, and of bytes read.
+	// Count is called with the number of files and of bytes read since the last
+	// call. nil: no calls.
 	Count func(files, bytes int64)
-	// Report is told of each difference, in no order, but of one at a time; an
-	// error of it ends the comparison and is returned. It is required.
+	// Report is called for each difference, in no order, but never at the same
+	// time. If it returns an error, the comparison ends with that error. It is
+	// required.
 	Report func(Difference) error
 }
 
 // Same compares two trees, path by path: types, modes, owners, sizes, contents,
-// link targets, devices, the attributes that [tree.KeepXattr] allows, and which
-// names are hard links of one file. What cannot be read of got is a difference;
-// what cannot be read of want is an error. Both stay the caller's to close.
+// link targets, devices, hard links, and the extended attributes that
+// [tree.KeepXattr] allows. A file of got that cannot be read is reported as a
+// difference. A file of want that cannot be read is an error. The caller closes
+// both trees.
 func Same(ctx context.Context, want, got tree.Tree, o SameOptions) error {
 	if o.Count == nil {
 		o.Count = func(int64, int64) {}
@@ -103,7 +108,7 @@ func Same(ctx context.Context, want, got tree.Tree, o SameOptions) error {
 	if err == nil {
 		err = s.dir(gctx, sameDirs{want: wdir, got: gdir, acl: hasDefaultACL(&w)})
 	}
-	// What a worker returned is why the walk was told to stop.
+	// A worker's error is the cause of the walk's.
 	if werr := group.Wait(); werr != nil {
 		return werr
 	}
@@ -118,7 +123,7 @@ type same struct {
 	SameOptions
 	spawn func(func() error)
 
-	mu      sync.Mutex // of Report
+	mu      sync.Mutex // held while Report runs
 	members []linkMember
 }
 
@@ -126,11 +131,11 @@ type same struct {
 type sameDirs struct {
 	want, got tree.Dir
 	path      string
-	// acl: files made in it inherit a default ACL.
+	// acl: files that are created in it inherit a default ACL.
 	acl bool
 }
 
-// linkMember is a path that has other names in one of the trees.
+// linkMember is a path with further hard links in one of the trees.
 type linkMember struct {
 	path      string
 	typ       uint32
@@ -178,8 +183,8 @@ func (s *same) dir(ctx context.Context, at sameDirs) error {
 
 func isAUFS(e tree.Entry) bool { return IsAUFS(e.Name) }
 
-// unreadable reports what is wrong with the second tree, unless the reading as
-// a whole is.
+// unreadable reports an error of the second tree as a difference. If the comparison
+// as a whole was cancelled, it returns that error.
 func (s *same) unreadable(ctx context.Context, path string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -190,7 +195,7 @@ func (s *same) unreadable(ctx context.Context, path string, err error) error {
 	return s.report(Difference{Path: path, Aspect: AspectUnreadable, Got: err.Error()})
 }
 
-// pair compares what two directories have under one name.
+// pair compares the entries that two directories have under one name.
 func (s *same) pair(ctx context.Context, at sameDirs, w, g *tree.Entry) error {
 	path := joinPath(at.path, w.Name)
 	if w.Type() != g.Type() {

@@ -33,7 +33,7 @@ func (s *same) entry(at sameDirs, w, g *tree.Entry) error {
 	}
 	for _, name := range xattrNames(w, g) {
 		if at.acl && strings.HasPrefix(name, "system.posix_acl_") {
-			continue // Linux gives new files one that no layer mentions.
+			continue // Files inherit an ACL that no layer mentions.
 		}
 		want, wok := w.Xattrs[name]
 		got, gok := g.Xattrs[name]
@@ -68,7 +68,7 @@ func (s *same) content(ctx context.Context, at sameDirs, w, g *tree.Entry) error
 	return nil
 }
 
-// bytes compares contents of which the first one's digest is not known.
+// bytes compares contents when the digest of want's is not known.
 func (s *same) bytes(ctx context.Context, at sameDirs, w, g *tree.Entry) error {
 	path := joinPath(at.path, w.Name)
 	if g.Digest.Known() {
@@ -103,8 +103,8 @@ func (s *same) bytes(ctx context.Context, at sameDirs, w, g *tree.Entry) error {
 	return nil
 }
 
-// hardLinks compares which names are one file. Names that only one of the
-// trees has are reported already, and belong to no group here.
+// hardLinks compares which names are hard links of one file. Names that only one
+// tree has are reported already, and are left out here.
 func (s *same) hardLinks() error {
 	slices.SortFunc(s.members, func(a, b linkMember) int { return strings.Compare(a.path, b.path) })
 	wants, gots := map[tree.Inode][]string{}, map[tree.Inode][]string{}
@@ -125,7 +125,7 @@ func (s *same) hardLinks() error {
 	return nil
 }
 
-// firstName stands for the group of names that a path belongs to.
+// firstName returns the first name of the hard links that a path belongs to.
 func firstName(groups map[tree.Inode][]string, inode tree.Inode, path string) string {
 	if inode == (tree.Inode{}) {
 		return path
@@ -133,8 +133,8 @@ func firstName(groups map[tree.Inode][]string, inode tree.Inode, path string) st
 	return groups[inode][0]
 }
 
-// sameTime compares times as far as both are known: some tools and file
-// systems keep whole seconds.
+// sameTime compares times in the precision that both have: some tools and file
+// systems keep only whole seconds.
 func sameTime(w, g *tree.Meta) bool {
 	switch {
 	case w.MTime == tree.UnknownTime || g.MTime == tree.UnknownTime:

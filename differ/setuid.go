@@ -6,26 +6,27 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// gained counts files that were an ordinary user's in the source and act with
-// root's rights in the image: setuid, or setgid, and root's by the rule that new
-// files of a directory are. Whoever could write to the source could make them.
+// gained counts files that did not have root's rights in the source, and have them
+// in the image. Such a file is setuid or setgid, belongs to an ordinary user, and
+// gets root as its owner or group only because new files do so by default. Anybody
+// who can write to the source can make such a file.
 type gained struct {
 	count int
-	first string // by name, the path in the image
+	first string // the first of their paths in the image
 }
 
-// rights are the owner and group that a regular file acts with, 0 where it
-// acts with those of whoever runs it, and whether it does so at all.
+// rights returns which owner and group a regular file runs with: setuid and setgid
+// report whether it runs with its own. For other files all results are zero.
 func rights(e *tree.Entry) (uid, gid uint32, setuid, setgid bool) {
 	if !e.IsRegular() {
 		return 0, 0, false, false
 	}
-	// Without the right to execute, the bit is no setgid.
+	// Without the group's permission to execute, the bit does not mean setgid.
 	return e.UID, e.GID, e.Mode&unix.S_ISUID != 0, e.Mode&unix.S_ISGID != 0 && e.Mode&unix.S_IXGRP != 0
 }
 
-// shapeFound is [Target.shape] that reports whether the entry gains root's
-// rights without anybody's having said so.
+// shapeFound is [Target.shape], and reports whether the entry gains root's rights
+// without an owner rule that the user chose.
 func (t *Target) shapeFound(d, cur *tree.Entry) (gains bool) {
 	uid, gid, setuid, setgid := rights(d)
 	t.shape(d, cur)
@@ -36,7 +37,7 @@ func (t *Target) shapeFound(d, cur *tree.Entry) (gains bool) {
 	return setuid && stillUID && uid != 0 && newUID == 0 || setgid && stillGID && gid != 0 && newGID == 0
 }
 
-// noteGained notes a file that is a change and gains root's rights.
+// noteGained counts a changed file that gains root's rights.
 func (w *walker) noteGained(v visit, name string) {
 	path := "/" + joinPath(v.path, name)
 	w.mu.Lock()
@@ -47,7 +48,7 @@ func (w *walker) noteGained(v visit, name string) {
 	}
 }
 
-// warnGained warns once, however many there are.
+// warnGained adds one warning for all these files.
 func (w *walker) warnGained() {
 	switch n := w.gained.count; n {
 	case 0:

@@ -14,17 +14,18 @@ import (
 
 const (
 	symlinkMode = unix.S_IFLNK | 0o777
-	// impliedMode is that of directories which a destination needs and nobody described.
+	// impliedMode is the mode of missing parent directories of a destination.
 	impliedMode = unix.S_IFDIR | 0o755
-	// maxLinks is how many symbolic links a destination may lead through, as in the kernel.
+	// maxLinks is the number of symbolic links that may be followed for one
+	// destination, as in the kernel.
 	maxLinks = 40
 )
 
-// state is what a node says of its path.
+// state says what the image shows at a node's path.
 type state uint8
 
 const (
-	// inherit: the image shows the base's entry; only something below may differ.
+	// inherit: the image shows the base's entry. Something below it may differ.
 	inherit state = iota
 	// set: the image shows the node's own entry.
 	set
@@ -32,30 +33,31 @@ const (
 	gone
 )
 
-// node is a path whose directory has been looked at. What has no node is as in
-// the base. Below a set or inherited directory the base's children show through,
-// but for those that have nodes.
+// node is a path of the image that was looked at. Paths without a node are as in
+// the base. Below a node that is set or inherited the base's files are shown,
+// unless they have nodes of their own.
 type node struct {
 	state  state
 	reason Reason
 	// base is the base's entry at this path, nil if it has none.
 	base *tree.Entry
-	// entry, of a set node, is what the image shows; a regular file's content
-	// is opened as srcName in src.
+	// entry is what the image shows, if the node is set. A regular file's content
+	// is opened under the name srcName in src.
 	entry   tree.Entry
 	src     tree.Dir
 	srcName string
-	memory  *filecache.Cache
+	cache   *filecache.Cache
 	group   *group
 	kids    kids
-	// fresh: a directory that shows nothing of the base's at its path.
+	// fresh: the directory hides all files of the base at its path.
 	fresh bool
 }
 
-// group is a set of changed paths that are names of one file.
-type group struct{ _ byte } // not empty: each has an address of its own
+// group is a set of changed paths that are hard links of one file.
+type group struct{ _ byte } // not empty, so that each group has its own address
 
-// current returns what the image shows at the node's path, nil if nothing.
+// current returns the entry that the image shows at the node's path, or nil if
+// there is none.
 func (n *node) current() *tree.Entry {
 	switch n.state {
 	case set:
@@ -66,8 +68,8 @@ func (n *node) current() *tree.Entry {
 	return n.base
 }
 
-// place is a directory of the image in the making: its node, and the base's
-// directory at the same path if there is one.
+// place is a directory of the image: its node, and the base's directory at the same
+// path (nil if there is none).
 type place struct {
 	node *node
 	base tree.Dir
@@ -81,8 +83,8 @@ func (p place) baseEntries(ctx context.Context) ([]tree.Entry, error) {
 	return p.base.Entries(ctx)
 }
 
-// current returns what the image shows under a name in the place, given the
-// base's entry of that name.
+// current returns the entry that the image shows under a name in the place, or nil.
+// base is the base's entry of that name, or nil.
 func (p place) current(name string, base *tree.Entry) *tree.Entry {
 	if kid := p.node.kids.get(name); kid != nil {
 		return kid.current()
@@ -90,7 +92,7 @@ func (p place) current(name string, base *tree.Entry) *tree.Entry {
 	return base
 }
 
-// kid returns the node of a name, making one that inherits if there is none.
+// kid returns the node of a name. If there is none, it makes one that inherits.
 func (p place) kid(name string, base *tree.Entry) *node {
 	kid := p.node.kids.get(name)
 	if kid == nil {
@@ -100,7 +102,7 @@ func (p place) kid(name string, base *tree.Entry) *node {
 	return kid
 }
 
-// remove makes the name absent from the place.
+// remove removes the name from the place.
 func (p place) remove(name string, base *tree.Entry, why Reason) {
 	if base == nil {
 		p.node.kids.remove(name)
@@ -110,7 +112,7 @@ func (p place) remove(name string, base *tree.Entry, why Reason) {
 	p.node.kids.set(kept.Name, &node{state: gone, reason: why, base: kept})
 }
 
-// enter returns the child directory as a place; kid must show a directory.
+// enter returns a child directory as a place. kid must show a directory.
 func (p place) enter(name string, kid *node) (place, error) {
 	if p.base == nil || kid.base == nil || !kid.base.IsDir() || kid.fresh {
 		return place{node: kid}, nil
@@ -119,9 +121,9 @@ func (p place) enter(name string, kid *node) (place, error) {
 	return place{node: kid, base: sub}, err
 }
 
-// makeDir turns the name into a directory that shows entry. Children of a
-// base directory that had been hidden, by a deletion or another file in its
-// place, stay hidden: they become deletions of their own.
+// makeDir makes the name show a directory with the given entry. If the base has a
+// directory there that is hidden, because it was deleted or replaced by another
+// file, the base's files in it stay hidden: each becomes a deletion.
 func (p place) makeDir(ctx context.Context, name string, base *tree.Entry, entry tree.Entry) (place, error) {
 	kid := p.kid(name, base)
 	cur := kid.current()
@@ -129,12 +131,12 @@ func (p place) makeDir(ctx context.Context, name string, base *tree.Entry, entry
 	if cur == nil || !cur.IsDir() {
 		kid.kids = kids{}
 	}
-	kid.src, kid.srcName, kid.memory, kid.group = nil, "", nil, nil
+	kid.src, kid.srcName, kid.cache, kid.group = nil, "", nil, nil
 	switch why := reasonOf(&entry, base); {
 	case why != "":
 		kid.state, kid.entry, kid.reason = set, entry, why
 	case kid.fresh:
-		kid.state, kid.entry = set, entry // It goes on hiding the base's.
+		kid.state, kid.entry = set, entry // It still hides the base's files.
 	default:
 		kid.state, kid.entry = inherit, tree.Entry{}
 	}
@@ -149,8 +151,8 @@ func (p place) makeDir(ctx context.Context, name string, base *tree.Entry, entry
 	return at, err
 }
 
-// reasonOf returns why an entry is a change against the base's, but for
-// content; empty if it is none.
+// reasonOf returns the reason why an entry is a change against the base's. It does
+// not look at the content. Empty: no change.
 func reasonOf(entry, base *tree.Entry) Reason {
 	if base == nil {
 		return ReasonNew
@@ -158,7 +160,7 @@ func reasonOf(entry, base *tree.Entry) Reason {
 	return metaReason(entry, base)
 }
 
-// find returns the entry of that name in a sorted list, nil if there is none.
+// find returns the entry of that name in a list sorted by name, or nil.
 func find(entries []tree.Entry, name string) *tree.Entry {
 	i, ok := slices.BinarySearchFunc(entries, name, func(e tree.Entry, n string) int { return strings.Compare(e.Name, n) })
 	if !ok {
@@ -167,7 +169,8 @@ func find(entries []tree.Entry, name string) *tree.Entry {
 	return &entries[i]
 }
 
-// lookup returns what the place shows under a name, and the base's entry.
+// lookup returns the entries that the place and the base have under a name, nil if
+// none.
 func (p place) lookup(ctx context.Context, name string) (cur, base *tree.Entry, err error) {
 	entries, err := p.baseEntries(ctx)
 	if err != nil {
@@ -177,20 +180,20 @@ func (p place) lookup(ctx context.Context, name string) (cur, base *tree.Entry, 
 	return p.current(name, base), base, nil
 }
 
-// step enters a child directory without changing anything; it makes a node
-// that inherits where there is none.
+// step enters a child directory without changing it. If it has no node, it gets one
+// that inherits.
 func (p place) step(name string, base *tree.Entry) (place, error) {
 	return p.enter(name, p.kid(name, base))
 }
 
-// resolve follows an absolute path in the image as it would be then, through
-// symbolic links that are there, and returns the components of where it leads.
-// What does not exist is taken as it stands. The last component is followed
-// only if followLast. ".." of the root is the root, as in a container
+// resolve follows an absolute path in the image as it is now, through the image's
+// symbolic links. It returns the components of the path that it leads to.
+// Components that do not exist are kept. The last component is followed only if
+// followLast is set. ".." of the root is the root, as in a container
 // (path_resolution(7)).
 func (c *Changes) resolve(ctx context.Context, p string, followLast bool) ([]string, error) {
 	rest := components(p)
-	real := []string{} // The root is no components, which is not nothing.
+	real := []string{} // The root is an empty list, not nil.
 	for links := 0; len(rest) > 0; {
 		name := rest[0]
 		rest = rest[1:]
@@ -220,7 +223,8 @@ func (c *Changes) resolve(ctx context.Context, p string, followLast bool) ([]str
 	return real, nil
 }
 
-// show returns what the image shows at a path without links, nil if nothing.
+// show returns the image's entry at a path without symbolic links, or nil if there
+// is none.
 func (c *Changes) show(ctx context.Context, path []string) (*tree.Entry, error) {
 	at := c.root
 	for i, name := range path {
@@ -243,13 +247,13 @@ func (c *Changes) show(ctx context.Context, path []string) (*tree.Entry, error) 
 	return c.root.node.current(), nil
 }
 
-// peek enters a directory of the base that has no node, and makes none.
+// peek enters a directory of the base that has no node, and does not make one.
 func (p place) peek(name string, base *tree.Entry) (place, error) {
 	return p.enter(name, &node{base: base})
 }
 
-// open returns the directory at a path without links as a place, making what
-// is missing on the way like implied, a directory's metadata.
+// open returns the directory at a path without symbolic links as a place. Missing
+// directories are made, with the metadata of implied.
 func (c *Changes) open(ctx context.Context, path []string, implied tree.Meta) (place, error) {
 	at := c.root
 	for _, name := range path {
@@ -269,7 +273,8 @@ func (c *Changes) open(ctx context.Context, path []string, implied tree.Meta) (p
 	return at, nil
 }
 
-// components splits a cleaned absolute path of the user's; ".." at its start is nothing.
+// components splits an absolute path of the user's into components, and cleans it.
+// ".." of the root is the root.
 func components(p string) []string {
 	var parts []string
 	for _, c := range strings.Split(p, "/") {
@@ -284,7 +289,8 @@ func components(p string) []string {
 	return parts
 }
 
-// linkComponents splits a symbolic link's target, whose ".." mean something.
+// linkComponents splits a symbolic link's target into components. It keeps "..",
+// since that depends on the links before it.
 func linkComponents(link string) []string {
 	return slices.DeleteFunc(strings.Split(link, "/"), func(c string) bool { return c == "" || c == "." })
 }

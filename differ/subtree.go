@@ -8,9 +8,9 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// Subtree returns the part of a tree at a path: a directory with all below it,
-// or a single file. Symbolic links on the way, and one at the end, are followed
-// within the tree. It takes the tree over: closing the part closes the whole.
+// Subtree returns the part of a tree at a path: a directory with everything below
+// it, or a single file. Symbolic links in the path, also as its last component, are
+// followed within the tree. Closing the part closes the whole tree.
 func Subtree(ctx context.Context, whole tree.Tree, path string) (tree.Tree, error) {
 	c, err := NewChanges(ctx, whole)
 	if err != nil {
@@ -53,7 +53,7 @@ type part struct {
 	tree.Tree
 	entry tree.Entry
 	dir   tree.Dir
-	name  string // of the file in dir; empty: the part is dir itself
+	name  string // the file's in dir; empty: the part is dir itself
 }
 
 // Root implements [tree.Tree].

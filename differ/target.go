@@ -11,30 +11,31 @@ import (
 	"github.com/veneer-build/veneer/differ/tree/filecache"
 )
 
-// OwnerPolicy says whom files belong to that a target writes.
+// OwnerPolicy says which owner a target's files get.
 type OwnerPolicy string
 
 // The owner policies.
 const (
-	// OwnerBase keeps the owner of paths that exist and gives new ones to 0:0.
+	// OwnerBase keeps the owner of existing paths. New paths belong to 0:0.
 	OwnerBase OwnerPolicy = "base"
-	// OwnerSource takes the source's.
+	// OwnerSource keeps the source's owners.
 	OwnerSource OwnerPolicy = "source"
 	// OwnerRoot gives everything to 0:0.
 	OwnerRoot OwnerPolicy = "root"
 )
 
-// DirLinks says what happens where the source has a directory and the image
-// a symbolic link to one, as /lib is on most distributions.
+// DirLinks says what happens if the source has a directory where the image has a
+// symbolic link to one, such as /lib in most distributions.
 type DirLinks string
 
 // The policies for symbolic links to directories.
 const (
-	// FollowDirLinks keeps the link and merges into the directory it leads to.
+	// FollowDirLinks keeps the link, and merges into the directory that it leads
+	// to.
 	FollowDirLinks DirLinks = "follow"
-	// ReplaceDirLinks puts the directory in the link's place.
+	// ReplaceDirLinks replaces the link by the directory.
 	ReplaceDirLinks DirLinks = "replace"
-	// RefuseDirLinks is an error that names the link.
+	// RefuseDirLinks returns an error that names the link.
 	RefuseDirLinks DirLinks = "error"
 )
 
@@ -59,33 +60,36 @@ func (d DirLinks) Check() error {
 // Owner is a numeric owner and group.
 type Owner struct{ UID, GID uint32 }
 
-// Target is files that the image must show: where they come from, where they
-// go, and by which rule.
+// Target describes files that the image must show: their source, their destination,
+// and the rule to apply.
 type Target struct {
 	Op Op
-	// Name names the target in errors, as the user wrote it.
+	// Name is the target as the user wrote it, for errors.
 	Name string
-	// Source is the tree to show; nil for Delete. The caller closes it, after
-	// the layer is written.
+	// Source is the tree to show. nil for Delete. The caller closes it, after the
+	// layer is written.
 	Source tree.Tree
-	// SourceBase is the name that a single-file source gets in a directory.
+	// SourceBase is the name that a source of a single file gets if the destination
+	// is a directory.
 	SourceBase string
-	// Dest is an absolute path in the image. A trailing slash says that it is
-	// a directory.
+	// Dest is an absolute path in the image. A trailing slash means that it is a
+	// directory.
 	Dest string
-	// Owner decides unless Chown is set.
+	// Owner is used if Chown is nil. An empty Owner acts like [OwnerBase].
 	Owner OwnerPolicy
 	Chown *Owner
-	// Chmod maps st_mode to st_mode; nil keeps the source's. It is not asked
-	// for symbolic links.
+	// Chmod maps the source's st_mode to the image's. nil keeps the source's. It is
+	// not called for symbolic links.
 	Chmod func(mode uint32) uint32
-	// Exclude are .dockerignore patterns relative to the source's root: what
-	// they match is neither added nor deleted.
+	// Exclude are .dockerignore patterns, relative to the source's root. Paths that
+	// they match are neither added nor deleted.
 	Exclude []string
-	// DirLinks is FollowDirLinks for Copy and RefuseDirLinks for Sync if empty.
+	// DirLinks may be empty: then it is FollowDirLinks for Copy and RefuseDirLinks
+	// for Sync.
 	DirLinks DirLinks
-	// Memory is what is known of the source's files, if it is on this host; nil: nothing.
-	Memory *filecache.Cache
+	// Cache has the digests of the source's files that earlier builds remembered.
+	// nil: none.
+	Cache *filecache.Cache
 	// ForceDelete allows a Sync of "/" to delete files.
 	ForceDelete bool
 }
@@ -104,14 +108,14 @@ func (t *Target) dirLinks() DirLinks {
 	return FollowDirLinks
 }
 
-// desired returns the entry that the image must show for the source's entry,
-// where cur, if not nil, is what it shows at that path so far.
+// desired returns the entry that the image must show for the source's entry. cur is
+// the entry that it shows at the path so far, or nil.
 func (t *Target) desired(src tree.Entry, cur *tree.Entry) tree.Entry {
 	t.shape(&src, cur)
 	return src
 }
 
-// shape makes an entry of the source what the image must show.
+// shape changes an entry of the source to the one that the image must show.
 func (t *Target) shape(d *tree.Entry, cur *tree.Entry) {
 	d.UID, d.GID = t.owner(d, cur)
 	if d.IsSymlink() {
@@ -136,8 +140,8 @@ func (t *Target) owner(src, cur *tree.Entry) (uid, gid uint32) {
 	return cur.UID, cur.GID
 }
 
-// unionXattrs adds to a directory's attributes those that it has already: a
-// layer's entry for an existing directory cannot take any away.
+// unionXattrs returns a directory's extended attributes together with those that it
+// has in the image: a layer's entry for an existing directory cannot remove any.
 func unionXattrs(want, have map[string]string) map[string]string {
 	if len(have) == 0 {
 		return want
@@ -152,13 +156,13 @@ func unionXattrs(want, have map[string]string) map[string]string {
 	return all
 }
 
-// ignore decides which paths of a target are excluded. Its zero value
-// excludes nothing.
+// ignore matches paths against a target's exclude patterns. Its zero value excludes
+// nothing.
 type ignore struct {
-	mu       sync.Mutex // patterns compile at their first use
+	mu       sync.Mutex // the matcher compiles patterns at their first use
 	patterns *patternmatcher.PatternMatcher
-	// err is that of the first match that failed: the pattern would panic if it
-	// were asked again, for another directory.
+	// err is the first error of a match. After an error, the matcher would panic at
+	// its next use, in another directory.
 	err error
 }
 
@@ -177,8 +181,8 @@ type matchInfo = patternmatcher.MatchInfo
 
 func (g *ignore) none() bool { return g.patterns == nil }
 
-// match reports whether the path, relative to the source's root, is excluded;
-// parent is what it returned for the path's directory.
+// match reports whether a path is excluded. rel is relative to the source's root.
+// parent is the result for the path's directory.
 func (g *ignore) match(rel string, parent matchInfo) (bool, matchInfo, error) {
 	if g.patterns == nil {
 		return false, matchInfo{}, nil
@@ -195,6 +199,6 @@ func (g *ignore) match(rel string, parent matchInfo) (bool, matchInfo, error) {
 	return hit, info, g.err
 }
 
-// mayInclude reports whether something below an excluded directory may be
-// included again by a pattern that starts with "!".
+// mayInclude reports whether a pattern that starts with "!" may include something
+// below an excluded directory.
 func (g *ignore) mayInclude() bool { return g.patterns != nil && g.patterns.Exclusions() }

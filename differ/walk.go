@@ -15,8 +15,8 @@ import (
 	"github.com/veneer-build/veneer/differ/tree/filecache"
 )
 
-// walker applies one target: it walks the source and the image side by side.
-// A directory is worked on by one goroutine; others may work below it.
+// walker applies one target: it walks the source and the image side by side. One
+// goroutine works on a directory; others may work below it at the same time.
 type walker struct {
 	Options
 	changes *Changes
@@ -30,31 +30,33 @@ type walker struct {
 	warnings []string
 	gained   gained
 	members  []member   // of hard-link groups
-	links    []overLink // directories of the source that stand where the image has links
+	links    []overLink // directories of the source where the image has links
 }
 
-// visit is a directory of the source and the place in the image where it goes.
+// visit is a directory of the source, and the place in the image that it goes to.
 type visit struct {
 	src     tree.Dir
 	entries []tree.Entry
 	at      place
-	// path is the place's in the image, rel the directory's in the source.
+	// path is the place's path in the image. rel is the directory's path in the
+	// source.
 	path, rel string
-	// excluded is set in a directory that matched an exclude pattern, but may
-	// hold files that do not.
+	// excluded: the directory matched an exclude pattern, but may contain files
+	// that do not.
 	excluded bool
 	match    matchInfo
 }
 
-// pair is one name of the source, as the image must show it, with what the base
-// has there.
+// pair is the entry of one name in the source, as the image must show it, and the
+// base's entry there.
 type pair struct {
 	src, base *tree.Entry
 	reason    Reason
-	gains     bool // root's rights, if it is a change
+	gains     bool // it gains root's rights, if it is a change
 }
 
-// spawn runs fn in a goroutine of its own if there is one to spare, else at once.
+// spawn runs fn in a new goroutine if fewer than [Options].Workers are running,
+// else in this one.
 func (w *walker) spawn(g *gather, fn func() error) {
 	select {
 	case w.tokens <- struct{}{}:
@@ -91,7 +93,7 @@ func (g *gather) wait() error {
 	return g.err
 }
 
-// hold lets a directory keep its descriptor while it is worked on.
+// hold opens a directory, which keeps its descriptor until it is closed.
 func hold(d tree.Dir) error {
 	if h, ok := d.(tree.Holder); ok {
 		return h.Hold()
@@ -99,7 +101,7 @@ func hold(d tree.Dir) error {
 	return nil
 }
 
-// close lets go of what hold opened.
+// close closes the directories of the source and the base.
 func (v *visit) close() error {
 	if v.at.base == nil {
 		return v.src.Close()
@@ -107,7 +109,7 @@ func (v *visit) close() error {
 	return errors.Join(v.src.Close(), v.at.base.Close())
 }
 
-// dir applies the target to one directory and all below it.
+// dir applies the target to one directory and everything below it.
 func (w *walker) dir(ctx context.Context, v visit) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -164,9 +166,9 @@ func (w *walker) list(ctx context.Context, v *visit) (base []tree.Entry, err err
 	return base, nil
 }
 
-// pairs puts the source's names beside the base's; both are sorted. The visits
-// are those of the directories among them. New files that are as plain as can be
-// are in the place already, and not among the pairs.
+// pairs returns the pairs of a directory, and a visit for each directory among
+// them. It excludes names that do not take part. Plain new files are not in the
+// result: they are added to the place at once. Both lists are sorted by name.
 func (w *walker) pairs(v visit, base []tree.Entry) ([]pair, []visit, error) {
 	var pairs []pair
 	if v.at.base == nil {
@@ -192,7 +194,7 @@ func (w *walker) pairs(v visit, base []tree.Entry) ([]pair, []visit, error) {
 			p.base = &base[0]
 		}
 		p.gains = w.target.shapeFound(src, v.at.current(src.Name, p.base))
-		if p.base == nil && v.at.node.kids.addFile(src, ReasonNew, v.src, w.target.Memory) {
+		if p.base == nil && v.at.node.kids.addFile(src, ReasonNew, v.src, w.target.Cache) {
 			if p.gains {
 				w.noteGained(v, src.Name)
 			}
@@ -206,8 +208,8 @@ func (w *walker) pairs(v visit, base []tree.Entry) ([]pair, []visit, error) {
 	return pairs, below, nil
 }
 
-// admit decides whether a name of the source takes part; sub is how to go on
-// below it if it is a directory.
+// admit decides whether a name of the source takes part. If it is a directory, sub
+// is how to visit it.
 func (w *walker) admit(v visit, e *tree.Entry) (skip bool, sub visit, err error) {
 	if e.IsDir() {
 		sub.path, sub.rel = joinPath(v.path, e.Name), joinPath(v.rel, e.Name)
@@ -220,7 +222,8 @@ func (w *walker) admit(v visit, e *tree.Entry) (skip bool, sub visit, err error)
 			return true, sub, nil
 		}
 	}
-	// The layer's writer refuses it too; this saves reading what is below.
+	// The layer's writer refuses the path too. Checking here saves reading what is
+	// below.
 	if len(sub.path) > tree.MaxPath && !sub.excluded {
 		return false, sub, fmt.Errorf("%.64q…: the path is longer than %d bytes, which no system can unpack; exclude it", sub.rel, tree.MaxPath)
 	}
@@ -246,15 +249,15 @@ func (w *walker) admit(v visit, e *tree.Entry) (skip bool, sub visit, err error)
 
 const noID = 1<<32 - 1
 
-// IsAUFS reports whether a name is one of those that AUFS keeps for itself, as
-// .wh..wh.plnk, and layers that were made with it brought along. That of an
-// opaque marker is not: it means something in every layer.
+// IsAUFS reports whether a name is internal to AUFS, such as .wh..wh.plnk. Old
+// layers that were made on AUFS contain such names. The opaque marker .wh..wh..opq
+// is not internal: it has a meaning in every layer.
 func IsAUFS(name string) bool {
 	return strings.HasPrefix(name, ".wh..wh.") && name != ".wh..wh..opq"
 }
 
-// checkName refuses names that layers give another meaning (image-spec,
-// layer.md, "Whiteouts").
+// checkName returns an error for names that have another meaning in layers
+// (image-spec, layer.md, "Whiteouts").
 func (w *walker) checkName(name, rel string) error {
 	if strings.HasPrefix(name, ".wh.") {
 		return fmt.Errorf("%s: layers use names that start with .wh. for deletions; rename or exclude it", quote(rel))
@@ -262,7 +265,7 @@ func (w *walker) checkName(name, rel string) error {
 	return nil
 }
 
-// put makes the place show a file that is no directory.
+// put makes the place show a file of the source, of any type but directory.
 func (w *walker) put(v visit, p *pair) {
 	if p.src.Inode != (tree.Inode{}) || p.base != nil && p.base.Inode != (tree.Inode{}) {
 		w.addMember(v, p)
@@ -275,22 +278,23 @@ func (w *walker) put(v visit, p *pair) {
 	if p.gains {
 		w.noteGained(v, p.src.Name)
 	}
-	if p.base != nil && p.base.IsRegular() && kids.addFile(retained(p.src), p.reason, v.src, w.target.Memory) {
+	if p.base != nil && p.base.IsRegular() && kids.addFile(retained(p.src), p.reason, v.src, w.target.Cache) {
 		return
 	}
-	n := p.node(v.src, w.target.Memory)
+	n := p.node(v.src, w.target.Cache)
 	kids.set(n.entry.Name, n)
 }
 
-// node keeps nothing of the lists that the pair is from.
-func (p *pair) node(src tree.Dir, memory *filecache.Cache) *node {
-	n := &node{state: set, reason: p.reason, base: retained(p.base), entry: *p.src, src: src, memory: memory}
+// node returns the pair as a node. The node does not refer to the lists that the
+// pair is from.
+func (p *pair) node(src tree.Dir, cache *filecache.Cache) *node {
+	n := &node{state: set, reason: p.reason, base: retained(p.base), entry: *p.src, src: src, cache: cache}
 	n.entry.Name = strings.Clone(p.src.Name)
 	n.srcName = n.entry.Name
 	return n
 }
 
-// subdirs goes on below the directories of the source.
+// subdirs visits the subdirectories of the source's directory.
 func (w *walker) subdirs(ctx context.Context, v visit, dirs []*pair, below []visit) error {
 	var g gather
 	for i, p := range dirs {
@@ -318,8 +322,8 @@ func (w *walker) subdirs(ctx context.Context, v visit, dirs []*pair, below []vis
 	return nil
 }
 
-// descend makes the place show a directory of the source, and says how to
-// visit it; not ok: there is nothing more to do, or not now.
+// descend makes the place show a directory of the source, and returns how to visit
+// it. ok is false if there is nothing to visit, or not before [walker.overLinks].
 func (w *walker) descend(ctx context.Context, v visit, p *pair, sub visit) (_ visit, ok bool, err error) {
 	if sub.src, err = v.src.Sub(p.src.Name); err != nil {
 		return sub, false, err

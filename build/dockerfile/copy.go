@@ -92,7 +92,7 @@ func (x *action) copyPart(ctx context.Context, part tree.Tree, name string, from
 		Owner: differ.OwnerSource, Exclude: c.ExcludePatterns, DirLinks: differ.FollowDirLinks,
 	}
 	if from.source != nil {
-		t.Memory = from.source.memory
+		t.Cache = from.source.cache
 	}
 	if dir == nil && c.AttemptUnpackDockerCompatibility {
 		if done, err := x.unpack(ctx, part, t, c); done || err != nil {
@@ -237,7 +237,7 @@ func (x *action) unpack(ctx context.Context, part tree.Tree, t differ.Target, c 
 	}
 	x.opened = append(x.opened, t.Source)
 	t.Chown = x.owner(ctx, c.Owner)
-	t.Memory, t.Exclude = nil, nil
+	t.Cache, t.Exclude = nil, nil
 	if err := x.makeDirs(ctx, t.Dest, made{mode: 0o755, owner: t.Chown, mtime: x.s.began.Unix()}); err != nil {
 		return false, err
 	}

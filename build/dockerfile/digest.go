@@ -23,7 +23,7 @@ import (
 // owners unless they mean nothing, and times only where the layer's bytes are to
 // depend on nothing else.
 type sums struct {
-	memory  *filecache.Cache
+	cache   *filecache.Cache
 	foreign bool
 	epoch   *time.Time
 	// tokens bound the directories and files that are read side by side.
@@ -33,7 +33,7 @@ type sums struct {
 func (s *solver) sums(src *source) *sums {
 	x := &sums{epoch: s.Layers.Epoch, tokens: make(chan struct{}, 2*runtime.GOMAXPROCS(0))}
 	if src != nil {
-		x.memory, x.foreign = src.memory, src.foreign
+		x.cache, x.foreign = src.cache, src.foreign
 	}
 	return x
 }
@@ -149,7 +149,7 @@ func (x *sums) content(e *tree.Entry, open func() (tree.File, error)) (tree.Dige
 	if !e.IsRegular() || e.Digest.Known() {
 		return e.Digest, nil
 	}
-	if d := x.memory.Digest(e); d.Known() {
+	if d := x.cache.Digest(e); d.Known() {
 		return d, nil
 	}
 	f, err := open()
@@ -157,14 +157,14 @@ func (x *sums) content(e *tree.Entry, open func() (tree.File, error)) (tree.Dige
 		return tree.Digest{}, err
 	}
 	defer f.Close()
-	settled := x.memory.Settle(f, e)
+	settled := x.cache.Settle(f, e)
 	h := sha256.New()
 	if _, err := io.CopyBuffer(h, onlyReader{f}, make([]byte, min(sumBuffer, max(1, e.Size+1)))); err != nil {
 		return tree.Digest{}, fmt.Errorf("read %s: %w", e.Name, err)
 	}
 	d := tree.Digest(h.Sum(nil))
 	if stamp, err := f.Stamp(); err == nil && settled && stamp == e.Stamp {
-		x.memory.AddDigest(e, d)
+		x.cache.AddDigest(e, d)
 	}
 	return d, nil
 }

@@ -145,7 +145,7 @@ func (s *solver) unpackSource(ctx context.Context, src *state, at string) (_ *gr
 	}
 	t := differ.Target{
 		Op: differ.Copy, Name: src.source.name, Source: part, SourceBase: path.Base(at), Dest: at,
-		Owner: differ.OwnerSource, Memory: src.source.memory,
+		Owner: differ.OwnerSource, Cache: src.source.cache,
 	}
 	if err := changes.Apply(ctx, t, s.session.CompareOptions()); err != nil {
 		return nil, err

@@ -122,7 +122,7 @@ func (s *solver) openLocal(ctx context.Context, name string) (*source, error) {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	s.closeAtEnd(l)
-	return &source{name: what, tree: l, memory: s.session.SourceMemory(ctx, l), foreign: true}, nil
+	return &source{name: what, tree: l, cache: s.session.SourceCache(ctx, l), foreign: true}, nil
 }
 
 // localDockerfile and localContext are the frontend's names of what it reads.

@@ -56,8 +56,8 @@ type source struct {
 	// name is for messages.
 	name string
 	tree tree.Tree
-	// memory is what is known of the files; nil: nothing.
-	memory *filecache.Cache
+	// cache has the digests of files that earlier builds remembered. nil: none.
+	cache *filecache.Cache
 	// foreign: the owners are of this host, and mean nothing in an image.
 	foreign bool
 }

@@ -39,8 +39,9 @@ type Opener struct {
 	Stdin io.Reader
 	// ForceDelete allows a sync of the root directory that deletes base files.
 	ForceDelete bool
-	// Memory returns the digests remembered of a source; nil: none are.
-	Memory func(context.Context, *disk.Local) *filecache.Cache
+	// Cache returns the digests that earlier builds remembered of a source. It may be
+	// nil, and may return nil.
+	Cache func(context.Context, *disk.Local) *filecache.Cache
 	// ImageFiles opens the files of an image by its reference, and ContainerFiles
 	// those of a specification's container.
 	ImageFiles     func(ctx context.Context, ref string) (tree.Tree, error)
@@ -138,7 +139,7 @@ func (o *Opener) localSource(ctx context.Context, s Spec, t *differ.Target) erro
 	}
 	t.Source = l
 	t.SourceBase = filepath.Base(s.Source)
-	t.Memory = o.Memory(ctx, l)
+	t.Cache = o.Cache(ctx, l)
 	return nil
 }
 

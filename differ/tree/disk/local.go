@@ -39,8 +39,8 @@ type Local struct {
 	heldBelow int
 	// noticed: this process may not read without changing access times.
 	noticed atomic.Bool
-	// memory knows which files have no attributes; nil: nothing.
-	memory *filecache.Cache
+	// cache knows which files have no extended attributes. nil: none known.
+	cache *filecache.Cache
 }
 
 var _ tree.Tree = (*Local)(nil)
@@ -221,7 +221,7 @@ func splitPath(rel string) (head, tail string) {
 // called before the tree is read.
 func (l *Local) Remember(m *filecache.Cache) {
 	if m.Restrict(l.Trust()) {
-		l.memory = m
+		l.cache = m
 	}
 }
 

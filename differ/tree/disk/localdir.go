@@ -160,7 +160,7 @@ func (d *localDir) stat(e *tree.Entry, fd int, name cString, scratch []byte) err
 		}
 		return nil // Of the attributes kept, none can be set on a link.
 	}
-	if d.tree.memory.Plain(e) {
+	if d.tree.cache.Plain(e) {
 		return nil
 	}
 	refuse := ""
@@ -171,7 +171,7 @@ func (d *localDir) stat(e *tree.Entry, fd int, name cString, scratch []byte) err
 		return &os.PathError{Op: "read extended attributes", Path: d.path(e.Name), Err: err}
 	}
 	if e.Xattrs == nil {
-		d.tree.memory.AddPlain(e)
+		d.tree.cache.AddPlain(e)
 	}
 	return nil
 }

@@ -66,19 +66,19 @@ func TestWrongMemoryIsReplaced(t *testing.T) {
 	wrong.AddDigest(e, tree.Digest{1})
 	var stored bytes.Buffer
 	must(t, wrong.Save(&stored))
-	memory, err := filecache.Load(&stored)
+	cache, err := filecache.Load(&stored)
 	must(t, err)
 
 	c, err := differ.NewChanges(t.Context(), digested{base})
 	must(t, err)
-	must(t, c.Apply(t.Context(), differ.Target{Op: differ.Sync, Source: source, Dest: "/", Memory: memory, Owner: differ.OwnerSource}, differ.Options{}))
+	must(t, c.Apply(t.Context(), differ.Target{Op: differ.Sync, Source: source, Dest: "/", Cache: cache, Owner: differ.OwnerSource}, differ.Options{}))
 	var blob bytes.Buffer
 	b, err := layer.Write(t.Context(), &blob, c, layer.Options{Compression: layer.None})
 	must(t, err)
 	if b.Summary.Modified.Count != 1 || !bytes.Contains(blob.Bytes(), []byte("real")) {
 		t.Errorf("the layer lacks the file: %+v", b.Summary)
 	}
-	if got, want := memory.Digest(e), tree.Digest(sha256.Sum256([]byte("real"))); got != want {
+	if got, want := cache.Digest(e), tree.Digest(sha256.Sum256([]byte("real"))); got != want {
 		t.Errorf("remembered is %x, want %x", got, want)
 	}
 }
