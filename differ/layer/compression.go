@@ -20,13 +20,13 @@ const (
 	None Compression = "none"
 )
 
-// gzipBlock is what one processor compresses at a time. The block size decides
-// the bytes that come out; the number of processors does not. Blocks four times
-// as large save 0.04 % and cost 10 MB of memory.
+// gzipBlock is the number of bytes that one processor compresses at a time. The
+// output depends on it, and does not depend on the number of processors. Blocks
+// four times as large save 0.04 % of the output and cost 10 MB of memory.
 const gzipBlock = 256 << 10
 
-// Check says whether there is such a compression with such a level: gzip takes
-// 1 to 9, zstd 1 to 22, and 0 is the default of both.
+// Check returns an error for an unknown compression, or for a level that it does
+// not have. gzip has 1 to 9, zstd 1 to 22, and 0 is the default of both.
 func (c Compression) Check(level int) error {
 	highest := map[Compression]int{Gzip: 9, Zstd: 22, None: 0}
 	top, ok := highest[c]
@@ -39,8 +39,8 @@ func (c Compression) Check(level int) error {
 	return nil
 }
 
-// writer returns a compressor onto w. Its output depends on the input and the
-// level only. Close ends the stream and leaves w open.
+// writer returns a compressor that writes to w. Its output depends on the input and
+// the level only. Close ends the compressed stream, and does not close w.
 func (c Compression) writer(w io.Writer, level int) (io.WriteCloser, error) {
 	if err := c.Check(level); err != nil {
 		return nil, err

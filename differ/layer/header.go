@@ -18,15 +18,15 @@ import (
 const (
 	whiteoutPrefix = ".wh." // image-spec, layer.md, "Whiteouts"
 	opaqueMarker   = ".wh..wh..opq"
-	rootName       = "." // of the root directory's own entry
+	rootName       = "." // name of the root directory's own entry
 	paxXattr       = "SCHILY.xattr."
 	accessACL      = "system.posix_acl_access"
 	defaultACL     = "system.posix_acl_default"
 )
 
-// header describes a change as a tar entry: USTAR where that can say it, PAX
-// where not; no names of users, no times but the modification time in whole
-// seconds, which containerd's differ writes in the same way.
+// header returns a change as a tar entry. The format is USTAR if that is enough,
+// else PAX. Users and groups are numbers, without names. Of the times only the
+// modification time is stored, in whole seconds, as containerd's differ does it.
 func header(ch *differ.Change, epoch *time.Time) *tar.Header {
 	if ch.Kind == differ.Deleted {
 		return &tar.Header{Typeflag: tar.TypeReg, Name: whiteout(ch.Path), ModTime: time.Unix(0, 0)}
@@ -54,7 +54,7 @@ func header(ch *differ.Change, epoch *time.Time) *tar.Header {
 	return hdr
 }
 
-// whiteout is the name of the entry that deletes a path.
+// whiteout returns the name of the entry that deletes a path.
 func whiteout(p string) string {
 	dir, base := path.Split(p)
 	return dir + whiteoutPrefix + base
@@ -80,13 +80,14 @@ func setType(hdr *tar.Header, e *tree.Entry) {
 	}
 }
 
-// latest is the last second that containerd's applier keeps; others, and those
-// before 1970, it turns into 1970 (pkg/archive/time.go).
+// latest is the last second that containerd's applier keeps. It turns later times,
+// and times before 1970, into 1970 (pkg/archive/time.go).
 const latest = (1<<63 - 1) / 1_000_000_000
 
-// modTime is the time to store. A directory that is there for the sake of what
-// is below it has the base's. Where that depends on when the base was unpacked,
-// the epoch is earlier, and makes it the same everywhere.
+// modTime returns the time to store: the entry's, or the epoch if that is earlier.
+// A parent directory in the list has the base's time. If that time depends on when
+// the base was unpacked, the epoch is earlier, so that layers are the same
+// everywhere.
 func modTime(e *tree.Entry, epoch *time.Time) time.Time {
 	sec := e.MTime
 	if epoch != nil && sec > epoch.Unix() {
@@ -98,9 +99,9 @@ func modTime(e *tree.Entry, epoch *time.Time) time.Time {
 	return time.Unix(sec, 0)
 }
 
-// storedXattrs returns the attributes of a tar entry. In a directory with a
-// default ACL, what is unpacked inherits ACLs that it shall not have, so each
-// entry there says which it has, be it none.
+// storedXattrs returns the extended attributes of a tar entry. In a directory with
+// a default ACL, files inherit ACLs when they are unpacked. So each entry there
+// states its ACLs, even if it has none.
 func storedXattrs(ch *differ.Change) map[string]string {
 	e := &ch.Entry
 	if !ch.DefaultACL || e.IsSymlink() {
@@ -123,8 +124,8 @@ func storedXattrs(ch *differ.Change) map[string]string {
 // little endian (linux/posix_acl_xattr.h). Setting it removes the ACL.
 const noACL = "\x02\x00\x00\x00"
 
-// minimalACL encodes the ACL that says no more than the mode does, so that
-// the kernel stores none.
+// minimalACL encodes the ACL that is equivalent to the mode. The kernel stores no
+// attribute for it.
 func minimalACL(mode uint32) string {
 	const userObj, groupObj, other = 0x01, 0x04, 0x20
 	acl := []byte(noACL)

@@ -8,11 +8,12 @@ import (
 	"sync"
 )
 
-// chunkSize is the unit in which the tar goes to its hash and its compressor.
+// chunkSize is the number of bytes of the tar that goes to the hash and the
+// compressor at once.
 const chunkSize = 256 << 10
 
-// pipeline takes a tar stream and hashes it, compresses it, hashes the result
-// and writes that, side by side.
+// pipeline is a writer for a tar stream. It hashes and compresses the stream, and
+// hashes and writes the compressed stream, all at the same time.
 type pipeline struct {
 	ctx   context.Context //nolint:containedctx // it ends with the call of Write that made it
 	chunk *chunk
@@ -64,7 +65,8 @@ func newPipeline(ctx context.Context, w io.Writer, o Options) (*pipeline, error)
 	return p, nil
 }
 
-// sink starts a goroutine that gets every chunk, and then ends.
+// sink starts a goroutine that calls write with every chunk, in order, and then
+// end.
 func (p *pipeline) sink(write func([]byte) error, end func() error) {
 	ch := make(chan *chunk, 2)
 	p.sinks = append(p.sinks, ch)
@@ -161,7 +163,7 @@ func (p *pipeline) finish() error {
 	return p.err
 }
 
-// hashWriter hashes what passes through it, and counts it.
+// hashWriter writes to w, and hashes and counts the bytes.
 type hashWriter struct {
 	w       io.Writer
 	h       hash.Hash
@@ -175,8 +177,8 @@ func (w *hashWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// writeAll writes all of b. A writer that takes less and says nothing is an
-// error: compressors look at the error alone.
+// writeAll writes all of b. It returns an error if w writes less without one, since
+// compressors look at the error alone.
 func writeAll(w io.Writer, b []byte) (int, error) {
 	n, err := w.Write(b)
 	if err == nil && n < len(b) {

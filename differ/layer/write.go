@@ -17,43 +17,48 @@ import (
 	"github.com/veneer-build/veneer/differ/tree/index"
 )
 
-// Options of a layer. The zero value is gzip at its default level with the
-// sources' own times.
+// Options are options of [Write]. The zero value means gzip at its default level,
+// with the sources' own times.
 type Options struct {
 	// Compression is Gzip if empty.
 	Compression Compression
-	// Level is the compressor's; 0 is its default.
+	// Level is the compression level. 0 is the compressor's default.
 	Level int
-	// Epoch bounds modification times from above.
+	// Epoch is the latest modification time in the layer: later ones are replaced
+	// by it. nil: no limit.
 	Epoch *time.Time
-	// NoIndex leaves out the index, and with it the digest of each file.
+	// NoIndex: make no index. Then the files' digests are not computed either.
 	NoIndex bool
-	// Tar is given the uncompressed tar, beside its compression; nil: nobody is.
+	// Tar gets the uncompressed tar too. It is written at the same time as the
+	// compressed one. nil: none.
 	Tar io.Writer
-	// Drain lets go of the changes while they are written.
+	// Drain frees the changes while they are written: see [differ.Changes.Drain].
 	Drain bool
-	// Count is told of entries and content bytes written; nil: nobody is.
+	// Count is called with the number of entries and of content bytes written since
+	// the last call. nil: no calls.
 	Count func(files, bytes int64)
 }
 
 // Blob describes a written layer.
 type Blob struct {
-	// DiffID is the digest of the tar, Digest that of the stored bytes.
+	// DiffID is the digest of the uncompressed tar, Digest that of the stored
+	// bytes.
 	DiffID, Digest tree.Digest
-	// Size is the length of the stored bytes, UncompressedSize the tar's.
+	// Size is the number of stored bytes, UncompressedSize that of the tar's.
 	Size, UncompressedSize int64
-	// Index is what scanning the layer would find, ready to be stored; nil with
-	// NoIndex.
+	// Index is the layer's index, as [index.ScanLayer] would make it. It is
+	// finished, and can be encoded. nil with NoIndex.
 	Index *index.Builder
 	// Summary adds up the changes.
 	Summary differ.Summary
 }
 
-// Write writes the changes to w as one layer, in one read of each source file.
-// Compressors make small writes: w should gather them.
-// The bytes depend on the changes and options only. A source file that is not
-// what it was when it was compared is an error that wraps
-// [differ.ErrSourceChanged]. What w has after an error is to be thrown away.
+// Write writes the changes to w as one layer. It reads each source file once.
+// Compressors make small writes, so w should be buffered.
+//
+// The bytes depend on the changes and the options only. If a source file has
+// changed since it was compared, the error wraps [differ.ErrSourceChanged]. After
+// an error, what was written to w is of no use.
 func Write(ctx context.Context, w io.Writer, changes *differ.Changes, o Options) (*Blob, error) {
 	if o.Compression == "" {
 		o.Compression = Gzip
@@ -79,7 +84,7 @@ func Write(ctx context.Context, w io.Writer, changes *differ.Changes, o Options)
 	if err == nil {
 		err = lw.tar.Close()
 	}
-	// The compressor's error is the cause of what the tar writer saw of it.
+	// The compressor's error is the cause of the tar writer's.
 	if sinkErr := p.finish(); sinkErr != nil {
 		err = sinkErr
 	}
@@ -115,8 +120,9 @@ func (w *writer) change(ch *differ.Change) error {
 	if !ch.Fresh {
 		return w.entry(ch)
 	}
-	// Some unpackers take the whiteout of a directory that follows for nothing,
-	// some go on showing what an opaque marker's directory itself was: both.
+	// Two markers, since unpackers differ. Some ignore the whiteout if the
+	// directory follows. Some handle the opaque marker, but keep the old
+	// directory's own metadata.
 	if err := w.marker(whiteout(ch.Path)); err != nil {
 		return err
 	}
@@ -126,7 +132,7 @@ func (w *writer) change(ch *differ.Change) error {
 	return w.marker(ch.Path + "/" + opaqueMarker)
 }
 
-// marker writes an entry that only its name gives a meaning.
+// marker writes an empty file. Its name gives it its meaning.
 func (w *writer) marker(name string) error {
 	hdr := &tar.Header{Typeflag: tar.TypeReg, Name: name, ModTime: time.Unix(0, 0)}
 	if err := w.tar.WriteHeader(hdr); err != nil {
@@ -165,7 +171,7 @@ func (w *writer) entry(ch *differ.Change) error {
 	return nil
 }
 
-// offset is where the next byte goes in the tar.
+// offset returns the position of the next byte in the tar.
 func (w *writer) offset() int64 {
 	if w.out.chunk == nil {
 		return w.out.size
@@ -173,7 +179,7 @@ func (w *writer) offset() int64 {
 	return w.out.size + int64(len(w.out.chunk.buf))
 }
 
-// record is the index record of an entry. A whiteout is a regular file.
+// record returns the index record of an entry. A whiteout is a regular file.
 func record(ch *differ.Change, hdr *tar.Header) index.Record {
 	rec := index.Record{Path: ch.Path, Meta: ch.Entry.Meta}
 	rec.MTime, rec.MTimeNsec = hdr.ModTime.Unix(), 0
@@ -190,8 +196,9 @@ func record(ch *differ.Change, hdr *tar.Header) index.Record {
 	return rec
 }
 
-// content copies a file's bytes and returns their digest, where somebody wants
-// it: hashing costs as much as a third of compressing. A whiteout has none.
+// content copies a file's bytes into the tar and returns their digest. The digest
+// is computed only if something needs it, since hashing takes up to a third of the
+// time of compressing. A whiteout has no content.
 func (w *writer) content(ch *differ.Change) (tree.Digest, error) {
 	if ch.Kind == differ.Deleted {
 		return sha256.Sum256(nil), nil
@@ -228,8 +235,9 @@ func (w *writer) content(ch *differ.Change) (tree.Digest, error) {
 		return tree.Digest{}, nil
 	}
 	d := tree.Digest(w.sum.Sum(nil))
-	// What an earlier build remembered wrongly is replaced: the layer has what was
-	// read. At worst that is as in the base.
+	// A different digest is an error, unless it was remembered by an earlier build.
+	// That one was wrong and is replaced: the layer has the bytes that were read.
+	// At worst they are the same as in the base.
 	if known.Known() && known != d && !ch.Recalled() {
 		return tree.Digest{}, differ.ErrSourceChanged
 	}

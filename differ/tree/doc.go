@@ -1,15 +1,15 @@
-// Package tree is the words for file trees: what a directory, a file and an
-// entry are to whoever compares two of them, whether they are directories of
-// this host, an archive, or the layers of an image.
+// Package tree has the interfaces and types for file trees. They are the same for
+// directories of this host, archives, and the layers of an image, so that any two
+// can be compared.
 //
-//   - [Tree] has a root. Whoever opens a tree closes it, after everything read
-//     from it.
-//   - [Dir] lists its entries, sorted, and opens what is in it. Whoever gets a
-//     Dir closes it; its subdirectories stay usable.
-//   - [File] is a regular file's content. Whoever opens it closes it.
-//   - [Entry] is one name in a directory with all that a layer can store of it.
+//   - [Tree] has a root. The caller that opens a tree closes it, after everything
+//     is read from it.
+//   - [Dir] lists its entries, sorted by name, and opens the files and directories
+//     in it. The caller that gets a Dir closes it; its subdirectories stay usable.
+//   - [File] is the content of a regular file. The caller that opens it closes it.
+//   - [Entry] is one name in a directory, with all metadata that a layer can store.
 //
-// The kinds of trees are below: disk (directories and overlay stacks), index
-// (layers, scanned and merged) and tarball (archives). filecache remembers
-// between builds what need not be read again.
+// The kinds of trees are in packages below: disk (directories and overlay stacks),
+// index (layers, scanned and merged) and tarball (archives). Package filecache
+// remembers between builds what need not be read again.
 package tree

@@ -12,33 +12,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The longest names that can be unpacked anywhere.
+// Limits of names. Longer ones cannot be unpacked on Linux.
 const (
-	// MaxPath is the length of a path or link target; Linux's PATH_MAX
-	// counts the NUL, so nothing longer can be unpacked anywhere.
+	// MaxPath is the greatest length of a path or link target. Linux's PATH_MAX
+	// includes the final NUL, so this is one less.
 	MaxPath = unix.PathMax - 1
-	// MaxName is the length of one path component, Linux's NAME_MAX.
+	// MaxName is the greatest length of one path component, Linux's NAME_MAX.
 	MaxName = 255
 )
 
-// What the errors of local directories wrap, where a caller can do something about it.
+// Errors of local directories that a caller may act upon.
 var (
-	// ErrMountPoint says that a path of a local tree lies on another mount than
-	// the tree's root, which is not entered.
+	// ErrMountPoint means that a directory is on another mount than the root of its
+	// tree. It is not entered.
 	ErrMountPoint = errors.New("is a mount point")
-	// ErrOverlayFeature says that a directory uses a feature of overlayfs that only
-	// the kernel can resolve: such a base is read through a mount.
+	// ErrOverlayFeature means that a directory uses a feature of overlayfs that
+	// only the kernel can resolve. Such a base can only be read through a mount.
 	ErrOverlayFeature = errors.New("uses a feature of overlayfs that needs a mount")
 )
 
-// Digest is the SHA-256 of a regular file's content. The zero value means
-// that it is not known.
+// Digest is the SHA-256 of a regular file's content. The zero value means: not
+// known.
 type Digest [sha256.Size]byte
 
 // Known reports whether the digest is known.
 func (d Digest) Known() bool { return d != Digest{} }
 
-// Meta is all that a layer can store of a file apart from its name and content.
+// Meta is all metadata of a file that a layer can store, without its name.
 type Meta struct {
 	// Mode is st_mode: the file type (unix.S_IFMT) and the permission bits
 	// with setuid, setgid and sticky.
@@ -58,8 +58,8 @@ type Meta struct {
 	Xattrs map[string]string
 }
 
-// UnknownTime is the MTime of a directory whose time depends on when it was
-// unpacked: nothing in the layers says it.
+// UnknownTime is the MTime of a directory whose time is not in the layers, and
+// depends on when they were unpacked.
 const UnknownTime = math.MaxInt64
 
 // Type returns the file type bits, one of unix.S_IFREG, S_IFDIR, ….
@@ -82,65 +82,70 @@ type Entry struct {
 	// Name is a single path component, any bytes but '/' and NUL.
 	Name string
 	Meta
-	// Digest is the content's digest where the tree knows it without reading.
+	// Digest is the content's digest, if the tree knows it without reading the
+	// file.
 	Digest Digest
-	// Inode names the file behind a hard link: entries of one tree with the
-	// same Inode are names of one file. The zero value: no other name is known.
+	// Inode identifies the file of a hard link: entries of one tree with the same
+	// Inode are names of one file. The zero value means that no other name is
+	// known.
 	Inode Inode
-	// Stamp identifies the state of a file on this host, to notice that it
-	// changed between two looks at it; zero for trees that cannot change.
+	// Stamp identifies the state of a file on this host. If it is equal at two
+	// times, the file has not changed in between. It is zero in trees that cannot
+	// change.
 	Stamp Stamp
 }
 
 // Inode identifies a file within one tree.
 type Inode struct{ Dev, Ino uint64 }
 
-// Stamp is what stat tells of a file's identity and age, in nanoseconds.
+// Stamp is a file's identity and times, as stat returns them. Times are in
+// nanoseconds.
 type Stamp struct {
 	Dev, Ino     uint64
 	CTime, MTime int64
 }
 
-// Dir is one directory of a tree. Its methods may be called concurrently.
-// A Dir holds no descriptor between calls unless its implementation says so;
-// Close releases what it holds and may be called more than once.
+// Dir is one directory of a tree. Its methods may be called concurrently. It has no
+// open descriptor between calls, unless it is a [Holder]. Close releases everything
+// that it has open, and may be called more than once.
 type Dir interface {
-	// Entries lists the directory, sorted by Name bytewise, without "." and
-	// "..". The caller owns the slice. A large directory is listed whole.
+	// Entries returns all entries of the directory, sorted by Name bytewise,
+	// without "." and "..". The caller owns the slice.
 	Entries(ctx context.Context) ([]Entry, error)
-	// Sub returns the child directory of that name. It does not follow
-	// symbolic links; an error that is ENOTDIR or ELOOP means that the child
-	// is no directory (any more).
+	// Sub returns the child directory of that name. It does not follow symbolic
+	// links. An error that is ENOTDIR or ELOOP means that the child is not a
+	// directory, or not any more.
 	Sub(name string) (Dir, error)
-	// Open opens the child regular file of that name for reading, without
-	// following symbolic links and without ever blocking on a FIFO.
+	// Open opens the child regular file of that name for reading. It does not
+	// follow symbolic links, and does not block on a FIFO.
 	Open(name string) (File, error)
 	// Close releases the directory; its Subs stay usable.
 	Close() error
 }
 
-// Expecter is implemented by a [Dir] to which reading its files costs less if
-// it knows beforehand which ones.
+// Expecter is a [Dir] that can read its files faster if it knows in advance which
+// ones will be read.
 type Expecter interface {
-	// Expect says that the child regular file of that name will be opened.
+	// Expect announces that the child regular file of that name will be opened.
 	Expect(name string)
 }
 
-// Holder is a [Dir] that can keep what it needs to be read quickly, such as a
-// descriptor, until it is closed. It works without, only slower.
+// Holder is a [Dir] that can stay open until it is closed, so that it is read
+// faster. It works without that too.
 type Holder interface {
-	// Hold opens the directory; the error is what Entries would return.
+	// Hold opens the directory. Its error is the one that Entries would return.
 	Hold() error
 }
 
-// Comparer is a [Dir] that can tell without reading that another one, of
-// whichever tree, is one and the same directory. Both trees must be open.
+// Comparer is a [Dir] that may know without reading that another Dir is the same
+// directory. Both trees must be open.
 type Comparer interface {
-	// Same reports whether all below the two is the same; false: not known.
+	// Same reports whether the two are known to be the same, with everything below
+	// them. false: not known.
 	Same(other Dir) bool
 }
 
-// SameDir reports whether two directories are known to be one and the same.
+// SameDir reports whether two directories are known to be the same.
 func SameDir(a, b Dir) bool {
 	c, ok := a.(Comparer)
 	return ok && c.Same(b)
@@ -149,17 +154,17 @@ func SameDir(a, b Dir) bool {
 // File is the content of a regular file.
 type File interface {
 	io.ReadCloser
-	// Stamp returns the file's state now; zero for trees that cannot change.
+	// Stamp returns the file's state now. It is zero in trees that cannot change.
 	Stamp() (Stamp, error)
 }
 
 // Tree is a rooted file tree.
 type Tree interface {
-	// Root returns the root directory's own metadata (Name is empty) and the
-	// directory. Where the tree is a single file, Dir is nil and the entry is
-	// the file's, opened by [Tree.Open].
+	// Root returns the root directory, and its entry with an empty Name. If the
+	// tree is a single file, Dir is nil, the entry is the file's, and [Tree.Open]
+	// opens it.
 	Root(ctx context.Context) (Entry, Dir, error)
-	// Open opens the root where that is a regular file.
+	// Open opens the root, if that is a regular file.
 	Open() (File, error)
 	// Close releases the tree.
 	Close() error
@@ -168,7 +173,8 @@ type Tree interface {
 // CompareNames orders names within a directory, bytewise.
 func CompareNames(a, b Entry) int { return cmp.Compare(a.Name, b.Name) }
 
-// JoinPath joins a path below the root, which is empty for the root itself, and a name.
+// JoinPath joins a directory's path, relative to the root, and a name. The root's
+// path is empty.
 func JoinPath(dir, name string) string {
 	if dir == "" {
 		return name

@@ -2,11 +2,10 @@ package tree
 
 import "strings"
 
-// KeepXattr reports whether a layer carries the extended attribute: file
-// capabilities, POSIX ACLs and the user's own. All others describe the host
-// that they are found on (security.selinux, trusted.overlay.*, security.ima)
-// or an overlay file system's bookkeeping (user.overlay.*), and neither are
-// compared nor stored.
+// KeepXattr reports whether layers carry an extended attribute: file capabilities,
+// POSIX ACLs, and those of the user namespace. All others are neither compared nor
+// stored. They describe the host (security.selinux, security.ima) or are internal
+// to overlay file systems (trusted.overlay.*, user.overlay.*).
 func KeepXattr(name string) bool {
 	switch name {
 	case "security.capability", "system.posix_acl_access", "system.posix_acl_default":

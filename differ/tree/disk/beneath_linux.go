@@ -9,8 +9,8 @@ import (
 	"github.com/veneer-build/veneer/internal/eintr"
 )
 
-// openBeneathAt opens a name below the directory at, as how says and [beneath]
-// makes it. Where openat2 is not to be had it goes from directory to directory.
+// openBeneathAt opens a name below the directory at, with the restrictions of
+// [beneath]. If openat2 is not available, it opens one directory after the other.
 func openBeneathAt(at int, name string, how *unix.OpenHow) (int, error) {
 	fd, err := eintr.Retry(func() (int, error) { return unix.Openat2(at, name, how) })
 	if !errors.Is(err, unix.ENOSYS) {
@@ -19,11 +19,13 @@ func openBeneathAt(at int, name string, how *unix.OpenHow) (int, error) {
 	return walkBeneath(at, name, int(how.Flags)) //nolint:gosec // flags of open(2)
 }
 
-// walkBeneath is openat2 with what [beneath] asks for, without that call: a
-// filter of system calls, as a systemd unit's RestrictSUIDSGID=, cannot look
-// into its arguments, and so forbids it. Each name is opened by itself, no link
-// is followed, and none may lie on another mount than the directory that it is
-// in, so that whatever is changed meanwhile, nothing outside is reached.
+// walkBeneath does what openat2 does with the restrictions of [beneath]. It is for
+// systems where a filter of system calls forbids openat2, such as systemd's
+// RestrictSUIDSGID=.
+//
+// It opens each component by itself, without following links. Each must be on the
+// same mount as the directory that it is in. So nothing outside of the tree is
+// opened, even if the tree changes meanwhile.
 func walkBeneath(at int, name string, flags int) (fd int, err error) {
 	mount, err := mountOf(at)
 	if err != nil {
@@ -32,13 +34,13 @@ func walkBeneath(at int, name string, flags int) (fd int, err error) {
 	dir := at
 	defer func() {
 		if dir != at {
-			_ = unix.Close(dir) // It was only passed through.
+			_ = unix.Close(dir) // It was only needed to open the next one.
 		}
 	}()
 	for rest := name; ; {
 		head, tail, more := strings.Cut(rest, "/")
 		if head == ".." || head == "" {
-			return -1, unix.EXDEV // as openat2 answers; no name that is read from a directory is so
+			return -1, unix.EXDEV // as openat2 does; names that are read from directories never have ".."
 		}
 		step := flags
 		if more {
@@ -63,8 +65,8 @@ func walkBeneath(at int, name string, flags int) (fd int, err error) {
 	}
 }
 
-// passError is why a name could not be opened, as openat2 says it: a link is
-// one too many, and no directory only where nothing else is wrong.
+// passError returns openat2's error for a component that could not be opened. That
+// is ELOOP for a symbolic link in the middle of a path, where open returns ENOTDIR.
 func passError(dir int, name string, passing bool, err error) error {
 	var st unix.Stat_t
 	if passing && errors.Is(err, unix.ENOTDIR) && unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
@@ -73,8 +75,8 @@ func passError(dir int, name string, passing bool, err error) error {
 	return err
 }
 
-// mountOf is the number of the mount that a descriptor is on; ENOSYS before
-// Linux 5.8, which does not tell.
+// mountOf returns the number of the mount that a descriptor is on. Before Linux 5.8
+// it returns ENOSYS.
 func mountOf(fd int) (uint64, error) {
 	var st unix.Statx_t
 	_, err := eintr.Retry(func() (int, error) { return 0, unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st) })

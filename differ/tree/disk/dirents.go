@@ -19,16 +19,17 @@ type dirent struct {
 	ino  uint64
 }
 
-// dirents are buffers for what getdents64 returns, and later for attributes.
+// dirents are buffers for the results of getdents64, and later for extended
+// attributes.
 var dirents = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
 func getDirents() *[]byte {
-	b, _ := dirents.Get().(*[]byte) // It holds nothing else.
+	b, _ := dirents.Get().(*[]byte) // The pool holds nothing else.
 	return b
 }
 
-// listNames reads an open directory from its beginning, and returns its names
-// in bytewise order, all in one string. What is in buf is overwritten.
+// listNames reads an open directory from its beginning, and returns its names in
+// bytewise order. All names share one string. buf is overwritten.
 func listNames(fd int, buf []byte) ([]dirent, error) {
 	var names []byte
 	var found []direntAt
@@ -46,14 +47,15 @@ func listNames(fd int, buf []byte) ([]dirent, error) {
 	}
 }
 
-// direntAt is a name by where it begins in all names.
+// direntAt is a name, given as its position in the text of all names.
 type direntAt struct {
 	ino   uint64
 	begin int
 }
 
-// parseDirents adds the names, each with its NUL, of what getdents64 returned:
-// inode and offset of 8 bytes, 2 of the record's length, 1 of type, the name.
+// parseDirents appends the names in a result of getdents64, each with its final
+// NUL. A record has an inode and an offset of 8 bytes each, its length in 2, the
+// type in 1, and the name.
 func parseDirents(b, names []byte, found []direntAt) ([]byte, []direntAt, error) {
 	const header = 8 + 8 + 2 + 1
 	for len(b) > 0 {
@@ -90,13 +92,13 @@ func sortedNames(names []byte, found []direntAt) []dirent {
 		}
 		list[i] = dirent{name: all[f.begin:end], ino: f.ino}
 	}
-	// The NUL sorts before all else, as the end of a name does.
+	// Names sort correctly with their NULs, which sort before any other byte.
 	slices.SortFunc(list, func(a, b dirent) int { return cmp.Compare(a.name, b.name) })
 	return list
 }
 
-// byInode returns the positions of names in the order of their inodes, which is
-// that of a disk: inodes share blocks, and blocks are read ahead.
+// byInode returns the positions of names in the order of their inode numbers. Disks
+// are read fastest in this order: inodes share blocks, and blocks are read ahead.
 func byInode(list []dirent) []int32 {
 	order := make([]int32, len(list))
 	for i := range order {

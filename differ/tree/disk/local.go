@@ -16,28 +16,28 @@ import (
 	"github.com/veneer-build/veneer/internal/eintr"
 )
 
-// pathChunk is how much of a path one openat2 gets: paths longer than the
-// kernel's PATH_MAX are walked in several steps.
+// pathChunk is the greatest length of a path for one openat2. Longer paths than the
+// kernel's PATH_MAX are opened in several steps.
 const pathChunk = unix.PathMax - 256
 
-// xattrScratch holds the names of a file's extended attributes, but for those
-// of the few that have many.
+// xattrScratch is the size of the first buffer for the names of a file's extended
+// attributes. It is enough for nearly all files.
 const xattrScratch = 1024
 
-// Local is a directory, or a single regular file, of this host. It is read
-// through descriptors relative to its root: symbolic links below the root are
-// never followed, and mount points are not crossed, whatever changes in the
-// tree meanwhile. It keeps one descriptor open.
+// Local is a directory, or a single regular file, of this host. It is read through
+// descriptors relative to its root. Below the root, symbolic links are never
+// followed and mount points are not crossed, even if the tree changes meanwhile. It
+// keeps one descriptor open, and more while directories are held.
 type Local struct {
 	name string
 	root int
 	file bool
-	// overlay: this is a layer of an overlay file system, whose own attributes
-	// mean something.
+	// overlay: this is a layer of an overlay file system. Attributes of overlayfs
+	// have a meaning in it.
 	overlay bool
-	// heldBelow bounds the descriptors that directories keep.
+	// heldBelow is the result of [heldBelow].
 	heldBelow int
-	// noticed: this process may not read without changing access times.
+	// noticed: this process is not allowed to read without changing access times.
 	noticed atomic.Bool
 	// cache knows which files have no extended attributes. nil: none known.
 	cache *filecache.Cache
@@ -57,7 +57,7 @@ func OpenLocal(name string) (*Local, error) {
 	if err := unix.Fstat(at, &st); err != nil {
 		return nil, &os.PathError{Op: "stat", Path: name, Err: err}
 	}
-	// Looked at before it is opened, see [localDir.Open].
+	// Look at the file before opening it: see [localDir.Open].
 	l := &Local{name: name, heldBelow: heldBelow()}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
@@ -78,7 +78,7 @@ func errFileType(name string) error {
 	return fmt.Errorf("open %s: neither a directory nor a regular file", name)
 }
 
-// Name is the path that the tree was opened by.
+// Name returns the path that the tree was opened by.
 func (l *Local) Name() string { return l.name }
 
 // Root implements [tree.Tree].
@@ -100,7 +100,7 @@ func (l *Local) Root(context.Context) (tree.Entry, tree.Dir, error) {
 
 // Open implements [tree.Tree].
 func (l *Local) Open() (tree.File, error) {
-	// A new open file description, since offsets are shared otherwise.
+	// Open the file again, since a duplicate would share the offset.
 	fd, err := eintr.Retry(func() (int, error) {
 		return unix.Open(fdPath(l.root, ""), readFlags, 0)
 	})
@@ -132,7 +132,7 @@ func (l *Local) openBeneath(rel string, flags int) (int, error) {
 		}
 		fd, err := l.openat(at, head, how)
 		if at != l.root {
-			_ = unix.Close(at) // It was only passed through.
+			_ = unix.Close(at) // It was only needed to open the next one.
 		}
 		if err != nil {
 			return -1, l.openError(rel, err)
@@ -144,9 +144,9 @@ func (l *Local) openBeneath(rel string, flags int) (int, error) {
 	}
 }
 
-// openat opens a name in the directory at, and leaves access times as they are
-// where the kernel lets this process: it must own the file, or be privileged.
-// What is only read is not to be written to, and each new time is a write.
+// openat opens a name in the directory at. If the kernel allows it, access times
+// are not changed: each new time is a write to the source. The kernel allows it to
+// the file's owner and to privileged processes.
 func (l *Local) openat(at int, name string, how unix.OpenHow) (int, error) {
 	open := func() (int, error) { return openBeneathAt(at, name, &how) }
 	if how.Flags&unix.O_PATH != 0 || l.noticed.Load() {
@@ -164,7 +164,7 @@ func (l *Local) openat(at int, name string, how unix.OpenHow) (int, error) {
 	return fd, err
 }
 
-// reopen opens for reading what a descriptor of O_PATH refers to.
+// reopen opens the file of an O_PATH descriptor for reading.
 func (l *Local) reopen(at int) (int, error) {
 	open := func(flags int) (int, error) {
 		return eintr.Retry(func() (int, error) { return unix.Open(fdPath(at, ""), flags, 0) })
@@ -182,7 +182,7 @@ func (l *Local) reopen(at int) (int, error) {
 	return fd, err
 }
 
-// beneath is how everything below the root is opened.
+// beneath returns the restrictions under which everything below the root is opened.
 func beneath(flags int) unix.OpenHow {
 	return unix.OpenHow{
 		Flags:   uint64(flags) | unix.O_CLOEXEC | unix.O_NOFOLLOW,
@@ -200,11 +200,13 @@ func (l *Local) openError(rel string, err error) error {
 	return &os.PathError{Op: "open", Path: path.Join(l.name, rel), Err: err}
 }
 
-// errNoOpenat2 names both of what answers so: an old kernel, and a filter of
-// system calls, which cannot look into openat2's arguments and so forbids all of it.
+// errNoOpenat2 names both possible causes: an old kernel, and a filter of system
+// calls. Such filters forbid all of openat2 because they cannot look at its
+// arguments.
 var errNoOpenat2 = errors.New("openat2 is not to be had: the kernel is older than Linux 5.6, or a filter of system calls forbids it (in a systemd unit RestrictSUIDSGID=; set it to no), and the kernel is older than 5.8")
 
-// splitPath cuts rel at a component so that the head fits in one system call.
+// splitPath cuts a path between two components, so that the head is short enough
+// for one system call.
 func splitPath(rel string) (head, tail string) {
 	if rel == "" {
 		return ".", ""
@@ -216,14 +218,14 @@ func splitPath(rel string) (head, tail string) {
 	return rel[:i], rel[i+1:]
 }
 
-// Remember lets the tree ask and tell m which files have no extended attributes,
-// and m know which of the tree's files [Local.Trust] holds for. It is to be
-// called before the tree is read.
+// Remember gives the tree a cache of which files have no extended attributes. The
+// tree uses it and adds to it. It also restricts the cache to the files for which
+// [Local.Trust] allows it. It must be called before the tree is read.
 func (l *Local) Remember(m *filecache.Cache) {
 	if m.Restrict(l.Trust()) {
 		l.cache = m
 	}
 }
 
-// Trust finds out what may be remembered of the tree's files.
+// Trust returns what may be remembered of the tree's files.
 func (l *Local) Trust() filecache.Trust { return filecache.TrustOf(l.root) }

@@ -14,13 +14,14 @@ import (
 	"github.com/veneer-build/veneer/internal/eintr"
 )
 
-// maxHeld is how many descriptors may be open for a directory to keep one more.
+// maxHeld is the number of open descriptors from which no more directories stay
+// open.
 const maxHeld = 512
 
-// heldBelow is what the number of a descriptor must be below for a directory to
-// keep it. The kernel gives out the lowest number that is free, so that this
-// bounds what all trees hold together, the layers of a stack among them, and
-// leaves three of four to files.
+// heldBelow returns a limit: a directory stays open only if its descriptor's number
+// is lower. The kernel gives out the lowest free number, so this limits the
+// directories of all trees together, those of a stack too. It leaves three of four
+// descriptors to files.
 func heldBelow() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -29,9 +30,9 @@ func heldBelow() int {
 	return int(min(maxHeld, limit.Cur/4))
 }
 
-// localDir is a directory below the root. It is known by its path, so that trees
-// of any width and depth need but few descriptors; while it is held it has one
-// of its own, and what is in it is reached from there.
+// localDir is a directory below the root. It is identified by its path, so that
+// trees of any width and depth need few descriptors. While it is held it has its
+// own descriptor, and files in it are opened relative to that.
 type localDir struct {
 	tree *Local
 	up   *localDir // nil for the root
@@ -39,7 +40,7 @@ type localDir struct {
 
 	mu   sync.RWMutex // held for reading while fd is used
 	fd   int          // -1: none
-	list sync.Mutex   // a descriptor has one position
+	list sync.Mutex   // held while the directory is listed: a descriptor has one position
 }
 
 func newLocalDir(tree *Local) *localDir { return &localDir{tree: tree, fd: -1} }
@@ -57,7 +58,8 @@ func (d *localDir) open() (int, error) {
 	return d.up.openIn(path.Base(d.rel), flags)
 }
 
-// openIn opens a name in the directory: from its descriptor, or by its path.
+// openIn opens a name in the directory: relative to its descriptor, or else by the
+// path from the root.
 func (d *localDir) openIn(name string, flags int) (int, error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -80,8 +82,7 @@ func (d *localDir) Hold() error {
 	return d.keep(fd)
 }
 
-// keep makes the descriptor the directory's own, or closes it if there are
-// enough of them.
+// keep keeps the descriptor for the directory, or closes it if too many are open.
 func (d *localDir) keep(fd int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -158,7 +159,7 @@ func (d *localDir) stat(e *tree.Entry, fd int, name cString, scratch []byte) err
 		if e.Link, err = readlinkat(fd, e.Name); err != nil {
 			return &os.PathError{Op: "read link", Path: d.path(e.Name), Err: err}
 		}
-		return nil // Of the attributes kept, none can be set on a link.
+		return nil // Links cannot have any attribute that layers carry.
 	}
 	if d.tree.cache.Plain(e) {
 		return nil
@@ -176,11 +177,11 @@ func (d *localDir) stat(e *tree.Entry, fd int, name cString, scratch []byte) err
 	return nil
 }
 
-// Sub implements [tree.Dir]; that the child is a directory shows at its first use.
+// Sub implements [tree.Dir]. Its first use fails if the child is not a directory.
 func (d *localDir) Sub(name string) (tree.Dir, error) { return d.sub(name), nil }
 
-// Open implements [tree.Dir]. What has the name is looked at before it is opened: a
-// device notices that it is opened, and some act upon it.
+// Open implements [tree.Dir]. It checks the type of the file before it opens it,
+// since opening a device can have effects.
 func (d *localDir) Open(name string) (tree.File, error) {
 	at, err := d.openIn(name, unix.O_PATH)
 	if err != nil {

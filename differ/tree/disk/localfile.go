@@ -9,13 +9,13 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// localFile is an open regular file of this host. It is a bare descriptor,
-// since the runtime's poller has nothing to do for regular files.
+// localFile is an open regular file of this host. It uses the descriptor directly,
+// since the Go runtime's poller is of no use for regular files.
 type localFile struct {
 	fd   int
-	dir  *localDir // what name is in; nil: name is a path
+	dir  *localDir // the directory that name is in; nil: name is a path
 	name string
-	// opened is the state at opening, until the first read.
+	// opened is the file's stamp at opening, until the first read.
 	opened tree.Stamp
 }
 
@@ -53,7 +53,7 @@ func (f *localFile) Close() error {
 	return unix.Close(fd)
 }
 
-// Fd returns the descriptor, which is the file's: see [filecache.Cache.Settle].
+// Fd returns the descriptor, which stays the file's. See [filecache.Cache.Settle].
 func (f *localFile) Fd() uintptr { return uintptr(f.fd) }
 
 // Stamp implements [tree.File].

@@ -13,13 +13,13 @@ import (
 	"github.com/veneer-build/veneer/differ/tree/filecache"
 )
 
-// Stack is the directories of an overlay mount read without mounting it: the
-// kernel's documentation (filesystems/overlayfs.rst, "Whiteouts and opaque
-// directories") says how they combine. Opening a file costs what it does in the
-// directory that has it, and a mount's bookkeeping is saved.
+// Stack is the directories of an overlay mount, read without mounting it. They are
+// combined by the rules of the kernel's documentation (filesystems/overlayfs.rst,
+// "Whiteouts and opaque directories"). Files are opened directly in the layer that
+// has them.
 type Stack struct {
 	layers []*Local
-	// listings are what is known of the directories; nil: nothing.
+	// listings are the cached listings of directories. nil: none.
 	listings *filecache.Listings
 }
 
@@ -43,12 +43,13 @@ func OpenStack(dirs []string) (*Stack, error) {
 	return s, nil
 }
 
-// Remember lets the stack ask and tell l what its directories hold. It is for
-// layers that do not change, and is to be called before they are read.
+// Remember gives the stack a cache of its directories' listings. The stack uses it
+// and adds to it. It is only for layers that do not change, and must be called
+// before they are read.
 func (s *Stack) Remember(l *filecache.Listings) { s.listings = l }
 
-// Identity tells the stack from others on this host, also from one whose
-// directories were made again in the same places.
+// Identity returns a text that identifies the stack among all on this host. It is
+// another one if the same paths are removed and made again.
 func (s *Stack) Identity() (string, error) {
 	var b strings.Builder
 	for _, l := range s.layers {
@@ -71,7 +72,7 @@ func (s *Stack) Root(ctx context.Context) (tree.Entry, tree.Dir, error) {
 	return e, d, err
 }
 
-// Open implements [tree.Tree]; the root is a directory.
+// Open implements [tree.Tree]. It always fails, since the root is a directory.
 func (s *Stack) Open() (tree.File, error) {
 	return nil, fmt.Errorf("open the root directory: not a file")
 }

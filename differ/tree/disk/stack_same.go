@@ -4,8 +4,9 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// Same implements [tree.Comparer]: the same directories of this host, combined in
-// the same order, so that everything below them is the same too.
+// Same implements [tree.Comparer]. It reports whether both combine the same
+// directories of this host in the same order. Then everything below is the same
+// too.
 func (d *stackDir) Same(other tree.Dir) bool {
 	o, ok := other.(*stackDir)
 	if !ok {

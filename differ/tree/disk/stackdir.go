@@ -13,8 +13,8 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// stackDir is a directory that several layers may have. It is looked for in
-// them when it is first used.
+// stackDir is a directory of the stack, which several layers may have. The layers
+// are searched at its first use.
 type stackDir struct {
 	stack *Stack
 	up    *stackDir // nil for the root
@@ -23,13 +23,13 @@ type stackDir struct {
 
 	mu    sync.Mutex
 	found bool
-	// dirs are those of the layers that count, the uppermost first. The lowest
-	// may hide what is below it.
+	// dirs are the layers' directories that are combined, the uppermost first. The
+	// lowest of them may hide those of further layers.
 	dirs []*localDir
 }
 
-// resolve finds the directory in every layer that has it, down to the first
-// that hides what is below; hold says whether to keep descriptors.
+// resolve finds the directory in every layer that has it, down to the first that
+// hides what is below. hold: keep the descriptors.
 func (d *stackDir) resolve(hold bool) ([]*localDir, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -61,15 +61,15 @@ func (d *stackDir) resolve(hold bool) ([]*localDir, error) {
 	return dirs, nil
 }
 
-// probe looks for the directory in its layer: whether it is there, and whether
-// layers below count too.
+// probe looks for the directory in one layer. found: the layer has it. goOn: lower
+// layers are not hidden.
 func (d *localDir) probe(hold bool) (found, goOn bool, err error) {
 	fd, err := d.open()
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return false, true, nil
 	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
-		return false, false, nil // Another file, or a whiteout, hides what is below.
+		return false, false, nil // Another file, or a whiteout, hides lower layers.
 	case err != nil:
 		return false, false, err
 	}
@@ -88,7 +88,7 @@ func (d *localDir) probe(hold bool) (found, goOn bool, err error) {
 	case err != nil:
 		return false, false, &os.PathError{Op: "read extended attributes", Path: d.path(""), Err: err}
 	}
-	// "x" says that the directory's whiteouts are attributes of files.
+	// "x" means that whiteouts in the directory are files with an attribute.
 	if opaque != "y" {
 		return false, false, fmt.Errorf("%s: %w (opaque=%q)", d.path(""), tree.ErrOverlayFeature, opaque)
 	}
@@ -98,7 +98,7 @@ func (d *localDir) probe(hold bool) (found, goOn bool, err error) {
 // Hold implements [tree.Holder].
 func (d *stackDir) Hold() error {
 	if d.stack.listings.Has(d.rel) {
-		return nil // What else is asked of it, if anything, is little.
+		return nil // The cached listing answers nearly everything.
 	}
 	d.mu.Lock()
 	found := d.found
@@ -159,7 +159,7 @@ func (d *stackDir) read(ctx context.Context) ([]tree.Entry, error) {
 
 func isWhiteout(e tree.Entry) bool { return e.Type() == unix.S_IFCHR && e.Rdev == 0 }
 
-// Sub implements [tree.Dir]; that the child is a directory shows at its first use.
+// Sub implements [tree.Dir]. Its first use fails if the child is not a directory.
 func (d *stackDir) Sub(name string) (tree.Dir, error) {
 	return &stackDir{stack: d.stack, up: d, name: name, rel: tree.JoinPath(d.rel, name)}, nil
 }

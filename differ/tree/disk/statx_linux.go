@@ -9,13 +9,13 @@ import (
 	"github.com/veneer-build/veneer/internal/eintr"
 )
 
-// statMask is what entries and stamps are made of.
+// statMask selects the fields that entries and stamps are made of.
 const statMask = unix.STATX_TYPE | unix.STATX_MODE | unix.STATX_NLINK | unix.STATX_UID | unix.STATX_GID |
 	unix.STATX_MTIME | unix.STATX_CTIME | unix.STATX_INO | unix.STATX_SIZE
 
-// statxAt is statx(2) of a name in a directory, without following a link. The
-// name ends with its NUL, so that no copy is made for the kernel: a listing
-// makes this call for every name.
+// statxAt calls statx(2) on a name in a directory, without following links. It
+// takes a name with its final NUL, so that no copy is made: it is called for every
+// name in a listing.
 func statxAt(fd int, name cString, st *unix.Statx_t) error {
 	for {
 		_, _, errno := unix.Syscall6(unix.SYS_STATX, uintptr(fd), uintptr(unsafe.Pointer(unsafe.StringData(string(name)))),
@@ -30,10 +30,10 @@ func statxAt(fd int, name cString, st *unix.Statx_t) error {
 	}
 }
 
-// cString is a string that ends with a NUL, its only one.
+// cString is a string with one NUL, at its end.
 type cString string
 
-// text is the string without the NUL.
+// text returns the string without the NUL.
 func (c cString) text() string { return string(c[:len(c)-1]) }
 
 func entryOf(name string, st *unix.Statx_t) tree.Entry {
@@ -60,13 +60,13 @@ func entryOf(name string, st *unix.Statx_t) tree.Entry {
 	return e
 }
 
-// statxFD is statx(2) of an open file.
+// statxFD calls statx(2) on an open file.
 func statxFD(fd int, st *unix.Statx_t) error {
 	_, err := eintr.Retry(func() (int, error) { return 0, unix.Statx(fd, "", unix.AT_EMPTY_PATH, statMask, st) })
 	return err
 }
 
-// stampOf is the state that fstat(2) tells of.
+// stampOf returns the stamp in a result of fstat(2).
 func stampOf(st *unix.Stat_t) tree.Stamp {
 	return tree.Stamp{Dev: uint64(st.Dev), Ino: st.Ino, CTime: st.Ctim.Nano(), MTime: st.Mtim.Nano()}
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/veneer-build/veneer/internal/eintr"
 )
 
-// fdPath names an open directory, or an entry in it, for calls that take paths
-// only. The last component is not followed by the calls used with it, unless
-// name is empty, when the descriptor itself is meant.
+// fdPath returns a path for an open directory, or for an entry in it, for calls
+// that only take paths. These calls must not follow symbolic links in the last
+// component. An empty name means the descriptor itself.
 func fdPath(fd int, name string) string {
 	p := "/proc/self/fd/" + strconv.Itoa(fd)
 	if name != "" {
@@ -25,13 +25,14 @@ func fdPath(fd int, name string) string {
 	return p
 }
 
-// sysListxattrat is listxattrat(2), of Linux 6.13, on every architecture.
+// sysListxattrat is the number of listxattrat(2), which is the same on every
+// architecture. Linux has it from 6.13 on.
 const sysListxattrat = 465
 
-// noListxattrat is set once the kernel said that it lacks the call.
+// noListxattrat is set when the kernel does not have the call.
 var noListxattrat atomic.Bool
 
-// listXattrs lists the attributes of an entry in a directory, or of the
+// listXattrs lists the attributes of an entry in a directory, or those of the
 // descriptor itself if name is empty.
 func listXattrs(fd int, name cString, buf []byte) (int, error) {
 	if name == "" {
@@ -42,7 +43,7 @@ func listXattrs(fd int, name cString, buf []byte) (int, error) {
 		if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM) {
 			return n, err
 		}
-		noListxattrat.Store(true) // EPERM: a seccomp filter that does not know it.
+		noListxattrat.Store(true) // EPERM comes from a seccomp filter that does not know the call.
 	}
 	return unix.Llistxattr(fdPath(fd, name.text()), buf)
 }
@@ -66,15 +67,15 @@ func getXattr(fd int, name cString, attr string, buf []byte) (int, error) {
 // overlayPrefix begins the names of overlayfs's own attributes.
 const overlayPrefix = "trusted.overlay."
 
-// harmless are those of overlayfs's attributes that do not change what a
-// directory tree shows, and the one that [localDir.probe] reads.
+// harmless are overlayfs's attributes that may be ignored: they do not change what
+// a directory shows, or [localDir.probe] reads them.
 var harmless = map[string]bool{"opaque": true, "origin": true, "impure": true, "uuid": true, "nlink": true, "upper": true, "protattr": true}
 
-// readXattrs returns the attributes that a layer carries, of an entry in a
-// directory or of the descriptor itself if name is empty. A file system without
-// extended attributes has none. If refuse is set, an attribute whose name begins
-// so and is not harmless is an error that wraps [tree.ErrOverlayFeature]. What is in
-// scratch is overwritten.
+// readXattrs returns the attributes that layers carry, of an entry in a directory
+// or, if name is empty, of the descriptor itself. On a file system without extended
+// attributes there are none. If refuse is set, an attribute with that prefix that
+// is not harmless is an error that wraps [tree.ErrOverlayFeature]. scratch is
+// overwritten.
 func readXattrs(fd int, name cString, refuse string, scratch []byte) (map[string]string, error) {
 	names, err := xattrValue(scratch, func(buf []byte) (int, error) { return listXattrs(fd, name, buf) })
 	if errors.Is(err, unix.ENOTSUP) {
@@ -106,7 +107,8 @@ func readXattrs(fd int, name cString, refuse string, scratch []byte) (map[string
 	return kept, nil
 }
 
-// xattrValue calls fn with a buffer, and a larger one as long as that is too small.
+// xattrValue calls fn with a buffer, and again with larger ones while that is too
+// small.
 func xattrValue(buf []byte, fn func([]byte) (int, error)) (string, error) {
 	for {
 		n, err := eintr.Retry(func() (int, error) { return fn(buf) })

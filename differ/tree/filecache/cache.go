@@ -8,32 +8,32 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// Cache remembers between builds what files of this host are: their content's
-// digest, which file of a base it was found to be equal to, and that they have
-// no extended attributes. It does so under what stat says of a file: device,
-// inode, size, modification and change time. Of which files that is enough, and
-// for how long, [Trust] says; how they are to be read, [Cache.Settle].
-// Its methods may be called concurrently; a nil Memory remembers nothing.
+// Cache remembers facts about files of this host between builds: the digest of the
+// content, the file of a base that has the same content, and whether there are no
+// extended attributes. A file is known by its state in stat: device, inode, size,
+// and times of modification and change. [Trust] says for which files that is
+// enough. [Cache.Settle] says how they must be read. Methods may be called
+// concurrently. A nil Cache remembers nothing.
 //
-// As in git (Documentation/technical/racy-git.txt), a file that changed just
-// before it was read is not remembered, since it may change once more within
-// the same tick of the file system's clock.
+// A file that changed just before it was read is not remembered, as in git
+// (Documentation/technical/racy-git.txt). It could change again within the same
+// tick of the file system's clock.
 type Cache struct {
 	now func() time.Time
-	// dev is the only device of files that are remembered; 0: any.
+	// dev is the only device whose files are remembered. 0: any.
 	dev uint64
-	// attributesOnly: not what files hold.
+	// attributesOnly: content is not remembered.
 	attributesOnly bool
-	// writers are whose files' content may be remembered.
+	// writers are the users whose files' content may be remembered.
 	writers writers
-	// foreign and writable count what was not, see [Cache.Unsettled].
+	// foreign and writable are the results of [Cache.Unsettled].
 	foreign, writable atomic.Int64
-	// loaded is what earlier builds learnt, and used has a bit for each of its
-	// records that was asked for. Neither grows.
+	// loaded has the records of earlier builds. used has a bit for each of them
+	// that was looked up. Neither grows.
 	loaded table
 	used   []atomic.Uint32
 
-	// fresh is what this build learnt: it says more than loaded.
+	// fresh has the records of this build. They replace those in loaded.
 	mu    sync.Mutex
 	fresh table
 	some  atomic.Bool // fresh has records
@@ -42,24 +42,24 @@ type Cache struct {
 // raceMargin is longer than the tick of any file system's clock: FAT's is 2 s.
 const raceMargin = 3 * time.Second
 
-// fileKey is the state of a file that something is remembered of.
+// fileKey is the state of a file.
 type fileKey struct {
 	tree.Stamp
 	Size int64
 }
 
-// facts is what is remembered of it; each part may be zero.
+// facts are what is remembered of a file. Each may be zero: not known.
 type facts struct {
 	digest tree.Digest
 	twin   tree.Stamp
 	plain  bool
 }
 
-// New returns an empty memory.
+// New returns an empty cache.
 func New() *Cache { return &Cache{now: time.Now, writers: ownWriters()} }
 
-// Restrict makes the memory one of the files that t holds for, before any of
-// them is read; false: t holds for none.
+// Restrict limits the cache to files for which t allows remembering. It must be
+// called before files are read, and returns false if t allows none.
 func (m *Cache) Restrict(t Trust) bool {
 	if t.Mounting == "" {
 		return false
@@ -68,7 +68,7 @@ func (m *Cache) Restrict(t Trust) bool {
 	return true
 }
 
-// lookup returns what is remembered of the entry.
+// lookup returns what is known of the entry's file.
 func (m *Cache) lookup(e *tree.Entry) facts {
 	if m == nil || !m.covers(e) {
 		return facts{}
@@ -93,16 +93,17 @@ func (m *Cache) lookup(e *tree.Entry) facts {
 	return m.loaded.known(at)
 }
 
-// covers reports whether the file is one that something may be remembered of.
+// covers reports whether the entry's file may be remembered.
 func (m *Cache) covers(e *tree.Entry) bool {
 	return e.Stamp != (tree.Stamp{}) && (m.dev == 0 || m.dev == e.Stamp.Dev)
 }
 
-// Digest returns the digest of the entry's content; not known: read the file.
+// Digest returns the digest of the entry's content. If it is not known, the file
+// must be read.
 func (m *Cache) Digest(e *tree.Entry) tree.Digest { return m.lookup(e).digest }
 
-// Equal reports whether the entry's content was found to be that of base, a
-// file of a snapshot, which never changes while it is the file of that stamp.
+// Equal reports whether the entry's content is known to be equal to that of base, a
+// file of a snapshot. Such a file does not change as long as its stamp is the same.
 func (m *Cache) Equal(e, base *tree.Entry) bool {
 	twin := m.lookup(e).twin
 	return twin != (tree.Stamp{}) && twin == base.Stamp && e.Size == base.Size
@@ -112,8 +113,8 @@ func (m *Cache) Equal(e, base *tree.Entry) bool {
 // [tree.KeepXattr] allows.
 func (m *Cache) Plain(e *tree.Entry) bool { return m.lookup(e).plain }
 
-// Recalled reports whether it was an earlier build that found the entry's content
-// to have the digest.
+// Recalled reports whether d was remembered by an earlier build as the digest of
+// the entry's content.
 func (m *Cache) Recalled(e *tree.Entry, d tree.Digest) bool {
 	if m == nil || !m.covers(e) {
 		return false
@@ -122,24 +123,25 @@ func (m *Cache) Recalled(e *tree.Entry, d tree.Digest) bool {
 	return at >= 0 && m.loaded.known(at).digest == d
 }
 
-// AddDigest remembers what a file's content was, which was settled before it was
-// read, and had the entry's stamp after that.
+// AddDigest remembers the digest of the entry's content. The file must have been
+// settled before it was read, and must have the entry's stamp afterwards.
 func (m *Cache) AddDigest(e *tree.Entry, d tree.Digest) {
 	m.add(e, func(k *facts) {
 		if k.digest.Known() && k.digest != d {
-			k.twin = tree.Stamp{} // It was learnt of the same file, wrongly too.
+			k.twin = tree.Stamp{} // It comes from the same wrong content.
 		}
 		k.digest = d
 	})
 }
 
-// AddEqual remembers that a file's content was that of base; see AddDigest.
+// AddEqual remembers that a file's content is equal to that of base. The rules of
+// AddDigest apply.
 func (m *Cache) AddEqual(e, base *tree.Entry) {
 	m.add(e, func(k *facts) { k.twin = base.Stamp })
 }
 
 // AddPlain remembers that a file has no extended attributes that [tree.KeepXattr]
-// allows, found after its stamp.
+// allows. They must have been listed after the entry's stamp was taken.
 func (m *Cache) AddPlain(e *tree.Entry) {
 	m.add(e, func(k *facts) { k.plain = true })
 }
@@ -154,7 +156,7 @@ func (m *Cache) add(e *tree.Entry, learn func(*facts)) {
 	v := m.lookup(e)
 	before := v
 	if learn(&v); v == before {
-		return // Nothing new, and no reason to save.
+		return // Nothing is new, so there is no reason to save.
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -14,24 +14,24 @@ import (
 	"github.com/veneer-build/veneer/internal/varint"
 )
 
-// Listings remembers between builds what the directories of a snapshot hold,
-// so that only the source has to be looked at. A committed snapshot never
-// changes; which one it is of, the one who stores it has to know: see
-// [disk.Stack.Identity]. Its methods may be called concurrently.
+// Listings remembers between builds the entries of a snapshot's directories, so
+// that only the source has to be read. A committed snapshot never changes. The
+// caller that stores Listings knows the snapshot that they belong to: see
+// [disk.Stack.Identity]. Methods may be called concurrently.
 type Listings struct {
 	mu sync.Mutex
-	// dirs are encoded entries by the directory's path; nil: they were let go of.
+	// dirs are encoded entries by the directory's path. nil: they were released.
 	dirs    map[string][]byte
 	changed bool
 }
 
 const listingsMagic = "veneer listings 1\n"
 
-// NewListings returns what remembers nothing yet.
+// NewListings returns empty listings.
 func NewListings() *Listings { return &Listings{dirs: make(map[string][]byte)} }
 
-// LoadListings reads what [Listings.Save] wrote. Anything else is an error; it
-// is up to the reader to notice single damaged bytes.
+// LoadListings reads what [Listings.Save] wrote. A wrong format is an error. The
+// reader must notice single damaged bytes.
 func LoadListings(r io.Reader) (*Listings, error) {
 	data, err := readWhole(r)
 	if err != nil {
@@ -51,7 +51,8 @@ func LoadListings(r io.Reader) (*Listings, error) {
 	return l, nil
 }
 
-// readWhole is io.ReadAll without guessing the size where the reader knows it.
+// readWhole is [io.ReadAll], but allocates the right size at once if the reader
+// knows it.
 func readWhole(r io.Reader) ([]byte, error) {
 	if sized, ok := r.(interface{ Len() int }); ok {
 		data := make([]byte, sized.Len())
@@ -61,7 +62,7 @@ func readWhole(r io.Reader) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// Has reports whether the directory is remembered.
+// Has reports whether the directory's entries are known.
 func (l *Listings) Has(path string) bool {
 	if l == nil {
 		return false
@@ -71,7 +72,8 @@ func (l *Listings) Has(path string) bool {
 	return l.dirs[path] != nil
 }
 
-// Get returns the entries of a directory; not ok: list it.
+// Get returns the entries of a directory. If ok is false, they are not known, and
+// the directory must be read.
 func (l *Listings) Get(path string) (entries []tree.Entry, ok bool) {
 	if l == nil {
 		return nil, false
@@ -86,7 +88,7 @@ func (l *Listings) Get(path string) (entries []tree.Entry, ok bool) {
 	return entries, err == nil
 }
 
-// Add remembers what a directory holds. On nil it does nothing.
+// Add remembers the entries of a directory. On nil it does nothing.
 func (l *Listings) Add(path string, entries []tree.Entry) {
 	if l == nil {
 		return
@@ -99,8 +101,8 @@ func (l *Listings) Add(path string, entries []tree.Entry) {
 	}
 }
 
-// Release lets go of what was loaded, if nothing was added that is to be saved:
-// of 70,000 files it is 5 MB. Directories are listed from then on.
+// Release frees the memory of all listings, unless there are new ones to save.
+// 70,000 files take 5 MB. Directories are read after that.
 func (l *Listings) Release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -109,7 +111,8 @@ func (l *Listings) Release() {
 	}
 }
 
-// Forget lets go of all that is known, which is wrong, in what is saved too.
+// Forget drops all listings because they are wrong. They are not saved again
+// either.
 func (l *Listings) Forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -123,7 +126,7 @@ func (l *Listings) Changed() bool {
 	return l.changed
 }
 
-// Save writes all that is known.
+// Save writes all listings.
 func (l *Listings) Save(w io.Writer) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -11,13 +11,14 @@ import (
 	"github.com/veneer-build/veneer/internal/varint"
 )
 
-// A listing is the number of its entries and then each of them: flags, the
-// name, and what the flags name. Inodes and times are differences to the entry
-// before, owners, modes and devices are left out where they are the same.
+// A listing is the number of its entries and then each of them: flags, the name,
+// and the fields that the flags name. Inodes and times are differences to the entry
+// before. Owner, mode and device are left out if they are equal to those of the
+// entry before.
 const (
 	entrySame   = 1 << 0 // mode, owner and device are those of the entry before
 	entrySize   = 1 << 1
-	entryLinked = 1 << 2 // it has further names
+	entryLinked = 1 << 2 // it has further hard links
 	entryRdev   = 1 << 3
 	entryLink   = 1 << 4
 	entryXattrs = 1 << 5
@@ -72,11 +73,11 @@ func appendListed(b []byte, e, prev *tree.Entry) []byte {
 	return b
 }
 
-// decodeListing returns new entries, sorted by name; all strings share one copy
-// of the block.
+// decodeListing returns the entries, sorted by name. All their strings share one
+// copy of the block.
 func decodeListing(block []byte) ([]tree.Entry, error) {
 	d := listingDecoder{Reader: varint.Of(block), text: string(block)}
-	n := d.Uvarint(uint64(len(block))) // An entry is longer than a byte.
+	n := d.Uvarint(uint64(len(block))) // Each entry has at least a byte.
 	entries := make([]tree.Entry, 0, n)
 	var prev tree.Entry
 	for range n {
@@ -101,7 +102,7 @@ var errListing = errors.New("not a listing")
 // listingDecoder reads a listing.
 type listingDecoder struct {
 	varint.Reader
-	text string // all of it, which strings are parts of
+	text string // the whole block; strings are parts of it
 }
 
 func (d *listingDecoder) entry(prev *tree.Entry) tree.Entry {
@@ -142,7 +143,7 @@ func (d *listingDecoder) entry(prev *tree.Entry) tree.Entry {
 	return e
 }
 
-// string reads a string, which shares the memory of text.
+// string reads a string. It is a part of text.
 func (d *listingDecoder) string() string {
 	n := len(d.Part())
 	end := len(d.text) - d.Left()

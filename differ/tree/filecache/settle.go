@@ -2,27 +2,26 @@ package filecache
 
 import "github.com/veneer-build/veneer/differ/tree"
 
-// Settle is called on a file whose content is to be read and remembered, after
-// its entry was listed, and reports whether it may be. If so, and the stamp
-// after the reading is the entry's, a file that still has that stamp has that
-// content:
+// Settle reports whether the content of an open file may be remembered. It is called
+// after the file's entry was listed, and before its content is read. If it returns
+// true, and the file still has the entry's stamp after it was read, then the file
+// has that content whenever it has that stamp:
 //
-//   - A write sets the file's times when it begins, and may go on for as long as
-//     what it writes takes to come: a page of the writer's that is swapped out,
-//     or of a slow file system. A store through a shared mapping sets them in a
-//     fault, when a page is made writable, and those after it do not. But both
-//     need the file to be open for writing: here it is not. So they are done, or
-//     begin later on.
-//   - The times that a later one sets are not those of the entry, which are older
-//     by raceMargin than this call. Nor are those of any other change.
-//   - Some can change a file and keep its times: who may write to it can move its
-//     blocks away (EXT4_IOC_MOVE_EXT), or have something else write into a page
-//     of it that is no longer mapped (process_vm_writev(2), O_DIRECT from a file
-//     system that answers late). So the file must be one to which nobody but
-//     root and this user may write. To become such a one moves its change time.
+//   - A write sets the file's times when it begins, but may store its bytes much
+//     later, for instance when the writer's memory is swapped out. A store through
+//     a shared mapping sets them when a page becomes writable, and later stores to
+//     that page do not. Both need the file to be open for writing. Here it is not,
+//     so such changes are complete, or have not begun.
+//   - A change that begins later sets other times: the entry's are older than this
+//     call by raceMargin.
+//   - Some calls change a file and keep its times. A process that may write to the
+//     file can move its blocks away (EXT4_IOC_MOVE_EXT), or have the kernel write
+//     into a page that it no longer maps (process_vm_writev(2), O_DIRECT from a
+//     slow file system). So nobody but root and this user may be allowed to write
+//     to the file. Changing that changes the file's change time.
 //
-// What this leaves to others is a page that they lent to such a call while the
-// file was theirs, before root took it over.
+// One case remains: a page that its former owner passed to such a call before root
+// took the file over.
 func (m *Cache) Settle(f tree.File, e *tree.Entry) bool {
 	if m == nil || m.attributesOnly || !m.covers(e) {
 		return false
@@ -42,9 +41,9 @@ func (m *Cache) Settle(f tree.File, e *tree.Entry) bool {
 	return true
 }
 
-// Unsettled counts the files that were read and may not be remembered: those to
-// which others than root and this user may write, and those that are open for
-// writing or that the kernel gives no lease on.
+// Unsettled returns the number of files that were read and may not be remembered.
+// foreign: others than root and this user may write to them. writable: they are
+// open for writing, or the kernel gives no lease on them.
 func (m *Cache) Unsettled() (foreign, writable int64) {
 	return m.foreign.Load(), m.writable.Load()
 }

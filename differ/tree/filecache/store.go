@@ -15,13 +15,13 @@ import (
 	"github.com/veneer-build/veneer/internal/varint"
 )
 
-// The stored form of a memory: the magic, the devices (their count, and each),
-// the count of records, and the records in the order of their keys. All numbers
-// are varints; most are differences to the record before. A record is its
-// flags, and then what its flags name.
+// The stored form of a Cache: the magic, the devices (their count, and each), the
+// count of records, and the records in the order of their keys. All numbers are
+// varints. Most are differences to the record before. A record is its flags, and
+// then the fields that the flags name.
 const (
 	magic = "veneer memory 4\n"
-	// maxRecords bounds the records of a loaded memory.
+	// maxRecords is the greatest number of records that is loaded.
 	maxRecords = 1 << 24
 )
 
@@ -29,13 +29,13 @@ const (
 	memPlain   = 1 << 0
 	memTwin    = 1 << 1
 	memDigest  = 1 << 2
-	memDev     = 1 << 3 // the device is not that of the record before
-	memTwinDev = 1 << 4 // nor the twin's that of the twin before
+	memDev     = 1 << 3 // the device differs from the record before
+	memTwinDev = 1 << 4 // the twin's device differs from the twin before
 	memAll     = 1<<5 - 1
 )
 
-// Load reads what [Cache.Save] wrote. Anything else is an error; it is
-// up to the reader to notice single damaged bytes.
+// Load reads what [Cache.Save] wrote. A wrong format is an error. The reader must
+// notice single damaged bytes.
 func Load(r io.Reader) (*Cache, error) {
 	m := New()
 	d := decoder{Reader: varint.NewReader(r), table: &m.loaded}
@@ -46,8 +46,8 @@ func Load(r io.Reader) (*Cache, error) {
 	return m, nil
 }
 
-// decoder reads records into a table. Nothing is allocated on the word of
-// a number.
+// decoder reads records into a table. It allocates no more than the input's length
+// can account for.
 type decoder struct {
 	varint.Reader
 	table *table
@@ -139,8 +139,8 @@ func compareKeys(a, b *fileKey) int {
 		cmp.Compare(a.CTime, b.CTime), cmp.Compare(a.Size, b.Size))
 }
 
-// Save writes what was looked up or added since the memory was loaded. The
-// rest is of files that are gone or have changed, and is forgotten.
+// Save writes the records that were looked up or added since the cache was loaded.
+// Other records are of files that are gone or have changed, and are dropped.
 func (m *Cache) Save(w io.Writer) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -148,7 +148,7 @@ func (m *Cache) Save(w io.Writer) error {
 	e := encoder{w: bufio.NewWriterSize(w, 64<<10)}
 	e.devs = slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(m.loaded.devs), m.fresh.devs...))))
 	kept := m.kept()
-	if len(e.devs) > maxDevs { // Of hundreds of subvolumes, which change: not worth a format of its own.
+	if len(e.devs) > maxDevs { // More would be hundreds of subvolumes, which is not worth a format of its own.
 		e.devs, kept = nil, nil
 	}
 	e.head(len(kept))
@@ -171,8 +171,8 @@ func (m *Cache) at(at uint32) (*table, int) {
 	return &m.loaded, int(at)
 }
 
-// kept returns the positions of what is to be saved, in the order of the keys,
-// which is that of the loaded records already.
+// kept returns the positions of the records to save, in the order of their keys.
+// Loaded records are in that order already.
 func (m *Cache) kept() []uint32 {
 	fresh := make([]uint32, m.fresh.len())
 	for at := range fresh {
@@ -191,7 +191,7 @@ func (m *Cache) kept() []uint32 {
 			}
 			kept = append(kept, fresh[0])
 		}
-		if len(fresh) == 0 || order < 0 { // Else more is known by now.
+		if len(fresh) == 0 || order < 0 { // Otherwise the fresh record replaces it.
 			kept = append(kept, at)
 		}
 	}

@@ -8,34 +8,34 @@ import (
 	"github.com/veneer-build/veneer/internal/chunked"
 )
 
-// table finds records by their keys. A million of them have to fit where
-// a build's other data does too, so a record is one line of the processor's
-// cache, holds no pointers, and is never copied to a larger array.
+// table finds records by their keys. A million records must fit beside a build's
+// other data. So a record has the size of a processor's cache line, holds no
+// pointers, and is never copied to a larger array.
 type table struct {
 	records chunked.Array[record]
 	digests chunked.Array[tree.Digest]
-	devs    []uint64 // that records and twins name by their positions
-	slots   []uint32 // positions of records plus one, by the hash of their inodes
+	devs    []uint64 // records and twins have positions in this list
+	slots   []uint32 // positions of records plus one, found by the hash of their inodes
 }
 
-// record is a memoryKey and what is known of it, in 64 bytes.
+// record is a fileKey with its facts, in 64 bytes.
 type record struct {
 	ino                  uint64
 	mtime, ctime, size   int64
 	twinIno              uint64
 	twinMTime, twinCTime int64
-	digest               uint32 // its position plus one, 0 if not known
+	digest               uint32 // the digest's position plus one; 0: not known
 	dev, twinDev         uint8
 	plain, hasTwin       bool
 }
 
-// maxDevs is how many devices a table knows. A tree is of one, but for
-// subvolumes.
+// maxDevs is the greatest number of devices in a table. A tree has one, and one
+// more for each subvolume.
 const maxDevs = 1 << 8
 
 func (t *table) len() int { return t.records.Len() }
 
-// find returns the position of a key's record, -1 if there is none.
+// find returns the position of a key's record, or -1.
 func (t *table) find(k *fileKey) int {
 	if len(t.slots) == 0 {
 		return -1
@@ -52,7 +52,8 @@ func (t *table) find(k *fileKey) int {
 	}
 }
 
-// slot is where to look first: Fibonacci hashing, which spreads neighbours.
+// slot returns the slot to look at first. Fibonacci hashing spreads neighbouring
+// inodes.
 func (t *table) slot(ino uint64) int {
 	return int(ino * 0x9e3779b97f4a7c15 >> (64 - bits.Len(uint(len(t.slots)-1))))
 }
@@ -74,7 +75,7 @@ func (t *table) known(at int) facts {
 	return v
 }
 
-// set adds a record or changes it. What is on too many devices is not kept.
+// set adds or changes a record. Records of too many devices are not kept.
 func (t *table) set(k *fileKey, v *facts) {
 	at := t.find(k)
 	if at < 0 {
@@ -110,7 +111,7 @@ func (t *table) dev(dev uint64) (uint8, bool) {
 	return uint8(max(at, 0)), at >= 0
 }
 
-// insert lets find know of a record; at most two thirds of the slots are in use.
+// insert adds a record to the slots. At most two thirds of them are in use.
 func (t *table) insert(at int) {
 	if n := t.records.Len(); n*3 > len(t.slots)*2 {
 		t.index(n)

@@ -12,46 +12,47 @@ import (
 	"github.com/veneer-build/veneer/internal/eintr"
 )
 
-// Trust is what may be remembered of a tree's files between builds.
+// Trust says what may be remembered of a tree's files between builds.
 //
-// What is remembered is kept under device, inode, size and times. That is right
-// only where nobody but root can change a file and keep all of them, and as long
-// as the numbers mean the same file. So there is a list of what is known to keep
-// this, and all else is read each time:
+// Facts are remembered by device, inode, size and times. That is right only if
+// nobody but root can change a file and keep all of these, and only as long as the
+// numbers mean the same file. So only the following is trusted, and everything else
+// is read each time:
 //
-//   - ext4 and btrfs, of files to which nobody but root and this user may write.
-//     A store through a shared mapping moves the times when it makes a page
-//     writable, and not again: see [Cache.Settle]. On tmpfs it never does. xfs
-//     lets the owners of two files swap their contents and keep the times
-//     (XFS_IOC_SWAPEXT); of its files only that they have no attributes is
-//     remembered, which a swap leaves alone.
-//   - a file system that is written to. What changes one that is mounted
-//     read-only changes it from elsewhere.
-//   - disks. The file behind a loop device has an owner, who can write into it
-//     while it is mounted; a network block device has a server.
-//   - one mounting of one file system, from when the kernel took it up to when
-//     the last mount of it went. Another image in the same device can have the
-//     same inodes and times, fixed clocks make that likely, and after a crash a
-//     file can be what it was before. So what a mounting's files were is of no
-//     use to the next one, and times older than it do no harm.
+//   - Files on ext4 and btrfs that nobody but root and this user may write to. A
+//     store through a shared mapping changes the times when it makes a page
+//     writable, and not again: see [Cache.Settle]. On tmpfs it never does. On xfs,
+//     the owners of two files can swap their contents and keep the times
+//     (XFS_IOC_SWAPEXT). So of files on xfs only the fact that they have no
+//     attributes is remembered, which a swap does not change.
+//   - File systems that are mounted for writing. One that is mounted read-only is
+//     changed from elsewhere.
+//   - Disks. The file behind a loop device has an owner, who can write into it
+//     while it is mounted. A network block device has a server.
+//   - One mounting of one file system, from when the kernel first mounts it until
+//     its last mount is gone. Another image on the same device can have the same
+//     inodes and times, above all if clocks are fixed. After a crash, a file can
+//     be as it was before. So what was remembered in one mounting is not used in
+//     the next, and older times do no harm.
 type Trust struct {
-	// Mounting names the file system and the time that it is mounted for, as no
-	// other on any host is named; empty: nothing may be remembered.
+	// Mounting identifies the file system, and the time for which it is mounted,
+	// among all hosts. Empty: nothing may be remembered.
 	Mounting string
-	// Writers names the users and groups whose files' content may be remembered:
-	// what one user's build remembers is of no use to another's.
+	// Writers identifies the users and groups whose files' content may be
+	// remembered. What one user's build remembers is not used for another user.
 	Writers string
-	// Content: what files hold may be remembered, and not only what they have
-	// besides.
+	// Content: the files' content may be remembered, and not only whether they have
+	// attributes.
 	Content bool
 	// Reason says why something may not be remembered; empty if everything may.
 	Reason string
-	// dev is the device of the files that it holds for: not of other subvolumes.
+	// dev is the device of the files that this is valid for. Other subvolumes have
+	// other devices.
 	dev uint64
 }
 
-// TrustOf finds out what may be remembered of a tree's files, by its root, an
-// open directory or file.
+// TrustOf returns what may be remembered of a tree's files. fd is the tree's root,
+// an open directory or file.
 func TrustOf(fd int) Trust {
 	var fs unix.Statfs_t
 	if _, err := eintr.Retry(func() (int, error) { return 0, unix.Fstatfs(fd, &fs) }); err != nil {
@@ -68,8 +69,8 @@ func TrustOf(fd int) Trust {
 	if err != nil {
 		return Trust{Reason: fmt.Sprintf("whether the host has started again cannot be told: %v", err)}
 	}
-	// On btrfs the file system's number is that of the subvolume too: device
-	// numbers of subvolumes are given out again.
+	// On btrfs the file system's number is different for each subvolume. Device
+	// numbers of subvolumes are reused, so they are not enough.
 	t := Trust{
 		Mounting: fmt.Sprintf("%s %d %x boot %s", m.sysfs, m.serial, fs.Fsid.Val, strings.TrimSpace(string(boot))),
 		Writers:  ownWriters().String(),
@@ -81,19 +82,21 @@ func TrustOf(fd int) Trust {
 	return t
 }
 
-// mounting is what the kernel says of a mounted file system.
+// mounting describes a mounted file system.
 type mounting struct {
 	fd  int
 	dev uint64
-	// sysfs is its directory there, which is made when it is mounted, and serial
-	// that directory's inode number, which the kernel gives out once.
+	// sysfs is the file system's directory in sysfs, which is made when it is
+	// mounted. serial is that directory's inode number, which the kernel uses only
+	// once.
 	sysfs  string
 	serial uint64
-	// anyDisk: do not ask whether others can write to its devices.
+	// anyDisk: do not check whether others can write to its devices.
 	anyDisk bool
 }
 
-// find fills in the rest, or says why such a file system is not relied on.
+// find fills in the other fields. It returns an error if the file system is not one
+// that can be relied on.
 func (m *mounting) find(magic int64) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(m.fd, &st); err != nil {
@@ -114,7 +117,7 @@ func (m *mounting) find(magic int64) error {
 	return fmt.Errorf("its file system, of type 0x%x, is not one whose times are known to tell of each change", magic)
 }
 
-// onDisk finds the directory of a file system that is on one device.
+// onDisk finds the sysfs directory of a file system on one device.
 func (m *mounting) onDisk(sysfs, disk string) error {
 	target, err := os.Readlink(disk)
 	if err != nil {
@@ -127,7 +130,7 @@ func (m *mounting) onDisk(sysfs, disk string) error {
 	return m.identify(filepath.Join(sysfs, name))
 }
 
-// btrfs finds the directory of a file system that may be on many devices.
+// btrfs finds the sysfs directory of a file system that may be on many devices.
 func (m *mounting) btrfs() error {
 	// struct btrfs_ioctl_fs_info_args of linux/btrfs.h, 1 KiB.
 	const fsInfo = 0x8400941f // BTRFS_IOC_FS_INFO
@@ -165,11 +168,11 @@ func (m *mounting) identify(sysfs string) error {
 	return nil
 }
 
-// maxStacked bounds how many devices are asked, one below the other: a volume
-// of an encrypted partition of an array is three.
+// maxStacked is the greatest number of devices that are checked, one below the
+// other. A volume of an encrypted partition of an array has three.
 const maxStacked = 8
 
-// ownDisk is an error unless nobody but root can write to the device other than
+// ownDisk returns an error if anybody but root can write to the device, other than
 // through the file system.
 func ownDisk(name string, deeper int) error {
 	for _, disk := range []string{"sd", "vd", "xvd", "nvme", "mmcblk"} {

@@ -14,23 +14,24 @@ import (
 	"github.com/veneer-build/veneer/internal/eintr"
 )
 
-// writers are whose files may be remembered: root's and those of the user whose
-// build it is, who would fool nobody else. All others could change a file of
-// theirs with its times kept, on any file system: see [Cache.Settle].
+// writers are the users whose files may be remembered: root, and the user who
+// builds. A file's owner could change it and set its times back, on any file
+// system: see [Cache.Settle]. Users who do so to their own files deceive only
+// themselves.
 type writers struct {
 	users []uint32
-	// groups hold none but these users.
+	// groups are groups that have no other members than these users.
 	groups []uint32
 }
 
 func (w writers) String() string { return fmt.Sprintf("users %d groups %d", w.users, w.groups) }
 
-// maxUserFile bounds what is read of /etc/passwd and /etc/group, where some
-// hosts keep the users of a whole company.
+// maxUserFile is the greatest size of /etc/passwd and /etc/group. Some hosts have
+// the users of a whole company in them.
 const maxUserFile = 16 << 20
 
-// ownWriters are those of this process. A root's build is also that of the user
-// who became root by sudo for it, as git has it for whose repositories it trusts.
+// ownWriters returns the writers of this process. If root was reached by sudo, the
+// user who called sudo is one of them. git trusts repositories by the same rule.
 func ownWriters() writers {
 	users := []uint32{0}
 	if id := uint32(os.Geteuid()); id != 0 {
@@ -38,7 +39,7 @@ func ownWriters() writers {
 	} else if id, err := strconv.ParseUint(os.Getenv("SUDO_UID"), 10, 32); err == nil && id != 0 {
 		users = append(users, uint32(id))
 	}
-	// Without the files, no group is known to be one user's.
+	// If the files cannot be read, no group is known to have one user only.
 	passwd, err1 := readUserFile("/etc/passwd")
 	group, err2 := readUserFile("/etc/group")
 	if err1 != nil || err2 != nil {
@@ -60,10 +61,10 @@ func readUserFile(name string) (string, error) {
 	return string(data), err
 }
 
-// ownGroups returns the users' primary groups that nobody else is in: where
-// each user has such a group, files are often writable for it.
+// ownGroups returns the users' primary groups that have no other members. On
+// systems where each user has such a group, files are often writable for it.
 func ownGroups(users []uint32, passwd, group string) []uint32 {
-	names := map[string]bool{} // of the users
+	names := map[string]bool{} // the users' names
 	own, others := map[string]bool{}, map[string]bool{}
 	for line := range strings.Lines(passwd) {
 		f := strings.Split(strings.TrimSuffix(line, "\n"), ":")
@@ -99,14 +100,14 @@ func ownGroups(users []uint32, passwd, group string) []uint32 {
 	return groups
 }
 
-// only reports whether nobody else may write to an open file.
+// only reports whether an open file can be written to by nobody but the writers.
 func (w *writers) only(fd int) bool {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || !slices.Contains(w.users, st.Uid) || st.Mode&0o002 != 0 {
 		return false
 	}
 	if st.Mode&0o020 == 0 {
-		return true // Nor may any user that an ACL names: these bits are its mask.
+		return true // Users in an ACL may not either: these bits are its mask.
 	}
 	if !slices.Contains(w.groups, st.Gid) {
 		return false
@@ -115,11 +116,13 @@ func (w *writers) only(fd int) bool {
 	return errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP)
 }
 
-// notWritten reports whether no process has the open file open for writing, and
-// so none can begin a write or a mapping later without opening it, which the
-// file's times tell of. It asks for a lease on the file, which the kernel gives
-// to the file's owner and root just then (fcntl(2), F_SETLEASE), and returns it.
-// Who opens the file for writing in between waits for that.
+// notWritten reports whether no process has the file open for writing. A process
+// can then only begin to write, or map the file, after it opens the file again, and
+// the file's times show that.
+//
+// It requests a lease on the file and returns it at once (fcntl(2), F_SETLEASE).
+// The kernel gives a lease to the file's owner and root only if the file is not
+// open for writing. A process that opens the file for writing meanwhile waits.
 func notWritten(fd int) bool {
 	set := func(how int) error {
 		_, err := eintr.Retry(func() (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, how) })
