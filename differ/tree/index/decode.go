@@ -15,28 +15,28 @@ import (
 	"github.com/veneer-build/veneer/internal/varint"
 )
 
-// ErrInvalid is in the chain of every error about a stored index that is
-// corrupt, cut short, or no index of this version. It is safe to delete such
-// a file and scan the layer again.
+// ErrInvalid is wrapped by every error about a stored index that is damaged,
+// incomplete, or of another version. The file can be deleted, and the layer scanned
+// again.
 var ErrInvalid = errors.New("not a valid layer index")
 
 const (
 	// minRow is the shortest encoding of a record: seven bytes.
 	minRow = 7
-	// maxIndexSize bounds what DecodeIndex reads into memory: MaxRecords
-	// with digests, and their text as if zstd could not shrink it.
+	// maxIndexSize is the greatest size of a stored index that is read: MaxRecords
+	// with digests, and their text as if zstd could not compress it.
 	maxIndexSize = MaxText + MaxRecords*(sha256.Size+32)
-	// maxRowWindow is what the reader spends on rows, some more than needed.
+	// maxRowWindow is the greatest zstd window for reading rows. It is somewhat
+	// larger than rowWindow.
 	maxRowWindow = 4 * rowWindow
 )
 
-// Decode reads what [Index.Encode] wrote, to the end of r. The checksum
-// is verified over all bytes before any of them is interpreted; a mismatch, and
-// whatever else is wrong with the bytes, is an error that wraps [ErrInvalid].
+// Decode reads what [Index.Encode] wrote, to the end of r. It verifies the checksum
+// before it interprets anything. All errors about the bytes wrap [ErrInvalid].
 func Decode(r io.Reader) (*Index, error) { return DecodeWithin(r, nil) }
 
-// DecodeWithin is [Decode] for one of several layers that have a
-// budget. That it is used up is an error that wraps [ErrLimit], too.
+// DecodeWithin is [Decode] for one of several layers that share a budget. If the
+// budget is exhausted, the error also wraps [ErrLimit].
 func DecodeWithin(r io.Reader, b *Budget) (*Index, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxIndexSize+1))
 	if err != nil {
@@ -59,8 +59,8 @@ func DecodeWithin(r io.Reader, b *Budget) (*Index, error) {
 	return x, nil
 }
 
-// decodeBody takes an index whose checksum holds, which still may have been
-// made by somebody hostile: nothing is allocated on the word of a number.
+// decodeBody decodes an index whose checksum is right. It may still be hostile, so
+// no more is allocated than the input's length can account for.
 func decodeBody(body []byte, b *Budget) (*Index, error) {
 	x := &Index{}
 	rest := body[len(indexMagic):]
@@ -95,7 +95,8 @@ type rowDecoder struct {
 }
 
 func (d *rowDecoder) all(x *Index, records, stored int) error {
-	// zstd shrinks rows to a quarter as a rule; append grows the rest.
+	// zstd usually compresses rows to a quarter. append grows the list if they are
+	// more.
 	x.Records = make([]Record, 0, min(records, stored*4/minRow))
 	for range records {
 		var r Record
@@ -162,7 +163,7 @@ func (d *rowDecoder) row(r *Record) {
 	d.prev.next(r)
 }
 
-// path reads what follows the prefix of a path.
+// path reads the rest of a path after the prefix.
 func (d *rowDecoder) path(prefix string) string {
 	var buf [tree.MaxPath]byte
 	return d.text.add(d.AppendBytes(append(buf[:0], prefix...), tree.MaxPath))

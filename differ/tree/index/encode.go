@@ -33,11 +33,12 @@ const (
 	indexMinSize    = indexHeaderSize + sha256.Size
 )
 
-// rowWindow is how far back rows refer to others. More would only cost memory
-// for the reader: what is alike stands close together.
+// rowWindow is the zstd window, how far back rows refer to others. A larger one
+// would only cost the reader memory, since similar rows are close together.
 const rowWindow = 256 << 10
 
-// Row flags: what differs from the usual. The two lowest bits are the kind.
+// Row flags, for fields that differ from what is usual. The two lowest bits are the
+// kind.
 const (
 	rowKind   = 1<<2 - 1
 	rowSparse = 1 << 2
@@ -45,14 +46,14 @@ const (
 	rowDigest = 1 << 4
 	rowLink   = 1 << 5
 	rowNsec   = 1 << 6
-	rowOwner  = 1 << 7 // UID and GID are not those of the record before
+	rowOwner  = 1 << 7 // UID or GID differ from the record before
 	rowRdev   = 1 << 8
 	rowSize   = 1 << 9
 	rowAll    = 1<<10 - 1
 )
 
-// Encode writes the index. It writes in large pieces and does not close w.
-// Equal indexes give equal bytes.
+// Encode writes the index, in large pieces. It does not close w. Equal indexes give
+// equal bytes.
 func (x *Index) Encode(w io.Writer) error {
 	b, err := NewBuilder()
 	if err != nil {
@@ -69,8 +70,8 @@ func (x *Index) Encode(w io.Writer) error {
 	return b.Encode(w)
 }
 
-// Builder makes the stored form of an index entry by entry, so that its
-// records need not be kept: it holds some 40 bytes for each.
+// Builder encodes an index entry by entry, so that the records need not be in
+// memory. It takes about 40 bytes for each.
 type Builder struct {
 	enc     rowEncoder
 	zw      *zstd.Encoder
@@ -83,7 +84,7 @@ type Builder struct {
 // NewBuilder returns a builder of an index without entries.
 func NewBuilder() (*Builder, error) {
 	b := &Builder{}
-	// One goroutine: several would only pay for more than this little data.
+	// One goroutine is enough for this little data.
 	zw, err := zstd.NewWriter(&b.rows, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
 		zstd.WithWindowSize(rowWindow))
 	if err != nil {
@@ -93,7 +94,7 @@ func NewBuilder() (*Builder, error) {
 	return b, nil
 }
 
-// Add adds the layer's next entry, and keeps nothing of it.
+// Add adds the layer's next entry. It does not keep r.
 func (b *Builder) Add(r *Record) error {
 	if err := r.check(); err != nil {
 		return fmt.Errorf("encode index: %w", err)
@@ -119,16 +120,17 @@ func (b *Builder) flush() error {
 	return nil
 }
 
-// Finish ends the index, once the layer's diff ID is known.
+// Finish ends the index. It needs the layer's diff ID.
 func (b *Builder) Finish(diffID tree.Digest) error {
 	b.diffID = diffID
 	return errors.Join(b.flush(), b.Close())
 }
 
-// Close releases what an unfinished builder holds.
+// Close releases the resources of an unfinished builder.
 func (b *Builder) Close() error { return b.zw.Close() }
 
-// Encode writes the finished index, any number of times, in large pieces.
+// Encode writes the finished index, in large pieces. It may be called several
+// times.
 func (b *Builder) Encode(w io.Writer) error {
 	bw := bufio.NewWriterSize(w, 1<<20)
 	sum := sha256.New()
@@ -149,15 +151,15 @@ func (b *Builder) Encode(w io.Writer) error {
 	return nil
 }
 
-// rowEncoder appends records as flags, the path's bytes shared with the path
-// before and those that are not, mode, times and offset as differences, and
-// then only what the flags name.
+// rowEncoder appends records. A row is flags, the length of the prefix shared with
+// the path before, the rest of the path, mode, times and offset as differences, and
+// then the fields that the flags name.
 type rowEncoder struct {
 	buf  []byte
 	prev rowState
 }
 
-// rowState is what a row is written relative to.
+// rowState has the values that a row is relative to.
 type rowState struct {
 	path     string
 	uid, gid uint32
@@ -166,7 +168,7 @@ type rowState struct {
 }
 
 func (s *rowState) next(r *Record) {
-	// Most often the next content lies behind this one and one header block.
+	// The next content is usually behind this one and one header block.
 	*s = rowState{r.Path, r.UID, r.GID, r.MTime, r.Offset + roundBlock(r.Size) + blockSize}
 }
 

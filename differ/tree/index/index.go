@@ -12,60 +12,61 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// Limits of an index. They bound what a hostile layer can make Veneer
-// allocate; no layer that is of any use comes near them.
+// Limits of an index. They bound how much memory a hostile layer can make Veneer
+// allocate. Real layers stay far below.
 const (
-	// MaxRecords is the number of entries in one layer. The largest layers
-	// seen in the wild have about 2 million.
+	// MaxRecords is the greatest number of entries in one layer. The largest known
+	// layers have about 2 million.
 	MaxRecords = 4 << 20
-	// MaxText is the sum of the lengths of a layer's paths, link targets and
-	// xattrs: 128 bytes for each of MaxRecords.
+	// MaxText is the greatest sum of the lengths of a layer's paths, link targets
+	// and xattrs, in bytes: 128 for each of MaxRecords.
 	MaxText = 512 << 20
-	// maxXattr is the length of an attribute's name or value, Linux's
-	// XATTR_SIZE_MAX: nothing longer can be unpacked anywhere.
+	// maxXattr is the greatest length of an attribute's name or value: Linux's
+	// XATTR_SIZE_MAX.
 	maxXattr = 64 << 10
-	// maxXattrNames is the length of all names of a file's attributes together,
-	// Linux's XATTR_LIST_MAX: with more of them nobody could read them back.
+	// maxXattrNames is the greatest length of all names of a file's attributes
+	// together: Linux's XATTR_LIST_MAX. If there were more, they could not be
+	// listed.
 	maxXattrNames = 64 << 10
 )
 
-// The names that layers give a meaning to: image-spec, layer.md, "Whiteouts".
+// Names with a meaning in layers: image-spec, layer.md, "Whiteouts".
 const (
 	WhiteoutPrefix = ".wh."
 	OpaqueMarker   = ".wh..wh..opq"
 )
 
-// ErrLimit is in the chain of errors about layers too large to be genuine.
+// ErrLimit is wrapped by errors about layers over a limit.
 var ErrLimit = errors.New("over the limit for one layer")
 
-// RecordKind says what an entry of a layer's tar does.
+// RecordKind is the kind of an entry in a layer's tar.
 type RecordKind uint8
 
 const (
-	// KindFile is a file of the type that Meta.Mode tells, or by its name a
-	// whiteout or an opaque marker.
+	// KindFile is a file of the type in Meta.Mode. By its name it may be a whiteout
+	// or an opaque marker.
 	KindFile RecordKind = iota
-	// KindLink is a hard link to the path in Meta.Link. Meta holds the
-	// entry's own mode (without type bits), owner, time and xattrs, which
-	// unpackers apply to the file that it shares.
+	// KindLink is a hard link to the path in Meta.Link. Meta has the entry's own
+	// mode (without type bits), owner, time and xattrs. Unpackers apply these to
+	// the file that the names share.
 	KindLink
-	// KindGlobal is a PAX global header. It makes no file, but containerd
-	// clears whatever has the name that the archiver gave it.
+	// KindGlobal is a PAX global header. It makes no file, but containerd removes
+	// whatever has its name.
 	KindGlobal
 )
 
 // Record is one entry of a layer's tar.
 type Record struct {
-	// Path is the entry's name after path.Clean: "etc/passwd", not
-	// "./etc/passwd". It may be absolute and may begin with "..", as in the
-	// tar; [Merge] confines it to the root. "." and "/" are the root itself.
+	// Path is the entry's name after path.Clean: "etc/passwd", not "./etc/passwd".
+	// It may be absolute or begin with "..", as in the tar: [Merge] resolves it
+	// inside the root. "." and "/" are the root itself.
 	Path string
 	tree.Meta
-	// Digest is the content's, known for every regular file.
+	// Digest is the content's digest. It is known for every regular file.
 	Digest tree.Digest
-	// Offset is where the content begins in the uncompressed tar. Where
-	// Sparse is set it is where the entry's first header begins, since only a
-	// tar reader can restore the content.
+	// Offset is the position of the content in the uncompressed tar. If Sparse is
+	// set, it is the position of the entry's first header, since only a tar reader
+	// can restore the content.
 	Offset int64
 	Kind   RecordKind
 	Sparse bool
@@ -83,26 +84,27 @@ func (r *Record) Whiteout() (string, bool) {
 	return dir + base[len(WhiteoutPrefix):], true
 }
 
-// Index is all that there is to know of one layer without its bytes. It never
-// changes, so that it can be kept under the layer's digest for ever. Who
-// writes a layer can make its index on the way: one Record for each entry.
+// Index has everything about a layer except its bytes. It never changes, so it can
+// be stored under the layer's digest. It can be made while a layer is written, with
+// one Record for each entry.
 type Index struct {
-	// Records are in tar order, which matters: later entries replace earlier ones.
+	// Records are in the order of the tar, since later entries replace earlier
+	// ones.
 	Records []Record
 	// DiffID is the SHA-256 of the whole uncompressed tar.
 	DiffID tree.Digest
 }
 
-// Budget bounds the indexes of several layers together, as those of all images
-// that one command reads: each may have as much as one layer may, and all of them
-// no more either, and less where their blobs are small. A megabyte of zeros,
-// compressed, would else become a gigabyte of records. It may be used
-// concurrently; the zero value is for layers of no size, and nil bounds nothing.
+// Budget limits the indexes of several layers together, such as those of all images
+// that one command reads. Together they may have as much as one layer may, and less
+// if their blobs are small: a megabyte of compressed zeros would otherwise become a
+// gigabyte of records. It may be used concurrently. The zero value is for blobs of
+// zero bytes. A nil Budget has no limit.
 type Budget struct{ stored, records, text atomic.Int64 }
 
-// What layers may hold beyond what their blobs account for. A layer of a
-// million small files passes whatever it was compressed to; a record of a
-// larger one takes about ten bytes of its blob, and a path shrinks to a fifth.
+// Allowances beyond what the size of the blobs accounts for. A layer of a million
+// small files is always accepted. Beyond that, a record takes about ten bytes of
+// its blob, and text is compressed to a fifth.
 const (
 	freeRecords    = 1<<20 + 1<<16
 	bytesPerRecord = 4
@@ -111,18 +113,19 @@ const (
 	xattrOverhead  = 64 // bytes of memory for an attribute, beyond its text
 )
 
-// NewBudget returns what layers may hold whose blobs are so many bytes together.
+// NewBudget returns a budget for layers whose blobs have so many bytes together.
 func NewBudget(stored int64) *Budget {
 	b := &Budget{}
 	b.Allow(stored)
 	return b
 }
 
-// Allow adds what further layers may hold whose blobs are so many bytes together.
+// Allow raises the budget for further layers whose blobs have so many bytes
+// together.
 func (b *Budget) Allow(stored int64) { b.stored.Add(min(stored, MaxText)) }
 
-// Again counts the entries of a layer once more, which an image lists again: its
-// index is held once, but merged it has as many files as before. The error wraps
+// Again counts the entries of a layer that an image lists once more. Its index is
+// in memory only once, but the merged tree has its files again. The error wraps
 // [ErrLimit].
 func (b *Budget) Again(x *Index) error { return b.take(int64(len(x.Records)), 0) }
 
@@ -142,7 +145,7 @@ func (b *Budget) take(records, text int64) error {
 	return nil
 }
 
-// budget counts what the limits bound while an index is read.
+// budget counts the records and text of one index while it is read.
 type budget struct {
 	records int
 	text    int64
@@ -166,8 +169,8 @@ func (b *budget) add(r *Record) error {
 	return b.shared.take(1, int64(n))
 }
 
-// check reports what no genuine record has, so that neither a tar nor a stored
-// index can bring it in.
+// check returns an error for values that no genuine record has. It is applied to
+// tars and to stored indexes.
 func (r *Record) check() error {
 	if len(r.Path) > tree.MaxPath || len(r.Link) > tree.MaxPath {
 		return fmt.Errorf("path of more than %d bytes: %w", tree.MaxPath, ErrLimit)
@@ -204,8 +207,8 @@ func (r *Record) check() error {
 	return fmt.Errorf("unknown file type %#o of %q", r.Type(), r.Path)
 }
 
-// isClean reports whether path.Clean would leave p as it is. Every record of
-// every index is asked, so it does not build the clean path to compare.
+// isClean reports whether path.Clean would not change p. It is called for every
+// record, so it does not build the clean path.
 func isClean(p string) bool {
 	if p == "." || p == "/" {
 		return true
@@ -228,12 +231,13 @@ func isClean(p string) bool {
 	}
 }
 
-// textArena keeps many short strings in few allocations.
+// textArena stores many short strings in few allocations.
 type textArena struct{ b strings.Builder }
 
 func (a *textArena) add(s []byte) string {
 	if a.b.Cap()-a.b.Len() < len(s) {
-		// Strings handed out keep the old buffer, which is never written again.
+		// Strings that were returned keep the old buffer, which is never written
+		// again.
 		a.b.Reset()
 		a.b.Grow(max(64<<10, len(s)))
 	}
@@ -242,7 +246,7 @@ func (a *textArena) add(s []byte) string {
 	return a.b.String()[start:]
 }
 
-// checkNames reports components longer than a file system takes.
+// checkNames returns an error for path components longer than a file system allows.
 func checkNames(p string) error {
 	for c := range strings.SplitSeq(p, "/") {
 		if len(c) > tree.MaxName {

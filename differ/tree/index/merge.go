@@ -12,29 +12,29 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// ErrNoContent is in the chain of the error for opening a file whose tree
-// knows the content's digest but was not told how to read it.
+// ErrNoContent is wrapped by the error for opening a file whose content the tree
+// cannot read. Its digest is known.
 var ErrNoContent = errors.New("content is not available")
 
-// MergeOptions are what a merged tree is used for.
+// MergeOptions are options of [Merge].
 type MergeOptions struct {
-	// Open opens the content of a regular file, given the layer's position in
-	// the list and its record. Nil: every Open fails with [ErrNoContent].
+	// Open opens the content of a regular file. layer is the position in the list
+	// of layers. nil: opening fails with [ErrNoContent].
 	Open func(layer int, rec *Record) (tree.File, error)
-	// Expect is told which records Open will be called for, as far as anybody
-	// knows beforehand; nil: nobody is told. See [tree.Expecter].
+	// Expect is called for each record for which Open will be called, as far as
+	// that is known in advance. nil: no calls. See [tree.Expecter].
 	Expect func(layer int, rec *Record)
-	// RootMeta lets an entry for the root directory itself set its metadata.
-	// Containerd ignores such entries.
+	// RootMeta: an entry for the root directory sets its metadata. Containerd
+	// ignores such entries.
 	RootMeta bool
 	// Direct applies all layers into one directory, as containerd does for
 	// snapshotters without overlayfs.
 	Direct bool
 }
 
-// Merged is the file tree that a list of layers makes. It is immutable, holds
-// no descriptors, and keeps the records of its indexes alive; the Xattrs maps
-// of its entries are shared and must not be written.
+// Merged is the file tree of a list of layers. It does not change, has no open
+// descriptors, and refers to the records of its indexes. The Xattrs maps of its
+// entries are shared and must not be written.
 type Merged struct {
 	root       *node
 	open       func(int, *Record) (tree.File, error)
@@ -85,7 +85,7 @@ func Merge(layers []*Index, o MergeOptions) (*Merged, error) {
 	return MergeContext(context.Background(), layers, o)
 }
 
-// MergeContext is [Merge] for layers of strangers: it ends when ctx does.
+// MergeContext is [Merge] that ends when ctx does. It is for layers of strangers.
 func MergeContext(ctx context.Context, layers []*Index, o MergeOptions) (*Merged, error) {
 	a := newApplier(o)
 	a.alive = ctx.Err
@@ -105,9 +105,9 @@ func MergeContext(ctx context.Context, layers []*Index, o MergeOptions) (*Merged
 	return m, nil
 }
 
-// MergeArchive gives a user's archive as a tree: its one index, applied into an
-// empty directory as [MergeOptions].Direct does, and its root as the archive has
-// it. open opens the contents.
+// MergeArchive returns the tree of a user's archive from its index. It is applied
+// to an empty directory as with [MergeOptions].Direct, and the root's metadata is
+// the archive's. open opens the contents.
 func MergeArchive(ctx context.Context, x *Index, open func(*Record) (tree.File, error)) (*Merged, error) {
 	a := newApplier(MergeOptions{RootMeta: true, Direct: true})
 	a.alive = ctx.Err
@@ -125,12 +125,12 @@ func (m *Merged) Root(context.Context) (tree.Entry, tree.Dir, error) {
 	return m.root.entry(""), &mergedDir{tree: m, node: m.root}, nil
 }
 
-// Open implements [tree.Tree]; the root is always a directory.
+// Open implements [tree.Tree]. It always fails, since the root is a directory.
 func (m *Merged) Open() (tree.File, error) {
 	return nil, fmt.Errorf("open root of layers: %w", unix.EISDIR)
 }
 
-// Close implements [tree.Tree]; there is nothing to release.
+// Close implements [tree.Tree]. It has nothing to release.
 func (m *Merged) Close() error { return nil }
 
 // mergedDir is a [tree.Dir] of a [Merged]. path has no leading slash.
@@ -196,7 +196,7 @@ func (d *mergedDir) Expect(name string) {
 	}
 }
 
-// Close implements [tree.Dir]; there is nothing to release.
+// Close implements [tree.Dir]. It has nothing to release.
 func (d *mergedDir) Close() error { return nil }
 
 func (d *mergedDir) child(name string) (*node, error) {

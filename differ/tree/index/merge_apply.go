@@ -10,19 +10,19 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// maxImplied bounds the directories that have no entries of their own, since a
-// path of 4095 bytes names up to 2047 of them: as many as a layer of a million
-// files has at the very most. All other files have records, which are bounded.
+// maxImplied is the greatest number of directories without entries of their own. A
+// path of 4095 bytes names up to 2047 of them. The number is that of a layer of a
+// million files in the worst case. All other files have records, which are limited.
 const maxImplied = 1 << 20
 
 // applier builds a tree from layers. Paths in it are relative to the root,
 // clean, and without a leading slash: "" is the root.
 type applier struct {
-	// root is what layers are applied to: the whole tree, or the directory of
-	// the layer being applied, see upper.
+	// root is the directory that layers are applied to: the whole tree, or the
+	// directory of the layer being applied (see upper).
 	root     *node
 	rootMeta bool
-	// rootNode has what entries say of the root directory.
+	// rootNode has the metadata that entries give the root directory.
 	rootNode *node
 	direct   bool
 	upper
@@ -32,16 +32,16 @@ type applier struct {
 	alive       func() error // the context's
 	at          int32        // the layer being applied
 
-	// unpacked are the resolved paths of this layer's entries and opaque
-	// the directories whose marker was seen; nil in layers without markers.
+	// unpacked has the resolved paths of this layer's entries, and opaque the
+	// directories whose marker was seen. Both are nil in layers without markers.
 	unpacked map[string]struct{}
 	opaque   map[string]struct{}
 
-	// The directory found last, by the path asked for.
+	// The directory that was found last, and the path that led to it.
 	lastPath string
 	lastDir  *node
 
-	// touched is the directory, and all above it, that was marked last.
+	// touched is the directory that was marked last, with all above it.
 	touched string
 }
 
@@ -51,10 +51,10 @@ func newApplier(o MergeOptions) *applier {
 	return a
 }
 
-// newRoot is the root directory of a fresh snapshot.
+// newRoot returns the root directory of a fresh snapshot.
 func newRoot() *node { return &node{mode: unix.S_IFDIR | 0o755, dir: &children{}} }
 
-// layer applies one layer; the error names the entry.
+// layer applies one layer. Errors name the entry.
 func (a *applier) layer(i int, x *Index) error {
 	a.at, a.unpacked, a.opaque, a.touched = int32(i), nil, nil, ""
 	a.startUpper()
@@ -72,8 +72,8 @@ func (a *applier) layer(i int, x *Index) error {
 			return fmt.Errorf("entry %q: %w", x.Records[i].Path, err)
 		}
 	}
-	// Once more, since a directory's path may lead elsewhere by now, and
-	// containerd sets times where it leads.
+	// Resolve the paths again: a directory's path may lead elsewhere by now, and
+	// containerd sets the times there.
 	for i := range x.Records {
 		if err := a.alive(); err != nil {
 			return err
@@ -119,7 +119,7 @@ func (a *applier) entry(r *Record) error {
 		return a.upperWhiteout(dirPath, dir, base)
 	}
 	if a.isUpper() {
-		// No others: those above were touched when they got it.
+		// The directories above were touched already.
 		dir.dir.touched = dir.dir.touched || r.Kind != KindGlobal || dir.dir.find(base) != nil
 	} else {
 		a.touch(dirPath)
@@ -142,14 +142,15 @@ func (a *applier) entry(r *Record) error {
 	return nil
 }
 
-// isRoot reports whether a clean name is the root, or above it.
+// isRoot reports whether a clean name is the root or above it.
 func isRoot(name string) bool {
 	return name == "." || name == "/" || name == ".." || strings.HasSuffix(name, "/..")
 }
 
 func isDirEntry(r *Record) bool { return r.Kind == KindFile && r.IsDir() }
 
-// create makes the entry in dir, where old is a directory that it goes upon.
+// create makes the entry in dir. old is the directory that it replaces or changes,
+// or nil.
 func (a *applier) create(r *Record, dir, old *node) error {
 	base := path.Base(r.Path)
 	switch {
@@ -160,10 +161,10 @@ func (a *applier) create(r *Record, dir, old *node) error {
 		if err != nil {
 			return fmt.Errorf("hard link to %q: %w", r.Link, a.explainLink(r.Link, err))
 		}
-		// On overlayfs whiteouts are files, which can be linked to.
+		// On overlayfs whiteouts are files, so hard links can be made to them.
 		a.doubt = a.doubt || target.isWhiteout()
 		target.apply(r)
-		target.group = -1 // to be counted in the end
+		target.group = -1 // numbered at the end
 		dir.dir.add(base, target)
 		return nil
 	case old != nil:
@@ -182,7 +183,7 @@ func (a *applier) create(r *Record, dir, old *node) error {
 	return nil
 }
 
-// newNode makes a file in a directory, as root without a umask would.
+// newNode makes a file in a directory, as root would with umask 0.
 func (a *applier) newNode(typ uint32, parent *node) *node {
 	if len(a.slab) == 0 {
 		a.slab = make([]node, 128)
@@ -199,8 +200,8 @@ func (a *applier) newNode(typ uint32, parent *node) *node {
 	return n
 }
 
-// linkTarget finds the file of a hard link. A symbolic link in the last
-// component is linked to itself.
+// linkTarget finds the file of a hard link. If its last component is a symbolic
+// link, the hard link is to the symbolic link itself.
 func (a *applier) linkTarget(link string) (*node, error) {
 	dirName, base := path.Split(link)
 	dirPath, _, err := a.resolve(dirName)
@@ -217,7 +218,8 @@ func (a *applier) linkTarget(link string) (*node, error) {
 	return n, nil
 }
 
-// whiteout removes what the base name says; the marker itself makes no file.
+// whiteout removes the file that the whiteout's name means. The whiteout itself
+// makes no file.
 func (a *applier) whiteout(dirPath string, dir *node, base string) error {
 	if base == OpaqueMarker {
 		if _, done := a.opaque[dirPath]; !done {
@@ -235,9 +237,9 @@ func (a *applier) whiteout(dirPath string, dir *node, base string) error {
 	}
 }
 
-// clearLower removes all that no entry of this layer made, by path. What is
-// looked at counts as lookups: a marker in each of a thousand directories within
-// each other has it look at the same files a thousand times.
+// clearLower removes everything in a directory that no entry of this layer made, by
+// path. Its steps count as lookups: with markers in a thousand nested directories
+// it looks at the same files a thousand times.
 func (a *applier) clearLower(dirPath string, dir *node) error {
 	for _, c := range append([]child(nil), dir.dir.list...) {
 		if a.tooMany() {
@@ -307,8 +309,8 @@ func (a *applier) dirTime(r *Record) error {
 	return nil
 }
 
-// touch marks the directories on the way to an entry: unpacking gives them the
-// time of day, unless the layer has an entry for each that says otherwise.
+// touch marks the directories on the way to an entry. Unpacking changes their times
+// to the current time, unless the layer has later entries for them.
 func (a *applier) touch(dirPath string) {
 	if dirPath == a.touched {
 		return

@@ -26,7 +26,8 @@ func (a *applier) combine() error {
 	return nil
 }
 
-// cover puts the names of an upper directory over those of a lower one.
+// cover adds the names of an upper directory to those of a lower one, replacing
+// equal names.
 func (a *applier) cover(c, up *children) error {
 	if err := a.alive(); err != nil {
 		return err
@@ -52,23 +53,23 @@ func (a *applier) cover(c, up *children) error {
 	return nil
 }
 
-// dropWhiteouts removes what overlayfs does not show.
+// dropWhiteouts removes the whiteouts, which overlayfs does not show.
 func (c *children) dropWhiteouts() {
 	c.list = slices.DeleteFunc(c.list, func(e child) bool { return e.node.isWhiteout() })
-	c.index = nil // Its positions are those of before; nothing asks any more.
+	c.index = nil // Its positions are wrong now, and it is not needed any more.
 }
 
-// Divergence says that containerd's snapshotters show different files of the
+// Divergence is a difference between what containerd's snapshotters show of the
 // same layers.
 type Divergence struct {
-	// Path is one that differs, without a leading slash.
+	// Path is a path that differs, without a leading slash.
 	Path string
-	// Err is why snapshotters without overlayfs cannot unpack the layers; nil:
-	// they can.
+	// Err is the reason why snapshotters without overlayfs cannot unpack the
+	// layers. nil: they can.
 	Err error
 }
 
-// String says what differs.
+// String describes the difference.
 func (d *Divergence) String() string {
 	if d.Err != nil {
 		return fmt.Sprintf("layers that only overlayfs can unpack: %v", d.Err)
@@ -76,11 +77,11 @@ func (d *Divergence) String() string {
 	return fmt.Sprintf("/%s is not the same on overlayfs and on other snapshotters", d.Path)
 }
 
-// Divergence is not nil where the layers, applied one after the other into one
-// directory as on native, do not make this tree: see [Merge].
+// Divergence returns nil if the layers make the same tree when they are applied one
+// after the other to one directory, as the native snapshotter does: see [Merge].
 func (m *Merged) Divergence() *Divergence { return m.divergence }
 
-// diverges applies the layers in the other way and compares.
+// diverges applies the layers in the other way and compares the trees.
 func diverges(alive func() error, root *node, layers []*Index, o MergeOptions) (*Divergence, error) {
 	o.Direct = true
 	a := newApplier(o)
@@ -99,8 +100,8 @@ func diverges(alive func() error, root *node, layers []*Index, o MergeOptions) (
 	return nil, alive()
 }
 
-// differs finds a path at which two trees of the same layers differ. Once the
-// context is over it finds nothing any more.
+// differs finds a path at which two trees of the same layers differ. When the
+// context has ended, it finds none.
 func (a *applier) differs(p string, m, n *node) (string, bool) {
 	if p != "" && !m.same(n) {
 		return p, true
@@ -123,8 +124,8 @@ func (a *applier) differs(p string, m, n *node) (string, bool) {
 	return "", false
 }
 
-// same compares two files. Times of directories that depend on the unpacking
-// are not compared, and content has to be that of one record.
+// same reports whether two files are equal. Times of directories that depend on the
+// unpacking are not compared. Content is equal only if it is of the same record.
 func (n *node) same(o *node) bool {
 	if n.mode != o.mode || n.uid != o.uid || n.gid != o.gid || n.group != o.group || !maps.Equal(n.xattrs, o.xattrs) {
 		return false

@@ -11,13 +11,14 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// capability is what chown(2) removes from everything but directories.
+// capability is the attribute that chown(2) removes from everything but
+// directories.
 const capability = "security.capability"
 
-// node is a file of a merged tree: what an inode is to a file system. Its
-// content is that of a record; its metadata may come from several.
+// node is a file of a merged tree, like an inode of a file system. Its content is
+// that of one record. Its metadata may come from several.
 type node struct {
-	rec    *Record   // of the content; nil for implied directories
+	rec    *Record   // the content's; nil for implied directories
 	dir    *children // nil for all but directories
 	xattrs map[string]string
 	mtime  int64
@@ -25,11 +26,11 @@ type node struct {
 	mode   uint32
 	uid    uint32
 	gid    uint32
-	layer  int32 // of rec
-	group  int32 // of hard links; 0 where it has one name
+	layer  int32 // rec's
+	group  int32 // number of the group of hard links; 0: it has one name
 }
 
-// entry describes the node under one of its names.
+// entry returns the node's entry under one of its names.
 func (n *node) entry(name string) tree.Entry {
 	e := tree.Entry{Name: name}
 	e.Mode, e.UID, e.GID = n.mode, n.uid, n.gid
@@ -51,7 +52,7 @@ func (n *node) entry(name string) tree.Entry {
 // apply gives the node the metadata of an entry, in the order of containerd's
 // createTarFile: chown, setxattr, chmod, utimes.
 func (n *node) apply(r *Record) {
-	// chown(2) takes -1 as "as it was".
+	// For chown(2), -1 means "no change".
 	if r.UID != ^uint32(0) {
 		n.uid = r.UID
 	}
@@ -72,7 +73,7 @@ func (n *node) apply(r *Record) {
 func (n *node) setXattrs(set map[string]string) {
 	set = effective(set)
 	if len(set) > 0 && len(n.xattrs) == 0 && !slices.ContainsFunc(slices.Collect(maps.Keys(set)), n.refuses) {
-		n.xattrs = set // shared with the record; written only after a clone
+		n.xattrs = set // shared with the record, so it is cloned before it is changed
 		return
 	}
 	fresh := false
@@ -93,10 +94,10 @@ func (n *node) setXattrs(set map[string]string) {
 	}
 }
 
-// effective leaves out ACLs that the kernel does not store, since they say no
-// more than the mode does, or nothing: those of up to three entries, the
-// owner's, the group's and all others' (acl(5), "Correspondence between ACL
-// entries and file permission bits"). Each takes 8 bytes after a header of 4.
+// effective removes ACLs that the kernel does not store because they are empty or
+// equivalent to the mode. These have up to three entries: the owner's, the group's
+// and the others' (acl(5), "Correspondence between ACL entries and file permission
+// bits"). An ACL is a header of 4 bytes and 8 bytes for each entry.
 func effective(xattrs map[string]string) map[string]string {
 	kept := xattrs
 	for name, most := range map[string]int{"system.posix_acl_access": 4 + 3*8, "system.posix_acl_default": 4} {
@@ -110,8 +111,8 @@ func effective(xattrs map[string]string) map[string]string {
 	return kept
 }
 
-// refuses reports whether Linux has no such attribute on this type of file,
-// which unpackers pass over: xattr(7), acl(5).
+// refuses reports whether Linux does not allow the attribute on this type of file.
+// Unpackers ignore it then: xattr(7), acl(5).
 func (n *node) refuses(xattr string) bool {
 	switch n.mode & unix.S_IFMT {
 	case unix.S_IFREG, unix.S_IFDIR:
@@ -122,8 +123,8 @@ func (n *node) refuses(xattr string) bool {
 	return strings.HasPrefix(xattr, "user.")
 }
 
-// setTime bounds the time as containerd's boundTime does: to what fits
-// nanoseconds in 63 bits, from 1970 on.
+// setTime sets the time, with the limits of containerd's boundTime: from 1970 to
+// the last time that fits 63 bits of nanoseconds.
 func (n *node) setTime(r *Record) {
 	const maxSec, maxNsec = 9223372036, 854775807
 	n.mtime, n.nsec = r.MTime, r.MTimeNsec
@@ -132,19 +133,19 @@ func (n *node) setTime(r *Record) {
 	}
 }
 
-// indexFrom is the number of children from which on a map pays off.
+// indexFrom is the number of children from which a map is faster.
 const indexFrom = 16
 
-// children are the names in a directory: in any order while layers are
-// applied, sorted afterwards.
+// children are the names in a directory. They are in any order while layers are
+// applied, and sorted afterwards.
 type children struct {
 	list  []child
-	index map[string]int32 // positions in list, of large directories
-	// sorted is set when nothing will change any more.
+	index map[string]int32 // positions in list; for large directories only
+	// sorted: the names are sorted, and do not change any more.
 	sorted bool
-	// touched is set where the directory has the time of its unpacking.
+	// touched: the directory has the time of its unpacking.
 	touched bool
-	// opaque hides what lower layers have in the directory.
+	// opaque: files of lower layers in the directory are hidden.
 	opaque bool
 }
 
@@ -177,7 +178,7 @@ func (c *children) find(name string) *node {
 	return nil
 }
 
-// add adds a name that is not there.
+// add adds a new name.
 func (c *children) add(name string, n *node) {
 	c.list = append(c.list, child{name, n})
 	if c.index == nil && len(c.list) > indexFrom {
@@ -207,7 +208,7 @@ func (c *children) remove(name string) {
 	}
 }
 
-// seal sorts the names and gives back what only changes need.
+// seal sorts the names, and frees what is only needed for changes.
 func (c *children) seal() {
 	slices.SortFunc(c.list, func(a, b child) int { return cmp.Compare(a.name, b.name) })
 	if cap(c.list) > len(c.list)+4 {

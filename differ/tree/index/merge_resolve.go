@@ -12,20 +12,20 @@ import (
 )
 
 const (
-	// maxLookups bounds the work of resolving names, which short entries
-	// can make long through chains of symbolic links: an honest layer needs
-	// some ten lookups for each of its entries.
+	// maxLookups is the greatest number of lookups for one merge. Chains of
+	// symbolic links can make short entries expensive. A real layer needs about ten
+	// lookups for each entry.
 	maxLookups = 1 << 30
-	// maxLinks is where continuity's RootPath gives up.
+	// maxLinks is the number of links after which continuity's RootPath fails.
 	maxLinks = 255
-	// maxKernelLinks is where Linux does: path_resolution(7).
+	// maxKernelLinks is the number of links after which Linux fails:
+	// path_resolution(7).
 	maxKernelLinks = 40
 )
 
-// resolve finds where a name leads, following symbolic links inside the root,
-// as fs.RootPath of continuity does, to the letter: what does not exist is no
-// link, and keeps its name. It returns the resolved path and the node there,
-// nil if there is none.
+// resolve resolves a name, following symbolic links inside the root, exactly as
+// continuity's fs.RootPath does. A component that does not exist keeps its name. It
+// returns the resolved path and the node there, or nil.
 func (a *applier) resolve(name string) (string, *node, error) {
 	if a.lastDir != nil && name == a.lastPath {
 		return strings.Trim(name, "/"), a.lastDir, nil
@@ -48,7 +48,8 @@ func (a *applier) resolve(name string) (string, *node, error) {
 	return p, n, err
 }
 
-// resolvePlain does what nearly all names need: clean ones without links.
+// resolvePlain is a fast resolve for most names: clean ones without links. ok is
+// false for others.
 func (a *applier) resolvePlain(name string) (string, *node, bool) {
 	p := strings.Trim(name, "/")
 	n := a.root
@@ -63,7 +64,7 @@ func (a *applier) resolvePlain(name string) (string, *node, bool) {
 		n = n.dir.find(c)
 		switch {
 		case n == nil:
-			// What follows cannot exist; but it has to be clean as well.
+			// The rest does not exist. But it must be clean as well.
 			return p, nil, path.Clean("/"+p) == "/"+p
 		case !found:
 			return p, n, n.mode&unix.S_IFMT != unix.S_IFLNK
@@ -76,11 +77,11 @@ func (a *applier) resolvePlain(name string) (string, *node, bool) {
 
 func (a *applier) tooMany() bool {
 	a.lookups++
-	// Asked seldom: a lookup takes less than the question.
+	// The context is checked rarely, since that takes longer than a lookup.
 	return a.lookups > maxLookups || a.lookups%(1<<16) == 0 && a.alive() != nil
 }
 
-// tooManyError is what tooMany stands for.
+// tooManyError returns the error for a true tooMany.
 func (a *applier) tooManyError() error {
 	if err := a.alive(); err != nil {
 		return err
@@ -88,7 +89,8 @@ func (a *applier) tooManyError() error {
 	return fmt.Errorf("more than %d lookups: %w", maxLookups, ErrLimit)
 }
 
-// lookup finds a resolved path; no component is a symbolic link but the last.
+// lookup finds the node at a resolved path. Only the last component may be a
+// symbolic link.
 func (a *applier) lookup(p string) (*node, error) {
 	n := a.root
 	if p == "" {
@@ -170,10 +172,10 @@ func (a *applier) walkLink(p string, links *int) (string, bool, error) {
 	return n.rec.Link, true, nil
 }
 
-// lstat is what lstat(2) of the joined path finds on the way of walkLinks,
-// which relies on the kernel for links in the middle. Links that lead out of
-// the root would meet the host's files there; here they meet nothing, and
-// rootPath resolves them in its next round.
+// lstat does what lstat(2) of the joined path does in walkLinks, which relies on
+// the kernel to follow links in the middle. There, links that lead out of the root
+// would reach the host's files. Here they reach nothing, and rootPath resolves them
+// in its next round.
 func (a *applier) lstat(p string) (*node, error) {
 	if len(p) > tree.MaxPath {
 		return nil, unix.ENAMETOOLONG

@@ -11,25 +11,25 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// upper is what an applier keeps where each layer has a directory of its own,
-// as on overlayfs: see [Merge].
+// upper is the state of an applier if each layer has a directory of its own, as on
+// overlayfs: see [Merge].
 type upper struct {
 	// uppers are the directories of the layers applied so far, the lowest first.
 	uppers []*node
-	// gone are the paths that an entry of this layer had and lost again.
+	// gone has the paths of this layer's entries that were removed again.
 	gone map[string]struct{}
-	// implied: this layer has made a directory that it has no entry for.
+	// implied: this layer made a directory without an entry for it.
 	implied bool
-	// attrs: a directory of a lower layer has extended attributes; newAttrs:
-	// one of this layer has.
+	// attrs: a directory of a lower layer has extended attributes. newAttrs: a
+	// directory of this layer has.
 	attrs, newAttrs bool
-	// doubt: a snapshotter that has no overlayfs may show something else.
+	// doubt: a snapshotter without overlayfs may show something else.
 	doubt bool
 }
 
-// isUpper reports whether the layer is applied to an empty directory of its
-// own, though it lies on others. Containerd gives the lowest layer no overlay
-// mount, so that it is applied as to any directory.
+// isUpper reports whether the layer is applied to an empty directory of its own,
+// above others. Containerd applies the lowest layer to a plain directory, without
+// an overlay mount.
 func (a *applier) isUpper() bool { return !a.direct && a.at > 0 }
 
 func (a *applier) startUpper() {
@@ -46,8 +46,8 @@ func (a *applier) endUpper() {
 		return
 	}
 	for p := range a.gone {
-		// Without a marker it is one with the lower layers' directory, though
-		// something between the two was removed.
+		// Without a marker, it is merged with the lower layers' directory, even if
+		// that was removed in between.
 		if n, err := a.lookup(p); err == nil && n.dir != nil && !n.dir.opaque {
 			a.doubt = true
 		}
@@ -55,8 +55,8 @@ func (a *applier) endUpper() {
 	a.uppers = append(a.uppers, a.root)
 }
 
-// lookAt looks for what an entry has that means something to overlayfs alone,
-// or to all others alone.
+// lookAt looks for properties of an entry that have a meaning on overlayfs only, or
+// elsewhere only.
 func (a *applier) lookAt(r *Record) {
 	if a.direct {
 		return
@@ -68,14 +68,14 @@ func (a *applier) lookAt(r *Record) {
 	}
 	a.newAttrs = a.newAttrs || isDirEntry(r) && len(r.Xattrs) > 0
 	if a.attrs && isDirEntry(r) {
-		// Those that the entry does not mention are lost on overlayfs alone.
+		// Attributes that the entry does not mention are lost on overlayfs only.
 		if n, err := a.below(strings.TrimPrefix(r.Path, "/")); err == nil && n != nil && len(n.xattrs) > 0 {
 			a.doubt = true
 		}
 	}
 }
 
-// replaced notes that an entry of this layer took the place of another.
+// replaced notes that an entry of this layer replaced another one.
 func (a *applier) replaced(dirPath, base string) {
 	if !a.isUpper() {
 		return
@@ -86,14 +86,14 @@ func (a *applier) replaced(dirPath, base string) {
 	a.gone[tree.JoinPath(dirPath, base)] = struct{}{}
 }
 
-// upperWhiteout makes of a whiteout what containerd's OverlayConvertWhiteout
-// makes of it: a device that hides lower layers' files, which must not have the
-// name of one of this layer's, or a mark of the directory.
+// upperWhiteout does what containerd's OverlayConvertWhiteout does with a whiteout:
+// it makes a character device that hides lower layers' files, or marks the
+// directory. The whiteout must not have the name of a file of this layer.
 func (a *applier) upperWhiteout(dirPath string, dir *node, base string) error {
 	if base == OpaqueMarker {
 		dir.dir.opaque = true
-		// Overlayfs merges root directories whatever they are marked with. Of
-		// directories without an entry, others remove what they hold.
+		// Overlayfs always merges root directories, whatever their mark. For
+		// directories without an entry, other snapshotters remove their content.
 		if dirPath == "" || a.implied {
 			a.doubt = true
 		}
@@ -114,14 +114,14 @@ func (a *applier) upperWhiteout(dirPath string, dir *node, base string) error {
 	return nil
 }
 
-// isWhiteout reports whether overlayfs takes the file for a whiteout: a
-// character device 0:0, whoever made it.
+// isWhiteout reports whether overlayfs takes the file for a whiteout: any character
+// device 0:0.
 func (n *node) isWhiteout() bool {
 	return n.mode&unix.S_IFMT == unix.S_IFCHR && (n.rec == nil || n.rec.Rdev == 0)
 }
 
-// inherit gives a directory that the layer implies the metadata that lower
-// layers have for it, as containerd's mkparent does.
+// inherit gives an implied directory the metadata of the same directory in lower
+// layers, as containerd's mkparent does.
 func (a *applier) inherit(n *node, p string) error {
 	a.implied = true
 	if !a.isUpper() {
@@ -137,9 +137,9 @@ func (a *applier) inherit(n *node, p string) error {
 	return nil
 }
 
-// below finds a directory of lower layers as containerd's mkparent looks for
-// one: by its path in one layer after the other, whatever hides what. The
-// uppermost one that has anything there decides. nil: none has a directory.
+// below finds a directory in lower layers, as containerd's mkparent does: by its
+// path in one layer after the other, whether hidden or not. The uppermost layer
+// that has any file there decides. nil: there is no directory.
 func (a *applier) below(p string) (*node, error) {
 	for i := len(a.uppers) - 1; i >= 0; i-- {
 		n, plain := a.walkPlain(a.uppers[i], p)
@@ -165,8 +165,8 @@ func (a *applier) below(p string) (*node, error) {
 	return nil, nil
 }
 
-// walkPlain goes down a clean path. It is plain if there are directories all
-// the way, as far as it goes, and none that hides what is below.
+// walkPlain walks down a clean path. plain: all components that exist are
+// directories, and none hides lower layers.
 func (a *applier) walkPlain(n *node, p string) (_ *node, plain bool) {
 	opaque := false
 	for name := range strings.SplitSeq(p, "/") {
@@ -181,7 +181,7 @@ func (a *applier) walkPlain(n *node, p string) (_ *node, plain bool) {
 	return n, n.dir != nil
 }
 
-// explain adds to an error what is behind it on overlayfs.
+// explain adds the reason to errors that only occur on overlayfs.
 func (a *applier) explain(err error) error {
 	if a.isUpper() && errors.Is(err, unix.ENOTDIR) {
 		return fmt.Errorf("the layer has another file there, or deletes it: %w", err)
@@ -189,7 +189,8 @@ func (a *applier) explain(err error) error {
 	return err
 }
 
-// explainLink says of a hard link without a target whether lower layers have it.
+// explainLink adds to the error of a hard link without a target whether lower
+// layers have the target.
 func (a *applier) explainLink(link string, err error) error {
 	if !a.isUpper() || !errors.Is(err, unix.ENOENT) {
 		return err

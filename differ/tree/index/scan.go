@@ -19,26 +19,25 @@ import (
 
 const (
 	blockSize = 512 // of a tar
-	// maxHoles bounds the zeros that sparse files expand to in one layer:
-	// they take no bytes in the tar, but all of them are hashed here and
-	// written by whoever unpacks.
+	// maxHoles is the greatest number of zero bytes in the holes of one layer's
+	// sparse files. They take no space in the tar, but are hashed here, and written
+	// by unpackers.
 	maxHoles = 64 << 30
-	// paxXattr begins the PAX records that hold extended attributes.
+	// paxXattr is the prefix of PAX records that hold extended attributes.
 	paxXattr = "SCHILY.xattr."
 )
 
-// ScanLayer makes the index of one layer from its uncompressed tar, in one
-// pass: what the entries are, the SHA-256 of every content, and that of the
-// whole. Bytes behind the end of the archive count for the DiffID only, and r
-// is read to its end, so that the caller can verify the digest of the blob
-// that r comes from.
+// ScanLayer makes the index of one layer from its uncompressed tar, in one pass:
+// the entries, the SHA-256 of every content, and the SHA-256 of the whole. Bytes
+// after the end of the archive only count for the DiffID. r is read to its end, so
+// that the caller can verify the digest of the blob that r comes from.
 //
-// What containerd cannot unpack is an error here too. When ScanLayer
-// returns, r is no longer in use; a cancelled ctx takes effect as soon as a
+// It returns an error for layers that containerd cannot unpack. When ScanLayer
+// returns, r is no longer in use. If ctx is cancelled, it returns as soon as a
 // pending Read of r returns.
 func ScanLayer(ctx context.Context, r io.Reader) (*Index, error) { return ScanLayerWithin(ctx, r, nil) }
 
-// ScanLayerWithin is [ScanLayer] for one of several layers that have a budget.
+// ScanLayerWithin is [ScanLayer] for one of several layers that share a budget.
 func ScanLayerWithin(ctx context.Context, r io.Reader, b *Budget) (*Index, error) {
 	x, _, err := scan(ctx, r, scanOptions{diffID: true, shared: b})
 	if err != nil {
@@ -47,10 +46,10 @@ func ScanLayerWithin(ctx context.Context, r io.Reader, b *Budget) (*Index, error
 	return x, nil
 }
 
-// ScanArchive makes the index of a user's archive, whose entries accept vets
-// before each is recorded, and may change. It takes types of regular files that
-// containerd refuses in layers, and makes no DiffID. ended tells whether the
-// archive has the mark of its end, which layers can do without.
+// ScanArchive makes the index of a user's archive. accept checks each entry before
+// it is recorded, and may change it. Types of regular files that containerd refuses
+// in layers are accepted. There is no DiffID. ended: the archive has its end mark,
+// which layers may lack.
 func ScanArchive(ctx context.Context, r io.Reader, accept func(*tar.Header) error) (x *Index, ended bool, err error) {
 	return scan(ctx, r, scanOptions{accept: accept, lax: true})
 }
@@ -58,18 +57,17 @@ func ScanArchive(ctx context.Context, r io.Reader, accept func(*tar.Header) erro
 // scanOptions are the differences between layers and archives of users.
 type scanOptions struct {
 	diffID bool
-	// accept vets an entry before it is recorded, and may change it.
+	// accept checks an entry before it is recorded, and may change it.
 	accept func(*tar.Header) error
-	// lax takes the types that only containerd refuses as the regular files
-	// that they are.
+	// lax accepts types of regular files that only containerd refuses.
 	lax bool
-	// maxHoles is the constant of that name if it is 0.
+	// maxHoles replaces the constant of that name if it is not 0.
 	maxHoles int64
 	shared   *Budget
 }
 
-// scan also reports whether the end-of-archive mark was there, which layers
-// can do without.
+// scan makes an index. ended: the end mark of the archive was there, which layers
+// may lack.
 func scan(ctx context.Context, r io.Reader, o scanOptions) (x *Index, ended bool, err error) {
 	if o.maxHoles == 0 {
 		o.maxHoles = maxHoles
@@ -95,7 +93,7 @@ type scanner struct {
 	x      *Index
 	in     *pump
 	tr     *tar.Reader
-	header int64 // where the entry's first header begins
+	header int64 // position of the entry's first header
 	holes  int64
 	buf    []byte
 	sum    hash.Hash
@@ -131,8 +129,8 @@ func (s *scanner) entries() error {
 	}
 }
 
-// record translates a header. The mode keeps the permission bits alone, as
-// unpackers do; the type comes from the type flag.
+// record returns a header as a record. The mode has only the permission bits, as
+// unpackers use it. The file type comes from the type flag.
 func (s *scanner) record(h *tar.Header) (Record, error) {
 	r := Record{Path: path.Clean(h.Name), Offset: s.in.pos}
 	r.Mode = uint32(h.Mode & 0o7777)
@@ -159,12 +157,13 @@ func (s *scanner) record(h *tar.Header) (Record, error) {
 	case tar.TypeLink:
 		r.Kind, r.Link = KindLink, h.Linkname
 	case tar.TypeXGlobalHeader:
-		// Nothing else of it has a meaning.
+		// Other fields of it have no meaning.
 		r = Record{Path: r.Path, Offset: r.Offset, Kind: KindGlobal}
 	case tar.TypeFifo:
 		r.Mode |= unix.S_IFIFO
 	case tar.TypeChar, tar.TypeBlock:
-		// mknod(2) takes 12 bits of the one and 20 of the other, and drops the rest.
+		// mknod(2) takes 12 bits of the major and 20 bits of the minor number, and
+		// drops the others.
 		if h.Devmajor < 0 || h.Devmajor >= 1<<12 || h.Devminor < 0 || h.Devminor >= 1<<20 {
 			return r, fmt.Errorf("device number %d:%d is out of range: Linux has up to 4095:1048575", h.Devmajor, h.Devminor)
 		}
@@ -177,15 +176,15 @@ func (s *scanner) record(h *tar.Header) (Record, error) {
 		return r, unsupported(h.Typeflag)
 	}
 	if len(h.PAXRecords) > 0 {
-		// PAX values are parts of one string for the whole header, which a
-		// name would keep in memory.
+		// PAX values are parts of one string for the whole header. A copy of the
+		// name does not keep that string in memory.
 		r.Path, r.Link = strings.Clone(r.Path), strings.Clone(r.Link)
 	}
 	return r, r.check()
 }
 
-// checkOwner refuses numbers of which chown(2) would see the lower 32 bits
-// alone: 4294967296 is not root.
+// checkOwner returns an error for numbers over 32 bits. chown(2) would drop the
+// upper bits, and 4294967296 would become root.
 func checkOwner(h *tar.Header) error {
 	if h.Uid < 0 || h.Uid > math.MaxUint32 || h.Gid < 0 || h.Gid > math.MaxUint32 {
 		return fmt.Errorf("owner %d:%d is out of range: Linux has owners from 0 to 4294967294; make the archive or layer again with other numbers", h.Uid, h.Gid)
@@ -212,8 +211,8 @@ func keptXattrs(h *tar.Header) map[string]string {
 	return kept
 }
 
-// content hashes the entry's bytes and learns their number: the header's size
-// is only believed once they are there.
+// content hashes the entry's bytes and counts them. It does not rely on the size in
+// the header.
 func (s *scanner) content(h *tar.Header, r *Record) error {
 	if !r.IsRegular() || r.Kind != KindFile {
 		return nil
@@ -221,7 +220,7 @@ func (s *scanner) content(h *tar.Header, r *Record) error {
 	start := s.in.pos
 	s.sum.Reset()
 	for {
-		// Holes are not read from the input, which would notice.
+		// Holes are not read from the input, so the context is checked here.
 		if err := s.alive(); err != nil {
 			return err
 		}

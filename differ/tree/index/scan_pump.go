@@ -12,24 +12,23 @@ import (
 )
 
 const (
-	// chunkSize suits what r usually is: content read over gRPC is fast from
-	// 1 MiB on, and it keeps the goroutines from waking each other too often.
+	// chunkSize is the length of one read. Content read over gRPC is fast from 1
+	// MiB on, and the goroutines do not wake each other too often.
 	chunkSize  = 1 << 20
 	firstChunk = chunkSize / 16
-	// maxChunks are on their way at once.
+	// maxChunks is the number of chunks in use at a time.
 	maxChunks = 4
 )
 
-// pump reads ahead in a goroutine, so that decompression, the hash of the
-// whole and the parsing of the tar take a processor each. Its Read and pos are
-// for one goroutine.
+// pump reads ahead in a goroutine, so that decompression, the hash of the whole and
+// the parsing of the tar each use a processor. Read and pos are for one goroutine.
 type pump struct {
-	pos     int64 // of the next byte that Read returns
+	pos     int64 // position of the next byte that Read returns
 	cur     *chunk
 	off     int
 	err     error
 	parse   chan *chunk
-	hash    chan *chunk // nil: nobody hashes
+	hash    chan *chunk // nil: no hash
 	free    chan *chunk
 	quit    chan struct{}
 	readErr error // valid once parse is closed
@@ -43,7 +42,7 @@ type chunk struct {
 	users atomic.Int32
 }
 
-// startPump begins to read r; stop must be called.
+// startPump starts to read r. The caller must call stop.
 func startPump(ctx context.Context, r io.Reader, hashed bool) *pump {
 	p := &pump{
 		parse: make(chan *chunk, maxChunks),
@@ -71,7 +70,7 @@ func (p *pump) readAll(ctx context.Context, r io.Reader) {
 		}
 		if c == nil && made < maxChunks {
 			made++
-			// The first one is small: most layers of most images are.
+			// The first chunk is small, since most layers of most images are.
 			c = &chunk{data: make([]byte, 0, min(chunkSize, firstChunk*made*made))}
 		}
 		if c == nil {
@@ -99,8 +98,8 @@ func (p *pump) readAll(ctx context.Context, r io.Reader) {
 	}
 }
 
-// fill reads until the chunk is full. Read, and not io.Copy: many readers'
-// WriteTo works in pieces of a few KiB.
+// fill reads until the chunk is full. It does not use io.Copy, because many
+// readers' WriteTo works in pieces of a few KiB.
 func (c *chunk) fill(ctx context.Context, r io.Reader) error {
 	c.data = c.data[:0]
 	for idle := 0; len(c.data) < cap(c.data); {
@@ -122,7 +121,7 @@ func (c *chunk) fill(ctx context.Context, r io.Reader) error {
 	return nil
 }
 
-// hand gives the chunk to its users. The channels have room for all chunks.
+// hand sends the chunk to its users. The channels have space for all chunks.
 func (p *pump) hand(c *chunk) bool {
 	select {
 	case <-p.quit:
@@ -164,7 +163,7 @@ func (p *pump) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// next makes cur hold unread bytes.
+// next waits for a chunk with unread bytes.
 func (p *pump) next() error {
 	for p.cur == nil || p.off == len(p.cur.data) {
 		if p.cur != nil {
@@ -184,7 +183,7 @@ func (p *pump) next() error {
 	return nil
 }
 
-// drain reads what is left.
+// drain reads the rest.
 func (p *pump) drain() error {
 	for {
 		err := p.next()
@@ -199,13 +198,13 @@ func (p *pump) drain() error {
 	}
 }
 
-// diffID returns the hash of all bytes, once they were drained.
+// diffID returns the hash of all bytes. It is called after drain.
 func (p *pump) diffID() tree.Digest {
 	p.stop()
 	return p.sum
 }
 
-// stop ends the goroutines and waits for them. It may be called again.
+// stop ends the goroutines and waits for them. It may be called several times.
 func (p *pump) stop() {
 	p.once.Do(func() { close(p.quit) })
 	p.wg.Wait()

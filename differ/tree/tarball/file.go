@@ -10,12 +10,12 @@ import (
 	"github.com/veneer-build/veneer/differ/tree/index"
 )
 
-// openRecord opens an entry's content by its offset.
+// openRecord opens an entry's content at its offset.
 func (t *tarTree) openRecord(r *index.Record) (tree.File, error) {
 	if !r.Sparse {
 		return &tarFile{Reader: io.NewSectionReader(t.file, r.Offset, r.Size), tree: t, left: r.Size}, nil
 	}
-	// Only a tar reader knows how to put the holes back.
+	// Only a tar reader can restore the holes.
 	tr := tar.NewReader(io.NewSectionReader(t.file, r.Offset, 1<<62-r.Offset))
 	_, err := tr.Next()
 	if errors.Is(err, io.EOF) {
@@ -34,8 +34,8 @@ type tarFile struct {
 	left int64
 }
 
-// Read reports an archive that has changed before it reports the end, so that
-// nobody takes the bytes for the entry's.
+// Read reports a change of the archive before it reports the end, so that wrong
+// bytes are not taken for the content.
 func (f *tarFile) Read(b []byte) (int, error) {
 	n, err := f.Reader.Read(b)
 	f.left -= int64(n)
@@ -57,7 +57,7 @@ func (f *tarFile) Close() error { return nil }
 // Stamp implements [tree.File].
 func (f *tarFile) Stamp() (tree.Stamp, error) { return tree.Stamp{}, nil }
 
-// spoolReader keeps in w all that is read from r.
+// spoolReader writes everything that is read from r to w.
 type spoolReader struct {
 	r io.Reader
 	w io.Writer

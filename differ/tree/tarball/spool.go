@@ -16,37 +16,38 @@ import (
 	"github.com/veneer-build/veneer/internal/tempfile"
 )
 
-// OpenLayerFunc opens the uncompressed tar of a layer, given its position in
-// the list, at its beginning.
+// OpenLayerFunc opens the uncompressed tar of a layer at its beginning. layer is
+// the position in the list of layers.
 type OpenLayerFunc func(layer int) (io.ReadCloser, error)
 
 // Spool opens the contents of files in layers that can only be read from their
-// beginning, as compressed ones are. A layer is read once, and no further than
-// to the last file asked for; what is passed on the way is kept in an unnamed
-// file, which goes with the Spool or the process. Where the Spool is told
-// beforehand which files will be asked for, it keeps those alone.
+// beginning, such as compressed ones. Each layer is read once, up to the last file
+// that is asked for. What is passed on the way is kept in an unnamed temporary
+// file, which is removed when the Spool is closed or the process ends. If the Spool
+// is told in advance which files will be asked for, it keeps only those.
 //
 // Its methods may be called concurrently.
 //
-// A stream may take as much memory as its decompressor wants, so few are open:
-// see [Streams].
+// A decompressor may take much memory, so only few streams are open at a time: see
+// [Streams].
 type Spool struct {
 	layers  []spooledLayer
 	streams *Streams
 }
 
-// maxStreams are open at a time: a zstd stream may have a window of 128 MiB.
+// maxStreams is the number of streams that are open at a time. A zstd stream may
+// have a window of 128 MiB.
 const maxStreams = 2
 
-// Streams bound how many streams all spools of one command have open: when one
-// more is, the oldest is read to its last wanted file and closed. The zero value
-// is ready.
+// Streams limits how many streams all spools of one command have open. To open one
+// more, the oldest is read up to its last wanted file and closed. The zero value is
+// ready.
 type Streams struct {
 	mu   sync.Mutex
 	open []*spooledLayer // those whose streams may be open, the oldest first
 }
 
-// NewSpool returns a spool for a number of layers that keeps its files in dir
+// NewSpool returns a spool for a number of layers. Its temporary files are in dir
 // (empty: os.TempDir()). The caller closes it.
 func (s *Streams) NewSpool(dir string, layers int, open OpenLayerFunc) *Spool {
 	if dir == "" {
@@ -61,7 +62,7 @@ func (s *Streams) NewSpool(dir string, layers int, open OpenLayerFunc) *Spool {
 	return spool
 }
 
-// Expect says that a record's content will be asked for. A layer for which it
+// Expect announces that a record's content will be asked for. A layer for which it
 // was never called is kept whole.
 func (s *Spool) Expect(layer int, r *index.Record) {
 	l := &s.layers[layer]
@@ -70,9 +71,9 @@ func (s *Spool) Expect(layer int, r *index.Record) {
 	l.add(contentSpan(r))
 }
 
-// Open opens a record's content, as [index.MergeOptions].Open does. An error of
-// reading wraps [ErrContentDiffers] where the content is not what its record
-// says.
+// Open opens a record's content, as [MergeOptions].Open of package index does. If
+// the content is not what the record says, reading returns an error that wraps
+// [ErrContentDiffers].
 func (s *Spool) Open(layer int, r *index.Record) (tree.File, error) {
 	if r.Size == 0 {
 		return newCheckedFile(nil, r), nil
@@ -90,8 +91,9 @@ func (s *Spool) Open(layer int, r *index.Record) (tree.File, error) {
 	return newCheckedFile(content, r), nil
 }
 
-// admit makes room for a layer's stream. That layer is not locked, and no other
-// is for longer than it takes to read what is wanted of it.
+// admit closes another layer's stream if that is needed to open this one's. This
+// layer must not be locked. Another one is locked only while its wanted files are
+// read.
 func (s *Streams) admit(l *spooledLayer) error {
 	s.mu.Lock()
 	var oldest *spooledLayer
@@ -111,14 +113,14 @@ func (s *Streams) admit(l *spooledLayer) error {
 	return oldest.finish()
 }
 
-// forget is told that a spool's layers are closed.
+// forget removes a closed spool's layers.
 func (s *Streams) forget(of *Spool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open = slices.DeleteFunc(s.open, func(l *spooledLayer) bool { return l.spool == of })
 }
 
-// Close releases the files and streams; what Open returned can no longer be read.
+// Close closes files and streams. Files that Open returned can no longer be read.
 func (s *Spool) Close() error {
 	s.streams.forget(s)
 	var errs []error
@@ -134,8 +136,8 @@ func (s *Spool) Close() error {
 // span is a part of a tar, from its first byte to the one after its last.
 type span struct{ from, to int64 }
 
-// contentSpan is where a record's content is. That of a sparse file ends where
-// only a tar reader knows.
+// contentSpan returns where a record's content is. The end of a sparse file is not
+// known, except to a tar reader.
 func contentSpan(r *index.Record) span {
 	if r.Sparse {
 		return span{r.Offset, math.MaxInt64}
@@ -143,17 +145,17 @@ func contentSpan(r *index.Record) span {
 	return span{r.Offset, r.Offset + r.Size}
 }
 
-// spooledLayer is one layer. What is kept has its own offset in file; the rest
-// of that is a hole.
+// spooledLayer is one layer. What is kept is in file at its offset in the tar. The
+// rest of the file is a hole.
 type spooledLayer struct {
 	spool *Spool
 	mu    sync.Mutex
 	dir   string
 	open  func() (io.ReadCloser, error)
 
-	want   []span // by their beginnings, unless unsorted; without overlaps
+	want   []span // in the order of their beginnings if sorted; without overlaps
 	sorted bool
-	// keepFrom is from where on all is kept, whatever is wanted.
+	// keepFrom is the offset from which everything is kept, wanted or not.
 	keepFrom int64
 	file     *os.File
 	stream   io.ReadCloser // nil: not open, or at its end
@@ -161,11 +163,12 @@ type spooledLayer struct {
 	ended    bool
 }
 
-// content reads the stream as far as it takes, and returns a reader of the file.
+// content reads the stream as far as needed, and returns a reader of the record's
+// content in the file.
 func (l *spooledLayer) content(r *index.Record) (io.Reader, error) {
 	need := contentSpan(r)
 	if need.from < l.pos && !l.keeps(need) {
-		// It was passed unkept, since nobody had said that it is wanted.
+		// It was passed and not kept, since it was not expected.
 		if err := l.reset(); err != nil {
 			return nil, err
 		}
@@ -186,7 +189,7 @@ func (l *spooledLayer) content(r *index.Record) (io.Reader, error) {
 	return tr, err
 }
 
-// keeps reports whether the part is in the file as far as it was passed.
+// keeps reports whether the part of the span that was passed is in the file.
 func (l *spooledLayer) keeps(s span) bool {
 	l.sort()
 	_, found := slices.BinarySearchFunc(l.want, s, compareSpans)
@@ -197,15 +200,15 @@ func compareSpans(a, b span) int { return cmp.Or(cmp.Compare(a.from, b.from), cm
 
 func (l *spooledLayer) add(s span) {
 	if s.from < l.pos || s.from == s.to {
-		return // What is passed is kept, or it is not.
+		return // Nothing can be done about passed parts.
 	}
 	if s.to == math.MaxInt64 {
 		l.keepFrom = min(l.keepFrom, s.from)
 		return
 	}
 	if l.file == nil {
-		// Nothing is read yet. To sort once costs less than to insert each
-		// where it belongs, since they come in any order.
+		// Nothing is read yet. Spans come in any order, and sorting them once is
+		// faster than inserting each in its place.
 		l.want, l.sorted = append(l.want, s), false
 		return
 	}
@@ -222,7 +225,7 @@ func (l *spooledLayer) sort() {
 	}
 }
 
-// start opens stream and file where neither is.
+// start opens the stream and the file if they are not open.
 func (l *spooledLayer) start() error {
 	if l.file != nil {
 		return nil
@@ -243,7 +246,8 @@ func (l *spooledLayer) start() error {
 	return nil
 }
 
-// advance reads the stream up to an offset, or to its end, and keeps what is wanted.
+// advance reads the stream up to an offset, or to its end, and keeps the wanted
+// parts.
 func (l *spooledLayer) advance(to int64) error {
 	for l.pos < to && !l.ended {
 		w := io.Discard
@@ -276,8 +280,8 @@ func (l *spooledLayer) advance(to int64) error {
 	return nil
 }
 
-// finish reads what is wanted of the stream and closes it. What is asked for
-// beyond that takes another reading from the beginning.
+// finish reads the wanted parts of the stream and closes it. To read other parts,
+// the layer must be read from its beginning again.
 func (l *spooledLayer) finish() error {
 	if l.stream == nil {
 		return nil
@@ -307,7 +311,7 @@ func (l *spooledLayer) closeStream() error {
 	return err
 }
 
-// next is the first part wanted that is not wholly passed.
+// next returns the first wanted part that is not wholly passed.
 func (l *spooledLayer) next() span {
 	i, _ := slices.BinarySearchFunc(l.want, l.pos, func(s span, pos int64) int {
 		if s.to <= pos {
@@ -321,7 +325,7 @@ func (l *spooledLayer) next() span {
 	return l.want[i]
 }
 
-// reset forgets what was read.
+// reset starts from the beginning of the layer, with nothing kept.
 func (l *spooledLayer) reset() error {
 	errs := []error{l.closeStream()}
 	if l.file != nil {

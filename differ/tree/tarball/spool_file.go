@@ -11,12 +11,11 @@ import (
 	"github.com/veneer-build/veneer/differ/tree/index"
 )
 
-// ErrContentDiffers says that a layer's bytes are not those that its index
-// was made of.
+// ErrContentDiffers means that a layer's content is not what its index says.
 var ErrContentDiffers = errors.New("the layer's stored content is damaged; pull or load the image again")
 
-// checkedFile is a file's content, checked against its record when it was read
-// to its end.
+// checkedFile is a file's content. When it is read to its end, it is checked
+// against its record.
 type checkedFile struct {
 	r    io.Reader
 	rec  *index.Record
@@ -28,8 +27,8 @@ func newCheckedFile(r io.Reader, rec *index.Record) *checkedFile {
 	return &checkedFile{r: r, rec: rec, sum: sha256.New(), left: rec.Size}
 }
 
-// Read implements [tree.File]. The last byte comes with the verdict on all of them,
-// since who knows the size need not read on to io.EOF.
+// Read implements [tree.File]. The error of the check comes with the last byte,
+// since a caller that knows the size need not read on to io.EOF.
 func (f *checkedFile) Read(p []byte) (int, error) {
 	if f.left == 0 {
 		return 0, io.EOF
@@ -51,5 +50,5 @@ func (f *checkedFile) Read(p []byte) (int, error) {
 // Close implements [tree.File].
 func (f *checkedFile) Close() error { return nil }
 
-// Stamp implements [tree.File]; layers do not change.
+// Stamp implements [tree.File]. It is zero, since layers do not change.
 func (f *checkedFile) Stamp() (tree.Stamp, error) { return tree.Stamp{}, nil }

@@ -20,18 +20,18 @@ import (
 	"github.com/veneer-build/veneer/internal/tempfile"
 )
 
-// Open reads the archive at path, plain or compressed with gzip or zstd, as
-// a tree. A plain regular file is read in place and stays open; of all others
-// the plain tar goes to an unnamed file in spoolDir (empty: os.TempDir()),
-// which is gone when the tree is closed, or with the process.
+// Open reads the archive at path, plain or compressed with gzip or zstd, as a tree.
+// A plain regular file is read in place and stays open. Otherwise the plain tar is
+// copied to an unnamed file in spoolDir (empty: os.TempDir()), which is removed
+// when the tree is closed or the process ends.
 //
-// Names are taken relative to the root of the tree, absolute ones too; one that
-// leaves it by "..", and one that layers could not hold (".wh."), is an
-// error. Entries apply in order, as tar extracts them: later ones win, and
-// symbolic links in a name are followed inside the tree. An archive without
-// the mark that ends one is an error too, since files may be missing.
+// Names are relative to the root of the tree, absolute ones too. A name that leaves
+// the tree by "..", or that layers could not hold (".wh."), is an error. Entries
+// apply in order, as tar extracts them: later ones win, and symbolic links in a
+// name are followed inside the tree. An archive without its end mark is an error
+// too, since files may be missing.
 //
-// The tree may be read from several goroutines, and opened several times.
+// The tree may be read by several goroutines. The caller closes it.
 func Open(ctx context.Context, path, spoolDir string) (tree.Tree, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -59,8 +59,8 @@ func Open(ctx context.Context, path, spoolDir string) (tree.Tree, error) {
 	return OpenStream(ctx, f, path, spoolDir)
 }
 
-// OpenStream is [Open] for a stream, which is read to its end; name
-// stands for it in errors.
+// OpenStream is [Open] for a stream, which is read to its end. name is used in
+// errors.
 func OpenStream(ctx context.Context, r io.Reader, name, spoolDir string) (_ tree.Tree, err error) {
 	zr, kind, err := compression.Decompress(r)
 	if err != nil {
@@ -89,11 +89,13 @@ func OpenStream(ctx context.Context, r io.Reader, name, spoolDir string) (_ tree
 	return t, nil
 }
 
-// isPlain looks at the first bytes of a file without moving its offset.
+// isPlain reports whether a file is a plain tar, by its first bytes. It does not
+// move the file's offset.
 func isPlain(f *os.File) (bool, error) {
 	zr, kind, err := compression.Decompress(io.NewSectionReader(f, 0, 1024))
 	if err != nil {
-		// An empty or a tiny compressed file: the full reader tells better.
+		// It is empty or a tiny compressed file. The full reader gives a better
+		// error.
 		return false, ignoreEOF(err)
 	}
 	return kind == "none", zr.Close()
@@ -106,7 +108,7 @@ func ignoreEOF(err error) error {
 	return err
 }
 
-// openPlainTar takes f over.
+// openPlainTar reads the plain tar f, and becomes its owner.
 func openPlainTar(ctx context.Context, f *os.File, name string) (tree.Tree, error) {
 	t := &tarTree{name: name, file: f, watched: true}
 	before, err := t.stamp()
@@ -129,12 +131,12 @@ type tarTree struct {
 	*index.Merged
 	name string
 	file *os.File
-	// watched: others can write the file; before is what it was.
+	// watched: others can write to the file. before is its stamp at opening.
 	watched bool
 	before  tree.Stamp
 }
 
-// scan reads the archive and makes the tree.
+// scan reads the archive and builds the tree.
 func (t *tarTree) scan(ctx context.Context, r io.Reader) error {
 	x, ended, err := index.ScanArchive(ctx, r, acceptUser)
 	switch {
@@ -154,10 +156,10 @@ func (t *tarTree) scan(ctx context.Context, r io.Reader) error {
 	return err
 }
 
-// acceptUser vets and cleans the names of a user's archive.
+// acceptUser checks and cleans the names of an entry of a user's archive.
 func acceptUser(h *tar.Header) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
-		// Of no effect: what it names is the archiver's own.
+		// The header makes no file, and its name is the archiver's own.
 		h.Name = "."
 		return nil
 	}
@@ -182,7 +184,7 @@ func acceptUser(h *tar.Header) error {
 	return nil
 }
 
-// insideRoot cleans a name to a relative one.
+// insideRoot returns a name as a clean relative path.
 func insideRoot(name string) (string, error) {
 	c := path.Clean(strings.TrimLeft(name, "/"))
 	if c == ".." || strings.HasPrefix(c, "../") {
@@ -191,7 +193,7 @@ func insideRoot(name string) (string, error) {
 	return c, nil
 }
 
-// Close implements [tree.Tree]; files that are still open can no longer be read.
+// Close implements [tree.Tree]. Files that are still open can no longer be read.
 func (t *tarTree) Close() error {
 	if err := t.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("close archive %s: %w", t.name, err)
@@ -199,7 +201,7 @@ func (t *tarTree) Close() error {
 	return nil
 }
 
-// stamp tells the state of the archive's file.
+// stamp returns the state of the archive's file.
 func (t *tarTree) stamp() (tree.Stamp, error) {
 	fi, err := t.file.Stat()
 	if err != nil {
@@ -209,7 +211,7 @@ func (t *tarTree) stamp() (tree.Stamp, error) {
 	return tree.Stamp{Dev: st.Dev, Ino: st.Ino, CTime: st.Ctim.Nano(), MTime: st.Mtim.Nano()}, nil
 }
 
-// unchanged fails if somebody has written to the archive since it was opened.
+// unchanged returns an error if the archive was written to since it was opened.
 func (t *tarTree) unchanged() error {
 	if !t.watched {
 		return nil
