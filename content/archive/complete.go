@@ -21,14 +21,14 @@ type loader struct {
 	engine Engine
 	store  cstore.Store
 	opts   Options
-	// begun: the archive's index was seen; delta is nil for a complete archive.
+	// begun: the archive's index was seen. delta is nil for a complete archive.
 	begun bool
 	delta *delta
 }
 
-// complete makes sure that an image is here as a whole, labels its documents so
-// that the garbage collector keeps what is below them, and unpacks it. Of an
-// index, platforms that are not whole are passed over, except the wanted one.
+// complete checks that an image is complete, labels its documents so that the
+// garbage collector keeps everything below them, and unpacks it. Of an index,
+// incomplete platforms are skipped, except the wanted one.
 func (l *loader) complete(ctx context.Context, f named) error {
 	whole := map[digest.Digest]bool{}
 	isIndex := images.IsIndexType(f.target.MediaType)
@@ -73,8 +73,8 @@ func (l *loader) complete(ctx context.Context, f named) error {
 	return l.unpack(ctx, f)
 }
 
-// skipAbsent takes what is not stored below an attestation for absent; images
-// were found whole before.
+// skipAbsent ignores what is not stored below an attestation. Images were found
+// complete before.
 func skipAbsent(h images.HandlerFunc) images.HandlerFunc {
 	return func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 		below, err := h(ctx, d)
@@ -85,8 +85,8 @@ func skipAbsent(h images.HandlerFunc) images.HandlerFunc {
 	}
 }
 
-// hold checks one platform's image, all layers included, and takes it under
-// the lease: parts of it may have been in the store before, without a name.
+// hold checks that one platform's image is complete, with its layers, and adds it
+// to the lease. Parts of it may have been in the store before, without a name.
 func (l *loader) hold(ctx context.Context, target ocispec.Descriptor, platform string) error {
 	img, err := content.ResolveTarget(ctx, l.store, target, platform)
 	if err != nil {
@@ -95,7 +95,7 @@ func (l *loader) hold(ctx context.Context, target ocispec.Descriptor, platform s
 	if err := content.Hold(ctx, l.engine, img); err != nil {
 		return err
 	}
-	// Once more: what was there before it was held may have gone.
+	// Resolve again: content that was there before it was in the lease may be gone.
 	if img, err = content.ResolveTarget(ctx, l.store, target, platform); err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (l *loader) hold(ctx context.Context, target ocispec.Descriptor, platform s
 	return l.opts.Snapshots.Keep(ctx, img, chain)
 }
 
-// unpack makes the snapshot of the platform that a run would choose.
+// unpack makes the snapshot of the platform that a container would run.
 func (l *loader) unpack(ctx context.Context, f named) error {
 	if l.opts.Snapshots == nil {
 		return nil
@@ -134,9 +134,8 @@ func (l *loader) unpack(ctx context.Context, f named) error {
 	return l.opts.Snapshots.Unpack(ctx, f.names[0], img)
 }
 
-// checkPlainLayers compares the diff IDs of layers that are not compressed
-// with their digests, which must be the same. It is the only thing that ties
-// the layers of a docker-archive to its config.
+// checkPlainLayers checks that uncompressed layers have the digests that their diff
+// IDs say. Nothing else connects the layers of a docker-archive to its config.
 func checkPlainLayers(img *content.Image) error {
 	for i, l := range img.Layers {
 		plain := l.MediaType == images.MediaTypeDockerSchema2Layer || l.MediaType == ocispec.MediaTypeImageLayer

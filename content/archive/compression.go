@@ -11,20 +11,20 @@ import (
 	"github.com/veneer-build/veneer/internal/compression"
 )
 
-// readSize is how much is read from the source at once; it covers the first
-// tar header, by which an uncompressed archive is known.
+// readSize is the length of one read of the source. It is more than the first tar
+// header, by which an uncompressed archive is recognised.
 const readSize = 1 << 20
 
-// A compressed archive may be so much larger than what was read of it. Files of
-// images shrink to a half or a tenth; without a bound a small file could fill
-// the disk. What is truly that sparse can be loaded without compression.
+// A compressed archive may expand to at most this much of its size. Images shrink
+// to a half or a tenth. Without a limit a small file could fill the disk. An
+// archive that really shrinks more can be loaded without compression.
 const (
 	maxRatio   = 200
 	ratioSlack = 64 << 20
 )
 
-// decompress returns the tar stream in r: plain, gzip or zstd, by its first
-// bytes and not by any name. The caller closes the result, not r.
+// decompress returns the tar stream in r. It recognises plain, gzip and zstd by the
+// first bytes, not by a name. The caller closes the result, not r.
 func decompress(r io.Reader) (io.ReadCloser, error) {
 	br := bufio.NewReaderSize(r, readSize)
 	head, err := br.Peek(compression.HeadSize)
@@ -51,7 +51,7 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	}
 }
 
-// counter counts what is read.
+// counter counts the bytes read.
 type counter struct {
 	r io.Reader
 	n int64
@@ -63,7 +63,8 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// bounded ends what becomes too large for what it was unpacked from.
+// bounded returns an error when the stream is too large for the compressed bytes
+// read.
 type bounded struct {
 	io.ReadCloser
 	compression string

@@ -15,8 +15,8 @@ import (
 	"github.com/veneer-build/veneer/content"
 )
 
-// The format of delta archives, docs/deltas.md. An archive that a later one
-// would be misread as gets the next version.
+// The format of delta archives, see docs/deltas.md. An archive that this version
+// would misread gets a higher version number.
 const (
 	annotationDelta = "build.veneer.delta"
 	deltaVersion    = 1
@@ -28,7 +28,7 @@ type delta struct {
 	Needs   []need `json:"needs"`
 }
 
-// need is what the reader of a delta archive must have for one manifest of it.
+// need says what the reader of a delta archive must have for one of its manifests.
 type need struct {
 	// Target is the image's entry in the index: the manifest, or an index of it.
 	Target   digest.Digest `json:"target"`
@@ -36,18 +36,19 @@ type need struct {
 	Platform string        `json:"platform,omitempty"`
 	// Bases are the images that the layers are from.
 	Bases []baseRef `json:"bases,omitempty"`
-	// Layers are those that are not in the archive, the lowest first.
+	// Layers are the image's layers that are not in the archive, the lowest first.
 	Layers []neededLayer `json:"layers,omitempty"`
 }
 
 type baseRef struct {
-	// Name is as [content.Normalize] has it; empty where the base has no such name.
+	// Name is a full name, as [content.Normalize] returns it. It is empty if the
+	// base has no such name.
 	Name string `json:"name,omitempty"`
-	// Digest is what the name stood for when the archive was made.
+	// Digest is the digest that the name had when the archive was made.
 	Digest digest.Digest `json:"digest"`
 }
 
-// neededLayer is to be there as a blob, unless the snapshot of its chain is.
+// neededLayer is a layer that the reader must have as a blob or in a snapshot.
 type neededLayer struct {
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"`
@@ -61,9 +62,9 @@ type Base struct {
 	layers map[digest.Digest]bool
 }
 
-// NewBase reads which layers an image has: all platforms of it whose documents
-// are stored. The layers themselves need not be. name is its full name and
-// target what its record points at.
+// NewBase returns the layers of an image, of all platforms whose documents are
+// stored. The layers themselves need not be stored. name is the image's full name,
+// and target the descriptor in its record.
 func NewBase(ctx context.Context, store cstore.Store, name string, target ocispec.Descriptor) (*Base, error) {
 	b := &Base{ref: baseRef{Digest: target.Digest}, layers: map[digest.Digest]bool{}}
 	if canonical(name) {
@@ -96,14 +97,14 @@ func NewBase(ctx context.Context, store cstore.Store, name string, target ocispe
 	return b, nil
 }
 
-// canonical reports whether a name is what Docker users would pull, and safe to
-// be shown as part of a command.
+// canonical reports whether a name has the form in which Docker users write it, and
+// is safe to print in a command.
 func canonical(name string) bool {
 	full, err := content.Normalize(name)
 	return err == nil && full == name
 }
 
-// newNeed finds which layers of an image the bases have.
+// newNeed returns a need with those layers of an image that the bases have.
 func newNeed(target ocispec.Descriptor, img *content.Image, since []*Base) need {
 	n := need{Target: target.Digest, Manifest: img.Manifest.Digest, Platform: content.FormatPlatform(img.Platform)}
 	for _, b := range since {

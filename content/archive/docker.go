@@ -20,10 +20,10 @@ import (
 	"github.com/veneer-build/veneer/internal/compression"
 )
 
-// dockerIndex makes an index of what docker save wrote: a manifest.json that
-// names configs and layers by their files (moby image/spec/v1.2.md). It stores
-// the manifests that such an archive lacks. The same archive gives the same
-// manifests, whatever else the store has.
+// dockerIndex makes an index of an archive of docker save, from its manifest.json,
+// which names configs and layers by their files (moby image/spec/v1.2.md). It makes
+// and stores the manifests that such an archive lacks. The same archive always
+// gives the same manifests.
 func (r *reader) dockerIndex(ctx context.Context) (*ocispec.Index, error) {
 	text := r.documents[dockerFile]
 	if err := rawjson.Check(text); err != nil {
@@ -58,8 +58,8 @@ func (r *reader) dockerIndex(ctx context.Context) (*ocispec.Index, error) {
 	return idx, nil
 }
 
-// layerTypes are the media types of an archive's layers, each found out once
-// however many images name it.
+// layerTypes are the media types of an archive's layers. Each is determined once,
+// even if several images have the layer.
 type layerTypes struct {
 	*reader
 	known map[digest.Digest]string
@@ -101,7 +101,7 @@ func (r layerTypes) image(ctx context.Context, entry dockerImage) (ocispec.Descr
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("%q: %w", entry.Config, err)
 	}
-	p := img.Platform // and not a part of img, whose documents would stay with it
+	p := img.Platform // a copy, so that img's documents are not kept in memory
 	desc.Platform = &p
 	return desc, nil
 }
@@ -117,7 +117,7 @@ func (r layerTypes) of(ctx context.Context, desc ocispec.Descriptor) (string, er
 	return t, err
 }
 
-// named is the file that manifest.json means, through links.
+// named returns the file that manifest.json names. It follows links.
 func (r *reader) named(file string) (ocispec.Descriptor, error) {
 	f, ok := r.follow(path.Clean(file))
 	if !ok || f.Digest == "" {
@@ -126,7 +126,7 @@ func (r *reader) named(file string) (ocispec.Descriptor, error) {
 	return f, nil
 }
 
-// layerType is a layer's media type by its first bytes.
+// layerType returns a layer's media type, by its first bytes.
 func (r *reader) layerType(ctx context.Context, desc ocispec.Descriptor) (_ string, err error) {
 	ra, err := r.blobs.ReaderAt(ctx, desc)
 	if err != nil {

@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	// sumsFile lists the SHA-256 of the archive's files, as sha256sum(1) does.
-	// Blobs are named by their digests, but nothing else would tell that a
-	// name in the index is not what was written.
+	// sumsFile lists the SHA-256 of the archive's files, in the format of
+	// sha256sum(1). Blobs are named by their digests. For the index there is no
+	// other check that its names are those that were written.
 	sumsFile = "SHA256SUMS"
-	// dockerFile is what docker load reads.
+	// dockerFile is the file that docker load reads.
 	dockerFile = "manifest.json"
 )
 
@@ -35,8 +35,8 @@ func (d document) put(to sink) error {
 	return to.file(d.name, int64(len(d.data)), bytes.NewReader(d.data))
 }
 
-// documents are the archive's files that are no blobs, in order. A delta
-// archive has no manifest.json: docker could not load it.
+// documents returns the archive's files other than blobs, in order. A delta archive
+// has no manifest.json, since Docker could not load it.
 func (p *plan) documents() ([]document, error) {
 	index, err := p.index()
 	if err != nil {
@@ -68,12 +68,11 @@ func (p *plan) documents() ([]document, error) {
 			fmt.Fprintf(&sums, "%s  %s\n", b.Digest.Encoded(), blobPath(b))
 		}
 	}
-	// The sums come before what they are of, so that an index is checked as
-	// soon as it is read.
+	// The sums come first, so that the index is checked as soon as it is read.
 	return append([]document{docs[0], {sumsFile, []byte(sums.String())}}, docs[1:]...), nil
 }
 
-// index is the layout's index.json: an entry for each name.
+// index returns the layout's index.json, with an entry for each name.
 func (p *plan) index() (ocispec.Index, error) {
 	idx := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
 	for _, it := range p.items {
@@ -96,7 +95,7 @@ func (p *plan) index() (ocispec.Index, error) {
 	return idx, nil
 }
 
-// refName is a tag alone where there is one, as OCI suggests.
+// refName returns the tag of a name, as OCI suggests, or the name if it has none.
 func refName(name string) string {
 	if named, err := reference.ParseNormalizedNamed(name); err == nil {
 		if t, ok := named.(reference.Tagged); ok {
@@ -114,8 +113,8 @@ type dockerImage struct {
 	Layers   []string
 }
 
-// dockerManifest is manifest.json. Docker knows one platform of an image: that
-// of this host, or else the first.
+// dockerManifest returns manifest.json. Docker has one platform of each image: this
+// host's, or else the first.
 func (p *plan) dockerManifest() []dockerImage {
 	list := []dockerImage{}
 	for i, it := range p.items {
@@ -125,7 +124,7 @@ func (p *plan) dockerManifest() []dockerImage {
 			entry.Layers = append(entry.Layers, blobPath(l))
 		}
 		for _, name := range it.Names {
-			// Docker refuses a name with a digest there.
+			// Docker refuses names with a digest there.
 			if named, err := reference.ParseNormalizedNamed(name); err == nil && !strings.Contains(name, "@") {
 				entry.RepoTags = append(entry.RepoTags, reference.FamiliarString(reference.TagNameOnly(named)))
 			}

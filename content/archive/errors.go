@@ -2,23 +2,23 @@ package archive
 
 import "errors"
 
-// What a caller may act upon. Errors that wrap these are of type
-// [fault.Error], and have more in them: see each.
+// Errors that a caller may act upon. An error that wraps one of these is a
+// [fault.Error]. Its further fields are described at each.
 var (
-	// ErrNotImage means that an archive holds files and no image.
+	// ErrNotImage means that an archive has files and no image.
 	ErrNotImage = errors.New("the archive holds no image")
-	// ErrSeveral means that an archive holds several images, and was to get one name.
+	// ErrSeveral means that an archive has several images, and one name was given.
 	ErrSeveral = errors.New("the archive holds several images")
-	// ErrNoName means that an archive has no name for an image, or none that can be
-	// used. Ref is the image's digest.
+	// ErrNoName means that an archive has no usable name for an image. Ref is the
+	// image's digest.
 	ErrNoName = errors.New("the archive has no name for the image")
-	// ErrSeveralNameless is ErrNoName for one of several images, which one name
-	// cannot serve.
+	// ErrSeveralNameless is ErrNoName for an archive with several images without
+	// names.
 	ErrSeveralNameless = errors.New("the archive has no names for several images")
-	// ErrNeedsBase means that an archive is a delta to an image that is not here,
-	// the Ref. Where it is a delta to several there are errors for each.
+	// ErrNeedsBase means that an archive is a delta to an image that is not here.
+	// Ref is that image. If it needs several images, there is one error for each.
 	ErrNeedsBase = errors.New("the archive is a delta to an image that is not here")
-	// ErrIncomplete means that an image lacks layers here, so that it cannot be
-	// written as a whole.
+	// ErrIncomplete means that layers of an image are not stored here, so that it
+	// cannot be exported whole.
 	ErrIncomplete = errors.New("layers of the image are not stored")
 )

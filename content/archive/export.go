@@ -16,43 +16,42 @@ import (
 
 // Item is one image to export.
 type Item struct {
-	// Names are full names, as [content.Normalize] returns them; there may be none.
+	// Names are full names, as [content.Normalize] returns them. There may be none.
 	Names []string
-	// Target is a manifest or an index, as image records hold it.
+	// Target is the descriptor in the image's record, of a manifest or an index.
 	Target ocispec.Descriptor
 }
 
-// ExportOptions for [Export]. The zero value exports everything.
+// ExportOptions are options of [Export]. The zero value exports everything.
 type ExportOptions struct {
-	// Since are images that the reader has: their layers are left out.
+	// Since are images that the reader has. Their layers are left out.
 	Since []*Base
 }
 
-// Exported tells what an archive holds.
+// Exported describes an archive.
 type Exported struct {
-	// Blobs and Bytes are those in the archive.
+	// Blobs is the number of blobs in the archive, and Bytes their size.
 	Blobs int   `json:"blobs"`
 	Bytes int64 `json:"bytes"`
-	// Left are the layers that were left out, and LeftBytes is their size.
+	// Left is the number of layers that were left out, and LeftBytes their size.
 	Left      int   `json:"left_out"`
 	LeftBytes int64 `json:"left_out_bytes"`
 }
 
-// Export writes images to w as an OCI image layout in a tar
-// (OCI image-spec image-layout.md). The archive is complete, and what docker
-// load reads as well, unless [ExportOptions].Since leaves layers out: then it
-// is a delta archive, which says in its index what it needs (docs/deltas.md).
+// Export writes images to w as an OCI image layout in a tar (OCI image-spec
+// image-layout.md). The archive is complete, and docker load can read it, unless
+// [ExportOptions].Since leaves layers out. Then it is a delta archive. Its index
+// says what it needs (docs/deltas.md).
 //
-// Of an index those platforms are exported that are stored as a whole; one must
-// be. The same images give the same bytes, whatever the store and its labels.
-// The index comes first and layers last, so that a reader knows what follows
-// before it has read it. All bytes are checked against their digests on the
-// way; after an error what w got is not whole. ctx should carry a lease that
-// holds the images, see [content.Hold].
+// Of an index, the platforms that are stored whole are exported. There must be one.
+// The same images give the same bytes, whatever else is in the store. The index
+// comes first and the layers last, so that a reader knows in advance what follows.
+// All bytes are checked against their digests. After an error what was written to w
+// is incomplete. ctx should have a lease that holds the images, see [content.Hold].
 //
-// containerd's own exporter is not used: it writes the index behind the blobs,
-// copies labels of the store into it, orders manifest.json by chance, and drops
-// the error of the last write.
+// containerd's own exporter is not used. It writes the index after the blobs,
+// copies the store's labels into it, writes manifest.json in random order, and
+// ignores the error of the last write.
 func Export(ctx context.Context, store cstore.Store, w io.Writer, items []Item, opts ExportOptions) (*Exported, error) {
 	p, err := newPlan(ctx, store, items, opts)
 	if err != nil {
@@ -68,14 +67,15 @@ func Export(ctx context.Context, store cstore.Store, w io.Writer, items []Item, 
 	return &p.result, nil
 }
 
-// sink takes the files of an image layout. Directories come before what is in them.
+// sink writes the files of an image layout. A directory comes before the files in
+// it.
 type sink interface {
 	mkdir(name string) error
-	// file writes a file of the given size, which is what data has.
+	// file writes a file. data has exactly size bytes.
 	file(name string, size int64, data io.Reader) error
 }
 
-// tarSink writes headers that say nothing of this machine or moment.
+// tarSink writes tar headers that do not depend on the machine or the time.
 type tarSink struct{ tw *tar.Writer }
 
 func (t tarSink) mkdir(name string) error {
@@ -90,8 +90,8 @@ func (t tarSink) file(name string, size int64, data io.Reader) error {
 	return err
 }
 
-// wholeWriter makes an error of a write that takes less and says nothing, which
-// archive/tar does not notice in headers.
+// wholeWriter returns an error for a short write without one, which archive/tar
+// does not notice in headers.
 type wholeWriter struct{ w io.Writer }
 
 func (w wholeWriter) Write(p []byte) (int, error) {
@@ -102,7 +102,7 @@ func (w wholeWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// write puts the layout's files into a sink, documents first.
+// write writes the layout's files to a sink, documents first.
 func (p *plan) write(ctx context.Context, store cstore.Store, to sink) error {
 	documents, err := p.documents()
 	if err != nil {
@@ -138,7 +138,7 @@ func copyBlob(ctx context.Context, store cstore.Store, blob ocispec.Descriptor, 
 	return to.file(blobPath(blob), blob.Size, r)
 }
 
-// blobPath is a blob's place in a layout.
+// blobPath returns a blob's path in a layout.
 func blobPath(d ocispec.Descriptor) string {
 	return path.Join(ocispec.ImageBlobsDir, d.Digest.Algorithm().String(), d.Digest.Encoded())
 }

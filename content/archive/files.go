@@ -15,22 +15,22 @@ import (
 	"github.com/veneer-build/veneer/internal/fault"
 )
 
-// errRootfs is what is wrong with docker export's output, and other people's
-// root file systems.
+// errRootfs is the error for the archive of a root file system, such as docker
+// export writes.
 var errRootfs = fmt.Errorf("it is the archive of a root file system and no image: %w", errdefs.ErrInvalidArgument)
 
-// rootNames are what root file systems have at their top (hier(7)). Images'
-// archives have names of documents and digests there.
+// rootNames are directories at the top of root file systems (hier(7)). Archives of
+// images have names of documents and digests there.
 var rootNames = []string{ //nolint:gochecknoglobals // a table
 	"bin", "boot", "dev", "etc", "home", "lib", "lib64", "media", "mnt", "opt", "proc", "root", "run", "sbin", "srv", "sys", "tmp", "usr", "var",
 }
 
-// rootEnough is how many of them make a root file system. Some are names of
-// people's own directories, too.
+// rootEnough is the number of these names that make a root file system. Some also
+// occur in other archives.
 const rootEnough = 3
 
-// isRootfs is told each entry's name, and reports whether the archive is one of
-// a root file system by now: before thousands of files of it are stored.
+// isRootfs is called with each entry's name. It returns true as soon as the archive
+// is known to be a root file system, before thousands of its files are stored.
 func (r *reader) isRootfs(name string) bool {
 	first, _, _ := strings.Cut(strings.TrimPrefix(path.Clean(name), "/"), "/")
 	for _, n := range rootNames {
@@ -41,7 +41,7 @@ func (r *reader) isRootfs(name string) bool {
 	return len(r.top) >= rootEnough && !r.ofImage()
 }
 
-// ofImage reports whether something of an image was seen.
+// ofImage reports whether a part of an image was seen.
 func (r *reader) ofImage() bool {
 	if len(r.documents) > 0 {
 		return true
@@ -54,8 +54,8 @@ func (r *reader) ofImage() bool {
 	return false
 }
 
-// entryError says which entry is wrong, and where nothing of an image came
-// before it, that the archive may be none.
+// entryError returns an error that names the entry. If no part of an image came
+// before it, the error says that the archive may not be one of images.
 func (r *reader) entryError(name string, err error) error {
 	switch {
 	case !errdefs.IsInvalidArgument(err) || r.ofImage():
@@ -66,7 +66,7 @@ func (r *reader) entryError(name string, err error) error {
 	return fault.Mark(ErrNotImage, fmt.Errorf("%q: %w; no image was in the archive before it", name, err))
 }
 
-// checkTar looks at the beginning of what a compressed archive unpacks to.
+// checkTar checks the beginning of the decompressed stream.
 func checkTar(r io.Reader, packed string) (io.Reader, error) {
 	br := bufio.NewReaderSize(r, 4<<10)
 	head, err := br.Peek(compression.HeadSize)
@@ -75,7 +75,7 @@ func checkTar(r io.Reader, packed string) (io.Reader, error) {
 	case len(head) == 0 && errors.Is(err, io.EOF):
 		return nil, fmt.Errorf("read archive: it is a %s file of nothing: %w", packed, errdefs.ErrInvalidArgument)
 	case err != nil && !errors.Is(err, io.EOF):
-		return br, nil // Who reads on finds the same.
+		return br, nil // The next read returns the same error.
 	case kind != compression.Tar:
 		return nil, fmt.Errorf("read archive: it is a %s file of something that is no tar archive: %w", packed, errdefs.ErrInvalidArgument)
 	}

@@ -22,60 +22,60 @@ import (
 	"github.com/veneer-build/veneer/internal/fault"
 )
 
-// Options for [Import]. The zero value takes the names that the archive
-// carries and all platforms that it holds whole.
+// Options are options of [Import]. With the zero value, images get the names in the
+// archive, and all complete platforms are taken.
 type Options struct {
-	// Names are given to the image, in place of those that the archive
-	// carries, which are then ignored. The archive must hold one image, or just
-	// one without a name that can be used, or Image chooses one.
+	// Names are the image's names. The names in the archive are then ignored. The
+	// archive must have one image, or only one without a usable name, or Image must
+	// choose one.
 	Names []string
-	// Image is the only one that is wanted of several, as [Stage] takes it; empty:
-	// all are.
+	// Image chooses one of several images, by a name as in [Stage]. Empty: all
+	// images.
 	Image string
-	// Platform must be there; others are taken along where they are whole.
-	// Empty: at least one platform must be.
+	// Platform must be in the archive. Other platforms are taken too if they are
+	// complete. Empty: there must be at least one platform.
 	Platform string
-	// Snapshots may stand for layers whose blobs are not here, and are made of
-	// the images before these get names. Nil: all blobs must be here.
+	// Snapshots may replace layers whose blobs are not stored. They are made for
+	// the images before these get names. nil: all blobs must be stored.
 	Snapshots Snapshots
 }
 
-// Engine is where an archive's images are stored. A containerd client is one.
+// Engine is the engine that stores an archive's images. A containerd client is one.
 type Engine interface {
 	content.Images
 	content.Holder
 }
 
-// Snapshots are those of one snapshotter. An error of a method ends the import.
+// Snapshots are the snapshots of one snapshotter. If a method returns an error, the
+// import fails.
 type Snapshots interface {
-	// Has reports whether the snapshot of a chain of layers is there, and adds
-	// it to ctx's lease.
+	// Has reports whether the snapshot of a chain of layers exists. It adds it to
+	// ctx's lease.
 	Has(ctx context.Context, chainID digest.Digest) (bool, error)
-	// Keep makes an image keep the snapshot of some of its layers. It is called
-	// where the blobs of these layers are not here.
+	// Keep makes an image keep the snapshot of some of its layers. It is called if
+	// the blobs of these layers are not stored.
 	Keep(ctx context.Context, img *content.Image, chainID digest.Digest) error
-	// Unpack is called for each image, with the platform that a build or a run
-	// would choose, if it is here. name is for messages.
+	// Unpack is called for each image, with the platform that a build or a
+	// container would choose, if it is there. name is for messages.
 	Unpack(ctx context.Context, name string, img *content.Image) error
 }
 
-// maxTail is how much may follow the archive's end: padding to the record
-// size of whatever wrote it.
+// maxTail is the greatest number of bytes after the archive's end. Programs that
+// write tars fill up the last record.
 const maxTail = 64 << 20
 
-// Import stores the images of an archive and returns their records. Blobs that
-// an image names but the archive lacks may be in the store already: that is
-// how a delta archive is loaded ([ExportOptions].Since). What a delta needs is
-// looked for as soon as its index is read, and at the end for each image.
+// Import stores the images of an archive and returns their records. Blobs that an
+// image needs and the archive lacks may be in the store already: this is how a
+// delta archive is loaded ([ExportOptions].Since). The blobs that a delta needs are
+// checked as soon as its index is read, and again at the end.
 //
-// Nothing is trusted: every blob is checked against its digest, also one that
-// is stored already, and manifests and configs as [content.Resolve] does.
-// Names are recorded last, when everything is stored and unpacked, so a name
-// never points at something incomplete; after an error nothing of the archive
-// stays.
+// Nothing is trusted. Every blob is checked against its digest, also one that is
+// stored already, and manifests and configs are checked as in [content.Resolve].
+// Names are recorded last, when everything is stored and unpacked, so a name never
+// refers to an incomplete image. After an error nothing of the archive stays.
 //
-// r is read to its end, so that the checksum of a compressed archive is
-// checked too.
+// r is read to its end, so that the checksum of a compressed archive is checked
+// too.
 func Import(ctx context.Context, e Engine, r io.Reader, opts Options) (_ []images.Image, retErr error) {
 	names, err := normalizeAll(opts.Names)
 	if err != nil {
@@ -160,7 +160,7 @@ func (l *loader) ingest(ctx context.Context, r io.Reader) (_ storedIndex, err er
 	return index, l.begin(ctx, index)
 }
 
-// index is the OCI layout's own, or one made of Docker's manifest.json.
+// index returns the OCI layout's index, or one made from Docker's manifest.json.
 func (r *reader) index(ctx context.Context) (storedIndex, error) {
 	layout, isLayout := r.documents[ocispec.ImageLayoutFile]
 	_, isDocker := r.documents[dockerFile]
@@ -198,7 +198,7 @@ func checkLayout(text []byte) error {
 	return nil
 }
 
-// errNoImage is returned for a tar archive that holds anything but images.
+// errNoImage is the error for a tar without images.
 var errNoImage = fmt.Errorf("it holds no image, neither oci-layout nor manifest.json is in it, or it was cut off: %w", errdefs.ErrInvalidArgument)
 
 func readError(err error) error {
@@ -211,11 +211,11 @@ func readError(err error) error {
 	return fmt.Errorf("read archive: %w", err)
 }
 
-// recordTimeout bounds the recording of names once it has begun.
+// recordTimeout is the time limit for recording names.
 const recordTimeout = 30 * time.Second
 
-// record gives the images their names. Once it has begun, it does so for all of
-// them, even if ctx ends.
+// record records the images' names. Once it has begun, it records all of them, even
+// if ctx ends.
 func record(ctx context.Context, r content.Recorder, found []named) ([]images.Image, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -235,9 +235,8 @@ func record(ctx context.Context, r content.Recorder, found []named) ([]images.Im
 	return records, nil
 }
 
-// ctxReader returns the context's error once the context has ended. It looks
-// before each read: a read of a pipe that waits for bytes goes on until some
-// come.
+// ctxReader returns the context's error once the context has ended. It checks
+// before each read. A read of a pipe that is waiting for bytes is not interrupted.
 type ctxReader struct {
 	alive func() error
 	r     io.Reader

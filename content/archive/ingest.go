@@ -17,19 +17,20 @@ import (
 	"github.com/veneer-build/veneer/content/lease"
 )
 
-// smallBlob is what is read into memory and checked before the store is asked.
+// smallBlob is the size up to which a blob is read into memory and checked before
+// it is looked for in the store.
 const smallBlob = 64 << 10
 
-// ingester writes blobs into a store. Each gets an ingest of its own: two
-// imports at once do not wait for each other, and one that follows a killed one
-// does not go on writing where that stopped.
+// ingester writes blobs into a store. Each import has its own ingests. So two
+// imports do not wait for each other, and an import does not continue what a killed
+// one left.
 type ingester struct{ cstore.Store }
 
-// errNotItsDigest is what is wrong with a blob that was damaged.
+// errNotItsDigest is the error for a blob that was damaged.
 var errNotItsDigest = fmt.Errorf("its bytes are not those that its name says, so it was changed on its way: %w", content.ErrCorrupt)
 
-// store writes a blob whose digest and size are known; all of data is read and
-// checked even if the blob is there already.
+// store writes a blob whose digest and size are known. All of data is read and
+// checked, even if the blob is stored already.
 func (i ingester) store(ctx context.Context, desc ocispec.Descriptor, data io.Reader) (err error) {
 	if desc.Size <= smallBlob {
 		return i.storeSmall(ctx, desc, data)
@@ -66,7 +67,7 @@ func (i ingester) storeSmall(ctx context.Context, desc ocispec.Descriptor, data 
 	return content.WriteBlob(ctx, i.Store, desc, nil, text)
 }
 
-// compare reads all of data, which must be the blob.
+// compare reads all of data, and returns an error if it is not the blob.
 func compare(desc ocispec.Descriptor, data io.Reader) error {
 	v := desc.Digest.Verifier()
 	n, err := io.Copy(v, data)
@@ -79,7 +80,7 @@ func compare(desc ocispec.Descriptor, data io.Reader) error {
 	return nil
 }
 
-// storeUnnamed writes a blob under the digest that it turns out to have.
+// storeUnnamed writes a blob of unknown digest, and returns its digest.
 func (i ingester) storeUnnamed(ctx context.Context, data io.Reader) (_ digest.Digest, err error) {
 	w, err := content.NewLayerWriter(ctx, i.Store)
 	if err != nil {

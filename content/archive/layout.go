@@ -18,8 +18,8 @@ import (
 	"github.com/veneer-build/veneer/internal/reopen"
 )
 
-// ExportLayout is [Export] to a directory, which must not exist or be empty. It
-// appears as a whole and is on disk then, or not at all.
+// ExportLayout is [Export] to a directory, which must be empty or not exist. It
+// appears complete and synced to disk, or not at all.
 func ExportLayout(ctx context.Context, store cstore.Store, dir string, items []Item, opts ExportOptions) (_ *Exported, err error) {
 	p, err := newPlan(ctx, store, items, opts)
 	if err != nil {
@@ -46,14 +46,14 @@ func ExportLayout(ctx context.Context, store cstore.Store, dir string, items []I
 	return &p.result, nil
 }
 
-// dirSink writes files that are on disk when they are closed, in a temporary
-// directory beside the one that is to be. Both are worked on from descriptors:
-// whoever may write to the directory above could put links in their place.
+// dirSink writes files into a temporary directory beside the final one, and syncs
+// each to disk when it is closed. Both directories are used by their descriptors,
+// since others who may write to the directory above could replace them by links.
 type dirSink struct {
 	above *os.Root
 	temp  string // its name in above
 	root  *os.Root
-	dirs  []string // the root first
+	dirs  []string // the layout's directories, the root first
 }
 
 func newDirSink(dir string) (_ *dirSink, err error) {
@@ -70,7 +70,7 @@ func newDirSink(dir string) (_ *dirSink, err error) {
 	return d, nil
 }
 
-// close removes the temporary directory if what was to be written failed.
+// close removes the temporary directory if writing failed.
 func (d *dirSink) close(failed bool) (err error) {
 	if failed {
 		err = d.above.RemoveAll(d.temp)
@@ -95,7 +95,7 @@ func (d *dirSink) file(name string, _ int64, data io.Reader) (err error) {
 	return f.Sync()
 }
 
-// finish makes the names durable and gives the directory its own.
+// finish syncs the directories to disk and renames the temporary one.
 func (d *dirSink) finish(name string) error {
 	for _, dir := range d.dirs {
 		if err := syncIn(d.root, dir); err != nil {
@@ -107,14 +107,14 @@ func (d *dirSink) finish(name string) error {
 		return err
 	}
 	defer above.Close() // only read
-	// Unlike os.Root's Rename, also over an empty directory.
+	// Unlike os.Root's Rename, this also replaces an empty directory.
 	if err := unix.Renameat(int(above.Fd()), d.temp, int(above.Fd()), name); err != nil {
 		return err
 	}
 	return syncIn(d.above, ".")
 }
 
-// syncIn is [durable.SyncDir] of a directory below root.
+// syncIn is [durable.SyncDir] for a directory below root.
 func syncIn(root *os.Root, dir string) error {
 	f, _, err := lookIn(root, dir)
 	if err != nil {

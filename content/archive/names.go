@@ -17,28 +17,29 @@ import (
 	"github.com/veneer-build/veneer/internal/fault"
 )
 
-// named is one image of the archive and the names that it is to get.
+// named is one image of the archive, with the names that it will get.
 type named struct {
 	names  []string
 	target ocispec.Descriptor
-	// unusable says why the first name that the archive has for the image, and
-	// that is left out of names, cannot be one here. Formats allow more than
-	// image names, and for what is given a name or is only read none matters.
+	// unusable is the reason why the archive's first unusable name for the image is
+	// no valid image name. It is not an error unless a name is needed: formats
+	// allow other texts there.
 	unusable error
 }
 
-// maxManifests bounds the images of an archive, as an index's are.
+// maxManifests is the greatest number of images in an archive, the same as in an
+// index.
 const maxManifests = 1000
 
-// storedIndex is the archive's index. It is not in the store unless a name is
-// given to it.
+// storedIndex is the archive's index. It is only stored if it gets a name.
 type storedIndex struct {
 	desc ocispec.Descriptor
 	data []byte
 	idx  *ocispec.Index
 }
 
-// readIndex parses the index of an archive, and checks it as one of a registry.
+// readIndex parses and checks the index of an archive, with the same checks as for
+// an index from a registry.
 func readIndex(data []byte) (storedIndex, error) {
 	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromBytes(data), Size: int64(len(data))}
 	idx, err := content.ParseIndex(data, desc)
@@ -59,9 +60,8 @@ func encodeIndex(idx *ocispec.Index) (storedIndex, error) {
 	return readIndex(data)
 }
 
-// listImages returns the archive's images in its order, each once, with the
-// names that the archive has for it. Things beside images (attestations,
-// artifacts) are left out where they are not below an image.
+// listImages returns each of the archive's images once, in its order, with its
+// names. Attestations and artifacts that are not below an image are left out.
 func listImages(ctx context.Context, store cstore.Provider, index storedIndex) ([]named, error) {
 	var found []named
 	for _, m := range index.idx.Manifests {
@@ -89,9 +89,9 @@ func listImages(ctx context.Context, store cstore.Provider, index storedIndex) (
 	return found, nil
 }
 
-// carriedName is the name that the archive has for one image; "" if none, or
-// if it cannot be a name here, and then the error says why. OCI's annotation is
-// often a tag alone, which is no name to store.
+// carriedName returns the archive's name for an image. It is "" if there is none,
+// and "" with an error if it is not a valid image name. OCI's annotation is often
+// only a tag, which is not a full name.
 func carriedName(m ocispec.Descriptor) (string, error) {
 	name := m.Annotations[images.AnnotationImageName]
 	if ref := m.Annotations[ocispec.AnnotationRefName]; name == "" && strings.ContainsAny(ref, "/:") {
@@ -110,9 +110,9 @@ func carriedName(m ocispec.Descriptor) (string, error) {
 	return full, nil
 }
 
-// rename gives the names to the one image of the archive: the only one, or
-// the index itself where that lists one image for several platforms, or the only
-// one that has no name of its own.
+// rename gives the names to one image of the archive: the only one, the index
+// itself if it lists one image for several platforms, or the only image without a
+// name.
 func (l *loader) rename(ctx context.Context, found []named, index storedIndex, names []string) ([]named, error) {
 	if len(found) == 1 {
 		return []named{{names: names, target: found[0].target}}, nil
@@ -142,7 +142,8 @@ func (l *loader) rename(ctx context.Context, found []named, index storedIndex, n
 		len(nameless), len(found), strings.Join(nameless, ", "), names[0], errdefs.ErrInvalidArgument))
 }
 
-// onePerPlatform reports whether unnamed images look like the platforms of one.
+// onePerPlatform reports whether images without names look like the platforms of
+// one image.
 func onePerPlatform(found []named) bool {
 	seen := map[string]bool{}
 	for _, f := range found {
@@ -158,8 +159,8 @@ func onePerPlatform(found []named) bool {
 	return true
 }
 
-// requireNames is an error if an image has no name that can be used: of another
-// kind if there are several such images, since one name is not enough then.
+// requireNames returns an error if an image has no usable name. It is another error
+// if there are several such images, since one name is not enough then.
 func requireNames(found []named) error {
 	kind, nameless := ErrNoName, 0
 	for _, f := range found {
@@ -199,7 +200,7 @@ func normalizeAll(refs []string) ([]string, error) {
 	return names, nil
 }
 
-// bare is a descriptor as image records hold it: without the archive's
+// bare returns a descriptor as image records have it, without the archive's
 // annotations and platform.
 func bare(d ocispec.Descriptor) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}

@@ -20,7 +20,7 @@ import (
 	"github.com/veneer-build/veneer/internal/fault"
 )
 
-// readDelta returns what a delta archive says it needs; nil for other archives.
+// readDelta returns what a delta archive needs, or nil for another archive.
 func readDelta(idx *ocispec.Index) (*delta, error) {
 	text, ok := idx.Annotations[annotationDelta]
 	if !ok {
@@ -66,8 +66,8 @@ func (n need) check() error {
 	return nil
 }
 
-// begin is told the archive's index, before the blobs are read if it comes
-// before them, and ends the import where what it needs is not here.
+// begin is called with the archive's index, if possible before the blobs are read.
+// It returns an error if something that the archive needs is missing here.
 func (l *loader) begin(ctx context.Context, index storedIndex) error {
 	if l.begun {
 		return nil
@@ -108,7 +108,7 @@ func (l *loader) begin(ctx context.Context, index storedIndex) error {
 	return nil
 }
 
-// wants reports whether the manifest is for the platform that was asked for.
+// wants reports whether the manifest is for the wanted platform.
 func (l *loader) wants(n need) (bool, error) {
 	if l.opts.Platform == "" || n.Platform == "" {
 		return false, nil
@@ -124,9 +124,9 @@ func (l *loader) wants(n need) (bool, error) {
 	return platforms.Only(want).Match(have), nil
 }
 
-// lacking returns those of the layers, ordered from the lowest, that are here
-// neither as blobs nor in a snapshot, and the chain of the snapshot that stands
-// for blobs. Both are under the lease then.
+// lacking returns the layers that are missing here, both as blobs and in snapshots,
+// and the chain ID of the snapshot that replaces blobs. layers are ordered from the
+// lowest. Blobs and snapshot are added to the lease.
 func (l *loader) lacking(ctx context.Context, layers []neededLayer) (lacks []neededLayer, chain digest.Digest, err error) {
 	for _, need := range slices.Backward(layers) {
 		if err := ctx.Err(); err != nil {
@@ -148,7 +148,7 @@ func (l *loader) lacking(ctx context.Context, layers []neededLayer) (lacks []nee
 				return nil, "", err
 			}
 			if there {
-				return lacks, need.Chain, nil // and so are the ones below
+				return lacks, need.Chain, nil // the snapshot has the layers below too
 			}
 		}
 		lacks = append(lacks, need)
@@ -164,8 +164,8 @@ func (l *loader) keep(ctx context.Context, d digest.Digest) error {
 	return nil
 }
 
-// lackError says what an image of the archive lacks, and where to get it if the
-// archive tells.
+// lackError returns an error that says which layers an image lacks, and where to
+// get them if the archive says so.
 func (l *loader) lackError(ctx context.Context, img *content.Image, lacks []neededLayer) error {
 	if l.delta != nil {
 		for _, n := range l.delta.Needs {
@@ -178,7 +178,7 @@ func (l *loader) lackError(ctx context.Context, img *content.Image, lacks []need
 		len(lacks), len(img.Layers), layerList(lacks), errdefs.ErrNotFound)
 }
 
-// needError says which base a delta archive wants.
+// needError returns an error that says which base a delta archive needs.
 func (l *loader) needError(ctx context.Context, n need, lacks []neededLayer) error {
 	var bases, named []string
 	for _, b := range n.Bases {
@@ -200,7 +200,8 @@ func (l *loader) needError(ctx context.Context, n need, lacks []neededLayer) err
 	return err
 }
 
-// otherBase tells of an image here that has the base's name and is another one.
+// otherBase returns a text about an image that has the base's name here, and is a
+// different one.
 func (l *loader) otherBase(ctx context.Context, b baseRef) string {
 	img, err := l.engine.ImageService().Get(ctx, b.Name)
 	if b.Name == "" || err != nil || img.Target.Digest == b.Digest {
@@ -209,7 +210,7 @@ func (l *loader) otherBase(ctx context.Context, b baseRef) string {
 	return fmt.Sprintf(" (the one here is %s)", img.Target.Digest)
 }
 
-// layerList names a few layers.
+// layerList returns a text that names a few layers.
 func layerList(layers []neededLayer) string {
 	const most = 3
 	var names []string

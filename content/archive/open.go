@@ -15,8 +15,8 @@ import (
 	"github.com/veneer-build/veneer/internal/reopen"
 )
 
-// OpenFile opens an archive's file. Of a pipe it waits for the other end, but
-// no longer than ctx, with which a read of it ends, too.
+// OpenFile opens an archive's file. For a pipe it waits for the other end. When ctx
+// ends, the wait and reads of the pipe end.
 func OpenFile(ctx context.Context, name string) (io.ReadCloser, error) {
 	at, info, err := reopen.Look(name, 0)
 	if err != nil {
@@ -50,7 +50,7 @@ func OpenFile(ctx context.Context, name string) (io.ReadCloser, error) {
 	}
 }
 
-// pipe is closed when ctx ends, which ends a read of it.
+// pipe is closed when ctx ends, which ends a pending read.
 type pipe struct {
 	*os.File
 	ctx  context.Context //nolint:containedctx // its cause tells why a read failed
@@ -72,12 +72,12 @@ func (p *pipe) Close() error {
 	return p.File.Close()
 }
 
-// OpenLayout opens an OCI image layout in a directory as the archive that
-// [Import] reads. Links do not lead out of the directory, and what is neither a
-// directory, a link nor a regular file is an error and not opened. The caller
-// closes it.
+// OpenLayout opens an OCI image layout in a directory as a stream that [Import]
+// reads. Links must not lead out of the directory. Anything but directories, links
+// and regular files is an error, and is not opened. The caller closes it.
 func OpenLayout(dir string) (io.ReadCloser, error) {
-	// As a directory at once: a pipe would keep us waiting for its other end.
+	// It is opened as a directory, since opening a pipe would wait for its other
+	// end.
 	at, _, err := reopen.Look(dir, unix.O_DIRECTORY)
 	if err != nil {
 		return nil, fmt.Errorf("open layout %s: %w", dir, err)

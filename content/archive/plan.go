@@ -18,18 +18,18 @@ import (
 	"github.com/veneer-build/veneer/internal/fault"
 )
 
-// plan is what goes into an archive, in the order in which it does.
+// plan is the content of an archive, in order.
 type plan struct {
 	store  cstore.Store
 	items  []Item
 	since  []*Base
 	result Exported
 
-	// upper are indexes, manifests and configs, lower all else.
+	// upper are indexes, manifests and configs. lower are all other blobs.
 	upper, lower []ocispec.Descriptor
-	seen         map[digest.Digest]bool // of both
+	seen         map[digest.Digest]bool // blobs in upper or lower
 	left         map[digest.Digest]bool // layers that the reader has
-	// images are each item's platforms that go in.
+	// images are the exported platforms of each item.
 	images [][]*content.Image
 	needs  []need
 }
@@ -51,12 +51,13 @@ func newPlan(ctx context.Context, store cstore.Store, items []Item, opts ExportO
 	return p, nil
 }
 
-// name is what an item is called in errors.
+// name returns the item's name for errors.
 func (i Item) name() string {
 	return append(slices.Clone(i.Names), i.Target.Digest.String())[0]
 }
 
-// add plans one image. One that is there already gets the new names.
+// add adds one image to the plan. If it is there already, it only gets the new
+// names.
 func (p *plan) add(ctx context.Context, it Item) error {
 	it.Target = bare(it.Target)
 	if i := slices.IndexFunc(p.items, func(have Item) bool { return have.Target.Digest == it.Target.Digest }); i >= 0 {
@@ -81,8 +82,8 @@ func (p *plan) add(ctx context.Context, it Item) error {
 	return nil
 }
 
-// addIndex plans an index: the platforms of it that are whole, and what lies
-// beside them (attestations, artifacts) where that is whole.
+// addIndex adds an index: its complete platforms, and what is listed beside them
+// (attestations, artifacts) if complete.
 func (p *plan) addIndex(ctx context.Context, target ocispec.Descriptor) ([]*content.Image, error) {
 	manifests, err := content.Manifests(ctx, p.store, target)
 	if err != nil {
@@ -110,8 +111,8 @@ func (p *plan) addIndex(ctx context.Context, target ocispec.Descriptor) ([]*cont
 	return whole, nil
 }
 
-// addDocuments plans an index, the indexes in it and what lies beside images in both.
-// [content.Manifests] has bounded their number and depth.
+// addDocuments adds an index, the indexes in it, and what is listed beside images
+// in both. [content.Manifests] has limited their number and depth.
 func (p *plan) addDocuments(ctx context.Context, index ocispec.Descriptor) error {
 	idx, err := content.ReadIndex(ctx, p.store, index)
 	if errdefs.IsNotFound(err) {
@@ -135,7 +136,7 @@ func (p *plan) addDocuments(ctx context.Context, index ocispec.Descriptor) error
 	return nil
 }
 
-// addBeside plans a manifest that is no image, if it is stored as a whole.
+// addBeside adds a manifest that is not an image's, if it is stored whole.
 func (p *plan) addBeside(ctx context.Context, d ocispec.Descriptor) error {
 	if !images.IsManifestType(d.MediaType) {
 		return nil
@@ -162,9 +163,9 @@ func (p *plan) addBeside(ctx context.Context, d ocispec.Descriptor) error {
 	return nil
 }
 
-// addImage plans one platform's image, less the layers that the reader has.
-// target is what is named. An error that wraps [errdefs.ErrNotFound] means that
-// some of it is not stored; nothing of it is planned then.
+// addImage adds one platform's image, without the layers that the reader has.
+// target is the descriptor that has the name. If a part of the image is not stored,
+// the error wraps [errdefs.ErrNotFound], and nothing is added.
 func (p *plan) addImage(ctx context.Context, target, manifest ocispec.Descriptor) (*content.Image, error) {
 	img, err := content.ResolveTarget(ctx, p.store, manifest, "")
 	if err != nil {
@@ -189,13 +190,13 @@ func (p *plan) addImage(ctx context.Context, target, manifest ocispec.Descriptor
 	if len(p.since) > 0 {
 		p.needs = append(p.needs, need)
 	}
-	// What the archive's documents say of it, and not its own: a thousand
-	// platforms may share a config of megabytes.
+	// Only the fields that documents need, since a thousand platforms may share a
+	// config of megabytes.
 	return &content.Image{Platform: img.Platform, ConfigDesc: img.ConfigDesc, Layers: img.Layers}, nil
 }
 
-// needOf is what the reader must have of an image. The layers that are not
-// stored must be among it.
+// needOf returns what the reader must have for an image. Layers that are not stored
+// here must be among that.
 func (p *plan) needOf(target ocispec.Descriptor, img *content.Image) (need, error) {
 	n := newNeed(target, img, p.since)
 	var lacks []string
@@ -215,7 +216,7 @@ func (p *plan) needOf(target ocispec.Descriptor, img *content.Image) (need, erro
 		len(lacks), len(img.Layers), strings.Join(lacks, ", "), errdefs.ErrNotFound))
 }
 
-// put plans a blob, once.
+// put adds a blob, once.
 func (p *plan) put(list *[]ocispec.Descriptor, d ocispec.Descriptor) {
 	if !p.seen[d.Digest] {
 		p.seen[d.Digest] = true
@@ -225,7 +226,7 @@ func (p *plan) put(list *[]ocispec.Descriptor, d ocispec.Descriptor) {
 
 func (p *plan) blobs() []ocispec.Descriptor { return slices.Concat(p.upper, p.lower) }
 
-// algorithms are those of the digests, in order.
+// algorithms returns the algorithms of the digests, sorted.
 func (p *plan) algorithms() []string {
 	set := map[string]bool{}
 	for d := range p.seen {

@@ -18,36 +18,36 @@ import (
 )
 
 const (
-	// maxEntries bounds the files of an archive, each of which is remembered.
-	// An image has a handful per layer.
+	// maxEntries is the greatest number of files in an archive. Their names are
+	// kept in memory. An image has a handful per layer.
 	maxEntries = 100_000
-	// maxUnnamed bounds the files that are stored though no digest names them:
-	// each takes the store some milliseconds. A docker-archive has one for each
-	// layer and config.
-	maxUnnamed = 10_000
-	// maxName bounds each name and link target, and maxNames all of them
-	// together: ten times what the entries of the largest images need.
+	// maxUndigested is the greatest number of files that are stored and are not
+	// named by a digest. Each takes the store some milliseconds. A docker-archive
+	// has one for each layer and config.
+	maxUndigested = 10_000
+	// maxName is the greatest length of a name or link target. maxNames is the
+	// limit for all of them together, ten times what the largest images need.
 	maxName  = 4095 // Linux's PATH_MAX; blobs have 77 bytes
 	maxNames = 16 << 20
-	// maxDocument bounds the files that are read whole.
+	// maxDocument is the greatest size of a file that is read into memory.
 	maxDocument = 8 << 20
 )
 
-// reader takes an archive apart as it arrives: documents are kept, blobs are
-// stored. It seeks nothing and trusts nothing.
+// reader reads an archive as a stream. It keeps documents in memory and stores
+// blobs. It does not seek, and trusts nothing in the archive.
 type reader struct {
 	blobs ingester
-	// begun is called with an OCI layout's index as soon as it is known, to
-	// refuse what need not be read to its end.
+	// begun is called with an OCI layout's index as soon as it is known. It can end
+	// the import early.
 	begun func(context.Context, []byte) error
 
-	documents map[string][]byte
-	files     map[string]ocispec.Descriptor // all files, by their clean names
-	links     map[string]string             // symbolic and hard links, to where they lead
-	names     int                           // bytes of the names in both
-	sums      sums
-	unnamed   int // files that were stored though no digest names them
-	// top are the names of a root file system that were seen in the archive's own.
+	documents  map[string][]byte
+	files      map[string]ocispec.Descriptor // all files, by their clean names
+	links      map[string]string             // symbolic and hard links, to where they lead
+	names      int                           // bytes of the names in files and links
+	sums       sums
+	undigested int // files that were stored and are not named by a digest
+	// top are the names of a root file system that the archive has at its top.
 	top map[string]bool
 }
 
@@ -58,7 +58,7 @@ func newReader(blobs ingester, begun func(context.Context, []byte) error) *reade
 	}
 }
 
-// read goes through all entries.
+// read reads all entries.
 func (r *reader) read(ctx context.Context, tr *tar.Reader) error {
 	for n := 0; ; n++ {
 		hdr, err := tr.Next()
@@ -79,7 +79,7 @@ func (r *reader) read(ctx context.Context, tr *tar.Reader) error {
 	}
 }
 
-// shortName is a name as far as an error message shows it.
+// shortName shortens a name for an error message.
 func shortName(name string) string {
 	const most = 200
 	if len(name) <= most {
@@ -88,7 +88,7 @@ func shortName(name string) string {
 	return name[:most] + "…"
 }
 
-// entry takes one entry.
+// entry reads one entry.
 func (r *reader) entry(ctx context.Context, hdr *tar.Header, data io.Reader) error {
 	if err := r.countNames(hdr); err != nil {
 		return err
@@ -97,7 +97,7 @@ func (r *reader) entry(ctx context.Context, hdr *tar.Header, data io.Reader) err
 	if err != nil {
 		return err
 	}
-	name = strings.Clone(name) // PAX values are parts of one string, of up to a megabyte
+	name = strings.Clone(name) // PAX values are parts of one string of up to a megabyte, which a copy does not keep
 	switch {
 	case hdr.Typeflag == tar.TypeDir, hdr.Typeflag == tar.TypeXGlobalHeader:
 		return nil
@@ -123,7 +123,7 @@ func (r *reader) entry(ctx context.Context, hdr *tar.Header, data io.Reader) err
 	return r.other(ctx, name, hdr.Size, data)
 }
 
-// countNames bounds what is remembered of an entry.
+// countNames limits the memory for names and links.
 func (r *reader) countNames(hdr *tar.Header) error {
 	if len(hdr.Name) > maxName || len(hdr.Linkname) > maxName {
 		return fmt.Errorf("its name or where it links to has more than %d bytes: %w", maxName, errdefs.ErrInvalidArgument)
@@ -134,7 +134,7 @@ func (r *reader) countNames(hdr *tar.Header) error {
 	return nil
 }
 
-// cleanName is the name as the image formats write it.
+// cleanName returns a name as the image formats write it.
 func cleanName(name string) (string, error) {
 	clean := path.Clean(name)
 	if path.IsAbs(clean) || clean == ".." || strings.HasPrefix(clean, "../") {
@@ -149,7 +149,8 @@ func (r *reader) known(name string) bool {
 	return file || link
 }
 
-// sparse files claim more bytes than the archive has.
+// sparse reports whether an entry is a sparse file, which can claim more bytes than
+// the archive has.
 func sparse(hdr *tar.Header) bool {
 	for key := range hdr.PAXRecords {
 		if strings.HasPrefix(key, "GNU.sparse.") {
@@ -167,12 +168,11 @@ func isDocument(name string) bool {
 	return false
 }
 
-// errLink is what is wrong with links that an archive of images cannot have.
+// errLink is the error for links that an archive of images cannot have.
 var errLink = fmt.Errorf("it is a link: %w", errdefs.ErrInvalidArgument)
 
-// link remembers a link within the archive: docker save wrote such for layers
-// that images share, and layouts are kept with blobs that are links to files
-// beside them.
+// link records a link within the archive. docker save wrote links for layers that
+// images share, and some layouts have blobs that are links to files beside them.
 func (r *reader) link(name, to string) error {
 	if isDocument(name) {
 		return errLink
@@ -185,10 +185,10 @@ func (r *reader) link(name, to string) error {
 	return nil
 }
 
-// maxLinks is how many links a name may lead through, as in the kernel.
+// maxLinks is the number of links that are followed for one name, as in the kernel.
 const maxLinks = 40
 
-// follow returns the file that a name leads to.
+// follow returns the file that a name leads to, through links.
 func (r *reader) follow(name string) (ocispec.Descriptor, bool) {
 	for range maxLinks {
 		to, ok := r.links[name]
@@ -201,8 +201,8 @@ func (r *reader) follow(name string) (ocispec.Descriptor, bool) {
 	return ocispec.Descriptor{}, false
 }
 
-// blobLinks looks, at the archive's end, at the blobs of a layout that are
-// links: each must lead to a file that was stored under the blob's digest.
+// blobLinks checks the blobs of a layout that are links, at the archive's end. Each
+// must lead to a file that was stored under the blob's digest.
 func (r *reader) blobLinks() error {
 	for name := range r.links {
 		want, ok := blobDigest(name)
@@ -213,7 +213,7 @@ func (r *reader) blobLinks() error {
 		switch {
 		case !ok:
 			return fmt.Errorf("%q: it is a link to %q, which the archive does not have: %w", name, r.links[name], errdefs.ErrInvalidArgument)
-		case f.Digest == "": // no bytes, or none that were stored
+		case f.Digest == "": // the file is missing or was not stored
 			return fmt.Errorf("%q: %w", name, errNotItsDigest)
 		case f.Digest.Algorithm() != want.Algorithm():
 			return fmt.Errorf("%q: it is a link, which only blobs named by %s can be: %w", name, digest.Canonical, errdefs.ErrNotImplemented)
@@ -225,7 +225,7 @@ func (r *reader) blobLinks() error {
 	return nil
 }
 
-// blobDigest is the digest that a layout's blob is named by.
+// blobDigest returns the digest in the name of a layout's blob.
 func blobDigest(name string) (digest.Digest, bool) {
 	rest, ok := strings.CutPrefix(name, ocispec.ImageBlobsDir+"/")
 	if !ok {
@@ -251,26 +251,26 @@ func (r *reader) document(ctx context.Context, name string, size int64, data io.
 	if err := r.sums.check(name, r.files[name].Digest); err != nil {
 		return err
 	}
-	// What docker save writes besides a layout may have an index.json, too.
+	// Archives of docker save that are not layouts may have an index.json too.
 	if _, isLayout := r.documents[ocispec.ImageLayoutFile]; isLayout && name == ocispec.ImageIndexFile {
 		return r.begun(ctx, text)
 	}
 	return nil
 }
 
-// readWhole reads a file of a known size, unless it is larger than the limit.
+// readWhole reads a file of a known size. A file larger than the limit is an error.
 func readWhole(data io.Reader, size, limit int64) ([]byte, error) {
 	if size > limit {
 		return nil, fmt.Errorf("it is %d bytes, more than %d: %w", size, limit, errdefs.ErrInvalidArgument)
 	}
 	var buf bytes.Buffer
-	if _, err := io.Copy(&buf, data); err != nil { // grows with what is there, not with what is promised
+	if _, err := io.Copy(&buf, data); err != nil { // allocates what is there, not what the header claims
 		return nil, err
 	}
 	return buf.Bytes(), nil
 }
 
-// blob stores a file of an OCI layout under the digest that its name says.
+// blob stores a file of an OCI layout under the digest in its name.
 func (r *reader) blob(ctx context.Context, name string, desc ocispec.Descriptor, data io.Reader) error {
 	if err := r.blobs.store(ctx, desc, data); err != nil {
 		return err
@@ -279,22 +279,23 @@ func (r *reader) blob(ctx context.Context, name string, desc ocispec.Descriptor,
 	return r.sums.check(name, desc.Digest)
 }
 
-// other stores a file that a link may lead to, or which may be a config or a
-// layer of a docker-archive: the end of the archive tells.
+// other stores any other file: it may be the target of a link, or a config or layer
+// of a docker-archive. That is only known at the archive's end.
 func (r *reader) other(ctx context.Context, name string, size int64, data io.Reader) error {
 	if isLegacy(name) || size == 0 {
 		r.files[name] = ocispec.Descriptor{Size: size}
 		return nil
 	}
-	if r.unnamed++; r.unnamed > maxUnnamed {
-		return fmt.Errorf("more than %d files before it are no documents or blobs that an image archive names: %w", maxUnnamed, errdefs.ErrInvalidArgument)
+	if r.undigested++; r.undigested > maxUndigested {
+		return fmt.Errorf("more than %d files before it are no documents or blobs that an image archive names: %w", maxUndigested, errdefs.ErrInvalidArgument)
 	}
 	dgst, err := r.blobs.storeUnnamed(ctx, data)
 	r.files[name] = ocispec.Descriptor{Digest: dgst, Size: size}
 	return err
 }
 
-// isLegacy: what Docker before 1.10 read, and save wrote for long after.
+// isLegacy reports whether a file is of the format before Docker 1.10, which docker
+// save wrote for long after.
 func isLegacy(name string) bool {
 	switch path.Base(name) {
 	case "VERSION", "json", "repositories":

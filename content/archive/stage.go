@@ -17,11 +17,11 @@ import (
 	"github.com/veneer-build/veneer/content"
 )
 
-// Stage stores one image of an archive as [Import] does, but gives it no name:
-// it stays for as long as the lease in ctx does, which must be there. name says
-// which of the archive's images it is, by its full name, by the tag that the
-// archive has for it, or by its digest; it may be empty where there is only one. platform is that
-// of [Options]. What Stage returns is for [content.ResolveTarget].
+// Stage stores one image of an archive as [Import] does, but without a name. It
+// stays as long as the lease in ctx, which must have one. name chooses the image:
+// its full name, its tag in the archive, or its digest. It may be empty if there is
+// only one image. platform is as in [Options]. The result is for
+// [content.ResolveTarget].
 func Stage(ctx context.Context, e Engine, r io.Reader, name, platform string) (ocispec.Descriptor, error) {
 	if _, ok := leases.FromContext(ctx); !ok {
 		return ocispec.Descriptor{}, errors.New("read archive: the context has no lease")
@@ -38,7 +38,7 @@ func Stage(ctx context.Context, e Engine, r io.Reader, name, platform string) (o
 	return f.target, l.complete(ctx, f)
 }
 
-// choose returns the image that the name means, or the only one.
+// choose returns the image with that name, or the only one.
 func (l *loader) choose(ctx context.Context, index storedIndex, name string) (named, error) {
 	found, err := listImages(ctx, l.store, index)
 	if err != nil {
@@ -51,7 +51,7 @@ func (l *loader) choose(ctx context.Context, index storedIndex, name string) (na
 		}
 		return list[0], nil
 	}
-	full, _ := content.Normalize(name) // A tag may be no name.
+	full, _ := content.Normalize(name) // A tag need not be a valid name.
 	var has []string
 	for _, m := range index.idx.Manifests {
 		carried, tag := m.Annotations[images.AnnotationImageName], m.Annotations[ocispec.AnnotationRefName]
@@ -59,7 +59,7 @@ func (l *loader) choose(ctx context.Context, index storedIndex, name string) (na
 		if name != "" && (tag == name || carried == name || as == full && full != "" || m.Digest.String() == name) {
 			i := slices.IndexFunc(found, func(f named) bool { return f.target.Digest == m.Digest })
 			if i < 0 {
-				return named{target: bare(m)}, nil // It is no image, which who reads it finds.
+				return named{target: bare(m)}, nil // It is not an image, and the caller's check will say so.
 			}
 			f := found[i]
 			f.target = bare(m)

@@ -12,11 +12,11 @@ import (
 	"github.com/veneer-build/veneer/content"
 )
 
-// sums are what [sumsFile] says, by file name. The zero value is that of an
-// archive which has none.
+// sums are the digests in [sumsFile], by file name. The zero value is for an
+// archive without it.
 type sums map[string]digest.Digest
 
-// parseSums reads what sha256sum(1) writes for plain names.
+// parseSums parses the output of sha256sum(1) for names without escapes.
 func parseSums(text []byte) (sums, error) {
 	s := sums{}
 	for line := range strings.Lines(string(text)) {
@@ -25,7 +25,7 @@ func parseSums(text []byte) (sums, error) {
 		if raw, err := hex.DecodeString(sum); !ended || !ok || err != nil || len(raw) != digest.SHA256.Size() || len(name) < 2 {
 			return nil, fmt.Errorf("line %d is not one of sha256sum: %w", len(s)+1, errdefs.ErrInvalidArgument)
 		}
-		name, err := cleanName(name[1:]) // after a space, or * for a binary file
+		name, err := cleanName(name[1:]) // the name follows a space, or * for a binary file
 		if err != nil {
 			return nil, err
 		}
@@ -37,7 +37,7 @@ func parseSums(text []byte) (sums, error) {
 	return s, nil
 }
 
-// check compares a file's digest with its line, if it has one.
+// check compares a file's digest with its line, if there is one.
 func (s sums) check(name string, have digest.Digest) error {
 	want, ok := s[name]
 	if !ok || have == "" || have.Algorithm() != digest.SHA256 || have == want {
@@ -46,7 +46,7 @@ func (s sums) check(name string, have digest.Digest) error {
 	return fmt.Errorf("its SHA-256 is not that of %s, so it was changed on its way: %w", sumsFile, content.ErrCorrupt)
 }
 
-// complete is for the end of the archive, when the sums may have come last.
+// complete checks all files at the archive's end, since the sums may come last.
 func (s sums) complete(files map[string]ocispec.Descriptor) error {
 	if s == nil {
 		return nil

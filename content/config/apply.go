@@ -14,13 +14,13 @@ import (
 	"github.com/veneer-build/veneer/content/internal/rawjson"
 )
 
-// editor holds an image config while it is edited: BuildKit's
-// dockerfile2llb on raw JSON, for the instructions that touch no file.
+// editor is an image config that is being edited, as raw JSON. It does what
+// BuildKit's dockerfile2llb does for instructions that touch no file.
 type editor struct {
 	image  *rawjson.Object // the whole config
 	fields *rawjson.Object // its "config" member
 	os     string
-	// cmdSet: CMD was among the changes, so that ENTRYPOINT leaves it.
+	// cmdSet: CMD was one of the changes, so ENTRYPOINT does not remove it.
 	cmdSet bool
 }
 
@@ -40,7 +40,8 @@ func newEditor(configJSON []byte) (*editor, error) {
 	return ed, nil
 }
 
-// marshal puts "config" back into the image, unless there is none to put.
+// marshal returns the image config with the edited "config" member, unless that
+// does not exist.
 func (ed *editor) marshal() ([]byte, error) {
 	if ed.fields.Len() > 0 || ed.image.Contains("config") {
 		if err := ed.image.Set("config", ed.fields); err != nil {
@@ -50,8 +51,8 @@ func (ed *editor) marshal() ([]byte, error) {
 	return rawjson.Encode(ed.image)
 }
 
-// apply makes the change and returns its line for the history. The error is an
-// [*InstructionError].
+// apply applies an instruction and returns its line for the history. The error is
+// an [*InstructionError].
 func (ed *editor) apply(in instruction) (string, error) {
 	line, err := ed.dispatch(in)
 	if err != nil {
@@ -127,7 +128,7 @@ func (ed *editor) cmd(c *instructions.CmdCommand) (string, error) {
 	if err := ed.setStrings("Cmd", args); err != nil {
 		return "", err
 	}
-	// BuildKit sets it on every platform; Docker looks at it on Windows only.
+	// BuildKit sets it on every platform. Docker uses it on Windows only.
 	return fmt.Sprintf("CMD %q", args), ed.fields.Set("ArgsEscaped", true)
 }
 
@@ -136,15 +137,15 @@ func (ed *editor) entrypoint(c *instructions.EntrypointCommand) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	// The base's CMD was meant for the base's ENTRYPOINT.
+	// The base's CMD has arguments for the base's ENTRYPOINT.
 	if !ed.cmdSet {
 		ed.fields.Remove("Cmd")
 	}
 	return fmt.Sprintf("ENTRYPOINT %q", args), ed.setStrings("Entrypoint", args)
 }
 
-// commandLine returns the arguments of the exec form, or those of the shell
-// that the shell form asks for.
+// commandLine returns the arguments of the exec form. For the shell form it adds
+// the shell.
 func (ed *editor) commandLine(c instructions.ShellDependantCmdLine) ([]string, error) {
 	if !c.PrependShell {
 		return c.CmdLine, nil
@@ -241,8 +242,8 @@ func (ed *editor) onbuild(c *instructions.OnbuildCommand) (string, error) {
 	return "ONBUILD " + c.Expression, ed.setStrings("OnBuild", append(triggers, c.Expression))
 }
 
-// setString sets a field, or removes it where the value is empty: the fields
-// are omitempty in every implementation.
+// setString sets a field. An empty value removes it, since the fields are omitempty
+// in every implementation.
 func (ed *editor) setString(name, value string) error {
 	if value == "" {
 		ed.fields.Remove(name)
@@ -260,7 +261,8 @@ func (ed *editor) setStrings(name string, values []string) error {
 	return ed.fields.Set(name, values)
 }
 
-// addToSet adds names to a field that is a set, an object of empty objects.
+// addToSet adds names to a field that is a set: an object whose values are empty
+// objects.
 func (ed *editor) addToSet(field string, names []string) error {
 	set, err := ed.fields.SubMap(field)
 	if err != nil {

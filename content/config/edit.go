@@ -14,24 +14,23 @@ type Edit struct {
 	Changes []string
 	// Unset removes fields: "env=NAME", "label=NAME", "expose=PORT/PROTO",
 	// "volume=PATH", "cmd", "entrypoint", "user", "workdir", "healthcheck",
-	// "onbuild", "shell", "stopsignal"; without "=NAME" all of the kind.
-	// What the base does not have is no error.
+	// "onbuild", "shell", "stopsignal". Without "=NAME" it removes all entries of
+	// the kind. Removing what the base does not have is no error.
 	Unset []string
-	// Author is the image's author and that of the new history entry.
+	// Author is the author of the image and of the new history entry.
 	Author string
 	// Message is the new history entry's comment.
 	Message string
 }
 
-// IsZero reports whether the edit asks for nothing at all.
+// IsZero reports whether the edit changes nothing.
 func (e Edit) IsZero() bool {
 	return len(e.Changes) == 0 && len(e.Unset) == 0 && e.Author == "" && e.Message == ""
 }
 
-// Validate reports the first thing that is wrong with the edit whatever the
-// config that it is applied to: syntax, instructions that have no place here,
-// values that no config may hold. Instructions that expand a variable are
-// checked as far as that goes without its value. The error is an
+// Validate returns an error if the edit is wrong for every config: for wrong
+// syntax, for instructions that are not config edits, and for invalid values.
+// Values with variables are checked as far as possible. The error is an
 // [*InstructionError] or an [*UnsetError].
 func (e Edit) Validate() error {
 	ed, err := newEditor([]byte("{}"))
@@ -58,11 +57,11 @@ func (e Edit) Validate() error {
 	return nil
 }
 
-// Apply returns the edited config, and one created_by line per thing done, in
-// order, for the config's history, which Apply itself leaves alone. Fields that
-// it does not know, and those that the edit does not touch, keep their bytes
-// and their order. The result means what BuildKit makes of the same
-// instructions in a Dockerfile, except that WORKDIR creates no directory.
+// Apply returns the edited config, and for the history one created_by line for each
+// change, in order. It does not add them to the history. Fields that the edit does
+// not touch keep their bytes and their order, also unknown ones. The result has the
+// same meaning as BuildKit's for the same instructions, except that WORKDIR creates
+// no directory.
 func (e Edit) Apply(configJSON []byte) ([]byte, []string, error) {
 	list, err := parseChanges(e.Changes)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// expandPorts expands the arguments of EXPOSE, whose variables may hold
-// several words, and the ranges in them, to "PORT/PROTO" each.
+// expandPorts expands the variables and the ranges in the arguments of EXPOSE, and
+// returns "PORT/PROTO" for each port. A variable may contain several words.
 func expandPorts(args []string, words func(string) ([]string, error)) ([]string, error) {
 	var ports []string
 	for _, arg := range args {
@@ -26,9 +26,9 @@ func expandPorts(args []string, words func(string) ([]string, error)) ([]string,
 	return ports, nil
 }
 
-// parsePorts takes PORT[-PORT][/PROTO]. BuildKit lets an address and a port of
-// the host stand before it and drops them; here that is an error, since an
-// image has no say in them.
+// parsePorts parses PORT[-PORT][/PROTO]. BuildKit accepts and ignores an address
+// and a port of the host before it. Here that is an error, since an image cannot
+// set these.
 func parsePorts(spec string) ([]string, error) {
 	if strings.Contains(spec, ":") {
 		return nil, fmt.Errorf("want PORT[-PORT][/PROTO]: the host's side is chosen when the container is run")

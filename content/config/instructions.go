@@ -12,9 +12,9 @@ import (
 	"github.com/veneer-build/veneer/internal/fault"
 )
 
-// InstructionError is about one Dockerfile instruction of a [Edit].
+// InstructionError is an error in one Dockerfile instruction of an [Edit].
 type InstructionError struct {
-	// Text is the instruction as it was given.
+	// Text is the instruction as the caller wrote it.
 	Text string
 	Err  error
 }
@@ -26,19 +26,18 @@ func (e *InstructionError) Error() string {
 // Unwrap returns the cause.
 func (e *InstructionError) Unwrap() error { return e.Err }
 
-// instruction is a parsed one, with its variables not yet expanded.
+// instruction is a parsed instruction. Its variables are not expanded yet.
 type instruction struct {
 	text   string
 	cmd    instructions.Command
 	escape rune
 }
 
-// ErrNotConfig means that an instruction, whose name is Ref, is no edit of an
-// image's config. It is a kind of [fault.Error].
+// ErrNotConfig means that an instruction is not an edit of an image's config. Ref
+// is its name. It is a kind of [fault.Error].
 var ErrNotConfig = errors.New("it is not an edit of the config")
 
-// refused returns why an instruction has no place in an edit of the config; nil
-// if it has.
+// refused returns an error if an instruction is not an edit of the config.
 func refused(name string) error {
 	name = strings.ToUpper(name)
 	why := ""
@@ -55,7 +54,7 @@ func refused(name string) error {
 	return &fault.Error{Kind: ErrNotConfig, Ref: name, Err: errors.New(why)}
 }
 
-// parseChanges parses the strings, each of which may hold several lines.
+// parseChanges parses the changes. Each string may have several lines.
 func parseChanges(changes []string) ([]instruction, error) {
 	var list []instruction
 	for _, text := range changes {
@@ -69,8 +68,8 @@ func parseChanges(changes []string) ([]instruction, error) {
 }
 
 func parseChange(text string) ([]instruction, error) {
-	// BuildKit's parser wants what follows a heredoc; say first that the
-	// instruction is none that can be helped by it.
+	// BuildKit's parser expects the content of a heredoc. Check first if the
+	// instruction is accepted at all.
 	if first, _, _ := strings.Cut(strings.TrimSpace(text), " "); refused(first) != nil {
 		return nil, refused(first)
 	}
@@ -100,8 +99,8 @@ func parseChange(text string) ([]instruction, error) {
 	return list, nil
 }
 
-// checkTrigger parses what ONBUILD stores, which BuildKit itself does not do
-// before a later build falls over it.
+// checkTrigger checks the instruction in ONBUILD. BuildKit does not do so, and the
+// error only shows in a later build.
 func checkTrigger(expression string) error {
 	res, err := parser.Parse(strings.NewReader(expression))
 	if err != nil {
@@ -115,7 +114,7 @@ func checkTrigger(expression string) error {
 	return nil
 }
 
-// quoteShort quotes text for an error message, cut to a readable length.
+// quoteShort quotes text for an error message, and shortens it.
 func quoteShort(text string) string {
 	const limit = 100
 	if r := []rune(text); len(r) > limit {
@@ -124,5 +123,5 @@ func quoteShort(text string) string {
 	return fmt.Sprintf("%q", text)
 }
 
-// oneLine joins a message of several lines.
+// oneLine joins the lines of a message.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -8,7 +8,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
 
-// UnsetError is about one Unset of a [Edit].
+// UnsetError is an error in one entry of an [Edit]'s Unset.
 type UnsetError struct {
 	Text string
 	Err  error
@@ -19,7 +19,7 @@ func (e *UnsetError) Error() string { return fmt.Sprintf("unset %s: %s", quoteSh
 // Unwrap returns the cause.
 func (e *UnsetError) Unwrap() error { return e.Err }
 
-// unset removes what the text names and returns a line for the history. The
+// unset removes the named field or entry, and returns a line for the history. The
 // error is an [*UnsetError].
 func (ed *editor) unset(text string) (string, error) {
 	kind, name, named := strings.Cut(text, "=")
@@ -46,7 +46,7 @@ func (ed *editor) unsetKind(kind, name string, named bool) error {
 	case !named:
 		ed.fields.Remove(field)
 		if kind == "cmd" {
-			ed.fields.Remove("ArgsEscaped") // says how Cmd is to be read
+			ed.fields.Remove("ArgsEscaped") // it describes Cmd
 		}
 		return nil
 	}
@@ -63,8 +63,8 @@ func (ed *editor) unsetKind(kind, name string, named bool) error {
 	return ed.removeFromSet(field, []string{name})
 }
 
-// unsetField returns the field of the config that a kind stands for, and
-// whether a single one of its entries can be named.
+// unsetField returns the config's field for a kind, and whether single entries of
+// it can be named.
 func unsetField(kind string) (field string, takesName bool) {
 	switch kind {
 	case "env":
@@ -107,8 +107,8 @@ func (ed *editor) unsetEnv(name string) error {
 	return ed.setStrings("Env", env)
 }
 
-// removeFromSet takes entries out of a field that is an object, and the field
-// with the last of them.
+// removeFromSet removes entries from a field that is an object, and the field if it
+// becomes empty.
 func (ed *editor) removeFromSet(field string, names []string) error {
 	set, err := ed.fields.SubMap(field)
 	if err != nil {

@@ -12,26 +12,27 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// ownAuthorizer authorises requests to one registry host and to no other.
-// Containerd's goes by the name and port that a request happens to lead to, and
-// so gives whoever a registry redirects to the credentials that are stored for
-// that name, also in clear.
+// ownAuthorizer adds credentials to requests to one registry host, and to no other.
+// Containerd's authorizer goes by the name and port of a request's address. So it
+// would give the credentials that are stored for a name to any host of that name
+// that a registry redirects to, also without TLS.
 type ownAuthorizer struct {
 	docker.Authorizer
 	guard *guard
 }
 
-// Authorize implements [docker.Authorizer]. Requests to other hosts stay as they are.
+// Authorize implements [docker.Authorizer]. It does not change requests to other
+// hosts.
 func (a ownAuthorizer) Authorize(ctx context.Context, req *http.Request) error {
 	if !a.guard.trusts(req.URL) {
 		return nil
 	}
-	// A token may be asked for now: at the host that the registry named.
+	// This may request a token, from the host that the registry named.
 	return a.Authorizer.Authorize(context.WithValue(ctx, tokenKey{}, a.guard), req)
 }
 
-// AddResponses implements [docker.Authorizer]. What another host demands is
-// not answered.
+// AddResponses implements [docker.Authorizer]. It ignores the challenges of other
+// hosts.
 func (a ownAuthorizer) AddResponses(ctx context.Context, responses []*http.Response) error {
 	if last := responses[len(responses)-1].Request.URL; !a.guard.trusts(last) {
 		return fmt.Errorf("registry %s redirects to %s, which wants credentials; a redirect never gets any (name that host yourself, as the registry or in hosts.toml): %w",
@@ -42,13 +43,13 @@ func (a ownAuthorizer) AddResponses(ctx context.Context, responses []*http.Respo
 
 func originOf(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
-// tokenKey is the key in a context of the *guard of the registry host that
-// requests for a token are made for.
+// tokenKey is the context key of the *guard of the registry host for which a token
+// is requested.
 type tokenKey struct{}
 
-// checkToken is an error where a request would show a password to whoever
-// listens: the registry says where tokens are to be had, and that may be on
-// plain HTTP only where the registry itself is set up to be.
+// checkToken returns an error if a request for a token would send a password over
+// plain HTTP. The registry names the host that gives tokens. That host may use
+// plain HTTP only if the registry itself is configured to.
 func checkToken(req *http.Request) error {
 	g, ok := req.Context().Value(tokenKey{}).(*guard)
 	if !ok || req.URL.Scheme == "https" || g.isPlain() || !secretive(req) {
@@ -58,23 +59,23 @@ func checkToken(req *http.Request) error {
 		g.origin.Host, originOf(req.URL), errdefs.ErrPermissionDenied)
 }
 
-// secretive reports whether a request for a token has credentials in it.
+// secretive reports whether a request for a token contains credentials.
 func secretive(req *http.Request) bool {
 	return req.Method == http.MethodPost || req.Header.Get("Authorization") != ""
 }
 
-// maxRedirects is how many Go's own client follows.
+// maxRedirects is the number of redirects that are followed, as in Go's own client.
 const maxRedirects = 10
 
 // redirectToken is the [http.Client] CheckRedirect of requests for a token. A
-// password goes to the host that the registry named, and not on from there:
-// Go's client sends a form again with all that is in it, and a header to names
-// below the first one's.
+// password may go to the host that the registry named, and no further. Go's client
+// sends a form's content again after a redirect, and sends headers to subdomains of
+// the first host.
 func redirectToken(req *http.Request, via []*http.Request) error {
 	if len(via) >= maxRedirects {
 		return errors.New("stopped after 10 redirects")
 	}
-	// A server may insist on TLS.
+	// A redirect from HTTP to HTTPS on the same host is allowed.
 	first := via[0]
 	upgraded := req.URL.Scheme == "https" && port(req.URL) == "443" && strings.EqualFold(first.URL.Hostname(), req.URL.Hostname())
 	if secretive(first) && !upgraded && !sameOrigin(first.URL, req.URL) {

@@ -8,9 +8,9 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 )
 
-// oneByOne asks an authorizer for one request after the other: containerd's
-// looks at the time of a token while another request is still fetching it,
-// which is a data race. Where a token is there it takes no time.
+// oneByOne calls an authorizer for one request at a time. Containerd's reads the
+// time of a token while another request is still fetching it, which is a data race.
+// Once there is a token, calls are short.
 type oneByOne struct {
 	docker.Authorizer
 	turn chan struct{}
@@ -20,9 +20,9 @@ func newOneByOne(a docker.Authorizer) *oneByOne {
 	return &oneByOne{Authorizer: a, turn: make(chan struct{}, 1)}
 }
 
-// Authorize implements [docker.Authorizer]. After an error the request's body is
-// closed: containerd sends the request nowhere then, and whoever writes to the
-// other end of the body would wait for a reader for ever.
+// Authorize implements [docker.Authorizer]. After an error it closes the request's
+// body: containerd then does not send the request, and the goroutine that writes to
+// the body would wait for ever.
 func (o *oneByOne) Authorize(ctx context.Context, req *http.Request) error {
 	err := o.authorize(ctx, req)
 	if err != nil && req.Body != nil {

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// mendChallenge makes of a 401 what leads to one new token at most.
+// mendChallenge changes a 401 so that it leads to at most one new token.
 //
-// Containerd's client sends a token that was refused again, four times, unless
-// the challenge has an error in it. Here the first refusal of a token leads to
-// a new one, as the registry may have forgotten the old one or its clock be
-// another; the second one is the registry's last word.
+// Containerd's client sends a refused token again, four times, unless the challenge
+// contains an error. Here the first refusal of a token leads to a new one, since
+// the registry may have forgotten the token, or its clock may differ. A second
+// refusal is final.
 func (l *lenient) mendChallenge(req *http.Request, resp *http.Response) {
 	const field = "Www-Authenticate"
 	token := hasPrefixFold(req.Header.Get("Authorization"), "bearer ")
@@ -29,9 +29,8 @@ func (l *lenient) mendChallenge(req *http.Request, resp *http.Response) {
 				challenges[i] = c + `,error="invalid_token"`
 			}
 		}
-		// The second 401 with an error in it is the last for containerd if it
-		// is from the same address, also where the first was to a request
-		// without a token.
+		// Containerd gives up at the second 401 with an error if both are from the
+		// same address, even if the first was for a request without a token.
 		request, address := *resp.Request, *resp.Request.URL
 		address.Fragment = "token"
 		request.URL, resp.Request = &address, &request
@@ -43,8 +42,8 @@ func hasPrefixFold(s, prefix string) bool {
 	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
-// ask returns the challenges of the API's root, which is where Docker's client
-// looks for them: some registries give none elsewhere.
+// ask returns the challenges of the API's root. Docker's client looks for them
+// there, and some registries send none elsewhere.
 func (l *lenient) ask(req *http.Request, resp *http.Response) []string {
 	root := l.root
 	root.Scheme = resp.Request.URL.Scheme
@@ -53,7 +52,7 @@ func (l *lenient) ask(req *http.Request, resp *http.Response) []string {
 		return nil
 	}
 	ping.Header.Set("User-Agent", req.Header.Get("User-Agent"))
-	// Where it fails, the 401 is all that is known.
+	// If the request fails, only the 401 is known.
 	answer, err := l.base.RoundTrip(ping)
 	if err != nil {
 		return nil
@@ -66,13 +65,13 @@ func (l *lenient) ask(req *http.Request, resp *http.Response) []string {
 
 var (
 	challengeError = regexp.MustCompile(`(?i)[\s,]error\s*=`)
-	// newChallenge is a scheme, which is followed by a space, or stands alone,
-	// where a parameter is followed by "=".
+	// newChallenge matches a scheme: it is followed by a space, or stands alone. A
+	// parameter is followed by "=".
 	newChallenge = regexp.MustCompile("^[-!#$%&'*+.^_`|~0-9A-Za-z]+(\\s+[^\\s=]|$)")
 )
 
-// splitChallenges returns one challenge in each string. A field may have
-// several (RFC 9110, section 11.6.1), of which containerd reads the first.
+// splitChallenges returns the challenges one by one. A header field may have
+// several (RFC 9110, section 11.6.1), and containerd reads only the first.
 func splitChallenges(fields []string) []string {
 	var all []string
 	for _, field := range fields {
@@ -89,7 +88,7 @@ func splitChallenges(fields []string) []string {
 	return all
 }
 
-// splitList splits at the commas that are not in quotes.
+// splitList splits at the commas outside of quotes.
 func splitList(s string) []string {
 	var parts []string
 	begin, quoted := 0, false

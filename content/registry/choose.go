@@ -13,10 +13,10 @@ import (
 	"github.com/veneer-build/veneer/content"
 )
 
-// chooseOne makes a handler return, of an index, the one child that fits the
-// wanted platform best, the first listed of equal ones. An index may list an
-// artifact for the same platform, which only its manifest tells from the image:
-// so manifests are fetched on the way until one is an image's.
+// chooseOne makes a handler return only one child of an index: the one that fits
+// the wanted platform best, or the first of those that fit equally. An index may
+// list an artifact for the same platform, which only its manifest shows. So
+// manifests are fetched until one is an image's.
 func (p *pull) chooseOne(below images.HandlerFunc, from remotes.Fetcher) images.HandlerFunc {
 	return func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 		children, err := below(ctx, d)
@@ -42,7 +42,8 @@ func (p *pull) chooseOne(below images.HandlerFunc, from remotes.Fetcher) images.
 	}
 }
 
-// order puts the platform that fits better first, and entries without one last.
+// order compares two entries: the platform that fits better comes first, and
+// entries without a platform come last.
 func (p *pull) order(a, b ocispec.Descriptor) int {
 	switch {
 	case a.Platform == nil && b.Platform == nil:

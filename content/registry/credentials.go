@@ -9,7 +9,7 @@ import (
 	"github.com/docker/cli/cli/config/credentials"
 )
 
-// Docker Hub's credentials are filed under the address of its first API.
+// Docker's config has Docker Hub's credentials under the address of its first API.
 const (
 	hubHost = "registry-1.docker.io"
 	hubKey  = "https://index.docker.io/v1/"
@@ -26,9 +26,9 @@ func loadCredentials(dir string) (func(host string) (user, secret string, err er
 	return func(host string) (string, string, error) { return lookUp(cfg, host) }, nil
 }
 
-// lookUp returns no error and no secret where there are no credentials. The
-// host is the one that is talked to, so a mirror does not get the
-// credentials of the registry that it mirrors.
+// lookUp returns the credentials for a host. If there are none, all results are
+// empty. host is the host that is contacted: a mirror does not get the credentials
+// of its registry.
 func lookUp(cfg *configfile.ConfigFile, host string) (user, secret string, err error) {
 	key := host
 	if host == hubHost {

@@ -17,8 +17,7 @@ import (
 	"github.com/veneer-build/veneer/internal/fault"
 )
 
-// statusOf is the HTTP status of the answer that err tells of; 0 if it tells of
-// none.
+// statusOf returns the HTTP status of the response that err is about, or 0.
 func statusOf(err error) int {
 	var status remoteerrors.ErrUnexpectedStatus
 	if errors.As(err, &status) {
@@ -31,14 +30,15 @@ func statusOf(err error) int {
 	return 0
 }
 
-// denied reports whether the registry refused for want of a login or a right.
+// denied reports whether the registry refused because of a missing login or
+// permission.
 func denied(err error) bool {
 	status := statusOf(err)
 	return errors.Is(err, docker.ErrInvalidAuthorization) || status == http.StatusUnauthorized || status == http.StatusForbidden
 }
 
-// explain adds what a user can do about an error, and takes secrets out of it,
-// see [redact].
+// explain adds advice for the user to an error, and removes secrets from it, see
+// [redact].
 func explain(verb, name string, err error) error {
 	host := "HOST"
 	if named, parseErr := reference.ParseNormalizedNamed(name); parseErr == nil {
@@ -55,7 +55,7 @@ func explain(verb, name string, err error) error {
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return &fault.Error{Kind: ErrPlainHTTP, Ref: name, Err: fmt.Errorf("%s %s: the registry speaks plain HTTP: %w", verb, name, err)}
 	case err.Error() == io.EOF.Error(), strings.HasSuffix(err.Error(), ": "+io.EOF.Error()):
-		// gRPC says no more than that where a stream broke before a write.
+		// gRPC gives no other error if a stream broke before a write.
 		return fmt.Errorf("%s %s: a connection broke, to containerd or to the registry; try again: %w", verb, name, err)
 	}
 	return fmt.Errorf("%s %s: %w", verb, name, err)
@@ -70,8 +70,8 @@ type redacted struct {
 func (r *redacted) Error() string { return r.text }
 func (r *redacted) Unwrap() error { return r.err }
 
-// redact takes queries and passwords out of the addresses in an error's text. A
-// query may hold a signature, which opens the address to whoever reads it.
+// redact removes queries and passwords from the addresses in an error's text. A
+// query may contain a signature that gives access to the address.
 func redact(err error) error {
 	text := err.Error()
 	if clean := redactText(text); clean != text {
@@ -89,9 +89,8 @@ func redactText(s string) string {
 	return addressPassword.ReplaceAllString(addressQuery.ReplaceAllString(s, "$1"), "$1")
 }
 
-// RedactLogs takes the same secrets out of the log of containerd's libraries as
-// Push and Pull take out of their errors. It works for the whole process, which
-// calls it once.
+// RedactLogs removes secrets from the log of containerd's libraries, as Push and
+// Pull do for their errors. It affects the whole process. Call it once.
 func RedactLogs() { log.L.Logger.AddHook(logRedacter{}) }
 
 type logRedacter struct{}
@@ -111,7 +110,7 @@ func (logRedacter) Fire(e *log.Entry) error {
 		case error:
 			e.Data[key] = redact(v)
 		}
-		// Whoever knows the address of an upload may write to it.
+		// Anybody who knows an upload's address may write to it.
 		if key == "response.header.location" || key == "body" {
 			e.Data[key] = "REDACTED"
 		}

@@ -16,14 +16,15 @@ import (
 	"github.com/veneer-build/veneer/internal/fault"
 )
 
-// maxURLs is how many addresses are tried for one layer. Images name one or
-// two; each that does not answer takes half a minute.
+// maxURLs is the number of addresses that are tried for one layer. Images name one
+// or two. One that does not answer takes half a minute.
 const maxURLs = 8
 
-// elsewhere fetches a layer, which the registry lacks, from the addresses that
-// an image names for it (OCI image-spec descriptor.md, "urls"), if that was
-// asked for: whoever made the image would else choose what this process, often
-// root on an inner network, asks for. lacks is the registry's answer.
+// elsewhere fetches a layer that the registry lacks from the addresses that the
+// image names for it (OCI image-spec descriptor.md, "urls"). It does so only with
+// [Options].ForeignLayers: otherwise an image's author could choose what this
+// process requests, often as root on an internal network. lacks is the registry's
+// error.
 func (p *pull) elsewhere(d ocispec.Descriptor, urls []string, lacks error) (remotes.Fetcher, error) {
 	if !p.opts.ForeignLayers {
 		return nil, fault.Mark(ErrForeignLayer, fmt.Errorf("layer %s (%s) is not in the registry, and the image names another place for it: %w", d.Digest, d.MediaType, lacks))
@@ -41,7 +42,8 @@ func (p *pull) elsewhere(d ocispec.Descriptor, urls []string, lacks error) (remo
 	}), nil
 }
 
-// get asks any host, with no credentials, and with the patience that a registry gets.
+// get requests an address of any host, without credentials. It waits as long as for
+// a registry.
 func (o Options) get(ctx context.Context, address string) (io.ReadCloser, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" {

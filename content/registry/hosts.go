@@ -14,7 +14,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// hostDir looks for the host in one directory after the other.
+// hostDir returns a function that finds a host's directory: the first one in dirs.
 func hostDir(dirs []string) func(string) (string, error) {
 	return func(host string) (string, error) {
 		for _, dir := range dirs {
@@ -35,19 +35,19 @@ func defaultHostsDirs() []string {
 	return dirs
 }
 
-// guarded puts a guard before the transport of each host, and refuses settings
-// that containerd did not understand.
+// guarded wraps the transport of each host in a guard. It returns an error if
+// containerd did not understand a hosts.toml.
 func guarded(dirs []string, configured docker.RegistryHosts) docker.RegistryHosts {
 	return func(name string) ([]docker.RegistryHost, error) {
 		list, err := configured(name)
 		if err != nil {
 			return nil, fmt.Errorf("read settings of registry %s: %w", name, err)
 		}
-		if err := checkSettings(dirs, name, list); err != nil {
+		if err := checkHostsFile(dirs, name, list); err != nil {
 			return nil, err
 		}
 		for i, h := range list {
-			// The client is also the authorizer's, and may be other hosts'.
+			// A copy: the authorizer and other hosts may share the client.
 			c := *h.Client
 			if t, ok := c.Transport.(*tokens); ok {
 				c.Transport = t.base
@@ -65,10 +65,10 @@ func guarded(dirs []string, configured docker.RegistryHosts) docker.RegistryHost
 	}
 }
 
-// checkSettings returns an error if a host has a hosts.toml that had no part
-// in the list: containerd logs what is wrong with one and goes on without it,
-// to a registry that the file may be there to avoid.
-func checkSettings(dirs []string, name string, list []docker.RegistryHost) error {
+// checkHostsFile returns an error if the host has a hosts.toml that was not used
+// for list. Containerd only logs that a file is wrong, and continues with the
+// registry that the file may be there to avoid.
+func checkHostsFile(dirs []string, name string, list []docker.RegistryHost) error {
 	dir, err := hostDir(dirs)(name)
 	if errdefs.IsNotFound(err) {
 		return nil
@@ -84,15 +84,15 @@ func checkSettings(dirs []string, name string, list []docker.RegistryHost) error
 	if err != nil {
 		return fmt.Errorf("read settings of registry %s: %w", name, err)
 	}
-	var settings struct {
+	var hostsFile struct {
 		Server string         `toml:"server"`
 		Host   map[string]any `toml:"host"`
 	}
-	if err := toml.Unmarshal(data, &settings); err != nil {
+	if err := toml.Unmarshal(data, &hostsFile); err != nil {
 		return fmt.Errorf("read settings of registry %s: %s: %w", name, file, err)
 	}
-	understood := len(list) > len(settings.Host)
-	if server, err := url.Parse(settings.Server); understood && err == nil && server.Host != "" {
+	understood := len(list) > len(hostsFile.Host)
+	if server, err := url.Parse(hostsFile.Server); understood && err == nil && server.Host != "" {
 		understood = list[len(list)-1].Host == server.Host
 	}
 	if !understood {

@@ -12,14 +12,14 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// lenient is the transport to one registry host that makes of answers which
-// are not as the OCI distribution-spec has them what containerd's client
-// understands. docs/registries.md has a table of such answers, and the tests a
-// registry that gives each of them.
+// lenient is the transport to one registry host. It changes responses that differ
+// from the OCI distribution-spec into ones that containerd's client understands.
+// docs/registries.md has a table of these, and the tests have a registry that sends
+// each of them.
 type lenient struct {
 	base http.RoundTripper
-	root url.URL // where the host's API begins
-	// last: no other host is asked after this one.
+	root url.URL // the address of the host's API
+	// last: this is the last host that is tried.
 	last bool
 }
 
@@ -52,20 +52,20 @@ func (l *lenient) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// mend changes a response that would be misunderstood. After an error the
+// mend changes a response that containerd would misunderstand. After an error the
 // response is closed.
 func (l *lenient) mend(req *http.Request, resp *http.Response) error {
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized && req.URL.Host == l.root.Host:
 		l.mendChallenge(req, resp)
 	case (resp.StatusCode == http.StatusMovedPermanently || resp.StatusCode == http.StatusFound) && (req.Method == http.MethodPost || req.Method == http.MethodPut):
-		// Go's client would follow with GET.
+		// For a 301 or 302, Go's client would change the method to GET.
 		resp.StatusCode, resp.Status = http.StatusTemporaryRedirect, "307 Temporary Redirect"
 	case req.Method == http.MethodPut && resp.StatusCode == http.StatusAccepted:
-		// Containerd takes it for manifests only.
+		// Containerd accepts a 202 for manifests only.
 		resp.StatusCode = http.StatusCreated
 	case resp.StatusCode == http.StatusPartialContent && otherPart(req, resp):
-		// As if it could not: then all of it is asked for.
+		// With this status, containerd requests the whole blob.
 		resp.StatusCode, resp.Status = http.StatusRequestedRangeNotSatisfiable, "416 (another range was sent)"
 	case firstRequest(req).Method == http.MethodPost:
 		if err := mendUpload(firstRequest(req).URL, resp); err != nil {
@@ -78,9 +78,9 @@ func (l *lenient) mend(req *http.Request, resp *http.Response) error {
 	return nil
 }
 
-// headRefused reports whether a HEAD failed in a way in which GET need not: a
-// registry may have no HEAD, and the right to GET alone is what an address
-// that is signed gives.
+// headRefused reports whether a HEAD failed in a way in which a GET may succeed.
+// Some registries do not support HEAD, and a signed address may be valid for GET
+// only.
 func headRefused(resp *http.Response, err error, try *attempt) bool {
 	status := statusOf(err)
 	if err == nil {
@@ -90,15 +90,16 @@ func headRefused(resp *http.Response, err error, try *attempt) bool {
 	case status < 400, status == http.StatusUnauthorized, status == http.StatusRequestTimeout, status == http.StatusTooManyRequests:
 		return false
 	case status == http.StatusNotFound:
-		// Before a push, that is what is expected.
+		// Before a push, a missing blob is expected.
 		return !try.push
 	}
-	// A registry that says when to come back is busy.
+	// A registry that sends Retry-After is busy.
 	after, _ := try.result()
 	return after == 0
 }
 
-// getForHead answers a HEAD by what GET says. What a push cannot see it sends.
+// getForHead answers a HEAD by a GET. If the GET fails during a push, the answer is
+// 404, so that the push sends the blob.
 func (l *lenient) getForHead(head *http.Request, try *attempt) (*http.Response, error) {
 	get := head.Clone(head.Context())
 	get.Method = http.MethodGet
@@ -111,7 +112,7 @@ func (l *lenient) getForHead(head *http.Request, try *attempt) (*http.Response, 
 	resp.Request = &request
 	switch {
 	case resp.StatusCode < 300:
-		// The rest of a blob is not waited for.
+		// Do not read a blob to its end.
 		if err := resp.Body.Close(); err != nil {
 			return nil, fmt.Errorf("end the answer to GET %s: %w", get.URL.Redacted(), err)
 		}
@@ -122,8 +123,8 @@ func (l *lenient) getForHead(head *http.Request, try *attempt) (*http.Response, 
 	return resp, nil
 }
 
-// otherPart reports whether a response says that it is another range than the
-// one that was asked for. Containerd's client does not look.
+// otherPart reports whether a response has another range than the requested one.
+// Containerd's client does not check that.
 func otherPart(req *http.Request, resp *http.Response) bool {
 	from, ok := strings.CutPrefix(req.Header.Get("Range"), "bytes=")
 	got, said := strings.CutPrefix(resp.Header.Get("Content-Range"), "bytes ")
@@ -132,8 +133,8 @@ func otherPart(req *http.Request, resp *http.Response) bool {
 	return ok && said && strings.TrimSpace(got) != from
 }
 
-// mendUpload sees to it that an upload begins if it is to, and at the right
-// place. start is the address that was asked for it.
+// mendUpload changes a response to the start of an upload, so that the upload
+// begins and goes to the right address. start is the requested address.
 func mendUpload(start *url.URL, resp *http.Response) error {
 	if !strings.HasSuffix(start.Path, "/blobs/uploads/") {
 		return nil
@@ -141,8 +142,8 @@ func mendUpload(start *url.URL, resp *http.Response) error {
 	location := resp.Header.Get("Location")
 	switch resp.StatusCode {
 	case http.StatusCreated:
-		// Containerd takes it for a mount, even where none was asked for, and
-		// sends nothing.
+		// Containerd takes it for a mount, even if none was requested, and sends
+		// nothing.
 		if start.Query().Has("mount") && !strings.Contains(location, "/blobs/uploads/") {
 			return nil
 		}
@@ -154,20 +155,19 @@ func mendUpload(start *url.URL, resp *http.Response) error {
 		return fmt.Errorf("start an upload at %s: the registry answers %d and does not say where to (no Location): %w",
 			resp.Request.URL.Redacted(), resp.StatusCode, errdefs.ErrInvalidArgument)
 	}
-	// RFC 9110, section 10.2.2: it is relative to the address that answered.
+	// RFC 9110, section 10.2.2: the address is relative to the one that answered.
 	to, err := resp.Request.URL.Parse(location)
 	if err != nil || to.Host == "" {
 		return fmt.Errorf("start an upload at %s: the registry's Location is no address: %w", resp.Request.URL.Redacted(), errdefs.ErrInvalidArgument)
 	}
-	// Containerd takes one level of escapes off the path.
+	// Containerd unescapes the path once.
 	to.Path, to.RawPath = to.EscapedPath(), ""
 	resp.Header.Set("Location", to.String())
 	resp.StatusCode, resp.Status = http.StatusAccepted, "202 Accepted"
 	return nil
 }
 
-// unexpected is the error that a response's status stands for, without what
-// the body says.
+// unexpected returns the error for a response's status, without the body's text.
 func unexpected(resp *http.Response) error {
 	return remoteerrors.ErrUnexpectedStatus{
 		Status: resp.Status, StatusCode: resp.StatusCode,

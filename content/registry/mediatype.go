@@ -14,8 +14,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// resolve asks what the name stands for. What a mirror says is fetched before
-// it is believed, so that another host can be asked.
+// resolve resolves the image's name. A mirror's manifest is fetched at once, so
+// that another host can be tried if it is wrong.
 func (p *pull) resolve(ctx context.Context, resolver remotes.Resolver, from remotes.Fetcher) (ocispec.Descriptor, error) {
 	_, target, err := resolver.Resolve(ctx, p.name)
 	if err != nil {
@@ -35,14 +35,14 @@ func (p *pull) resolve(ctx context.Context, resolver remotes.Resolver, from remo
 		return target, nil
 	}
 	if err := p.fetchOnce(ctx, from, target); err != nil {
-		// There may be no such manifest.
+		// The manifest may not exist.
 		return ocispec.Descriptor{}, errors.Join(err, p.abort(ctx, target))
 	}
 	return target, nil
 }
 
-// saysNothing reports whether a type is what web servers give to files that
-// they know nothing of. Containerd takes text/plain for Docker's first schema.
+// saysNothing reports whether web servers use this type for files of an unknown
+// type. Containerd takes text/plain for Docker's first schema.
 func saysNothing(mediaType string) bool {
 	switch mediaType {
 	case "", "application/json", "text/json", "text/plain", "application/octet-stream", "binary/octet-stream", images.MediaTypeDockerSchema1Manifest:
@@ -51,10 +51,10 @@ func saysNothing(mediaType string) bool {
 	return false
 }
 
-// typeWithin returns the type of a document that the registry sends without
-// one: the one in it, or the one that its fields are of.
+// typeWithin returns the type of a document that the registry sends without one. It
+// is the one in the document, or the one that fits its fields.
 func (p *pull) typeWithin(ctx context.Context, from remotes.Fetcher, d ocispec.Descriptor) (_ string, retErr error) {
-	d.MediaType = ocispec.MediaTypeImageManifest // so it is asked for among the manifests
+	d.MediaType = ocispec.MediaTypeImageManifest // so that it is requested as a manifest
 	rc, err := from.Fetch(ctx, d)
 	if err != nil {
 		return "", err

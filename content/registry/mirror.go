@@ -7,11 +7,11 @@ import (
 	"net/http"
 )
 
-// overHosts calls f again as long as a mirror that f had its content from can
-// be left out: one that promised and did not keep it, or sent something else.
-// Containerd's client goes on to the next host where one refuses, but not
-// where its content is wrong. Within one attempt a mirror that is left out
-// stays so, so there are as many calls as hosts; the next attempt asks it again.
+// overHosts calls f, and again after each failure that was a mirror's fault: the
+// mirror offered content and did not send it, or sent other content. That mirror is
+// left out for the rest of the attempt, so there are at most as many calls as
+// hosts. Containerd's client tries the next host only if one refuses, not if its
+// content is wrong.
 func overHosts(ctx context.Context, f func(context.Context) error) error {
 	try := attemptOf(ctx)
 	for {
@@ -25,8 +25,8 @@ func overHosts(ctx context.Context, f func(context.Context) error) error {
 	}
 }
 
-// leftOut returns why a mirror is to be asked no more; nil if it is. The error
-// has just the text: what it says of a mirror does not hold for the next host.
+// leftOut returns the reason why a mirror is left out, or nil. The error has the
+// text only: its kind would be wrong for the next host.
 func (a *attempt) leftOut(host string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -46,7 +46,8 @@ func (a *attempt) leave(host string, err error) {
 	a.without[host] = err
 }
 
-// leaveOut leaves out the mirror that served last, if one did.
+// leaveOut leaves out the mirror that answered last. It returns false if that was
+// not a mirror.
 func (a *attempt) leaveOut(err error) bool {
 	a.mu.Lock()
 	host := a.mirror
@@ -59,15 +60,15 @@ func (a *attempt) leaveOut(err error) bool {
 	return true
 }
 
-// mirrored reports whether it was a mirror that served last.
+// mirrored reports whether a mirror answered last.
 func (a *attempt) mirrored() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.mirror != ""
 }
 
-// serves notes who serves. The body that it returns leaves out a mirror that
-// breaks off, so that the rest is asked of the next host.
+// serves notes which host answers. If the host is a mirror and the returned body
+// breaks off, the mirror is left out, so that the rest comes from the next host.
 func (a *attempt) serves(l *lenient, body io.ReadCloser) io.ReadCloser {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -93,7 +94,7 @@ func (m *mirrorBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// answeredLast notes what the last host refuses with.
+// answeredLast notes the refusal of the last host.
 func (a *attempt) answeredLast(resp *http.Response, err error) {
 	if err == nil && resp.StatusCode >= 400 {
 		err = unexpected(resp)
@@ -103,8 +104,8 @@ func (a *attempt) answeredLast(resp *http.Response, err error) {
 	a.last = err
 }
 
-// withLast puts the last host's error before that of the mirrors, which is the
-// one that containerd's client returns.
+// withLast puts the last host's error before that of the mirrors, which
+// containerd's client returns.
 func (a *attempt) withLast(err error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

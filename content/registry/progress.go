@@ -18,19 +18,19 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Event is how far one blob has come.
+// Event is the progress of one blob.
 type Event struct {
 	Blob ocispec.Descriptor
-	// Done of Blob.Size bytes were transferred. It goes back where a
-	// transfer is begun again.
+	// Done is how many of Blob.Size bytes were transferred. It becomes smaller if a
+	// transfer starts again.
 	Done int64
-	// Finished comes last, and with Done 0 where nothing had to be
-	// transferred: the other side had it.
+	// Finished is set in the blob's last event. Done is 0 then if the other side
+	// had the blob already.
 	Finished bool
 }
 
-// Progress is told of transfers. It is called from several goroutines at
-// once, for each chunk, so it should return at once.
+// Progress is called for each chunk of a transfer, from several goroutines at the
+// same time. It should return at once.
 type Progress func(Event)
 
 func (p Progress) tell(e Event) {
@@ -43,7 +43,7 @@ func (p Progress) tell(e Event) {
 type fetcher struct {
 	remotes.Fetcher
 	progress Progress
-	got      *atomic.Int64 // bytes that arrived, in all attempts
+	got      *atomic.Int64 // bytes received, in all attempts
 }
 
 func (f fetcher) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
@@ -54,8 +54,8 @@ func (f fetcher) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadClo
 	return &countingReader{ReadCloser: rc, event: Event{Blob: desc}, progress: f.progress, got: f.got}, nil
 }
 
-// countingReader counts what is read. It can seek if what it reads can: that
-// is how the rest of a blob is fetched after an interruption.
+// countingReader counts the bytes read. It can seek if the reader can. Seeking
+// fetches the rest of a blob after an interruption.
 type countingReader struct {
 	io.ReadCloser
 	event    Event
@@ -96,8 +96,8 @@ func (p pusher) Push(ctx context.Context, desc ocispec.Descriptor) (cstore.Write
 	return p.count(w, desc, err)
 }
 
-// Writer implements containerd's Ingester, through which an upload of a blob
-// waits for one of the same blob: an image may have a layer twice.
+// Writer implements containerd's Ingester. If the same blob is being uploaded, it
+// waits for that upload: an image may have a layer twice.
 func (p pusher) Writer(ctx context.Context, opts ...cstore.WriterOpt) (cstore.Writer, error) {
 	var o cstore.WriterOpts
 	for _, opt := range opts {
@@ -116,7 +116,7 @@ func (p pusher) Writer(ctx context.Context, opts ...cstore.WriterOpt) (cstore.Wr
 	return p.count(w, o.Desc, err)
 }
 
-// tally is the set of blobs that are where they are to be.
+// tally is the set of blobs that have arrived.
 type tally struct {
 	mu   sync.Mutex
 	seen map[digest.Digest]bool
@@ -137,8 +137,8 @@ func (t *tally) count() int64 {
 	return int64(len(t.seen))
 }
 
-// withoutSources returns a descriptor that no mount is tried for, and whether
-// one is for desc.
+// withoutSources returns the descriptor without the labels from which containerd
+// would try to mount the blob. mounts: it had such labels.
 func withoutSources(desc ocispec.Descriptor) (plain ocispec.Descriptor, mounts bool) {
 	plain = desc
 	plain.Annotations = maps.Clone(desc.Annotations)
@@ -148,11 +148,10 @@ func withoutSources(desc ocispec.Descriptor) (plain ocispec.Descriptor, mounts b
 	return plain, len(plain.Annotations) < len(desc.Annotations)
 }
 
-// unmountable reports whether a blob may be refused for the repository that it
-// was to be mounted from: that can be gone, or closed to whom ours is open, or
-// the registry be unable to mount. A mount saves an upload and is never needed,
-// so any failure leads to an upload but that of a registry that is asked too
-// much.
+// unmountable reports whether a blob may have failed because it was to be mounted
+// from another repository. That repository may be gone or private, or the registry
+// may not support mounts. A mount only saves an upload. So after any failure the
+// blob is uploaded, except if the registry limits the rate of requests.
 func unmountable(err error) bool {
 	if err == nil || errdefs.IsAlreadyExists(err) || errdefs.IsUnavailable(err) || errors.Is(err, context.Canceled) {
 		return false

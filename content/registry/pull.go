@@ -21,15 +21,15 @@ import (
 	"github.com/veneer-build/veneer/content/lease"
 )
 
-// Pull fetches an image into the engine's store and records it under its
-// normalised name; it does not unpack it, see [Options].Ready. What the engine
-// has already is not fetched again, and a layer that a broken connection or a
-// killed pull left half is continued. Passing failures are retried, see
-// [Options].Backoff. The name is recorded last, when all is stored and checked;
-// after an error nothing new stays.
+// Pull fetches an image into the engine's store and records it under its normalised
+// name. It does not unpack it, see [Options].Ready. Content that the engine has is
+// not fetched again. A layer that was fetched in part, by a pull that broke off or
+// was killed, is continued. Temporary failures are retried, see [Options].Backoff.
+// The name is recorded last, when everything is stored and checked. After an error
+// nothing new stays.
 //
-// It fetches by the parts of containerd's client rather than by its Pull,
-// which needs a daemon and replaces the labels of an existing record.
+// It uses the parts of containerd's client and not its Pull, which needs a daemon
+// and replaces the labels of an existing record.
 func Pull(ctx context.Context, e Engine, ref string, opts Options) (_ images.Image, retErr error) {
 	name, err := content.Normalize(ref)
 	if err != nil {
@@ -59,8 +59,8 @@ func Pull(ctx context.Context, e Engine, ref string, opts Options) (_ images.Ima
 	if err != nil {
 		return images.Image{}, explain("pull", name, err)
 	}
-	// All of it is looked at before any of it is made use of. The images are
-	// read again for that: a thousand platforms may share a config of megabytes.
+	// Everything is checked before anything is used. Images are read again
+	// afterwards, since a thousand platforms may share a config of megabytes.
 	if err := p.check(ctx, e, target, nil); err != nil {
 		return images.Image{}, fmt.Errorf("pull %s: %w", name, err)
 	}
@@ -95,10 +95,11 @@ type pull struct {
 	opts  Options
 }
 
-// maxDownloads is how many blobs are fetched at once, as containerd does it.
+// maxDownloads is the number of blobs that are fetched at the same time, as in
+// containerd.
 const maxDownloads = 3
 
-// fetch resolves the name and fetches all that is wanted of it.
+// fetch resolves the name and fetches everything that is wanted.
 func (p *pull) fetch(ctx context.Context, resolver remotes.Resolver) (ocispec.Descriptor, error) {
 	from, err := resolver.Fetcher(ctx, p.name)
 	if err != nil {
@@ -121,14 +122,16 @@ func (p *pull) fetch(ctx context.Context, resolver remotes.Resolver) (ocispec.De
 	return target, images.Dispatch(ctx, handler, semaphore.NewWeighted(maxDownloads), target)
 }
 
-// handler fetches one blob, labels it, and returns those below it that are wanted.
+// handler returns a handler that fetches one blob, labels it, and returns the
+// wanted blobs below it.
 func (p *pull) handler(from remotes.Fetcher) (images.Handler, error) {
 	below := images.SetChildrenLabels(p.store, content.ChildrenHandler(p.store))
 	below = images.FilterPlatforms(below, p.match)
 	if !p.opts.AllPlatforms {
 		below = p.chooseOne(below, from)
 	}
-	// Where a blob is from lets a push to the same registry mount it.
+	// The label says where a blob comes from, so that a push to the same registry
+	// can mount it.
 	source, err := docker.AppendDistributionSourceLabel(p.store, p.name)
 	if err != nil {
 		return nil, err
@@ -152,8 +155,8 @@ func (p *pull) checkDocument(ctx context.Context, d ocispec.Descriptor) ([]ocisp
 	return nil, nil
 }
 
-// fetchBlob fetches what the store has not, and goes on where an earlier
-// attempt, also another process's, came to.
+// fetchBlob fetches a blob that the store lacks. It continues an earlier attempt,
+// also that of another process.
 func (p *pull) fetchBlob(ctx context.Context, from remotes.Fetcher, d ocispec.Descriptor) error {
 	switch {
 	case d.Digest.Validate() != nil:
@@ -163,7 +166,7 @@ func (p *pull) fetchBlob(ctx context.Context, from remotes.Fetcher, d ocispec.De
 			d.Digest, d.MediaType, d.Size, maxDocument, errdefs.ErrInvalidArgument)
 	}
 	urls := d.URLs
-	d.URLs = nil // nobody but the registry is asked: containerd would ask them first
+	d.URLs = nil // Containerd would try these addresses before the registry.
 	var got atomic.Int64
 	one := fetcher{Fetcher: from, progress: p.opts.Progress, got: &got}
 	r := p.opts.retrier()
@@ -172,8 +175,8 @@ func (p *pull) fetchBlob(ctx context.Context, from remotes.Fetcher, d ocispec.De
 		resumed := p.begun(ctx, d)
 		err := p.restart(ctx, d, p.fetchOnce(ctx, one, d))
 		if resumed && unfit(err) {
-			// What was there was not the beginning of it, or the registry
-			// cannot send the rest alone.
+			// The stored part was not the blob's beginning, or the registry cannot
+			// send a part of the blob.
 			err = p.restart(ctx, d, p.fetchOnce(ctx, one, d))
 		}
 		return err
@@ -185,10 +188,10 @@ func (p *pull) fetchBlob(ctx context.Context, from remotes.Fetcher, d ocispec.De
 	if one.Fetcher, err = p.elsewhere(d, urls, err); err != nil {
 		return err
 	}
-	return fetch(ctx) // once: a server that hangs is tried for long enough
+	return fetch(ctx) // once: waiting for a server that hangs takes long enough
 }
 
-// isDocument reports whether a blob of the type is read whole.
+// isDocument reports whether blobs of the type are read into memory.
 func isDocument(mediaType string) bool {
 	return images.IsIndexType(mediaType) || images.IsManifestType(mediaType) || images.IsKnownConfig(mediaType)
 }
@@ -200,14 +203,14 @@ func (p *pull) fetchOnce(ctx context.Context, from remotes.Fetcher, d ocispec.De
 	return nil
 }
 
-// begun reports whether part of a blob is there.
+// begun reports whether a part of the blob is stored.
 func (p *pull) begun(ctx context.Context, d ocispec.Descriptor) bool {
 	status, err := p.store.Status(ctx, remotes.MakeRefKey(ctx, d))
 	return err == nil && status.Offset > 0
 }
 
-// restart removes a half-fetched blob that turned out to have the wrong bytes.
-// It would else be continued, and refused, for ever.
+// restart removes a partly fetched blob that turned out to have wrong bytes.
+// Otherwise it would be continued and refused for ever.
 func (p *pull) restart(ctx context.Context, d ocispec.Descriptor, err error) error {
 	if !unfit(err) {
 		return err
@@ -218,7 +221,7 @@ func (p *pull) restart(ctx context.Context, d ocispec.Descriptor, err error) err
 	return err
 }
 
-// abort removes what is there of a blob that is not complete.
+// abort removes the stored part of an incomplete blob.
 func (p *pull) abort(ctx context.Context, d ocispec.Descriptor) error {
 	if err := p.store.Abort(ctx, remotes.MakeRefKey(ctx, d)); !errdefs.IsNotFound(err) {
 		return err
@@ -226,12 +229,12 @@ func (p *pull) abort(ctx context.Context, d ocispec.Descriptor) error {
 	return nil
 }
 
-// unfit reports whether what was fetched of a blob is of no use.
+// unfit reports whether the fetched part of a blob is of no use.
 func unfit(err error) bool {
 	return errdefs.IsFailedPrecondition(err) || statusOf(err) == http.StatusRequestedRangeNotSatisfiable
 }
 
-// check reads what was fetched as a build will, and calls ready with each image.
+// check reads the fetched images as a build does, and calls ready with each.
 func (p *pull) check(ctx context.Context, h content.Holder, target ocispec.Descriptor, ready func(context.Context, *content.Image) error) error {
 	check := []ocispec.Descriptor{target}
 	if p.opts.AllPlatforms && images.IsIndexType(target.MediaType) {

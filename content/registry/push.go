@@ -22,25 +22,25 @@ import (
 	"github.com/veneer-build/veneer/internal/fault"
 )
 
-// maxUploads is how many blobs are pushed at once, as Docker does it.
+// maxUploads is the number of blobs that are pushed at the same time, as in Docker.
 const maxUploads = 5
 
-// Engine is where images are pulled to and pushed from. A containerd client is
-// one.
+// Engine is the engine that images are pulled to and pushed from. A containerd
+// client is one.
 type Engine interface {
 	content.Finder
 	content.Recorder
 }
 
-// Push sends a stored image to the registry that its name says and returns
-// what the name then stands for there. Blobs that the registry has are not
-// sent; those that containerd knows to be in another repository of it are
-// mounted from there. Manifests follow their blobs. Passing failures are
-// retried, see [Options].Backoff.
+// Push sends a stored image to the registry in its name, and returns the descriptor
+// that the name has there afterwards. Blobs that the registry has are not sent.
+// Blobs that containerd knows to be in another repository of the registry are
+// mounted from there. Manifests follow their blobs. Temporary failures are retried,
+// see [Options].Backoff.
 //
-// Of a multi-platform image all of it is pushed, or with Options.Platform the
-// one manifest. An image whose base layers are not in the store can be pushed
-// to where they are already.
+// A multi-platform image is pushed whole, or with Options.Platform as the one
+// manifest. An image whose base layers are not stored here can be pushed to a
+// registry that has them.
 func Push(ctx context.Context, e Engine, name string, opts Options) (_ ocispec.Descriptor, retErr error) {
 	ctx, release, err := lease.New(ctx, e.LeasesService())
 	if err != nil {
@@ -79,13 +79,13 @@ func Push(ctx context.Context, e Engine, name string, opts Options) (_ ocispec.D
 	case err != nil:
 		return ocispec.Descriptor{}, explain("push", ref, err)
 	}
-	return target, remember(ctx, e.ContentStore(), ref, target)
+	return target, labelPushed(ctx, e.ContentStore(), ref, target)
 }
 
-// remember labels what was pushed as being there, as a pull does, so that a
-// push to another repository of the registry mounts it. What is not stored
-// here, or is gone already, has no labels.
-func remember(ctx context.Context, store cstore.Store, ref string, target ocispec.Descriptor) error {
+// labelPushed labels the pushed blobs with their place in the registry, as a pull
+// does, so that a push to another repository of the registry can mount them. Blobs
+// that are not stored here get no labels.
+func labelPushed(ctx context.Context, store cstore.Store, ref string, target ocispec.Descriptor) error {
 	source, err := docker.AppendDistributionSourceLabel(store, ref)
 	if err != nil {
 		return fmt.Errorf("pushed %s, but cannot label it: %w", ref, err)
@@ -111,12 +111,12 @@ func remember(ctx context.Context, store cstore.Store, ref string, target ocispe
 	return nil
 }
 
-// pushTarget is what to push: the record's target, or a platform's manifest.
-// All of it is read and checked, and held until the push is over.
+// pushTarget returns what to push: the record's target, or a platform's manifest.
+// It reads and checks all of it, and adds it to the lease.
 func pushTarget(ctx context.Context, e Engine, name, platform string) (ocispec.Descriptor, error) {
 	img, err := content.Resolve(ctx, e, name, platform)
 	if err != nil && platform == "" && errdefs.IsNotFound(err) {
-		// It may have just platforms other than this host's, which is fine.
+		// The image may have other platforms than this host's, which is fine.
 		record, getErr := content.Lookup(ctx, e, name)
 		if getErr != nil || !images.IsIndexType(record.Target.MediaType) {
 			return ocispec.Descriptor{}, err
@@ -138,15 +138,15 @@ func pushTarget(ctx context.Context, e Engine, name, platform string) (ocispec.D
 	return img.Record.Target, nil
 }
 
-// pushOnce sends what the registry lacks. Its memory of what was sent is its
-// own, so that a retry asks the registry again.
+// pushOnce sends what the registry lacks. It remembers nothing of an earlier call,
+// so that a retry asks the registry again.
 func pushOnce(ctx context.Context, in content.Images, ref string, target ocispec.Descriptor, opts Options, there *tally) error {
 	resolver, err := Resolver(ctx, opts)
 	if err != nil {
 		return err
 	}
-	// With the digest the name itself is set for the target alone, and not
-	// for each manifest of an index.
+	// With the digest, only the target gets the name, and not each manifest of an
+	// index.
 	if !strings.Contains(ref, "@") {
 		ref += "@" + target.Digest.String()
 	}
@@ -156,19 +156,18 @@ func pushOnce(ctx context.Context, in content.Images, ref string, target ocispec
 	}
 	store := &sources{Store: in.ContentStore(), images: in, target: target}
 	bounded := images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-		return nil, content.Bounded(ctx, store, d) // before containerd reads it
+		return nil, content.Bounded(ctx, store, d) // checked before containerd reads it
 	})
 	wrap := func(h images.Handler) images.Handler { return images.Handlers(bounded, h) }
 	return remotes.PushContent(ctx, pusher{to, opts.Progress, there}, target, store, semaphore.NewWeighted(maxUploads), platforms.All, wrap)
 }
 
-// maxForgotten is how often a push is repeated because the registry forgot
-// what it was sent: the upload in the middle of it, or a blob that it had just
-// said it has. It happens where several of them share a store; a registry that
-// goes on so has another reason.
+// maxForgotten is how often a push is repeated because the registry lost an upload,
+// or a blob that it said it had. That happens if several registries share a store.
+// If it happens more often, there is another cause.
 const maxForgotten = 2
 
-// forgot reports whether a registry does not know what it was told before.
+// forgot reports whether a registry has lost what it had confirmed.
 func forgot(err error) bool {
 	var status remoteerrors.ErrUnexpectedStatus
 	if !errors.As(err, &status) {

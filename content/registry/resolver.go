@@ -13,55 +13,53 @@ import (
 	"github.com/veneer-build/veneer/content"
 )
 
-// Options for talking to registries. The zero value of every field is its
-// default.
+// Options for talking to registries. Every zero value is a default.
 type Options struct {
-	// HostsDirs are searched for the directory of a registry host, which
-	// holds a hosts.toml or certificates as containerd and Docker take them
-	// (containerd docs/hosts.md); the first that has one counts. Nil:
+	// HostsDirs are searched for the directory of a registry host. It contains a
+	// hosts.toml or certificates, as containerd and Docker use them (containerd
+	// docs/hosts.md). The first one found is used. Nil:
 	// $XDG_CONFIG_HOME/containerd/certs.d, /etc/containerd/certs.d and
 	// /etc/docker/certs.d. Empty: none.
 	HostsDirs []string
-	// DockerConfig is the directory of the config.json that holds
-	// credentials or names credential helpers; empty: $DOCKER_CONFIG, else
-	// ~/.docker.
+	// DockerConfig is the directory of the config.json with credentials or
+	// credential helpers. Empty: $DOCKER_CONFIG, else ~/.docker.
 	DockerConfig string
-	// PlainHTTP talks HTTP to hosts for which no hosts.toml says otherwise.
-	// Where it is false, HTTPS is tried first on this host's own addresses,
-	// without verifying certificates, then HTTP; on others HTTPS only.
+	// PlainHTTP uses HTTP for hosts, unless a hosts.toml says otherwise. If it is
+	// false, HTTPS is used. For addresses of this host certificates are then not
+	// verified, and HTTP is tried after HTTPS.
 	PlainHTTP bool
-	// Platform is what to pull or push of a multi-platform image. Empty: to
-	// pull the host's, to push all.
+	// Platform is the platform to pull or push of a multi-platform image. Empty: a
+	// pull takes the host's, and a push all.
 	Platform string
 	// AllPlatforms pulls every platform.
 	AllPlatforms bool
-	// ForeignLayers lets a pull fetch layers that the registry lacks from the
-	// addresses that the image names for them: any addresses, asked by this
-	// process.
+	// ForeignLayers: layers that the registry lacks are fetched from the addresses
+	// that the image names for them. These may be any addresses that this process
+	// can reach.
 	ForeignLayers bool
-	// Ready, if set, is called by a pull with each image that it fetched, when
-	// all of it is there and before it is named. Its error is the pull's.
+	// Ready is called by a pull with each fetched image, when it is complete and
+	// before it is recorded. If it returns an error, the pull fails with that. nil:
+	// no calls.
 	Ready func(context.Context, *content.Image) error
-	// Progress is told of each blob; nil: nobody is.
+	// Progress is called with the progress of each blob. nil: no calls.
 	Progress Progress
-	// Notify is told, in one line each, of what a push gives away of an image with
-	// encrypted layers, and of waits that the registry asked for;
-	// nil: nobody is.
+	// Notify is called with texts of one line: what a push reveals of an image with
+	// encrypted layers, and waits that the registry asked for. nil: no calls.
 	Notify func(string)
-	// Backoff is the wait before the first retry, doubled for each further
-	// one; 0 is half a second. A wait that the registry asks for (Retry-After)
-	// is kept to, up to two minutes.
+	// Backoff is the wait before the first retry. It doubles for each further one.
+	// 0: half a second. If the registry asks for a wait (Retry-After), that is
+	// used, up to two minutes.
 	Backoff time.Duration
-	// Stall is how long a registry may send or take nothing to speak of; 0 is
-	// a minute.
+	// Stall is the time after which a transfer is ended if almost nothing was sent
+	// or received. 0: a minute.
 	Stall time.Duration
 }
 
 func (o Options) retrier() retrier { return retrier{backoff: o.Backoff, notify: o.Notify} }
 
-// Resolver returns containerd's resolver for image names, set up as Options
-// say: hosts.toml, Docker's credentials and helpers. It does not repeat what
-// fails, as [Pull] and [Push] do.
+// Resolver returns containerd's resolver for image names, configured as Options
+// say: with hosts.toml, Docker's credentials and credential helpers. Unlike [Pull]
+// and [Push] it does not retry.
 func Resolver(ctx context.Context, opts Options) (remotes.Resolver, error) {
 	creds, err := loadCredentials(opts.DockerConfig)
 	if err != nil {
@@ -83,8 +81,8 @@ func Resolver(ctx context.Context, opts Options) (remotes.Resolver, error) {
 
 func (o Options) stall() time.Duration { return cmp.Or(o.Stall, defaultStall) }
 
-// patience makes a client's transport a patient one, once. The client asks for
-// tokens; [guarded] makes those that talk to registries of it.
+// patience makes a client's transport a patient one. The client is for requesting
+// tokens. [guarded] makes the clients for registries from it.
 func (o Options) patience(c *http.Client) error {
 	if _, ok := c.Transport.(*patient); ok {
 		return nil

@@ -13,18 +13,18 @@ import (
 )
 
 const (
-	// attempts is how often in a row something is tried while it makes no
-	// progress. With the default backoff that takes about 15 seconds.
+	// attempts is the number of failures in a row, without progress, after which
+	// something fails. With the default backoff that takes about 15 seconds.
 	attempts       = 6
 	defaultBackoff = 500 * time.Millisecond
-	// maxRetryAfter is the longest wait that a registry may ask for. Where it
-	// asks for more, the command fails and does not keep its user waiting.
+	// maxRetryAfter is the longest wait that a registry may ask for. If it asks for
+	// more, the command fails.
 	maxRetryAfter = 2 * time.Minute
 )
 
-// retrier tries again what failed for a passing reason, such as a connection
-// that broke. Containerd's resolver tries again too, but at once, which makes it
-// worse where a registry limits the rate of requests.
+// retrier tries again after temporary failures, such as a broken connection.
+// Containerd's resolver does too, but at once, which makes it worse if a registry
+// limits the rate of requests.
 type retrier struct {
 	// backoff is the wait before the first retry; 0 is the default.
 	backoff time.Duration
@@ -33,7 +33,7 @@ type retrier struct {
 	// progress is tried again without end. nil: there is no progress to see.
 	progress func() int64
 	step     int64
-	// notify is told of waits that the registry asked for; nil: nobody is told.
+	// notify is called with waits that the registry asked for. nil: no calls.
 	notify func(string)
 	push   bool // it is a push that is tried again
 }
@@ -96,11 +96,11 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// attemptKey is the key in a context of the *attempt that its requests belong to.
+// attemptKey is the context key of the *attempt that requests belong to.
 type attemptKey struct{}
 
-// attempt notes what the transport saw during one try. The error that the try
-// returns may not tell: where there are mirrors, it is that of the first host.
+// attempt notes what the transport saw during one try. The try's error may not show
+// it: with mirrors, it is the first host's error.
 type attempt struct {
 	push bool // it is part of a push
 
@@ -110,15 +110,15 @@ type attempt struct {
 	// refusedTokens has for each request the tokens that were refused in a row.
 	refusedTokens map[string]map[string]bool
 	// mirror is the host that answered last, if it is a mirror. without has the
-	// mirrors that are not asked any more, and why. last is the last refusal of
-	// the registry itself.
+	// mirrors that are left out, and why. last is the last refusal of the registry
+	// itself.
 	mirror  string
 	without map[string]error
 	last    error
 }
 
-// attemptOf returns the context's attempt. Without one it returns a new attempt,
-// at which nobody will look.
+// attemptOf returns the context's attempt. If there is none, it returns a new one,
+// which is not used further.
 func attemptOf(ctx context.Context) *attempt {
 	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
 		return a
@@ -132,7 +132,7 @@ func (a *attempt) result() (after time.Duration, passing bool) {
 	return a.after, a.passing
 }
 
-// refused notes a response that [passes].
+// refused notes a response for which [passes] is true.
 func (a *attempt) refused(resp *http.Response) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -147,7 +147,7 @@ func (a *attempt) failed(err error) {
 	a.passing = a.passing || transient(err)
 }
 
-// passes notes that the reason of the failure is a passing one.
+// passes notes that the failure's cause is temporary.
 func (a *attempt) passes() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

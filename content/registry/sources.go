@@ -12,13 +12,14 @@ import (
 	"github.com/veneer-build/veneer/content"
 )
 
-// sources is a store of which a push learns where blobs can be mounted from:
-// nowhere that they were only named for, and, of those that are not stored,
-// from where the image came that lists them.
+// sources is a store that tells a push from which repositories blobs can be
+// mounted. It leaves out repositories that were only named for a blob. Blobs that
+// are not stored here are in the repositories that the images listing them came
+// from.
 type sources struct {
 	cstore.Store
 	images content.Images
-	target ocispec.Descriptor // what is pushed
+	target ocispec.Descriptor // the image that is pushed
 
 	once  sync.Once
 	found map[digest.Digest]map[string]string
@@ -45,7 +46,8 @@ func (s *sources) Info(ctx context.Context, blob digest.Digest) (cstore.Info, er
 	return info, err
 }
 
-// find looks for where the blobs are that are to be pushed and are not stored.
+// find finds the repositories of the blobs that are to be pushed and are not stored
+// here.
 func (s *sources) find(ctx context.Context) (map[digest.Digest]map[string]string, error) {
 	docs, err := content.Documents(ctx, s.Store, s.target)
 	if err != nil {

@@ -75,9 +75,9 @@ func (w *watch) moved(n int) {
 	}
 }
 
-// watchedUpload is a request's body. Between two reads of it the transport
-// sends, so that is the time to watch. How long the answer may take after the
-// last read is for the transport to limit.
+// watchedUpload is a request's body. The transport sends between two reads of it,
+// so that time is measured. The wait for the response after the last read is
+// limited by the transport.
 type watchedUpload struct {
 	io.ReadCloser
 	watch *watch

@@ -9,10 +9,11 @@ import (
 	"strings"
 )
 
-// tokens is the transport to those who give out tokens. It makes of their
-// answers what containerd's client understands: that wants access_token for a
-// POST, whole seconds as a number, and a date that it can read and never uses;
-// and it goes on with GET after some of the refusals of a POST only.
+// tokens is the transport to hosts that give out tokens. It changes their responses
+// into ones that containerd's client understands. That client needs access_token in
+// the response to a POST, whole seconds as a number, and a date that it can parse
+// and never uses. It also tries GET only after some of the statuses that refuse a
+// POST.
 type tokens struct{ base http.RoundTripper }
 
 // RoundTrip implements [http.RoundTripper].
@@ -24,7 +25,7 @@ func (t *tokens) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return resp, err
 	}
-	data, err := io.ReadAll(resp.Body) // patient bounds it
+	data, err := io.ReadAll(resp.Body) // patient limits its length
 	if closeErr := resp.Body.Close(); err == nil {
 		err = closeErr
 	}
@@ -36,8 +37,8 @@ func (t *tokens) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// refusesPost reports whether a token server may have no POST by this status.
-// After the others containerd's client goes on with GET by itself.
+// refusesPost reports whether this status may mean that a token server does not
+// support POST. After other such statuses containerd's client tries GET by itself.
 func refusesPost(status int) bool {
 	switch status {
 	case http.StatusForbidden, http.StatusNotAcceptable, http.StatusGone, http.StatusUnsupportedMediaType,
@@ -47,8 +48,8 @@ func refusesPost(status int) bool {
 	return false
 }
 
-// plainToken returns what counts of a token server's answer, in the form of
-// the specification; what is no such answer it returns as it is.
+// plainToken returns a token server's response with the fields that count, in the
+// form of the specification. Other responses are returned unchanged.
 func plainToken(data []byte) []byte {
 	var said struct {
 		Token        string          `json:"token"`
@@ -66,7 +67,7 @@ func plainToken(data []byte) []byte {
 	if said.RefreshToken != "" {
 		plain["refresh_token"] = said.RefreshToken
 	}
-	// A token whose time is not known is used until it is refused.
+	// A token without a known lifetime is used until it is refused.
 	if seconds, err := strconv.ParseFloat(strings.Trim(string(said.ExpiresIn), `"`), 64); err == nil && seconds >= 1 && seconds < 1<<31 {
 		plain["expires_in"] = int64(seconds)
 	}

@@ -19,17 +19,17 @@ import (
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 )
 
-// guard is the transport to one registry host. It sees to it that what the
-// host is trusted with, credentials and the headers of its hosts.toml, goes
-// nowhere else: Go's client sends both along with a redirect to another port
-// or scheme of the same name, or to a name below it, and containerd's sends the
-// headers to wherever the host wants an upload.
+// guard is the transport to one registry host. It sends the host's credentials, and
+// the headers in its hosts.toml, to that host only. Go's client sends both along
+// with a redirect to another port or scheme of the same host, or to a subdomain.
+// Containerd's client sends the headers to any address that the host names for an
+// upload.
 type guard struct {
 	base   http.RoundTripper
 	origin url.URL // scheme and host
-	path   string  // of its API, as in /v2
+	path   string  // its API's, such as /v2
 	header http.Header
-	// plain: the host was found to speak HTTP although HTTPS was tried first.
+	// plain: the host speaks HTTP, and HTTPS was tried first.
 	plain atomic.Bool
 }
 
@@ -62,19 +62,19 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// blobKey marks the context of a request for a blob, whose answer may be of any
+// blobKey marks the context of a request for a blob. The response may have any
 // length.
 type blobKey struct{}
 
-// asksBlob reports whether a request is, or was redirected from, one for a blob
-// of this host. Who gives out tokens is asked without a guard, so nothing that
-// its address looks like makes it one.
+// asksBlob reports whether a request is for a blob of this host, or was redirected
+// from such a request. Requests for tokens have no guard, so their addresses do not
+// matter here.
 func (g *guard) asksBlob(req *http.Request) bool {
 	first := firstRequest(req)
 	return req.Method == http.MethodGet && g.trusts(first.URL) && strings.Contains(strings.TrimPrefix(first.URL.Path, g.path), "/blobs/")
 }
 
-// trusts reports whether an address is the host's own.
+// trusts reports whether an address is on the host itself.
 func (g *guard) trusts(u *url.URL) bool {
 	if sameOrigin(&g.origin, u) {
 		return true
@@ -83,11 +83,12 @@ func (g *guard) trusts(u *url.URL) bool {
 	return g.plain.Load() && sameOrigin(&plain, u)
 }
 
-// isPlain reports whether the host is set up to speak plain HTTP, and does:
-// containerd's transport falls back to it for no others.
+// isPlain reports whether the host is configured for plain HTTP, and uses it.
+// Containerd's transport falls back to HTTP for no others.
 func (g *guard) isPlain() bool { return g.origin.Scheme == "http" || g.plain.Load() }
 
-// firstRequest is the one that redirects have led on from; req itself if none did.
+// firstRequest returns the request that redirects led on from, or req if there were
+// none.
 func firstRequest(req *http.Request) *http.Request {
 	for req.Response != nil && req.Response.Request != nil {
 		req = req.Response.Request
@@ -109,19 +110,18 @@ func port(u *url.URL) string {
 	return "443"
 }
 
-// maxDocument bounds what is read of anything but a blob: manifests, tokens,
-// errors. Registries allow manifests of 4 MiB.
+// maxDocument is the greatest length of a response that is not a blob: a manifest,
+// a token, an error. Registries allow manifests of 4 MiB.
 const maxDocument = 8 << 20
 
-// patient is the transport of registries and of those who give out their
-// tokens. It makes errors that containerd does not know of what can pass, so
-// that requests are repeated by a [retrier], after a pause, and not by
-// containerd at once; it ends transfers that do not get on, and answers that
-// do not end.
+// patient is the transport to registries and to hosts that give out tokens. It
+// turns temporary failures into errors that containerd does not know, so that a
+// [retrier] repeats the request after a pause, and not containerd at once. It ends
+// transfers that stall, and responses that are too long.
 type patient struct {
 	base  http.RoundTripper
 	stall time.Duration
-	// blobs: all answers are blobs, whose size is checked elsewhere.
+	// blobs: all responses are blobs. Their size is checked elsewhere.
 	blobs bool
 }
 
@@ -155,7 +155,7 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 		cancel(nil)
 		return nil, err
 	}
-	// Nothing of ours needs a cookie, and containerd writes headers to its log.
+	// No cookies are used, and containerd writes headers to its log.
 	resp.Header.Del("Set-Cookie")
 	body := &watchedBody{ReadCloser: resp.Body, watch: watch, cancel: cancel, ctx: ctx, try: try, left: maxDocument}
 	body.blob = p.blobs || req.Context().Value(blobKey{}) != nil
@@ -163,13 +163,13 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// brokenError is the text of an error that containerd would try again for.
+// brokenError is the text of an error that containerd would retry at once.
 type brokenError string
 
 func (e brokenError) Error() string { return string(e) }
 
-// refusal returns the error that a response stands for if it can pass by
-// itself, and closes the response then.
+// refusal returns an error for a response whose status is temporary, and closes
+// that response. nil for others.
 func refusal(resp *http.Response) error {
 	if !passes(resp.StatusCode) {
 		return nil
@@ -186,7 +186,7 @@ func refusal(resp *http.Response) error {
 	return err
 }
 
-// passes reports whether what a status says can pass by itself.
+// passes reports whether a status is temporary.
 func passes(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
@@ -196,8 +196,8 @@ func passes(status int) bool {
 	return false
 }
 
-// retryAfter is the wait that a response asks for (RFC 9110, section 10.2.3);
-// 0 where it asks for none.
+// retryAfter returns the wait that a response asks for (RFC 9110, section 10.2.3),
+// or 0.
 func retryAfter(h http.Header) time.Duration {
 	text := strings.TrimSpace(h.Get("Retry-After"))
 	if seconds, err := strconv.ParseInt(text, 10, 32); err == nil {
@@ -209,12 +209,12 @@ func retryAfter(h http.Header) time.Duration {
 	return 0
 }
 
-// brokenOff reports whether err is a connection's end before its time.
+// brokenOff reports whether err means that a connection ended too early.
 func brokenOff(err error) bool {
 	var netErr net.Error
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.As(err, &netErr) && netErr.Timeout() ||
-		// net/http does not export these.
+		// net/http does not export these errors.
 		strings.Contains(err.Error(), "http2: ") || strings.Contains(err.Error(), "server closed idle connection")
 }
