@@ -17,14 +17,15 @@ import (
 // kubernetes is the namespace in which the CRI plugin keeps its images.
 const kubernetes = "k8s.io"
 
-// The label by which the CRI plugin knows what is its own.
+// The label of the CRI plugin's own records, and its value.
 const (
 	labelManaged = "io.cri-containerd.image"
-	managed      = "managed"
+	managedValue = "managed"
 )
 
-// pairOf is the name by digest that the CRI plugin would give an image of this
-// name: a pod that asks for NAME@DIGEST finds nothing else.
+// pairOf returns the record by digest that the CRI plugin would make for an image
+// of this name. A pod that asks for NAME@DIGEST finds the image only by that
+// record.
 func pairOf(ctx context.Context, img images.Image) (images.Image, bool) {
 	ns, _ := namespaces.Namespace(ctx)
 	repo := repositoryOf(img.Name)
@@ -32,23 +33,23 @@ func pairOf(ctx context.Context, img images.Image) (images.Image, bool) {
 		return images.Image{}, false
 	}
 	return images.Image{
-		Name: repo + "@" + img.Target.Digest.String(), Target: img.Target, Labels: map[string]string{labelManaged: managed},
+		Name: repo + "@" + img.Target.Digest.String(), Target: img.Target, Labels: map[string]string{labelManaged: managedValue},
 	}, true
 }
 
-// isAlias reports whether a record is no name that somebody gave, but the one
-// that the CRI plugin makes of the ID of each image it knows.
+// isAlias reports whether a record is the CRI plugin's, under an image's ID. It
+// makes one for each image.
 func isAlias(img images.Image) bool {
-	return img.Labels[labelManaged] == managed && digest.Digest(img.Name).Validate() == nil
+	return img.Labels[labelManaged] == managedValue && digest.Digest(img.Name).Validate() == nil
 }
 
-// isPair reports whether a record may be the one by digest that comes with a tag.
+// isPair reports whether a record may be the one by digest that belongs to a tag.
 func isPair(img images.Image) bool {
-	return img.Labels[labelManaged] == managed && repositoryOf(img.Name) != "" && img.Name == repositoryOf(img.Name)+"@"+img.Target.Digest.String()
+	return img.Labels[labelManaged] == managedValue && repositoryOf(img.Name) != "" && img.Name == repositoryOf(img.Name)+"@"+img.Target.Digest.String()
 }
 
-// accompanies reports whether a record by digest comes with a tag that is one
-// of these images.
+// accompanies reports whether a record by digest belongs to the tag of one of these
+// images.
 func accompanies(pair images.Image, all []images.Image) bool {
 	return isPair(pair) && slices.ContainsFunc(all, func(img images.Image) bool {
 		return !isAlias(img) && !isPair(img) && img.Target.Digest == pair.Target.Digest && repositoryOf(img.Name) == repositoryOf(pair.Name)
