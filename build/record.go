@@ -13,9 +13,9 @@ import (
 type Parts struct {
 	// Base is the image that the layer is built upon.
 	Base *content.Image
-	// On is the image that annotations name as the base; nil: there are none.
+	// On is the image that annotations name as the base. nil: no annotations.
 	On *content.Image
-	// Layer is the new layer; nil: there is none.
+	// Layer is the new layer. nil: no new layer.
 	Layer *Layer
 	// ConfigJSON is the new image's config, but with the base's root file system and
 	// history. Assemble adds the layer to both.
