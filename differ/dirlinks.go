@@ -41,6 +41,9 @@ func (w *walker) overLink(ctx context.Context, l overLink) error {
 	if err != nil {
 		return err
 	}
+	if real == nil && w.target.KeepTypes {
+		return notDir(l.sub.path)
+	}
 	if real == nil {
 		return w.replaceLink(ctx, l)
 	}

@@ -74,6 +74,13 @@ func (c *Changes) Lookup(ctx context.Context, name string) (*tree.Entry, error) 
 	return c.show(ctx, components(name))
 }
 
+// Resolve returns the path without symbolic links that a path leads to in the
+// image as it would be now, whether there is anything or not.
+func (c *Changes) Resolve(ctx context.Context, name string) (string, error) {
+	real, err := c.resolve(ctx, name, true)
+	return "/" + strings.Join(real, "/"), err
+}
+
 // Follow is [Changes.Lookup] that follows symbolic links, the last component too.
 func (c *Changes) Follow(ctx context.Context, name string) (*tree.Entry, error) {
 	real, err := c.resolve(ctx, name, true)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/filecache"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // OwnerPolicy says which owner a target's files get.
@@ -87,6 +88,10 @@ type Target struct {
 	// DirLinks may be empty: then it is FollowDirLinks for Copy and RefuseDirLinks
 	// for Sync.
 	DirLinks DirLinks
+	// KeepTypes makes it an error that a directory of the source would take the
+	// place of what is none in the image, or a file that of a directory; a link
+	// that leads to a directory is one.
+	KeepTypes bool
 	// Cache has the digests of the source's files that earlier builds remembered.
 	// nil: none.
 	Cache *filecache.Cache
@@ -106,6 +111,23 @@ func (t *Target) dirLinks() DirLinks {
 		return RefuseDirLinks
 	}
 	return FollowDirLinks
+}
+
+// mayReplace refuses an entry of the source where KeepTypes forbids it, at a path
+// where the image shows cur so far. Links where the source has a directory are
+// followed later.
+func (t *Target) mayReplace(src, cur *tree.Entry, path string) error {
+	switch {
+	case !t.KeepTypes || cur == nil || src.IsDir() == cur.IsDir() || src.IsDir() && cur.IsSymlink():
+		return nil
+	case src.IsDir():
+		return notDir(path)
+	}
+	return fmt.Errorf("/%s is a directory in the image and a file in the source", path)
+}
+
+func notDir(path string) error {
+	return &fault.Error{Kind: ErrNotDir, Path: "/" + path, Err: fmt.Errorf("/%s is not a directory in the image, and the source is one", path)}
 }
 
 // desired returns the entry that the image must show for the source's entry. cur is

@@ -193,7 +193,11 @@ func (w *walker) pairs(v visit, base []tree.Entry) ([]pair, []visit, error) {
 		if len(base) > 0 && base[0].Name == src.Name {
 			p.base = &base[0]
 		}
-		p.gains = w.target.shapeFound(src, v.at.current(src.Name, p.base))
+		cur := v.at.current(src.Name, p.base)
+		if err := w.target.mayReplace(src, cur, joinPath(v.path, src.Name)); err != nil {
+			return nil, nil, err
+		}
+		p.gains = w.target.shapeFound(src, cur)
 		if p.base == nil && v.at.node.kids.addFile(src, ReasonNew, v.src, w.target.Cache) {
 			if p.gains {
 				w.noteGained(v, src.Name)

@@ -89,7 +89,7 @@ func (x *action) copyPart(ctx context.Context, part tree.Tree, name string, from
 	}
 	t := differ.Target{
 		Op: differ.Copy, Name: x.v.name(), SourceBase: name, Dest: clean(c.Dest),
-		Owner: differ.OwnerSource, Exclude: c.ExcludePatterns, DirLinks: differ.FollowDirLinks,
+		Owner: differ.OwnerSource, Exclude: c.ExcludePatterns, DirLinks: differ.FollowDirLinks, KeepTypes: true,
 	}
 	if from.source != nil {
 		t.Cache = from.source.cache
@@ -116,7 +116,7 @@ func (x *action) copyPart(ctx context.Context, part tree.Tree, name string, from
 		return err
 	}
 	if x.v.sync {
-		t.Op, t.ForceDelete, t.DirLinks = differ.Sync, true, differ.FollowDirLinks
+		t.Op, t.ForceDelete, t.KeepTypes = differ.Sync, true, false
 		if from.source != nil && from.source.foreign && t.Chown == nil {
 			t.Owner = differ.OwnerBase
 		}
@@ -170,10 +170,15 @@ type made struct {
 	dir   bool
 }
 
-// makeDirs makes a directory, and those above it, where they are not there.
+// makeDirs makes a directory, and those above it, where they are not there. Where
+// a link leads nowhere they are made where it leads.
 func (x *action) makeDirs(ctx context.Context, at string, m made) error {
+	at, err := x.changes.Resolve(ctx, at)
+	if err != nil {
+		return err
+	}
 	missing := ""
-	for p := path.Clean(at); p != "/"; p = path.Dir(p) {
+	for p := at; p != "/"; p = path.Dir(p) {
 		e, err := x.changes.Follow(ctx, p)
 		if err != nil {
 			return err
@@ -192,7 +197,7 @@ func (x *action) makeDirs(ctx context.Context, at string, m made) error {
 	if m.owner == nil {
 		m.owner = &differ.Owner{}
 	}
-	rest := strings.TrimPrefix(path.Clean(at), missing)
+	rest := strings.TrimPrefix(at, missing)
 	for p, names := missing, strings.Split(strings.TrimPrefix(rest, "/"), "/"); ; names = names[1:] {
 		src := newSmall()
 		e := tree.Entry{Name: path.Base(p), Meta: tree.Meta{Mode: unix.S_IFDIR | m.mode, MTime: m.mtime}}
@@ -237,7 +242,7 @@ func (x *action) unpack(ctx context.Context, part tree.Tree, t differ.Target, c 
 	}
 	x.opened = append(x.opened, t.Source)
 	t.Chown = x.owner(ctx, c.Owner)
-	t.Cache, t.Exclude = nil, nil
+	t.Cache, t.Exclude, t.KeepTypes = nil, nil, false // As tar does, and Docker.
 	if err := x.makeDirs(ctx, t.Dest, made{mode: 0o755, owner: t.Chown, mtime: x.s.began.Unix()}); err != nil {
 		return false, err
 	}

@@ -109,7 +109,7 @@ func (f *fileStep) do(ctx context.Context, on *state) (*state, error) {
 		return now != key, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.v.name(), err)
+		return nil, f.v.named(err)
 	}
 	return on.next(m), nil
 }

@@ -3,6 +3,7 @@ package dockerfile
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
@@ -24,6 +25,14 @@ type vertex struct {
 
 // name is what people call it.
 func (v *vertex) name() string { return v.meta.GetDescription()["llb.customname"] }
+
+// named says of an error which step it is of, unless it says so itself.
+func (v *vertex) named(err error) error {
+	if strings.HasPrefix(err.Error(), v.name()+": ") {
+		return err
+	}
+	return fmt.Errorf("%s: %w", v.name(), err)
+}
 
 // load reads a definition and returns the vertex that is its result; nil: no
 // files. Every operation has one output, which is the first: the frontend asks

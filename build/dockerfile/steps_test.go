@@ -3,6 +3,7 @@ package dockerfile_test
 import (
 	"archive/tar"
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,6 +67,33 @@ SYNC tree/sub /synced
 	}
 	if got := f.files("built:1", "/owners")["."]; got != "644 1:2\n1:2\n7:0\n" {
 		t.Errorf("owners %q", got)
+	}
+}
+
+// TestTypes: as in BuildKit, no COPY puts a file in a directory's place or the
+// reverse, and directories are made where a link leads that leads nowhere yet.
+func TestTypes(t *testing.T) {
+	f := embedded(t)
+	f.write("file/x", "f")
+	f.write("dir/x/in", "d")
+	for text, want := range map[string]string{
+		"COPY file /d/\nCOPY dir /d/\n":                         "/d/x is not a directory in the image",
+		"COPY dir /d/\nCOPY file /d/\n":                         "/d/x is a directory in the image and a file in the source",
+		"COPY dir /d/\nCOPY file/x /d/\n":                       "/d/x is a directory in the image and a file in the source",
+		"RUN mkdir /d && ln -s nowhere /d/x\nCOPY dir /d/\n":    "/d/x is not a directory in the image",
+		"COPY dir /d/\nCOPY dir /d/\nSYNC file /d\nRUN cat d/x": "",
+	} {
+		_, _, err := f.try("FROM BASE\n" + text)
+		if got := fmt.Sprint(err); want == "" && err != nil || !strings.Contains(got, want) || strings.Count(got, "] COPY") > 1 {
+			t.Errorf("%q: error %v, want %q in it", text, err, want)
+		}
+	}
+	f.build("FROM BASE\nRUN ln -s /data/app /app && ln -s made /other\nWORKDIR /app/sub\nCOPY file y/\nCOPY dir /other\n")
+	root := f.files("built:1", "/")
+	for name, want := range map[string]string{"app": "-> /data/app", "data/app/sub/y/x": "644 f", "other": "-> made", "made/x/in": "644 d"} {
+		if root[name] != want {
+			t.Errorf("%s: got %q, want %q", name, root[name], want)
+		}
 	}
 }
 
