@@ -8,10 +8,12 @@ import (
 	cstore "github.com/containerd/containerd/v2/core/content"
 
 	"github.com/veneer-build/veneer/build"
+	"github.com/veneer-build/veneer/build/dockerfile"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/engine/container"
+	process "github.com/veneer-build/veneer/engine/run"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
@@ -31,6 +33,9 @@ type PruneRequest struct {
 type Pruned struct {
 	// DryRun: nothing was removed, but would have been.
 	DryRun bool `json:"dry_run,omitempty"`
+	// Processes are the names of what ran RUN steps for killed builds: their processes
+	// went on until now.
+	Processes []string `json:"processes"`
 	// Resumed are containers that a killed commit had left paused.
 	Resumed []string `json:"resumed"`
 	lease.Swept
@@ -63,15 +68,36 @@ func Prune(ctx context.Context, e *engine.Engine, req PruneRequest) (*Pruned, er
 	if req.Cache {
 		keep = 0
 	}
-	var err error
-	p.Kept, err = PruneSteps(ctx, e, keep, req.DryRun)
-	err = errors.Join(err, do(e.Context(ctx), e, req.Cache))
-	for _, list := range []*[]string{&p.Resumed, &p.Leases, &p.Snapshots, &p.Ingests, &p.Temporary} {
+	// Before the snapshots that they write to.
+	err := p.endProcesses(ctx, e)
+	var keptErr error
+	p.Kept, keptErr = PruneSteps(ctx, e, keep, req.DryRun)
+	err = errors.Join(err, keptErr, do(e.Context(ctx), e, req.Cache))
+	for _, list := range []*[]string{&p.Processes, &p.Resumed, &p.Leases, &p.Snapshots, &p.Ingests, &p.Temporary} {
 		if *list == nil {
 			*list = []string{} // In JSON they are lists.
 		}
 	}
 	return p, err
+}
+
+// endProcesses ends the processes of RUN that killed builds left, and removes what
+// they were given. Who may run none can end none either.
+func (p *Pruned) endProcesses(ctx context.Context, e *engine.Engine) error {
+	r, err := process.New(e, process.Options{})
+	var missing *process.MissingError
+	if errors.As(err, &missing) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if p.DryRun {
+		p.Processes, err = r.Left(ctx)
+		return err
+	}
+	p.Processes, err = r.Sweep(ctx)
+	return errors.Join(err, dockerfile.SweepMemory(ctx))
 }
 
 func (p *Pruned) prune(ctx context.Context, e *engine.Engine, cache bool) error {

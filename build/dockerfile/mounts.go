@@ -66,7 +66,7 @@ func (m *mounting) mount(ctx context.Context, op *pb.Mount) (*run.Mount, error) 
 	case pb.MountType_CACHE:
 		return m.cache(ctx, op)
 	case pb.MountType_SECRET:
-		return m.secret(op.SecretOpt)
+		return m.secret(ctx, op.SecretOpt)
 	case pb.MountType_SSH:
 		return m.ssh(ctx, op.SSHOpt)
 	}
@@ -159,26 +159,35 @@ func (s *solver) unpackSource(ctx context.Context, src *state, at string) (_ *gr
 
 // memoryDir is a directory in memory that only root may enter, where the
 // runtime finds what is in it too. It goes with the step.
-func (m *mounting) memoryDir() (string, error) {
+func (m *mounting) memoryDir(ctx context.Context) (string, error) {
 	if m.dir != "" {
 		return m.dir, nil
 	}
-	dir, err := os.MkdirTemp(runtimeDir, "veneer-mounts-")
+	dir, err := os.MkdirTemp(runtimeDir, memoryPrefix)
 	if err != nil {
 		return "", fmt.Errorf("make a directory in memory: %w", err)
 	}
-	m.dir = dir
 	m.ends = append(m.ends, func() error { return os.RemoveAll(dir) })
+	lock, err := lockDir(ctx, dir, pb.CacheSharingOpt_LOCKED)
+	if err != nil {
+		return "", fmt.Errorf("lock a directory in memory: %w", err)
+	}
+	m.ends = append(m.ends, lock.Close)
+	m.dir = dir
 	return dir, nil
 }
+
+// memoryPrefix begins the names of those directories. The lock in one ends with
+// the process, which is how [SweepMemory] finds those of killed processes.
+const memoryPrefix = "veneer-mounts-"
 
 // runtimeDir is in memory, by the Filesystem Hierarchy Standard: what is there
 // is never written to a disk, and is gone after a boot.
 const runtimeDir = "/run"
 
 // place makes something in memory that a user of the image is to find.
-func (m *mounting) place(name string, uid, gid, mode uint32, make func(at string) error) (string, error) {
-	dir, err := m.memoryDir()
+func (m *mounting) place(ctx context.Context, name string, uid, gid, mode uint32, make func(at string) error) (string, error) {
+	dir, err := m.memoryDir(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -1,6 +1,7 @@
 package dockerfile
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/moby/buildkit/solver/pb"
 	"golang.org/x/sys/unix"
 )
 
@@ -66,4 +68,27 @@ func (c CacheDir) Remove() (removed bool, err error) {
 		}
 	}
 	return true, os.RemoveAll(c.Path)
+}
+
+// SweepMemory removes the secrets and sockets that this user's killed builds left
+// in memory. It goes on after an error.
+func SweepMemory(ctx context.Context) error { return sweepMemory(ctx, runtimeDir) }
+
+func sweepMemory(ctx context.Context, in string) error {
+	// The names are such that no pattern can be wrong. Without a lock there is
+	// nothing in it yet.
+	found, _ := filepath.Glob(filepath.Join(in, memoryPrefix+"*", "lock"))
+	var errs []error
+	for _, f := range found {
+		dir := filepath.Dir(f)
+		lock, err := lockDir(ctx, dir, pb.CacheSharingOpt_PRIVATE)
+		if errors.Is(err, fs.ErrPermission) || lock == nil && err == nil {
+			continue // Another user's, or in use.
+		}
+		if err == nil {
+			err = errors.Join(os.RemoveAll(dir), lock.Close())
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }

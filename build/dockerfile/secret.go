@@ -42,7 +42,7 @@ func (s *solver) secret(id string) ([]byte, error) {
 }
 
 // secret shows a secret as a file that is in memory alone.
-func (m *mounting) secret(o *pb.SecretOpt) (*run.Mount, error) {
+func (m *mounting) secret(ctx context.Context, o *pb.SecretOpt) (*run.Mount, error) {
 	data, err := m.s.secret(o.ID)
 	if errors.Is(err, ErrNoSecret) && o.Optional {
 		return nil, nil
@@ -50,7 +50,7 @@ func (m *mounting) secret(o *pb.SecretOpt) (*run.Mount, error) {
 	if err != nil {
 		return nil, err
 	}
-	at, err := m.place(fmt.Sprintf("secret-%d", len(m.ends)), o.Uid, o.Gid, o.Mode, func(at string) error {
+	at, err := m.place(ctx, fmt.Sprintf("secret-%d", len(m.ends)), o.Uid, o.Gid, o.Mode, func(at string) error {
 		return os.WriteFile(at, data, 0o600)
 	})
 	if err != nil {
@@ -70,7 +70,7 @@ func (m *mounting) ssh(ctx context.Context, o *pb.SSHOpt) (*run.Mount, error) {
 	if !ok {
 		return nil, &fault.Error{Kind: ErrNoAgent, Op: "SSH agent", Ref: o.ID}
 	}
-	at, err := m.place(fmt.Sprintf("agent-%d", len(m.ends)), o.Uid, o.Gid, o.Mode, func(at string) error {
+	at, err := m.place(ctx, fmt.Sprintf("agent-%d", len(m.ends)), o.Uid, o.Gid, o.Mode, func(at string) error {
 		l, err := new(net.ListenConfig).Listen(ctx, "unix", at)
 		if err != nil {
 			return err

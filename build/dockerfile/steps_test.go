@@ -159,6 +159,25 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestPruneProcesses: what runs a RUN for a killed build is ended by a prune.
+func TestPruneProcesses(t *testing.T) {
+	f := embedded(t)
+	// As a killed build leaves it: nobody has its lock.
+	left := filepath.Join(f.Root, "run", "veneer-run-left")
+	if err := os.MkdirAll(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, dry := range []bool{true, false} {
+		p, err := veneer.Prune(f.ctx, f.Engine, veneer.PruneRequest{DryRun: dry})
+		if err != nil || !slices.Equal(p.Processes, []string{"veneer-run-left"}) {
+			t.Errorf("dry run %t: %q, %v", dry, p.Processes, err)
+		}
+		if _, err := os.Stat(left); os.IsNotExist(err) == dry {
+			t.Errorf("dry run %t: %v", dry, err)
+		}
+	}
+}
+
 // TestPrune: what is pruned is made again.
 func TestPrune(t *testing.T) {
 	f := embedded(t)
