@@ -45,7 +45,7 @@ type Outcome struct {
 func Build(ctx context.Context, session *build.Session, o Options) (*Outcome, error) {
 	s := newSolver(session, o)
 	s.noteSyntax()
-	s.Dockerfile, s.syncs = replaceSync(s.Dockerfile)
+	s.Dockerfile = replaceSync(s.Dockerfile)
 	res, err := builder.Build(ctx, &gateway{s: s, opts: s.frontendOptions()})
 	if err != nil {
 		return nil, err
@@ -188,14 +188,14 @@ type Lint struct {
 // Check looks at a Dockerfile and builds nothing.
 func Check(ctx context.Context, session *build.Session, o Options) (*Lint, error) {
 	s := newSolver(session, o)
-	s.Dockerfile, s.syncs = replaceSync(s.Dockerfile)
+	s.Dockerfile = replaceSync(s.Dockerfile)
 	opts := s.frontendOptions()
 	opts["requestid"] = "frontend.lint"
 	res, err := builder.Build(ctx, &gateway{s: s, opts: opts})
 	if err != nil {
 		return nil, err
 	}
-	l := &Lint{Text: string(res.Metadata["result.txt"]), JSON: res.Metadata["result.json"]}
+	l := &Lint{Text: asWritten(string(res.Metadata["result.txt"])), JSON: res.Metadata["result.json"]}
 	l.Failed = !slices.Contains([]string{"", "0"}, string(bytes.TrimSpace(res.Metadata["result.statuscode"])))
 	if l.Text == "" && l.JSON == nil {
 		return nil, errors.New("check the Dockerfile: the frontend gave no answer")

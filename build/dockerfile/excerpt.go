@@ -13,7 +13,7 @@ func Excerpts(err error) []string {
 	for _, s := range errdefs.Sources(err) {
 		var b strings.Builder
 		if s.Print(&b) == nil && b.Len() > 0 {
-			all = append(all, b.String())
+			all = append(all, asWritten(b.String()))
 		}
 	}
 	return all

@@ -24,7 +24,7 @@ type vertex struct {
 }
 
 // name is what people call it.
-func (v *vertex) name() string { return v.meta.GetDescription()["llb.customname"] }
+func (v *vertex) name() string { return asWritten(v.meta.GetDescription()["llb.customname"]) }
 
 // named says of an error which step it is of, unless it says so itself.
 func (v *vertex) named(err error) error {
@@ -46,7 +46,7 @@ func load(def *pb.Definition) (*vertex, error) {
 			return nil, fmt.Errorf("read build definition: %w", err)
 		}
 		d := digest.FromBytes(data)
-		last = &vertex{digest: d, op: op, meta: def.Metadata[string(d)], source: def.Source}
+		last = &vertex{digest: d, op: op, meta: def.Metadata[string(d)], source: def.Source, sync: takeMark(op.GetFile())}
 		all[string(d)] = last
 	}
 	for _, v := range all {
@@ -108,16 +108,4 @@ func (v *vertex) located(err error) error {
 		}
 	}
 	return err
-}
-
-// lines calls fn with each line of the Dockerfile that the step begins in.
-func (v *vertex) lines(fn func(line int32)) {
-	if v.source == nil {
-		return
-	}
-	for _, l := range v.source.Locations[string(v.digest)].GetLocations() {
-		for _, r := range l.Ranges {
-			fn(r.Start.Line)
-		}
-	}
 }

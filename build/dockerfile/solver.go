@@ -31,8 +31,6 @@ type solver struct {
 	cache   *graph.Cache
 	// began is the time that files get which come from nowhere.
 	began time.Time
-	// syncs are the lines of the Dockerfile that begin with SYNC.
-	syncs map[int32]bool
 
 	number atomic.Int32
 	counts counts
@@ -99,7 +97,6 @@ func (s *solver) step(v *vertex, known map[*vertex]*graph.Step[*state]) *graph.S
 	for _, in := range v.inputs {
 		n.Inputs = append(n.Inputs, s.step(in, known))
 	}
-	v.lines(func(line int32) { v.sync = v.sync || v.op.GetFile() != nil && s.syncs[line] })
 	n.Do = func(ctx context.Context, inputs []*state) (*state, error) {
 		st, err := s.do(ctx, v, inputs)
 		return st, v.located(err)

@@ -70,6 +70,27 @@ SYNC tree/sub /synced
 	}
 }
 
+// TestSync: a SYNC is none for a COPY of the same files, and one in what is built
+// upon an image with ONBUILD SYNC.
+func TestSync(t *testing.T) {
+	f := embedded(t)
+	f.write("src/new", "n")
+	const old = "FROM BASE AS old\nRUN mkdir /d && touch /d/old\n"
+	f.build(old + "FROM old AS a\nCOPY src /d\nFROM old AS b\nSYNC src /d\nFROM BASE\nCOPY --from=a /d /a\nCOPY --from=b /d /b\n")
+	f.want(f.files("built:1", "/a"), map[string]string{".": "755 dir", "new": "644 n", "old": "644 "})
+	f.want(f.files("built:1", "/b"), map[string]string{".": "755 dir", "new": "644 n"})
+	f.build(old+"ONBUILD SYNC src /d\n", func(r *veneer.DockerfileRequest) { r.Tags = []string{"onbuild:1"} })
+	_, w := f.build("FROM onbuild:1\n")
+	f.want(f.files("built:1", "/d"), map[string]string{".": "755 dir", "new": "644 n"})
+	if !w.ranStep("ONBUILD SYNC src /d") && !w.ranStep("] SYNC src /d") {
+		t.Errorf("steps %q", w.ran)
+	}
+	_, _, err := f.try("FROM BASE\nSYNC none /d\n")
+	if text := strings.Join(veneer.DockerfileExcerpts(err), ""); !strings.Contains(text, "SYNC none /d") {
+		t.Errorf("error %v at %q", err, text)
+	}
+}
+
 // TestTypes: as in BuildKit, no COPY puts a file in a directory's place or the
 // reverse, and directories are made where a link leads that leads nowhere yet.
 func TestTypes(t *testing.T) {

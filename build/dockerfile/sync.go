@@ -2,22 +2,31 @@ package dockerfile
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/solver/pb"
 )
 
-// replaceSync makes COPY of each SYNC, which BuildKit's frontend does not know,
-// and returns the lines that it did so in. The lines stay what they are but for
-// the word, so that messages and source maps fit. A file that cannot be parsed
-// is left to the frontend, which says what is wrong with it.
-func replaceSync(text []byte) ([]byte, map[int32]bool) {
+// syncMark is an exclude pattern that names no file, since no layer can hold one of
+// such a name. It makes the definition of a SYNC another one than that of a COPY of
+// the same files, and goes with an ONBUILD into the image's config.
+const (
+	syncMark = ".wh.veneer-sync"
+	syncCopy = "COPY --exclude=" + syncMark
+)
+
+// replaceSync makes a COPY with the mark of each SYNC, which BuildKit's frontend
+// does not know. The lines stay what they are but for the word, so that messages
+// and source maps fit. A file that cannot be parsed is left to the frontend, which
+// says what is wrong with it.
+func replaceSync(text []byte) []byte {
 	parsed, err := parser.Parse(bytes.NewReader(text))
 	if err != nil {
-		return text, nil
+		return text
 	}
-	lines := bytes.SplitAfter(bytes.Clone(text), []byte("\n"))
-	found := map[int32]bool{}
+	lines := bytes.SplitAfter(text, []byte("\n"))
 	for _, n := range parsed.AST.Children {
 		word := strings.ToUpper(n.Value)
 		if word == "ONBUILD" && n.Next != nil && len(n.Next.Children) > 0 {
@@ -28,9 +37,23 @@ func replaceSync(text []byte) ([]byte, map[int32]bool) {
 		}
 		line := lines[n.StartLine-1]
 		if at := bytes.Index(bytes.ToUpper(line), []byte("SYNC")); at >= 0 {
-			copy(line[at:], "COPY")
-			found[int32(n.StartLine)] = true
+			lines[n.StartLine-1] = slices.Concat(line[:at], []byte(syncCopy), line[at+len("SYNC"):])
 		}
 	}
-	return bytes.Join(lines, nil), found
+	return bytes.Join(lines, nil)
 }
+
+// takeMark takes the mark from a file operation, and reports whether it was there.
+func takeMark(op *pb.FileOp) (found bool) {
+	for _, a := range op.GetActions() {
+		if c := a.GetCopy(); c != nil {
+			n := len(c.ExcludePatterns)
+			c.ExcludePatterns = slices.DeleteFunc(c.ExcludePatterns, func(p string) bool { return p == syncMark })
+			found = found || len(c.ExcludePatterns) < n
+		}
+	}
+	return found
+}
+
+// asWritten makes of a COPY with the mark what the user wrote.
+func asWritten(text string) string { return strings.ReplaceAll(text, syncCopy, "SYNC") }
