@@ -114,7 +114,7 @@ func (x *execStep) key(ctx context.Context) (graph.Key, error) {
 	}
 	h.Add(data)
 	h.AddString(platformOf(x.v.op.Platform))
-	h.AddString(x.on.id)
+	x.on.addTo(h)
 	if e := x.s.Layers.Epoch; e != nil {
 		h.AddString("epoch")
 		h.AddInt(e.Unix())

@@ -153,7 +153,7 @@ func (f *fileStep) make(ctx context.Context, on *state) (_ *graph.Made, err erro
 // key is of the actions, what they are done on, and the files that they select.
 func (f *fileStep) key(ctx context.Context, on *state) (graph.Key, error) {
 	h := graph.NewHash("file 1")
-	h.AddString(on.id)
+	on.addTo(h)
 	if f.v.sync {
 		h.AddString("sync")
 	}

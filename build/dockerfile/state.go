@@ -51,6 +51,15 @@ type state struct {
 	settled *state
 }
 
+// addTo adds to a step's key what it is done on. The same files upon a base of
+// Docker's format get a layer of another type.
+func (st *state) addTo(h *graph.Hash) {
+	h.AddString(st.id)
+	if st.docker {
+		h.AddString("docker")
+	}
+}
+
 // source is files that are no snapshot's: a build context, a download.
 type source struct {
 	// name is for messages.
