@@ -20,8 +20,8 @@ import (
 
 // sums makes digests of file trees: what a key says of the files that a step
 // takes. Types, modes, contents, link targets, devices and attributes count,
-// owners unless they mean nothing, and times only where the layer's bytes are to
-// depend on nothing else.
+// owners unless they mean nothing, and times and hard links only where the layer's
+// bytes are to depend on nothing else.
 type sums struct {
 	cache   *filecache.Cache
 	foreign bool
@@ -77,6 +77,9 @@ func (x *sums) entry(h *graph.Hash, e *tree.Entry, sum []byte) {
 	}
 	if x.epoch != nil && e.MTime != tree.UnknownTime {
 		h.AddInt(min(e.MTime, x.epoch.Unix()))
+	}
+	if x.epoch != nil && e.Inode != (tree.Inode{}) {
+		h.AddString("hard link") // It is stored in another way than a file of its own.
 	}
 	h.Add(sum)
 }

@@ -169,6 +169,10 @@ func TestSums(t *testing.T) {
 		{"a text", func() {
 			do(os.WriteFile(p, []byte("2"), 0o644), os.Chtimes(p, old.Add(-time.Hour), old.Add(-time.Hour)))
 		}, true, true},
+		{"a second name", func() { do(os.Link(p, p+"3")) }, true, true},
+		{"two files of it", func() {
+			do(os.Remove(p+"3"), os.WriteFile(p+"3", []byte("2"), 0o600), os.Chtimes(p+"3", old.Add(-time.Hour), old.Add(-time.Hour)))
+		}, false, true},
 		{"a type", func() { do(os.Remove(p), os.Symlink("x", p)) }, true, true},
 		{"a name", func() { do(os.Rename(p, p+"2")) }, true, true},
 	} {
