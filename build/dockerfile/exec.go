@@ -165,7 +165,7 @@ func (x *execStep) run(ctx context.Context, p *progress) (_ *graph.Made, err err
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", x.v.name(), err)
 	}
-	process, err := x.process(p)
+	process, err := x.process(ctx, p)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", x.v.name(), err)
 	}
@@ -238,7 +238,7 @@ func (e *RunError) Error() string { return fmt.Sprintf("run %q: %v", e.Command, 
 func (e *RunError) Unwrap() error { return e.Err }
 
 // process is the process, without its mounts.
-func (x *execStep) process(p *progress) (run.Process, error) {
+func (x *execStep) process(ctx context.Context, p *progress) (run.Process, error) {
 	m := x.op.Meta
 	out := run.Process{
 		Args: m.Args, Env: slices.Clone(m.Env), Cwd: m.Cwd, User: m.User, Hostname: m.Hostname,
@@ -270,7 +270,7 @@ func (x *execStep) process(p *progress) (run.Process, error) {
 	}
 	out.Env = append(out.Env, proxies(m.ProxyEnv)...)
 	for _, e := range x.op.Secretenv {
-		data, err := x.s.secret(e.ID)
+		data, err := x.s.secret(ctx, e.ID)
 		if errors.Is(err, ErrNoSecret) && e.Optional {
 			continue
 		}

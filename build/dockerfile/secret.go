@@ -12,13 +12,14 @@ import (
 
 	"github.com/veneer-build/veneer/engine/run"
 	"github.com/veneer-build/veneer/internal/fault"
+	"github.com/veneer-build/veneer/internal/reopen"
 )
 
 // maxSecret bounds a secret, as BuildKit does.
 const maxSecret = 500 << 10
 
 // secret returns a secret's text.
-func (s *solver) secret(id string) ([]byte, error) {
+func (s *solver) secret(ctx context.Context, id string) ([]byte, error) {
 	given, ok := s.Process.Secrets[id]
 	if !ok {
 		return nil, &fault.Error{Kind: ErrNoSecret, Op: "secret", Ref: id}
@@ -26,7 +27,7 @@ func (s *solver) secret(id string) ([]byte, error) {
 	if given.File == "" {
 		return given.Data, nil
 	}
-	f, err := os.Open(given.File)
+	f, err := reopen.Read(ctx, given.File)
 	if err != nil {
 		return nil, fmt.Errorf("secret %s: %w", id, err)
 	}
@@ -43,7 +44,7 @@ func (s *solver) secret(id string) ([]byte, error) {
 
 // secret shows a secret as a file that is in memory alone.
 func (m *mounting) secret(ctx context.Context, o *pb.SecretOpt) (*run.Mount, error) {
-	data, err := m.s.secret(o.ID)
+	data, err := m.s.secret(ctx, o.ID)
 	if errors.Is(err, ErrNoSecret) && o.Optional {
 		return nil, nil
 	}

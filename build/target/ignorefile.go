@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"github.com/moby/patternmatcher/ignorefile"
-	"golang.org/x/sys/unix"
-
 	"github.com/veneer-build/veneer/internal/reopen"
 )
 
@@ -52,30 +50,12 @@ func openIgnoreFile(s Spec) (_ *os.File, err error) {
 		}
 		return os.Open(name)
 	}
-	source, _, err := reopen.Look(s.Source, unix.O_DIRECTORY)
-	if err != nil {
-		return nil, err
-	}
-	defer source.Close() // only read
-	fd, err := unix.Openat2(int(source.Fd()), name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH})
-	if errors.Is(err, unix.EXDEV) {
+	f, err := reopen.Beneath(s.Source, name)
+	if errors.Is(err, reopen.ErrEscapes) {
 		return nil, fmt.Errorf("%s: a link in it escapes from the source", filepath.Join(s.Source, name))
 	}
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: filepath.Join(s.Source, name), Err: err}
-	}
-	at := os.NewFile(uintptr(fd), filepath.Join(s.Source, name))
-	defer at.Close() // only read
-	info, err := at.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", filepath.Join(s.Source, name))
-	}
-	if err != nil {
 		return nil, err
-	}
-	f, err := reopen.Open(at, os.O_RDONLY|unix.O_NONBLOCK)
-	if err != nil {
-		return nil, fmt.Errorf("in %s: %w", s.Source, err)
 	}
 	return f, nil
 }

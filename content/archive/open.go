@@ -18,58 +18,11 @@ import (
 // OpenFile opens an archive's file. For a pipe it waits for the other end. When ctx
 // ends, the wait and reads of the pipe end.
 func OpenFile(ctx context.Context, name string) (io.ReadCloser, error) {
-	at, info, err := reopen.Look(name, 0)
+	f, err := reopen.Read(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("open archive: %w", err)
 	}
-	if info.Mode().Type() != fs.ModeNamedPipe {
-		f, err := reopen.Open(at, os.O_RDONLY|unix.O_NONBLOCK)
-		if err = errors.Join(err, at.Close()); err != nil {
-			return nil, fmt.Errorf("open archive: %w", err)
-		}
-		return f, nil
-	}
-	type result struct {
-		f   *os.File
-		err error
-	}
-	opened := make(chan result, 1)
-	go func() {
-		f, err := reopen.Open(at, os.O_RDONLY)
-		_ = at.Close() // only read
-		opened <- result{f, err}
-	}()
-	select {
-	case o := <-opened:
-		if o.err != nil {
-			return nil, fmt.Errorf("open archive: %w", o.err)
-		}
-		return &pipe{File: o.f, ctx: ctx, stop: context.AfterFunc(ctx, func() { _ = o.f.Close() })}, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("open archive: wait for somebody to write into %s: %w", name, context.Cause(ctx))
-	}
-}
-
-// pipe is closed when ctx ends, which ends a pending read.
-type pipe struct {
-	*os.File
-	ctx  context.Context //nolint:containedctx // its cause tells why a read failed
-	stop func() bool
-}
-
-func (p *pipe) Read(b []byte) (int, error) {
-	n, err := p.File.Read(b)
-	if err != nil && p.ctx.Err() != nil {
-		err = context.Cause(p.ctx)
-	}
-	return n, err
-}
-
-func (p *pipe) Close() error {
-	if !p.stop() {
-		return nil // closed already
-	}
-	return p.File.Close()
+	return f, nil
 }
 
 // OpenLayout opens an OCI image layout in a directory as a stream that [Import]
