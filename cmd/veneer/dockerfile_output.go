@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"encoding/csv"
-	"errors"
-	"os"
 	"strings"
+
+	"golang.org/x/term"
 
 	"github.com/veneer-build/veneer"
 )
@@ -51,7 +51,7 @@ func parseOutput(text string) (o outputFlag, err error) {
 }
 
 // buildOutput builds, and writes the result elsewhere than into the engine.
-func (a *app) buildOutput(ctx context.Context, text string, req veneer.DockerfileRequest, o buildOptions, w *stepPrinter) (err error) {
+func (a *app) buildOutput(ctx context.Context, text string, req veneer.DockerfileRequest, o buildOptions, w *stepPrinter) error {
 	out, err := parseOutput(text)
 	if err != nil {
 		return err
@@ -60,21 +60,18 @@ func (a *app) buildOutput(ctx context.Context, text string, req veneer.Dockerfil
 		return usagef("--push sends the image of the engine, and --output makes none there: leave out one of them")
 	}
 	req.Output = &veneer.DockerfileOutput{}
-	to := a.std.out
+	to, commit := a.std.out, func() error { return nil }
 	if out.kind == "local" {
 		req.Output.Dir = out.dest
 	} else if out.dest != "-" {
-		f, ferr := os.Create(out.dest)
-		if ferr != nil {
-			return ferr
+		f, err := openPending(ctx, out.dest)
+		if err != nil {
+			return err
 		}
-		defer func() {
-			err = errors.Join(err, f.Close())
-			if err != nil {
-				err = errors.Join(err, os.Remove(out.dest))
-			}
-		}()
-		to = f
+		defer f.discard()
+		to, commit = f, func() error { return f.commit(nil) }
+	} else if f, ok := a.outputFile(); ok && term.IsTerminal(int(f.Fd())) {
+		return usagef("standard output is a terminal: use --output type=%s,dest=FILE, or a pipe", out.kind)
 	}
 	switch out.kind {
 	case "tar":
@@ -84,8 +81,10 @@ func (a *app) buildOutput(ctx context.Context, text string, req veneer.Dockerfil
 	}
 	var res *veneer.Result
 	err = a.withEngine(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
-		res, err = veneer.BuildDockerfile(ctx, e, req)
-		return err
+		if res, err = veneer.BuildDockerfile(ctx, e, req); err != nil {
+			return err
+		}
+		return commit()
 	})
 	w.explain(err)
 	if err != nil {
