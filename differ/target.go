@@ -2,7 +2,6 @@ package differ
 
 import (
 	"fmt"
-	"strings"
 	"sync"
 
 	"github.com/moby/patternmatcher"
@@ -192,9 +191,9 @@ func newIgnore(patterns []string) (*ignore, error) {
 	if len(patterns) == 0 {
 		return &ignore{}, nil
 	}
-	pm, err := patternmatcher.New(patterns)
+	pm, err := ParsePatterns(patterns)
 	if err != nil {
-		return nil, fmt.Errorf("exclude %q: %w", strings.Join(patterns, ", "), err)
+		return nil, fmt.Errorf("exclude: %w", err)
 	}
 	return &ignore{patterns: pm}, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/moby/patternmatcher"
 
+	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
@@ -42,9 +43,9 @@ func filterTree(t tree.Tree, exclude, include []string, disown bool) (tree.Tree,
 		if len(p.from) == 0 {
 			continue
 		}
-		pm, err := patternmatcher.New(p.from)
+		pm, err := differ.ParsePatterns(p.from)
 		if err != nil {
-			return nil, fmt.Errorf("read patterns %q: %w", strings.Join(p.from, ", "), err)
+			return nil, fmt.Errorf("read patterns: %w", err)
 		}
 		*p.to = pm
 	}
