@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	"github.com/veneer-build/veneer/differ/tree"
@@ -38,7 +39,7 @@ func (c *Changes) openFile(ctx context.Context, real []string) (tree.File, error
 		return nil, err
 	}
 	if cur == nil {
-		return nil, fmt.Errorf("/%s does not exist", strings.Join(real, "/"))
+		return nil, fmt.Errorf("/%s: %w", strings.Join(real, "/"), fs.ErrNotExist)
 	}
 	if !cur.IsRegular() {
 		return nil, fmt.Errorf("/%s is not a regular file", strings.Join(real, "/"))

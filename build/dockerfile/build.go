@@ -15,6 +15,7 @@ import (
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/frontend/dockerfile/builder"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	gw "github.com/moby/buildkit/frontend/gateway/client"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/build"
@@ -45,8 +46,7 @@ type Outcome struct {
 func Build(ctx context.Context, session *build.Session, o Options) (*Outcome, error) {
 	s := newSolver(session, o)
 	s.noteSyntax()
-	s.Dockerfile = replaceSync(s.Dockerfile)
-	res, err := builder.Build(ctx, &gateway{s: s, opts: s.frontendOptions()})
+	res, err := s.frontend(ctx, s.frontendOptions())
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +73,19 @@ func Build(ctx context.Context, session *build.Session, o Options) (*Outcome, er
 	}
 	out.Steps, out.Cached = int(s.counts.steps.Load()), int(s.counts.cached.Load())
 	return out, nil
+}
+
+// frontend has the Dockerfile read, and returns what the frontend makes of it.
+func (s *solver) frontend(ctx context.Context, opts map[string]string) (*gw.Result, error) {
+	s.Dockerfile = replaceSync(s.Dockerfile)
+	res, err := builder.Build(ctx, &gateway{s: s, opts: opts})
+	if err != nil {
+		return nil, err
+	}
+	// The frontend takes an ignore file that cannot be read for none.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return res, s.unread
 }
 
 // noteSyntax tells that another frontend is not fetched.
@@ -188,10 +201,9 @@ type Lint struct {
 // Check looks at a Dockerfile and builds nothing.
 func Check(ctx context.Context, session *build.Session, o Options) (*Lint, error) {
 	s := newSolver(session, o)
-	s.Dockerfile = replaceSync(s.Dockerfile)
 	opts := s.frontendOptions()
 	opts["requestid"] = "frontend.lint"
-	res, err := builder.Build(ctx, &gateway{s: s, opts: opts})
+	res, err := s.frontend(ctx, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -73,8 +73,18 @@ func (r *reference) files(ctx context.Context) (*differ.Changes, error) {
 	return differ.NewChanges(ctx, t)
 }
 
-// ReadFile implements gw.Reference.
+// ReadFile implements gw.Reference. An error for a file that is there is kept.
 func (r *reference) ReadFile(ctx context.Context, req gw.ReadRequest) ([]byte, error) {
+	data, err := r.readFile(ctx, req)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		r.s.mu.Lock()
+		defer r.s.mu.Unlock()
+		r.s.unread = errors.Join(r.s.unread, err)
+	}
+	return data, err
+}
+
+func (r *reference) readFile(ctx context.Context, req gw.ReadRequest) ([]byte, error) {
 	files, err := r.files(ctx)
 	if err != nil {
 		return nil, err
@@ -84,7 +94,13 @@ func (r *reference) ReadFile(ctx context.Context, req gw.ReadRequest) ([]byte, e
 		return nil, err
 	}
 	if e == nil {
+		if link, err := files.Lookup(ctx, req.Filename); err == nil && link != nil {
+			return nil, fmt.Errorf("read %s: it is a link that leads to no file of the build context", req.Filename)
+		}
 		return nil, &fs.PathError{Op: "open", Path: req.Filename, Err: fs.ErrNotExist}
+	}
+	if !e.IsRegular() {
+		return nil, fmt.Errorf("read %s: it is not a regular file", req.Filename)
 	}
 	data, err := files.ReadFile(ctx, req.Filename, maxRead)
 	if err != nil || req.Range == nil {

@@ -40,6 +40,8 @@ type solver struct {
 	mu     sync.Mutex
 	locals map[string]*state
 	opened []io.Closer
+	// unread is why the frontend could not read a file that is there.
+	unread error
 	// images is held while an image is looked for: the session tells of one step
 	// at a time.
 	images sync.Mutex

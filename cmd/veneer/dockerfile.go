@@ -339,7 +339,7 @@ func (a *app) readContext(ctx context.Context, path, file string, req *veneer.Do
 			return closeContext, usagef("there is no Dockerfile in %s; write one, or say where it is with --file, or build without one: veneer build --from IMAGE --sync %[1]s:/app", path)
 		}
 	}
-	return closeContext, readDockerfile(file, req)
+	return closeContext, readDockerfile(ctx, file, req)
 }
 
 // findDockerfile returns the file that is built where none is named; empty: there
@@ -352,26 +352,6 @@ func findDockerfile(dir string) string {
 		}
 	}
 	return ""
-}
-
-func readDockerfile(file string, req *veneer.DockerfileRequest) error {
-	read := func(name string) ([]byte, error) {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close() // only read
-		return readBounded(f, name)
-	}
-	var err error
-	if req.Dockerfile, err = read(file); err != nil {
-		return fmt.Errorf("read the Dockerfile: %w", err)
-	}
-	req.Name = filepath.Base(file)
-	if req.Ignore, err = read(file + ".dockerignore"); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
 }
 
 func readBounded(r io.Reader, name string) ([]byte, error) {

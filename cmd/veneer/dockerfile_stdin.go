@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"strconv"
 	"strings"
@@ -43,10 +44,11 @@ func (a *app) readStdin(ctx context.Context, file string, req *veneer.Dockerfile
 		return closeContext, fmt.Errorf("read the Dockerfile of the context on standard input: %w", err)
 	}
 	req.ContextTree, req.Name = packed.Tree, file
-	if ignore, err := packed.ReadFile(ctx, file+".dockerignore", maxDockerfile); err == nil {
-		req.Ignore = ignore
+	req.Ignore, err = packed.ReadFile(ctx, file+".dockerignore", maxDockerfile)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
-	return closeContext, nil
+	return closeContext, err
 }
 
 // looksPacked reports whether the first bytes are those of a tar, or of anything
