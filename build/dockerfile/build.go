@@ -77,6 +77,9 @@ func Build(ctx context.Context, session *build.Session, o Options) (*Outcome, er
 
 // frontend has the Dockerfile read, and returns what the frontend makes of it.
 func (s *solver) frontend(ctx context.Context, opts map[string]string) (*gw.Result, error) {
+	if err := checkExpansion(s.Dockerfile, s.Args, nil); err != nil {
+		return nil, err
+	}
 	s.Dockerfile = replaceSync(s.Dockerfile)
 	res, err := builder.Build(ctx, &gateway{s: s, opts: opts})
 	if err != nil {

@@ -90,6 +90,9 @@ func (g *gateway) ResolveImageConfig(ctx context.Context, ref string, opt source
 	if err != nil {
 		return "", "", nil, err
 	}
+	if err := checkExpansion(g.s.Dockerfile, g.s.Args, img.ConfigJSON); err != nil {
+		return "", "", nil, fmt.Errorf("build on %s: %w", ref, err)
+	}
 	return ref, img.Manifest.Digest, img.ConfigJSON, nil
 }
 

@@ -1,0 +1,56 @@
+package dockerfile
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestCheckExpansion(t *testing.T) {
+	// doubles is a variable of 2^n letters, in the words of a file or of an ONBUILD.
+	doubles := func(line string, n int) string { return strings.Repeat(line+"\n", n) }
+	var stages strings.Builder
+	stages.WriteString("FROM scratch AS s0\nENV A=a\n")
+	for i := range 40 {
+		fmt.Fprintf(&stages, "FROM s%d AS s%d\nENV A=$A$A\n", i, i+1)
+	}
+	big := "ENV A=" + strings.Repeat("a", 60000) + "\n"
+	for name, c := range map[string]struct {
+		text string
+		base map[string]any
+		bad  bool
+	}{
+		"usual":               {text: "ARG V=1\nFROM b:$V AS x\nENV PATH=$PATH:/app HOME=/root\nARG V\nRUN echo $V $HOME $0\nFROM x\nCOPY --from=x /a /b\n"},
+		"paths of stages":     {text: "FROM b AS s\n" + doubles("ENV PATH=$PATH:/some/directory", 500)},
+		"a script":            {text: "FROM b\nRUN <<E\n" + doubles("echo $x ${y:-none} $(cat $z)", 5000) + "E\n"},
+		"dashes":              {text: "ARG TAG=1.2.3\nFROM b\nARG TAG\nRUN echo ${TAG//./-}\n"},
+		"ENV":                 {text: "FROM b\nENV A=a\n" + doubles("ENV A=$A$A", 40), bad: true},
+		"ENV, as of old":      {text: "FROM b\nENV A a\n" + doubles("ENV A ${A}${A}", 40), bad: true},
+		"unset at first":      {text: "FROM b\n" + doubles("ENV A=$A$A", 40), bad: true},
+		"ARG":                 {text: "FROM b\nARG A=a\n" + doubles("ARG A=$A$A", 40), bad: true},
+		"ARG before FROM":     {text: "ARG A=a\n" + doubles("ARG A=$A$A", 40) + "FROM b\n", bad: true},
+		"stages":              {text: stages.String(), bad: true},
+		"stages by variable":  {text: strings.ReplaceAll("ARG S=s\n"+stages.String(), "FROM s", "FROM ${S}"), bad: true},
+		"names by variable":   {text: "FROM b\nARG N=A\nENV A=a\n" + doubles("ENV $N=$A$A", 40), bad: true},
+		"words in words":      {text: "FROM b\nENV A=a\n" + doubles("ENV A=${B:-$A$A}", 40), bad: true},
+		"replacing":           {text: "FROM b\n" + big + "ENV B=${A//a/$A}\n", bad: true},
+		"labels":              {text: "FROM b\n" + big + doubles("LABEL a=$A", 2000), bad: true},
+		"environments of RUN": {text: "FROM b\n" + big + doubles("RUN a", 2000), bad: true},
+		"heredocs":            {text: "FROM b\n" + big + "COPY <<E /x\n" + doubles("$A", 2000) + "E\n", bad: true},
+		"ONBUILD of a base":   {text: "FROM b\n", base: map[string]any{"OnBuild": strings.Split("ENV A=a\n"+doubles("ENV A=$A$A", 40), "\n")}, bad: true},
+		"environment of one":  {text: "FROM b\n" + doubles("LABEL a=$A", 100), base: map[string]any{"Env": []string{"A=" + strings.Repeat("a", 1<<20)}}, bad: true},
+		"usual base":          {text: "FROM b\nRUN a\n", base: map[string]any{"Env": []string{"PATH=/bin"}, "OnBuild": []string{"COPY . /app", "RUN make"}}},
+	} {
+		var config []byte
+		if c.base != nil {
+			var err error
+			if config, err = json.Marshal(map[string]any{"config": c.base}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := checkExpansion([]byte(c.text), nil, config); (err != nil) != c.bad {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
