@@ -30,15 +30,17 @@ type downloaded struct {
 func fetch(ctx context.Context, client *http.Client, op *pb.SourceOp, spool string) (_ *downloaded, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, op.Identifier, nil)
 	if err != nil {
-		return nil, fmt.Errorf("fetch %s: %w", op.Identifier, err)
+		return nil, fmt.Errorf("fetch: %w", err)
 	}
+	// A password in it is shown to nobody.
+	from := req.URL.Redacted()
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("fetch %s: %w", op.Identifier, err)
+		return nil, fmt.Errorf("fetch %s: %w", from, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("fetch %s: the server answers %s", op.Identifier, resp.Status)
+		return nil, fmt.Errorf("fetch %s: the server answers %s", from, resp.Status)
 	}
 	f, err := os.CreateTemp(spool, "veneer-fetch-")
 	if err != nil {
@@ -55,14 +57,14 @@ func fetch(ctx context.Context, client *http.Client, op *pb.SourceOp, spool stri
 	}
 	h := sha256.New()
 	if d.size, err = io.Copy(io.MultiWriter(f, h), io.LimitReader(resp.Body, maxDownload+1)); err != nil {
-		return nil, fmt.Errorf("fetch %s: %w", op.Identifier, err)
+		return nil, fmt.Errorf("fetch %s: %w", from, err)
 	}
 	if d.size > maxDownload {
-		return nil, fmt.Errorf("fetch %s: it is larger than %d bytes", op.Identifier, int64(maxDownload))
+		return nil, fmt.Errorf("fetch %s: it is larger than %d bytes", from, int64(maxDownload))
 	}
 	sum := digest.NewDigest(digest.SHA256, h)
 	if want := op.Attrs[pb.AttrHTTPChecksum]; want != "" && want != sum.String() {
-		return nil, fmt.Errorf("fetch %s: its digest is %s, and %s is asked for", op.Identifier, sum, want)
+		return nil, fmt.Errorf("fetch %s: its digest is %s, and %s is asked for", from, sum, want)
 	}
 	return d, d.describe(resp, op)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/veneer-build/veneer/build/graph"
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/registry"
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/internal/fault"
@@ -157,7 +158,7 @@ const maxDownload = 16 << 30
 func (s *solver) download(ctx context.Context, v *vertex, op *pb.SourceOp) (_ *state, err error) {
 	p := s.start(v.name())
 	defer func() { p.end(false, err) }()
-	d, err := fetch(ctx, http.DefaultClient, op, s.session.Roots.Spool)
+	d, err := fetch(ctx, &http.Client{Transport: registry.Options{}.Patient()}, op, s.session.Roots.Spool)
 	if err != nil {
 		return nil, err
 	}

@@ -55,10 +55,7 @@ func (o Options) get(ctx context.Context, address string) (io.ReadCloser, error)
 		return nil, err
 	}
 	req.Header.Set("User-Agent", "veneer")
-	transport := docker.DefaultHTTPTransport(nil)
-	transport.DisableKeepAlives = true
-	transport.ResponseHeaderTimeout = min(transport.ResponseHeaderTimeout, o.stall())
-	client := &http.Client{Transport: &patient{base: transport, stall: o.stall(), blobs: true}}
+	client := &http.Client{Transport: o.Patient()}
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
@@ -67,4 +64,13 @@ func (o Options) get(ctx context.Context, address string) (io.ReadCloser, error)
 		return nil, errors.Join(fmt.Errorf("%s: status %s: %w", u.Redacted(), resp.Status, errdefs.ErrUnavailable), resp.Body.Close())
 	}
 	return resp.Body, nil
+}
+
+// Patient is a transport for files of any host: it gives no credentials, and ends what
+// does not get on.
+func (o Options) Patient() http.RoundTripper {
+	transport := docker.DefaultHTTPTransport(nil)
+	transport.DisableKeepAlives = true
+	transport.ResponseHeaderTimeout = min(transport.ResponseHeaderTimeout, o.stall())
+	return &patient{base: transport, stall: o.stall(), blobs: true}
 }
