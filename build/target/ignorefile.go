@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/moby/patternmatcher/ignorefile"
+
 	"github.com/veneer-build/veneer/internal/reopen"
 )
 

@@ -13,8 +13,8 @@ import (
 	"testing/iotest"
 
 	"github.com/containerd/containerd/v2/core/images"
-	"github.com/klauspost/compress/zstd"
 	"github.com/containerd/errdefs"
+	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
