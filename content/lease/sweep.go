@@ -18,7 +18,8 @@ import (
 // alone: its lease may be about to be made, or be one that cannot be seen.
 const orphanAge = time.Hour
 
-// Engine is what is swept. A containerd client is one.
+// Engine is what is swept. A containerd client is one. SnapshotService returns nil
+// for a name that the embedded engine does not have.
 type Engine interface {
 	LeasesService() leases.Manager
 	SnapshotService(name string) snapshots.Snapshotter
@@ -188,6 +189,9 @@ func sweepSnapshots(ctx context.Context, e Engine, snapshotter string, keep keep
 		return nil
 	}
 	sn := e.SnapshotService(snapshotter)
+	if sn == nil {
+		return fmt.Errorf("list snapshots of %s: the engine has no such snapshotter, or it does not work here: %w", snapshotter, errdefs.ErrNotFound)
+	}
 	var orphans []string
 	err := sn.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
 		if info.Labels[LabelTemporary] == "" || info.Kind == snapshots.KindCommitted {

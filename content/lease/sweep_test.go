@@ -5,12 +5,14 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/veneer-build/veneer/content/internal/storetest"
@@ -140,6 +142,36 @@ func TestSweep(t *testing.T) {
 	}
 	if again, err := lease.Sweep(ctx, s.Client, "native"); err != nil || len(again.Leases) != 0 {
 		t.Errorf("second sweep %+v, %v", again, err)
+	}
+}
+
+// A snapshotter that the engine does not have is an error. What else was left is swept all the same.
+func TestSweepNoSnapshotter(t *testing.T) {
+	ctx, s := storetest.Open(t)
+	_, release, err := lease.New(ctx, s.LeasesService())
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := leaseLabels(ctx, t, s)
+	if err := release(ctx); err != nil {
+		t.Fatal(err)
+	}
+	labels["veneer.build/start"] = "1" // of a process before this one
+	killed, err := s.LeasesService().Create(ctx, leases.WithID("veneer-killed"), leases.WithLabels(labels))
+	if err != nil {
+		t.Fatal(err)
+	}
+	openIngest(leases.WithLease(ctx, killed.ID), t, s, "veneer-killed")
+	left, err := lease.Left(ctx, s.Client, "none")
+	if !errdefs.IsNotFound(err) || len(left.Ingests) != 1 {
+		t.Errorf("left %+v, %v", left, err)
+	}
+	swept, err := lease.Sweep(ctx, s.Client, "none")
+	if !errdefs.IsNotFound(err) || !strings.Contains(err.Error(), "none") || len(swept.Ingests) != 1 || len(swept.Leases) != 1 {
+		t.Errorf("swept %+v, %v", swept, err)
+	}
+	if _, err := lease.Sweep(ctx, s.Client, ""); err != nil {
+		t.Errorf("without a snapshotter: %v", err)
 	}
 }
 
