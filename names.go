@@ -35,6 +35,9 @@ func CheckTag(name string) error {
 // none of {{.OS}}, {{.Arch}} and {{.Variant}}.
 func CheckSource(source string) error { return target.CheckSource(source) }
 
+// CheckChmod returns an error for what is no [TargetSpec].Chmod.
+func CheckChmod(mode string) error { return target.CheckChmod(mode) }
+
 // ParseArchiveRef reads an [ArchiveRef]; not ok: it is none. What follows the
 // path is a name only if the path exists without it.
 func ParseArchiveRef(ref string) (a ArchiveRef, ok bool) { return build.ParseArchiveRef(ref) }

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"path"
 	"strings"
 
 	"github.com/moby/buildkit/solver/pb"
-	mode "github.com/tonistiigi/dchapes-mode"
 	"golang.org/x/sys/unix"
 
+	"github.com/veneer-build/veneer/build/target"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/tarball"
@@ -132,13 +131,12 @@ func (x *action) shape(ctx context.Context, t *differ.Target, c *pb.FileActionCo
 	t.Chown = x.owner(ctx, c.Owner)
 	switch {
 	case c.ModeStr != "":
-		set, err := mode.ParseWithUmask(c.ModeStr, 0)
-		if err != nil {
+		var err error
+		if t.Chmod, err = target.SymbolicMode(c.ModeStr); err != nil {
 			return fmt.Errorf("chmod %s: %w", c.ModeStr, err)
 		}
-		t.Chmod = func(m uint32) uint32 { return m&unix.S_IFMT | unixMode(set.Apply(goMode(m))) }
 	case c.Mode != -1:
-		t.Chmod = func(m uint32) uint32 { return m&unix.S_IFMT | uint32(c.Mode)&0o7777 }
+		t.Chmod = target.SetMode(uint32(c.Mode))
 	}
 	return nil
 }
@@ -290,33 +288,3 @@ func isTar(block []byte) bool {
 	}
 	return got == want && got != 8*' '
 }
-
-// goMode and unixMode turn st_mode into Go's mode, and back.
-func goMode(m uint32) fs.FileMode {
-	out := fs.FileMode(m & 0o777)
-	if m&unix.S_IFMT == unix.S_IFDIR {
-		out |= fs.ModeDir
-	}
-	for _, b := range specialBits {
-		if m&b.unix != 0 {
-			out |= b.mode
-		}
-	}
-	return out
-}
-
-func unixMode(m fs.FileMode) uint32 {
-	out := uint32(m.Perm())
-	for _, b := range specialBits {
-		if m&b.mode != 0 {
-			out |= b.unix
-		}
-	}
-	return out
-}
-
-// specialBits are st_mode's above the permissions.
-var specialBits = [...]struct {
-	unix uint32
-	mode fs.FileMode
-}{{unix.S_ISUID, fs.ModeSetuid}, {unix.S_ISGID, fs.ModeSetgid}, {unix.S_ISVTX, fs.ModeSticky}}

@@ -165,7 +165,7 @@ func (r *reference) ReadDir(ctx context.Context, req gw.ReadDirRequest) ([]*type
 }
 
 func statOf(name string, e *tree.Entry) *types.Stat {
-	mode := goMode(e.Mode)
+	mode := tree.FileMode(e.Mode)
 	if e.IsSymlink() {
 		mode |= fs.ModeSymlink
 	}

@@ -2,7 +2,6 @@ package dockerfile
 
 import (
 	"context"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -185,17 +184,6 @@ func TestSums(t *testing.T) {
 		if changed := sum(t, root, &epoch) != dated; changed != c.dated {
 			t.Errorf("%s: the digest with SOURCE_DATE_EPOCH changed: %t", c.name, changed)
 		}
-	}
-}
-
-func TestModes(t *testing.T) {
-	for m := range uint32(0o10000) {
-		if got := unixMode(goMode(m)); got != m {
-			t.Fatalf("%o became %o", m, got)
-		}
-	}
-	if goMode(0o40755)&fs.ModeDir == 0 {
-		t.Error("a directory is none")
 	}
 }
 

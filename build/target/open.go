@@ -12,9 +12,6 @@ import (
 	"strconv"
 	"strings"
 
-	mode "github.com/tonistiigi/dchapes-mode"
-	"golang.org/x/sys/unix"
-
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/disk"
@@ -172,52 +169,6 @@ func excludes(s Spec) ([]string, error) {
 		return nil, err
 	}
 	return slices.Concat(only, patterns, s.Exclude), nil
-}
-
-// parseChmod reads a mode as chmod(1) takes it, octal or symbolic.
-func parseChmod(s string) (func(uint32) uint32, error) {
-	if octal, err := strconv.ParseUint(s, 8, 32); err == nil {
-		if octal > 0o7777 {
-			return nil, fmt.Errorf("chmod=%s: octal modes go up to 7777", s)
-		}
-		return func(m uint32) uint32 { return m&unix.S_IFMT | uint32(octal) }, nil
-	}
-	set, err := mode.ParseWithUmask(s, 0)
-	if err != nil {
-		return nil, fmt.Errorf("chmod=%s: neither an octal mode nor one like u+rwX,go-w", s)
-	}
-	return func(m uint32) uint32 {
-		return m&unix.S_IFMT | unixMode(set.Apply(fileMode(m)))
-	}, nil
-}
-
-// special maps st_mode's bits above the permissions to Go's.
-var special = [...]struct {
-	unix uint32
-	fs   fs.FileMode
-}{{unix.S_ISUID, fs.ModeSetuid}, {unix.S_ISGID, fs.ModeSetgid}, {unix.S_ISVTX, fs.ModeSticky}}
-
-func fileMode(m uint32) fs.FileMode {
-	out := fs.FileMode(m & 0o777)
-	if m&unix.S_IFMT == unix.S_IFDIR {
-		out |= fs.ModeDir
-	}
-	for _, s := range special {
-		if m&s.unix != 0 {
-			out |= s.fs
-		}
-	}
-	return out
-}
-
-func unixMode(m fs.FileMode) uint32 {
-	out := uint32(m.Perm())
-	for _, s := range special {
-		if m&s.fs != 0 {
-			out |= s.unix
-		}
-	}
-	return out
 }
 
 // owner looks up USER[:GROUP] in the image. As for COPY --chown, a user's name

@@ -79,6 +79,11 @@ func (s Spec) check() error {
 	default:
 		return fmt.Errorf("type %q: want %s, %s, %s or %s", s.Type, Dir, Tar, Image, Container)
 	}
+	if s.Chmod != "" {
+		if err := CheckChmod(s.Chmod); err != nil {
+			return err
+		}
+	}
 	return errors.Join(s.Owner.Check(), s.DirLinks.Check(), CheckSource(s.Source))
 }
 

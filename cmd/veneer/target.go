@@ -211,12 +211,15 @@ func checkTarget(spec *veneer.TargetSpec) error {
 	if err := checkSource(spec); err != nil {
 		return err
 	}
-	switch {
-	case spec.Dest == "":
+	if spec.Dest == "" {
 		return errors.New("the destination is empty")
-	case spec.Chmod != "" && !regexp.MustCompile(`^([0-7]{1,4}|[ugoa]*([-+=][rwxXst]*|[-+=][ugo])+(,[ugoa]*([-+=][rwxXst]*|[-+=][ugo])+)*)$`).MatchString(spec.Chmod):
-		return fmt.Errorf("chmod=%s: want a mode as chmod(1) takes it, as in 0755 or u=rwX,go=rX", spec.Chmod)
-	case spec.Chown != "" && !regexp.MustCompile(`^[^:\s]+(:[^:\s]+)?$`).MatchString(spec.Chown):
+	}
+	if spec.Chmod != "" {
+		if err := veneer.CheckChmod(spec.Chmod); err != nil {
+			return err
+		}
+	}
+	if spec.Chown != "" && !regexp.MustCompile(`^[^:\s]+(:[^:\s]+)?$`).MatchString(spec.Chown) {
 		return fmt.Errorf("chown=%s: want USER[:GROUP]", spec.Chown)
 	}
 	return nil
