@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
@@ -120,20 +121,19 @@ func leaseOf(ctx context.Context) string {
 }
 
 // hold adds what a step made to a lease, whether it is there or not.
-func (c *Cache) hold(ctx context.Context, m *Made, lease string) error {
-	if lease == "" {
+func (c *Cache) hold(ctx context.Context, m *Made, id string) error {
+	if id == "" {
 		return errors.New("hold step: there is no lease")
 	}
-	var all []leases.Resource
+	ctx, ls := leases.WithLease(ctx, id), c.Client.LeasesService()
 	if m.Snapshot != "" {
-		all = append(all, leases.Resource{Type: "snapshots/" + c.Snapshotter, ID: m.Snapshot})
+		if err := lease.AddSnapshot(ctx, ls, c.Snapshotter, m.Snapshot); err != nil {
+			return fmt.Errorf("hold %s: %w", m.Snapshot, err)
+		}
 	}
 	if m.Layer != nil {
-		all = append(all, leases.Resource{Type: "content", ID: m.Layer.Desc.Digest.String()})
-	}
-	for _, r := range all {
-		if err := c.Client.LeasesService().AddResource(ctx, leases.Lease{ID: lease}, r); err != nil {
-			return fmt.Errorf("hold %s: %w", r.ID, err)
+		if err := lease.AddBlob(ctx, ls, m.Layer.Desc.Digest); err != nil {
+			return fmt.Errorf("hold %s: %w", m.Layer.Desc.Digest, err)
 		}
 	}
 	return nil
