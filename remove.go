@@ -76,15 +76,8 @@ func chainsOf(ctx context.Context, e *engine.Engine, records []images.Image) map
 	chains := map[string]bool{}
 	store := e.Client.ContentStore()
 	for _, record := range records {
-		docs, err := content.Documents(ctx, store, record.Target)
-		if err != nil {
-			continue
-		}
-		for _, doc := range docs {
-			if doc.Err != nil || doc.IsIndex() || doc.Beside {
-				continue
-			}
-			if img, err := content.ResolveTarget(ctx, store, doc.Desc, ""); err == nil && img.ChainID != "" {
+		for _, img := range content.ReadableImages(ctx, store, record.Target) {
+			if img.ChainID != "" {
 				chains[img.ChainID.String()] = true
 			}
 		}

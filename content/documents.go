@@ -121,6 +121,25 @@ func readDocument(ctx context.Context, store cstore.Provider, desc ocispec.Descr
 	return doc
 }
 
+// ReadableImages returns the images of a target, for all its platforms, apart from
+// those that cannot be read.
+func ReadableImages(ctx context.Context, store cstore.Store, target ocispec.Descriptor) []*Image {
+	docs, err := Documents(ctx, store, target)
+	if err != nil {
+		return nil
+	}
+	var readable []*Image
+	for _, doc := range docs {
+		if doc.Err != nil || doc.IsIndex() || doc.Beside {
+			continue
+		}
+		if img, err := ResolveTarget(ctx, store, doc.Desc, ""); err == nil {
+			readable = append(readable, img)
+		}
+	}
+	return readable
+}
+
 // Unlabelled returns the children of a stored document that are stored and
 // that none of its labels keeps from the garbage collector.
 func Unlabelled(ctx context.Context, store cstore.InfoProvider, doc *Document) ([]Child, error) {

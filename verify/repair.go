@@ -172,16 +172,8 @@ func (s *snapshotCheck) imageOn(ctx context.Context, name string) error {
 	}
 	store := s.engine.Client.ContentStore()
 	for _, record := range records {
-		docs, err := content.Documents(ctx, store, record.Target)
-		if err != nil {
-			continue
-		}
-		for _, doc := range docs {
-			if doc.Err != nil || doc.IsIndex() || doc.Beside {
-				continue
-			}
-			img, err := content.ResolveTarget(ctx, store, doc.Desc, "")
-			if err == nil && slices.Contains(chainIDs(img.DiffIDs), digest.Digest(name)) {
+		for _, img := range content.ReadableImages(ctx, store, record.Target) {
+			if slices.Contains(chainIDs(img.DiffIDs), digest.Digest(name)) {
 				return &fault.Error{Kind: ErrImageOn, Ref: record.Name, Err: fmt.Errorf("image %s lies on it", record.Name)}
 			}
 		}
