@@ -213,16 +213,33 @@ func (x *execStep) compare(ctx context.Context, now tree.Tree) (_ *graph.Made, e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, base.Close()) }()
+	if err := x.warnRoot(ctx, base, now); err != nil {
+		return nil, err
+	}
 	changes, err := differ.NewChanges(ctx, base)
 	if err != nil {
 		return nil, err
 	}
 	// A time is an input of make and of the like, so it counts here.
-	o := differ.ExactOptions{Name: x.v.name(), Times: true, RootMeta: true, Options: x.s.session.CompareOptions()}
+	o := differ.ExactOptions{Name: x.v.name(), Times: true, Options: x.s.session.CompareOptions()}
 	if err := changes.Exactly(ctx, now, o); err != nil {
 		return nil, err
 	}
 	return x.s.write(ctx, changes, x.on, true)
+}
+
+// warnRoot warns of a change of the root directory itself. Containerd ignores what a
+// layer says of it, and so does BuildKit's layer.
+func (x *execStep) warnRoot(ctx context.Context, base, now tree.Tree) error {
+	was, _, err := base.Root(ctx)
+	if err != nil {
+		return err
+	}
+	is, _, err := now.Root(ctx)
+	if err == nil && (is.Mode != was.Mode || is.UID != was.UID || is.GID != was.GID) {
+		x.s.Watch.Warn(x.v.name() + ": it changes the mode or the owner of / itself, which no image keeps")
+	}
+	return err
 }
 
 // RunError is a RUN that failed.

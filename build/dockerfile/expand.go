@@ -15,6 +15,10 @@ import (
 // people write, since what is counted is more than the text.
 const maxExpanded = 64 << 20
 
+// maxInstructions bounds those of a Dockerfile. BuildKit's frontend takes time by the
+// square of their number: 5,000 ENV take 6 s.
+const maxInstructions = 10_000
+
 // unknownSize is counted for a variable that the Dockerfile does not set.
 const unknownSize = 1 << 10
 
@@ -42,6 +46,9 @@ func checkExpansion(text []byte, args map[string]string, config []byte) error {
 	parsed, err := parser.Parse(bytes.NewReader(text))
 	if err != nil {
 		return nil //nolint:nilerr // The frontend says what is wrong.
+	}
+	if n := len(parsed.AST.Children); n > maxInstructions {
+		return fmt.Errorf("the Dockerfile has %d instructions, and %d are the limit", n, maxInstructions)
 	}
 	stages := map[string]map[string]int64{}
 	for _, n := range parsed.AST.Children {

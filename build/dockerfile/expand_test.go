@@ -24,6 +24,7 @@ func TestCheckExpansion(t *testing.T) {
 		"usual":               {text: "ARG V=1\nFROM b:$V AS x\nENV PATH=$PATH:/app HOME=/root\nARG V\nRUN echo $V $HOME $0\nFROM x\nCOPY --from=x /a /b\n"},
 		"paths of stages":     {text: "FROM b AS s\n" + doubles("ENV PATH=$PATH:/some/directory", 500)},
 		"a script":            {text: "FROM b\nRUN <<E\n" + doubles("echo $x ${y:-none} $(cat $z)", 5000) + "E\n"},
+		"too many lines":      {text: "FROM b\n" + doubles("ENV A=a", 10_000), bad: true},
 		"dashes":              {text: "ARG TAG=1.2.3\nFROM b\nARG TAG\nRUN echo ${TAG//./-}\n"},
 		"ENV":                 {text: "FROM b\nENV A=a\n" + doubles("ENV A=$A$A", 40), bad: true},
 		"ENV, as of old":      {text: "FROM b\nENV A a\n" + doubles("ENV A ${A}${A}", 40), bad: true},

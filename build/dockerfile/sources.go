@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os/exec"
 	"path"
 	"strings"
@@ -158,6 +159,9 @@ const maxDownload = 16 << 30
 func (s *solver) download(ctx context.Context, v *vertex, op *pb.SourceOp) (_ *state, err error) {
 	p := s.start(v.name())
 	defer func() { p.end(false, err) }()
+	if u, err := url.Parse(op.Identifier); err == nil && u.User != nil {
+		s.Watch.Warn(fmt.Sprintf("ADD %s: its user name and password stay in the image's history; use RUN with a secret mount", u.Redacted()))
+	}
 	d, err := fetch(ctx, &http.Client{Transport: registry.Options{}.Patient()}, op, s.session.Roots.Spool)
 	if err != nil {
 		return nil, err

@@ -56,9 +56,14 @@ func (a *app) buildOutput(ctx context.Context, text string, req veneer.Dockerfil
 	if err != nil {
 		return err
 	}
-	if o.push.push {
-		return usagef("--push sends the image of the engine, and --output makes none there: leave out one of them")
+	if err := out.check(o); err != nil {
+		return err
 	}
+	files, err := openResultFiles(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer files.discard()
 	req.Output = &veneer.DockerfileOutput{}
 	to, commit := a.std.out, func() error { return nil }
 	if out.kind == "local" {
@@ -87,9 +92,28 @@ func (a *app) buildOutput(ctx context.Context, text string, req veneer.Dockerfil
 		return commit()
 	})
 	w.explain(err)
+	if err == nil {
+		err = files.write(res)
+	}
 	if err != nil {
 		return err
 	}
 	a.notifyAll("warning: ", res.Warnings)
+	if o.format.value == "json" {
+		return printJSON(a.std.out, res)
+	}
+	return nil
+}
+
+// check refuses options that this output has no use for.
+func (f outputFlag) check(o buildOptions) error {
+	switch {
+	case o.push.push:
+		return usagef("--push sends the image of the engine, and --output makes none there: leave out one of them")
+	case (f.kind == "local" || f.kind == "tar") && (o.iidFile != "" || o.metadataFile != ""):
+		return usagef("--iidfile and --metadata-file are for an image, and --output type=%s makes none: leave them out", f.kind)
+	case f.dest == "-" && o.format.value == "json":
+		return usagef("--format json and --output type=%s,dest=- both write to standard output: choose another dest", f.kind)
+	}
 	return nil
 }

@@ -132,4 +132,11 @@ func TestDockerfileOutput(t *testing.T) {
 			t.Errorf("%s: the link is %q, %v", kind, to, err)
 		}
 	}
+	// What is said of an image is written where there is one, and refused where there is none.
+	b.ok("build", "c", "-o", "type=oci,dest=out", "--iidfile", "iid")
+	if data, err := os.ReadFile(filepath.Join(b.dir, "iid")); err != nil || !strings.HasPrefix(string(data), "sha256:") {
+		t.Errorf("iidfile: %q, %v", data, err)
+	}
+	b.fails(2, []string{"--iidfile", "makes none"}, "build", "c", "-o", "type=tar,dest=out", "--iidfile", "iid")
+	b.fails(2, []string{"standard output"}, "build", "c", "-o", "type=oci,dest=-", "--format", "json")
 }

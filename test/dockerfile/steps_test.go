@@ -199,6 +199,19 @@ func TestPruneProcesses(t *testing.T) {
 	}
 }
 
+// TestRootOfRun: what RUN does to / itself is in no layer, as containerd's and BuildKit's
+// own comparisons leave it out, and the user is told.
+func TestRootOfRun(t *testing.T) {
+	f := embedded(t)
+	res, w := f.build("FROM BASE\nRUN chmod 711 / && chown 5:6 /\nRUN stat -c '%a %u:%g' /\n")
+	if len(res.Dockerfile.Layers) > 0 || !strings.Contains(w.output.String(), "755 0:0") {
+		t.Errorf("layers %+v, output %q", res.Dockerfile.Layers, w.output.String())
+	}
+	if !slices.ContainsFunc(w.warned, func(text string) bool { return strings.Contains(text, "/ itself") }) {
+		t.Errorf("warned %q", w.warned)
+	}
+}
+
 // TestPrune: what is pruned is made again.
 func TestPrune(t *testing.T) {
 	f := embedded(t)
