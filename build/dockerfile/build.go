@@ -71,7 +71,8 @@ func Build(ctx context.Context, session *build.Session, o Options) (*Outcome, er
 	if out.state, err = s.solve(ctx, v); err != nil {
 		return nil, err
 	}
-	out.Steps, out.Cached = int(s.counts.steps.Load()), int(s.counts.cached.Load())
+	// Steps that are deferred are done when the result is compared.
+	out.Steps, out.Cached = int(s.counts.steps.Load())+len(out.state.then), int(s.counts.cached.Load())
 	return out, nil
 }
 

@@ -23,10 +23,10 @@ type advice struct {
 // advices are given in this order.
 var advices = []advice{
 	// The engine.
-	{kind: veneer.ErrUnreachable, by: adviseUnreachable},
 	{kind: veneer.ErrNotReplaced, by: func(e *veneer.Error) string {
-		return fmt.Sprintf("that is --%s, or CONTAINERD_%s", e.Ref, strings.ToUpper(e.Ref))
+		return fmt.Sprintf("it comes from --%s or CONTAINERD_%s", e.Ref, strings.ToUpper(e.Ref))
 	}},
+	{kind: veneer.ErrUnreachable, by: adviseUnreachable},
 	{kind: veneer.ErrRoot, by: adviseRoot},
 	{kind: veneer.ErrNoRoot, text: "choose one with --root"},
 	{kind: veneer.ErrNoSnapshotter, text: "choose one with --snapshotter"},

@@ -53,7 +53,7 @@ func dockerfileText(name string, res *veneer.Result, d *veneer.DockerfileResult)
 		for _, l := range d.Layers {
 			size += l.Size
 		}
-		return text + fmt.Sprintf("%s on the base: %s, %s uncompressed", countText(int64(len(d.Layers)), "layer", "layers"), bytesText(size), bytesText(d.StepBytes))
+		return text + fmt.Sprintf("%s on the base: %s, for files of %s", countText(int64(len(d.Layers)), "layer", "layers"), bytesText(size), bytesText(d.StepBytes))
 	}
 	text += "onto " + printable(res.Base) + ": "
 	if res.Layer == nil {
@@ -62,7 +62,7 @@ func dockerfileText(name string, res *veneer.Result, d *veneer.DockerfileResult)
 		text += fmt.Sprintf("layer %s: %s, %s uncompressed; %s",
 			res.Layer.Digest, bytesText(res.Layer.Size), bytesText(res.Layer.UncompressedSize), changesText(res.Changes))
 	}
-	return text + fmt.Sprintf("\nwithout --onto the steps would have stored %s, uncompressed", bytesText(d.StepBytes))
+	return text + fmt.Sprintf("\nwithout --onto the steps would have stored files of %s", bytesText(d.StepBytes))
 }
 
 // platformsText has a line for each platform's image.
