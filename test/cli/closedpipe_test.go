@@ -134,7 +134,7 @@ func TestUsageInPlainWords(t *testing.T) {
 		{`veneer images takes no arguments, but there is "x"`, []string{"images", "x"}},
 		{"want 2 arguments, got 1: veneer tag IMAGE NAME", []string{"tag", "a"}},
 		{"want at least 1 argument, got 0: veneer rmi IMAGE...", []string{"rmi"}},
-		{"want --from IMAGE", []string{"build"}},
+		{"say what to build: a directory with a Dockerfile, as in veneer build ., or --from IMAGE", []string{"build"}},
 		{"--from needs a value", []string{"build", "--from"}},
 		{"--tag needs a value", []string{"build", "-t"}},
 		{`--max-layers "x": want a whole number`, []string{"build", "--from", "scratch", "--max-layers", "x"}},
