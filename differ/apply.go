@@ -3,10 +3,13 @@ package differ
 import (
 	"context"
 	"fmt"
+	"math"
 	"path"
 	"runtime"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/internal/fault"
@@ -16,7 +19,8 @@ import (
 type Options struct {
 	Compare CompareMode
 	// Workers is the number of directories, or batches of files, that are compared
-	// at the same time. 0: twice the number of processors, but at least 16.
+	// at the same time. 0: twice the number of processors, but at least 16, and fewer
+	// where the process may open few files.
 	Workers int
 	// Own are directories that belong to the engine. They are left out of the
 	// source, with a warning, since no image may contain them.
@@ -32,12 +36,24 @@ type Options struct {
 // workers cost no more than fewer.
 const minWorkers = 16
 
+// workersByDescriptors is how many workers the limit of open descriptors allows. A
+// worker opens two files at a time, the source's and the base's, and needs a second
+// descriptor while it opens one. So an eighth of the limit leaves half of it to
+// directories and to the engine.
+func workersByDescriptors() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return minWorkers
+	}
+	return int(min(max(limit.Cur/8, 1), math.MaxInt32))
+}
+
 func (o Options) defaults() Options {
 	if o.Compare == "" {
 		o.Compare = CompareContent
 	}
 	if o.Workers <= 0 {
-		o.Workers = max(minWorkers, 2*runtime.GOMAXPROCS(0))
+		o.Workers = min(max(minWorkers, 2*runtime.GOMAXPROCS(0)), workersByDescriptors())
 	}
 	if o.Count == nil {
 		o.Count = func(int64, int64) {}
