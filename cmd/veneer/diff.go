@@ -79,7 +79,11 @@ func (a *app) diffBuild(ctx context.Context, base *baseFlags, format string, exi
 		Base: build.Base, TargetOptions: build.TargetOptions, ReadOptions: build.ReadOptions, Reports: veneer.Reports{Log: a.log},
 	}
 	req.Stdin = a.stdin(ctx)
-	return a.showDiff(ctx, a.withReading, format, exitCode, func(ctx context.Context, e *veneer.Engine, p veneer.Progress) (*veneer.DiffResult, error) {
+	open := a.withReading
+	if build.Reader == veneer.ReadView {
+		open = a.withEngine // It reads a snapshot, which it has to make if the base has none.
+	}
+	return a.showDiff(ctx, open, format, exitCode, func(ctx context.Context, e *veneer.Engine, p veneer.Progress) (*veneer.DiffResult, error) {
 		req.Progress = p
 		return veneer.Diff(ctx, e, req)
 	})
