@@ -192,7 +192,7 @@ func (e *expected) wantWhole(problem func(string, ...any)) {
 }
 
 // hint is what to do when a connection broke.
-var hint = regexp.MustCompile(`the connection to containerd broke: try again|a connection broke, to containerd or to the registry; try again`)
+var hint = regexp.MustCompile(`the connection to containerd broke; try again|a connection broke, to containerd or to the registry; try again`)
 
 // cleaning are the methods that end what a run holds.
 var cleaning = map[string]bool{"Delete": true, "Remove": true, "Abort": true}
