@@ -245,7 +245,7 @@ func (w *walker) admit(v visit, e *tree.Entry) (skip bool, sub visit, err error)
 		w.warn("%s: left out, since AUFS keeps its own books under such names, and no layer can hold them", quote(joinPath(v.rel, e.Name)))
 		return true, sub, nil
 	}
-	if strings.HasPrefix(e.Name, ".wh.") {
+	if strings.HasPrefix(e.Name, tree.WhiteoutPrefix) {
 		err = w.checkName(e.Name, joinPath(v.rel, e.Name))
 	}
 	return false, sub, err
@@ -257,14 +257,14 @@ const noID = 1<<32 - 1
 // layers that were made on AUFS contain such names. The opaque marker .wh..wh..opq
 // is not internal: it has a meaning in every layer.
 func IsAUFS(name string) bool {
-	return strings.HasPrefix(name, ".wh..wh.") && name != ".wh..wh..opq"
+	return strings.HasPrefix(name, tree.WhiteoutPrefix+tree.WhiteoutPrefix) && name != tree.OpaqueMarker
 }
 
 // checkName returns an error for names that have another meaning in layers
 // (image-spec, layer.md, "Whiteouts").
 func (w *walker) checkName(name, rel string) error {
-	if strings.HasPrefix(name, ".wh.") {
-		return fmt.Errorf("%s: layers use names that start with .wh. for deletions; rename or exclude it", quote(rel))
+	if strings.HasPrefix(name, tree.WhiteoutPrefix) {
+		return fmt.Errorf("%s: layers use names that start with %s for deletions; rename or exclude it", quote(rel), tree.WhiteoutPrefix)
 	}
 	return nil
 }

@@ -16,12 +16,10 @@ import (
 )
 
 const (
-	whiteoutPrefix = ".wh." // image-spec, layer.md, "Whiteouts"
-	opaqueMarker   = ".wh..wh..opq"
-	rootName       = "." // name of the root directory's own entry
-	paxXattr       = "SCHILY.xattr."
-	accessACL      = "system.posix_acl_access"
-	defaultACL     = "system.posix_acl_default"
+	rootName   = "." // name of the root directory's own entry
+	paxXattr   = "SCHILY.xattr."
+	accessACL  = "system.posix_acl_access"
+	defaultACL = "system.posix_acl_default"
 )
 
 // header returns a change as a tar entry. The format is USTAR if that is enough,
@@ -57,7 +55,7 @@ func header(ch *differ.Change, epoch *time.Time) *tar.Header {
 // whiteout returns the name of the entry that deletes a path.
 func whiteout(p string) string {
 	dir, base := path.Split(p)
-	return dir + whiteoutPrefix + base
+	return dir + tree.WhiteoutPrefix + base
 }
 
 func setType(hdr *tar.Header, e *tree.Entry) {

@@ -114,7 +114,7 @@ type writer struct {
 }
 
 func (w *writer) change(ch *differ.Change) error {
-	if len(ch.Path) > tree.MaxPath-len(whiteoutPrefix) {
+	if len(ch.Path) > tree.MaxPath-len(tree.WhiteoutPrefix) {
 		return fmt.Errorf("%.64q…: the path is longer than %d bytes, which no system can unpack; exclude it", ch.Path, tree.MaxPath)
 	}
 	if !ch.Fresh {
@@ -129,7 +129,7 @@ func (w *writer) change(ch *differ.Change) error {
 	if err := w.entry(ch); err != nil {
 		return err
 	}
-	return w.marker(ch.Path + "/" + opaqueMarker)
+	return w.marker(ch.Path + "/" + tree.OpaqueMarker)
 }
 
 // marker writes an empty file. Its name gives it its meaning.

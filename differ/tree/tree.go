@@ -21,6 +21,12 @@ const (
 	MaxName = 255
 )
 
+// Names with a meaning in layers: image-spec, layer.md, "Whiteouts".
+const (
+	WhiteoutPrefix = ".wh."
+	OpaqueMarker   = ".wh..wh..opq"
+)
+
 // Errors of local directories that a caller may act upon.
 var (
 	// ErrMountPoint means that a directory is on another mount than the root of its

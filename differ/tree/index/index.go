@@ -30,12 +30,6 @@ const (
 	maxXattrNames = 64 << 10
 )
 
-// Names with a meaning in layers: image-spec, layer.md, "Whiteouts".
-const (
-	WhiteoutPrefix = ".wh."
-	OpaqueMarker   = ".wh..wh..opq"
-)
-
 // ErrLimit is wrapped by errors about layers over a limit.
 var ErrLimit = errors.New("over the limit for one layer")
 
@@ -73,15 +67,15 @@ type Record struct {
 }
 
 // Opaque reports whether the record hides what lower layers have in its directory.
-func (r *Record) Opaque() bool { return path.Base(r.Path) == OpaqueMarker }
+func (r *Record) Opaque() bool { return path.Base(r.Path) == tree.OpaqueMarker }
 
 // Whiteout returns the path that the record deletes, in the form of Path.
 func (r *Record) Whiteout() (string, bool) {
 	dir, base := path.Split(r.Path)
-	if base == OpaqueMarker || !strings.HasPrefix(base, WhiteoutPrefix) {
+	if base == tree.OpaqueMarker || !strings.HasPrefix(base, tree.WhiteoutPrefix) {
 		return "", false
 	}
-	return dir + base[len(WhiteoutPrefix):], true
+	return dir + base[len(tree.WhiteoutPrefix):], true
 }
 
 // Index has everything about a layer except its bytes. It never changes, so it can

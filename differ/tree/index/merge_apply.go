@@ -59,7 +59,7 @@ func (a *applier) layer(i int, x *Index) error {
 	a.at, a.unpacked, a.opaque, a.touched = int32(i), nil, nil, ""
 	a.startUpper()
 	for i := range x.Records {
-		if strings.HasSuffix(x.Records[i].Path, OpaqueMarker) {
+		if strings.HasSuffix(x.Records[i].Path, tree.OpaqueMarker) {
 			a.unpacked, a.opaque = map[string]struct{}{}, map[string]struct{}{}
 			break
 		}
@@ -115,7 +115,7 @@ func (a *applier) entry(r *Record) error {
 			return a.explain(fmt.Errorf("make parent: %w", err))
 		}
 	}
-	if strings.HasPrefix(base, WhiteoutPrefix) && a.isUpper() {
+	if strings.HasPrefix(base, tree.WhiteoutPrefix) && a.isUpper() {
 		return a.upperWhiteout(dirPath, dir, base)
 	}
 	if a.isUpper() {
@@ -124,7 +124,7 @@ func (a *applier) entry(r *Record) error {
 	} else {
 		a.touch(dirPath)
 	}
-	if strings.HasPrefix(base, WhiteoutPrefix) {
+	if strings.HasPrefix(base, tree.WhiteoutPrefix) {
 		return a.whiteout(dirPath, dir, base)
 	}
 	old := dir.dir.find(base)
@@ -221,14 +221,14 @@ func (a *applier) linkTarget(link string) (*node, error) {
 // whiteout removes the file that the whiteout's name means. The whiteout itself
 // makes no file.
 func (a *applier) whiteout(dirPath string, dir *node, base string) error {
-	if base == OpaqueMarker {
+	if base == tree.OpaqueMarker {
 		if _, done := a.opaque[dirPath]; !done {
 			a.opaque[dirPath] = struct{}{}
 			return a.clearLower(dirPath, dir)
 		}
 		return nil
 	}
-	switch name := base[len(WhiteoutPrefix):]; name {
+	switch name := base[len(tree.WhiteoutPrefix):]; name {
 	case "", ".", "..":
 		return fmt.Errorf("invalid whiteout: %w", unix.EINVAL)
 	default:
@@ -292,7 +292,7 @@ func (a *applier) makeParents(dirPath string) (*node, error) {
 }
 
 func (a *applier) dirTime(r *Record) error {
-	if isRoot(r.Path) || strings.HasPrefix(path.Base(r.Path), WhiteoutPrefix) {
+	if isRoot(r.Path) || strings.HasPrefix(path.Base(r.Path), tree.WhiteoutPrefix) {
 		return nil
 	}
 	_, n, err := a.resolve(r.Path)

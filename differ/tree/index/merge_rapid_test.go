@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/log"
 	"pgregory.net/rapid"
 
+	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/treetest"
 )
 
@@ -65,10 +66,10 @@ func genHeader(t *rapid.T) treetest.Header {
 		h.Name = path.Clean(h.Name)
 	case 12:
 		h.Typeflag = tar.TypeReg
-		h.Name = path.Join(path.Dir(path.Clean(h.Name)), WhiteoutPrefix+path.Base(h.Name))
+		h.Name = path.Join(path.Dir(path.Clean(h.Name)), tree.WhiteoutPrefix+path.Base(h.Name))
 	case 13, 14:
 		h.Typeflag = tar.TypeReg
-		h.Name = path.Join(path.Clean(h.Name), OpaqueMarker)
+		h.Name = path.Join(path.Clean(h.Name), tree.OpaqueMarker)
 	case 15, 16, 17:
 		// Whiteouts and files of the names that directories and links have.
 		h.Typeflag = tar.TypeReg
@@ -97,7 +98,7 @@ func oddHeader(t *rapid.T, h *treetest.Header) {
 		h.Typeflag = tar.TypeDir
 		h.Name = rapid.SampledFrom([]string{".", "/", "./", "..", "../.", "a/.."}).Draw(t, "root")
 	case 4:
-		h.Typeflag, h.Name = tar.TypeReg, OpaqueMarker
+		h.Typeflag, h.Name = tar.TypeReg, tree.OpaqueMarker
 	case 5:
 		h.Typeflag, h.PAXRecords = tar.TypeDir, treetest.Xattrs("trusted.overlay.opaque", "y")
 	case 6:

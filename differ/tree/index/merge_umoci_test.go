@@ -21,6 +21,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"pgregory.net/rapid"
 
+	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/treetest"
 	"github.com/veneer-build/veneer/test/harness"
 )
@@ -158,7 +159,7 @@ func TestMergeRandomUmoci(t *testing.T) {
 		layers, _ := genStack(rt, MergeOptions{}, func(at int, h treetest.Header, m *Merged, err error) bool {
 			// In the lowest layer a whiteout has nothing to do: for umoci, but not
 			// for containerd, which removes files of the same layer.
-			deletes := strings.Contains(h.Name, WhiteoutPrefix)
+			deletes := strings.Contains(h.Name, tree.WhiteoutPrefix)
 			return err == nil && m.Divergence() == nil && forUmoci(h) && (at > 0 || !deletes) &&
 				!fileWithDirectoryTime(m.root) && !addsToXattrs(h, m)
 		})

@@ -90,7 +90,7 @@ func (a *applier) replaced(dirPath, base string) {
 // it makes a character device that hides lower layers' files, or marks the
 // directory. The whiteout must not have the name of a file of this layer.
 func (a *applier) upperWhiteout(dirPath string, dir *node, base string) error {
-	if base == OpaqueMarker {
+	if base == tree.OpaqueMarker {
 		dir.dir.opaque = true
 		// Overlayfs always merges root directories, whatever their mark. For
 		// directories without an entry, other snapshotters remove their content.
@@ -99,7 +99,7 @@ func (a *applier) upperWhiteout(dirPath string, dir *node, base string) error {
 		}
 		return nil
 	}
-	name := base[len(WhiteoutPrefix):]
+	name := base[len(tree.WhiteoutPrefix):]
 	switch {
 	case name == "" || name == "." || name == "..":
 		return fmt.Errorf("invalid whiteout: %w", unix.EINVAL)

@@ -168,8 +168,8 @@ func acceptUser(h *tar.Header) error {
 		return fmt.Errorf("entry %q: %w", h.Name, err)
 	}
 	for c := range strings.SplitSeq(name, "/") {
-		if strings.HasPrefix(c, index.WhiteoutPrefix) {
-			return fmt.Errorf("entry %q: names that begin with %q mean deletions in image layers: rename or exclude it", h.Name, index.WhiteoutPrefix)
+		if strings.HasPrefix(c, tree.WhiteoutPrefix) {
+			return fmt.Errorf("entry %q: names that begin with %q mean deletions in image layers: rename or exclude it", h.Name, tree.WhiteoutPrefix)
 		}
 	}
 	if h.Uid == math.MaxUint32 || h.Gid == math.MaxUint32 {
