@@ -35,9 +35,7 @@ type BuildRequest struct {
 // withDefaults returns a copy of the request with all defaults filled in, or an
 // error that says what is wrong with it.
 func (r BuildRequest) withDefaults() (_ BuildRequest, err error) {
-	if r.MaxLayers == 0 {
-		r.MaxLayers = DefaultMaxLayers
-	}
+	r.MaxLayers = maxLayers(r.MaxLayers)
 	if r.LayerOptions, err = r.LayerOptions.withDefaults(); err != nil {
 		return r, err
 	}

@@ -40,9 +40,7 @@ type CommitRequest struct {
 }
 
 func (r CommitRequest) withDefaults() (_ CommitRequest, err error) {
-	if r.MaxLayers == 0 {
-		r.MaxLayers = DefaultMaxLayers
-	}
+	r.MaxLayers = maxLayers(r.MaxLayers)
 	if r.LayerOptions, err = r.LayerOptions.withDefaults(); err != nil {
 		return r, err
 	}

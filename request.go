@@ -1,6 +1,7 @@
 package veneer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -104,6 +105,9 @@ func (d DifferKind) check() error {
 // it: half of what Docker mounts, and a fifth of what containerd does
 // (docs/images.md, "Squashing").
 const DefaultMaxLayers = 64
+
+// maxLayers fills in the default of a request's MaxLayers.
+func maxLayers(asked int) int { return cmp.Or(asked, DefaultMaxLayers) }
 
 // TargetOptions say what files an image must show.
 type TargetOptions struct {

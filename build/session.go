@@ -113,9 +113,7 @@ func Run(ctx context.Context, e *engine.Engine, o Options, do func(context.Conte
 }
 
 func newSession(e *engine.Engine, o Options) *Session {
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
+	o.Log = progress.Log(o.Log)
 	s := &Session{Engine: e, Steps: o.Steps, Log: o.Log, Warnings: &Warnings{}, allowEncrypted: o.AllowEncrypted, fileCaches: newFileCaches(e, o), ends: &ends{}}
 	s.Roots = &rootfs.Opener{
 		Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Spool: spoolDir(e), NoUnpack: o.NoUnpack,
@@ -131,7 +129,7 @@ func newSession(e *engine.Engine, o Options) *Session {
 // [rootfs.Opener.UnpackImage].
 func UnpackImage(ctx context.Context, e *engine.Engine, img *content.Image) (bool, error) {
 	o := &rootfs.Opener{
-		Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Spool: os.TempDir(), Steps: progress.New(nil), Log: slog.New(slog.DiscardHandler),
+		Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Spool: os.TempDir(), Steps: progress.New(nil), Log: progress.Log(nil),
 	}
 	return o.UnpackImage(ctx, img)
 }

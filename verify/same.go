@@ -63,7 +63,7 @@ type PathDifference struct {
 // opener opens root file systems without making snapshots of them.
 func opener(e *engine.Engine, steps *progress.Steps, log *slog.Logger, cache *cache.Cache) *rootfs.Opener {
 	return &rootfs.Opener{
-		Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Cache: cache, NoUnpack: true, Steps: steps, Log: log,
+		Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Cache: cache, NoUnpack: true, Steps: steps, Log: progress.Log(log),
 	}
 }
 
@@ -72,9 +72,6 @@ func opener(e *engine.Engine, steps *progress.Steps, log *slog.Logger, cache *ca
 // files, see [differ.IsAUFS]. It reads files from the layers if they are stored,
 // else from the snapshot. It writes nothing but indexes of layers to the cache.
 func Same(ctx context.Context, e *engine.Engine, req SameRequest) (_ *SameResult, err error) {
-	if req.Log == nil {
-		req.Log = slog.New(slog.DiscardHandler)
-	}
 	steps := progress.New(req.Progress)
 	ctx, release, err := lease.New(e.Context(ctx), e.Client.LeasesService())
 	if err != nil {

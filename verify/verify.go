@@ -120,9 +120,6 @@ type Platform struct {
 //
 // It reads every blob once, as a stream, and every file of the snapshot.
 func Image(ctx context.Context, e *engine.Engine, req Request) (_ *Result, err error) {
-	if req.Log == nil {
-		req.Log = slog.New(slog.DiscardHandler)
-	}
 	v := &verifier{Request: req, engine: e, steps: progress.New(req.Progress)}
 	ctx, release, err := lease.New(e.Context(ctx), e.Client.LeasesService())
 	if err != nil {
