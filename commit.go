@@ -112,10 +112,3 @@ func (r CommitRequest) spec() TargetSpec {
 		Only: r.Only, Exclude: r.Exclude, NoPause: r.NoPause,
 	}
 }
-
-// ResumeContainers resumes the containers that killed processes left paused, and
-// returns their IDs. After an error it goes on with the next container, and returns
-// all errors together.
-func ResumeContainers(ctx context.Context, e *engine.Engine) ([]string, error) {
-	return container.ResumeAll(ctx, e)
-}

@@ -14,7 +14,7 @@ import (
 	"github.com/veneer-build/veneer/engine/container"
 )
 
-// Remove removes a name of an image, see [content.Remove]. The last name of an image
+// Remove removes a name of an image, see [content.RemoveIf]. The last name of an image
 // that a container was made from stays, and the error wraps [ErrInUse]: without the
 // name, [Commit] would not find the container's image. It does not matter whether
 // the container runs. force removes the name nevertheless.

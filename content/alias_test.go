@@ -39,7 +39,7 @@ func TestAlias(t *testing.T) {
 				t.Errorf("the ID stands for %s, %v", got.Name, err)
 			}
 			for ref := range strings.FieldsSeq(remove) {
-				_, err := content.Remove(ctx, s.Client, []string{strings.Replace(ref, "ID", id, 1)}, true)
+				_, err := removeNames(ctx, s, []string{strings.Replace(ref, "ID", id, 1)}, true)
 				if refused := remove == "ID"; errdefs.IsFailedPrecondition(err) != refused || err != nil && !refused {
 					t.Errorf("remove %s: %v", ref, err)
 				}
@@ -72,7 +72,7 @@ func TestAliasAlone(t *testing.T) {
 	if got, err := content.Resolve(ctx, s.Client, id[:20], ""); err != nil || got.Name != id {
 		t.Errorf("resolved %+v, %v", got, err)
 	}
-	if gone, err := content.Remove(ctx, s.Client, []string{id}, true); err != nil || len(gone) != 1 {
+	if gone, err := removeNames(ctx, s, []string{id}, true); err != nil || len(gone) != 1 {
 		t.Errorf("removed %v, %v", gone, err)
 	}
 	s.Collect(ctx, t)
@@ -91,7 +91,7 @@ func TestHoldRemoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := content.Remove(ctx, s.Client, []string{"app:1"}, true); err != nil {
+	if _, err := removeNames(ctx, s, []string{"app:1"}, true); err != nil {
 		t.Fatal(err)
 	}
 	s.Collect(ctx, t)

@@ -18,7 +18,7 @@
 // with everything but the layers' bytes. [Assemble] makes a new Image of one, in
 // memory. [LayerWriter] and [Store] write the blobs of an image. Until then only
 // the lease in the context keeps them (package lease). [Record] gives the image
-// a name and comes last, so a name never means something incomplete. [Remove]
+// a name and comes last, so a name never means something incomplete. [RemoveIf]
 // removes names, and the engine's garbage collector what no name refers to.
 //
 // What [ReadBlob] and [NewLayerWriter] return is closed by the caller. An Image

@@ -27,7 +27,7 @@ func TestHold(t *testing.T) {
 	if err := content.Hold(leased, s.Client, base); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := content.Remove(ctx, s.Client, []string{"app"}, false); err != nil {
+	if _, err := removeNames(ctx, s, []string{"app"}, false); err != nil {
 		t.Fatal(err)
 	}
 	s.Collect(ctx, t)

@@ -153,17 +153,12 @@ func Tag(ctx context.Context, c interface {
 	return Record(ctx, c, name, target)
 }
 
-// Remove removes image names; what nothing else refers to is left to the
-// engine's garbage collector, which sync waits for. An ID removes the image's
-// name if it has just one. All names are looked up before the first is
+// RemoveIf removes image names, if allow has no objection: it is given all records
+// that would go, and its error ends it before one does. What nothing else refers to
+// is left to the engine's garbage collector, which sync waits for. An ID removes the
+// image's name if it has just one. All names are looked up before the first is
 // removed. What a kubelet knows an image by goes with the last other name, see
 // companions. It returns the records that it removed, also on error.
-func Remove(ctx context.Context, c Finder, refs []string, sync bool) ([]images.Image, error) {
-	return RemoveIf(ctx, c, refs, sync, func(context.Context, []images.Image) error { return nil })
-}
-
-// RemoveIf is [Remove] where allow has no objection: it is given all records
-// that would go, and its error ends it before one does.
 func RemoveIf(ctx context.Context, c Finder, refs []string, sync bool, allow func(context.Context, []images.Image) error) ([]images.Image, error) {
 	var records []images.Image
 	for _, ref := range refs {

@@ -61,7 +61,7 @@ func TestNameByDigest(t *testing.T) {
 			for ref := range strings.FieldsSeq(remove) {
 				refs = append(refs, long.Replace(ref))
 			}
-			_, err := content.Remove(ctx, s.Client, refs, true)
+			_, err := removeNames(ctx, s, refs, true)
 			if refused := want == "refused"; errdefs.IsFailedPrecondition(err) != refused || err != nil && !refused {
 				t.Fatalf("remove: %v", err)
 			} else if refused {

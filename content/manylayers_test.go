@@ -58,7 +58,7 @@ func TestStoreManyLayers(t *testing.T) {
 	if got := blobs[out.ConfigDesc.Digest]; !maps.Equal(got, want) || len(blobs) != 301 {
 		t.Errorf("the config has %v; %d blobs", got, len(blobs))
 	}
-	if _, err := content.Remove(ctx, s.Client, []string{"app:1"}, false); err != nil {
+	if _, err := removeNames(ctx, s, []string{"app:1"}, false); err != nil {
 		t.Fatal(err)
 	}
 	s.Collect(ctx, t)

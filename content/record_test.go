@@ -74,7 +74,7 @@ func TestStoreSurvivesCollection(t *testing.T) {
 					}
 				}
 			}
-			if _, err := content.Remove(ctx, s.Client, []string{"app:1"}, false); err != nil {
+			if _, err := removeNames(ctx, s, []string{"app:1"}, false); err != nil {
 				t.Fatal(err)
 			}
 			s.Collect(ctx, t)

@@ -58,7 +58,7 @@ func BenchmarkNew(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer source.Close()
-	nothing, err := index.Merge(nil, index.MergeOptions{})
+	nothing, err := index.Merge(b.Context(), nil, index.MergeOptions{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -47,7 +47,7 @@ func (m memTree) open(t *testing.T) tree.Tree {
 		}
 		records = append(records, r)
 	}
-	all, err := index.Merge([]*index.Index{{Records: records}}, index.MergeOptions{Open: func(_ int, r *index.Record) (tree.File, error) {
+	all, err := index.Merge(t.Context(), []*index.Index{{Records: records}}, index.MergeOptions{Open: func(_ int, r *index.Record) (tree.File, error) {
 		return textFile{strings.NewReader(m[r.Path].text)}, nil
 	}})
 	must(t, err)

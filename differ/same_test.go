@@ -86,11 +86,11 @@ func indexed(t *testing.T, dir string) tree.Tree {
 	if err := errors.Join(err, w.Close()); err != nil {
 		t.Fatal(err)
 	}
-	x, err := index.ScanLayer(t.Context(), &b)
+	x, err := index.ScanLayer(t.Context(), &b, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := index.Merge([]*index.Index{x}, index.MergeOptions{})
+	m, err := index.Merge(t.Context(), []*index.Index{x}, index.MergeOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -274,7 +274,7 @@ func scanLayer(ctx context.Context, blob io.Reader, algorithm digest.Algorithm, 
 		sum = algorithm.Hash()
 		r = io.TeeReader(r, sum)
 	}
-	x, err := index.ScanLayerWithin(ctx, r, bounds.index)
+	x, err := index.ScanLayer(ctx, r, bounds.index)
 	if err != nil {
 		return nil, format, "", err
 	}

@@ -90,14 +90,14 @@ func (s *snapshotCheck) compareTree(ctx context.Context, got tree.Tree, at, limi
 // first is what this snapshotter should show. If other snapshotters show another
 // tree, that is the second.
 func (s *snapshotCheck) models(ctx context.Context, at int) ([]tree.Tree, error) {
-	rule, ruleErr := index.MergeContext(ctx, s.indexes[:at+1], index.MergeOptions{})
+	rule, ruleErr := index.Merge(ctx, s.indexes[:at+1], index.MergeOptions{})
 	if ruleErr == nil && rule.Divergence() == nil {
 		return []tree.Tree{rule}, nil
 	}
 	if ruleErr == nil && at == len(s.chain)-1 {
 		s.divergence = rule.Divergence()
 	}
-	direct, err := index.MergeContext(ctx, s.indexes[:at+1], index.MergeOptions{Direct: true})
+	direct, err := index.Merge(ctx, s.indexes[:at+1], index.MergeOptions{Direct: true})
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()

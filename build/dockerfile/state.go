@@ -98,7 +98,7 @@ func (s *solver) tree(ctx context.Context, st *state) (tree.Tree, error) {
 // openSnapshot opens the files of a committed snapshot; the caller closes them.
 func (s *solver) openSnapshot(ctx context.Context, name string) (tree.Tree, error) {
 	if name == "" {
-		return index.MergeContext(ctx, nil, index.MergeOptions{})
+		return index.Merge(ctx, nil, index.MergeOptions{})
 	}
 	layers, err := snapshot.OpenLayers(ctx, s.client().SnapshotService(s.engine().Snapshotter), name)
 	if err != nil {

@@ -68,7 +68,7 @@ func (d *damageTest) load(what string, data []byte) {
 	if img, err := content.ResolveTarget(d.ctx, d.s.ContentStore(), all[0].Target, ""); err != nil || len(img.Missing) > 0 {
 		d.t.Fatalf("%s: taken, but %v", what, err)
 	}
-	if _, err := content.Remove(d.ctx, d.s.Client, []string{d.name}, true); err != nil {
+	if _, err := removeNames(d.ctx, d.s, []string{d.name}, true); err != nil {
 		d.t.Fatal(err)
 	}
 	d.s.Collect(d.ctx, d.t)

@@ -91,7 +91,7 @@ func TestDelta(t *testing.T) {
 		}
 	}
 	checkNothingOpen(ctx, t, s)
-	if _, err := content.Remove(ctx, s.Client, []string{baseName}, true); err != nil {
+	if _, err := removeNames(ctx, s, []string{baseName}, true); err != nil {
 		t.Fatal(err)
 	}
 	s.Collect(ctx, t)

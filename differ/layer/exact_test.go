@@ -97,7 +97,7 @@ func TestExactly(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantTrees(t, describeTimes(t, want), describeTimes(t, got))
-			x, err := index.ScanLayer(t.Context(), bytes.NewReader(data))
+			x, err := index.ScanLayer(t.Context(), bytes.NewReader(data), nil)
 			if err != nil {
 				t.Fatal(err)
 			}

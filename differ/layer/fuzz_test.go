@@ -110,7 +110,7 @@ func FuzzWrite(f *testing.F) {
 			records = append(records, index.Record{Path: path.Join("/", other)[1:], Kind: index.KindLink, Meta: r.Meta})
 			records[1].Link, records[1].Mode = r.Path, r.Mode&0o7777
 		}
-		src, err := index.Merge([]*index.Index{{Records: records}}, index.MergeOptions{Open: func(int, *index.Record) (tree.File, error) {
+		src, err := index.Merge(t.Context(), []*index.Index{{Records: records}}, index.MergeOptions{Open: func(int, *index.Record) (tree.File, error) {
 			return memFile{bytes.NewReader(content)}, nil
 		}})
 		if err != nil {
@@ -125,7 +125,7 @@ func FuzzWrite(f *testing.F) {
 			}
 			return
 		}
-		x, err := index.ScanLayer(t.Context(), bytes.NewReader(raw))
+		x, err := index.ScanLayer(t.Context(), bytes.NewReader(raw), nil)
 		must(t, err)
 		if index := decoded(t, blob); !reflect.DeepEqual(index, x) {
 			t.Errorf("the index is %+v, a scan finds %+v", index, x)
@@ -143,7 +143,7 @@ const (
 // layerOfTree returns the layer that shows a tree on nothing.
 func layerOfTree(t *testing.T, src tree.Tree) ([]byte, *layer.Blob, error) {
 	t.Helper()
-	base, err := index.Merge(nil, index.MergeOptions{})
+	base, err := index.Merge(t.Context(), nil, index.MergeOptions{})
 	must(t, err)
 	c, err := differ.NewChanges(t.Context(), base)
 	must(t, err)
@@ -164,7 +164,7 @@ func (memFile) Stamp() (tree.Stamp, error) { return tree.Stamp{}, nil }
 // checkSame compares a tree with what a layer of it shows on nothing.
 func checkSame(t *testing.T, want tree.Tree, x *index.Index, raw []byte) {
 	t.Helper()
-	got, err := index.Merge([]*index.Index{x}, index.MergeOptions{Open: func(_ int, r *index.Record) (tree.File, error) {
+	got, err := index.Merge(t.Context(), []*index.Index{x}, index.MergeOptions{Open: func(_ int, r *index.Record) (tree.File, error) {
 		return memFile{bytes.NewReader(raw[r.Offset : r.Offset+r.Size])}, nil
 	}})
 	must(t, err)

@@ -67,7 +67,7 @@ func TestBlobIsWhatItSays(t *testing.T) {
 			if b.UncompressedSize != int64(len(raw)) || b.DiffID != tree.Digest(sha256.Sum256(raw)) {
 				t.Errorf("uncompressed size %d and diff ID %x do not fit the %d bytes", b.UncompressedSize, b.DiffID, len(raw))
 			}
-			scanned, err := index.ScanLayer(t.Context(), bytes.NewReader(raw))
+			scanned, err := index.ScanLayer(t.Context(), bytes.NewReader(raw), nil)
 			must(t, err)
 			index := decoded(t, b)
 			if len(scanned.Records) != len(index.Records) {
@@ -309,7 +309,7 @@ func decoded(t *testing.T, b *layer.Blob) *index.Index {
 	if err := b.Index.Encode(&stored); err != nil {
 		t.Fatal(err)
 	}
-	x, err := index.Decode(&stored)
+	x, err := index.Decode(&stored, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,11 +28,11 @@ func (r Files) openIndex(ctx context.Context) (tree.Tree, error) {
 		return r.openTar(ctx, r.Image.Layers[i])
 	})
 	o := index.MergeOptions{Open: spool.Open, Expect: spool.Expect, RootMeta: r.RootMeta}
-	merged, err := index.MergeContext(ctx, layers, o)
+	merged, err := index.Merge(ctx, layers, o)
 	if err != nil {
 		// The layers may still work on snapshotters that apply them directly.
 		o.Direct = true
-		direct, directErr := index.MergeContext(ctx, layers, o)
+		direct, directErr := index.Merge(ctx, layers, o)
 		if directErr != nil {
 			return nil, errors.Join(fmt.Errorf("read %s: %w", r, err), spool.Close())
 		}
@@ -129,7 +129,7 @@ func (r Files) layerIndex(ctx context.Context, l ocispec.Descriptor, diffID dige
 	var x *index.Index
 	if r.Cache != nil {
 		found, err := r.Cache.Get(ctx, l.Digest, func(r io.Reader) (err error) {
-			x, err = index.DecodeWithin(r, b)
+			x, err = index.Decode(r, b)
 			if err == nil && Digest(x.DiffID) != diffID {
 				err = errors.New("index of another layer")
 			}
@@ -169,7 +169,7 @@ func (r Files) KeepIndex(ctx context.Context, layer digest.Digest, encode func(i
 
 func (r Files) scan(ctx context.Context, l ocispec.Descriptor, b *index.Budget) (x *index.Index, err error) {
 	err = r.readLayer(ctx, l, func(r io.Reader) error {
-		if x, err = index.ScanLayerWithin(ctx, r, b); err != nil {
+		if x, err = index.ScanLayer(ctx, r, b); err != nil {
 			return fmt.Errorf("layer %s: %w", l.Digest, err)
 		}
 		return nil

@@ -109,7 +109,7 @@ func (o *Opener) Of(img *content.Image, role string) Files {
 func (r Files) Open(ctx context.Context, reader Reader) (tree.Tree, error) {
 	switch {
 	case r.Image.IsScratch():
-		return index.MergeContext(ctx, nil, index.MergeOptions{})
+		return index.Merge(ctx, nil, index.MergeOptions{})
 	case r.Image.Encryption().Any():
 		return r.openEncrypted(ctx)
 	case reader == Index:

@@ -22,7 +22,7 @@ func (o *Opener) UnpackImage(ctx context.Context, img *content.Image) (bool, err
 	}
 	layers, why := o.Of(img, "image").indexes(ctx)
 	if why == nil {
-		_, why = index.MergeContext(ctx, layers, index.MergeOptions{Direct: AppliesDirectly(o.Snapshotter)})
+		_, why = index.Merge(ctx, layers, index.MergeOptions{Direct: AppliesDirectly(o.Snapshotter)})
 	}
 	if why == nil || ctx.Err() != nil {
 		return did, err

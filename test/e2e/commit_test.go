@@ -17,6 +17,7 @@ import (
 
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/engine/container"
 	"github.com/veneer-build/veneer/test/harness"
 )
 
@@ -204,7 +205,7 @@ func TestCommitKilled(t *testing.T) {
 			other.ctr(t, "tasks", "pause", other.id)
 			command(t, "dd", "if=/dev/urandom", "of="+filepath.Join(b.rootfs, "big"), "bs=1M", "count=400", "status=none")
 			cmd := b.commitsPaused(t)
-			resumed, err := veneer.ResumeContainers(p.ctx, p.engine)
+			resumed, err := container.ResumeAll(p.ctx, p.engine)
 			must(t, err, cmd.Process.Kill())
 			if len(resumed) > 0 {
 				t.Errorf("resumed %q, whose commit runs", resumed)

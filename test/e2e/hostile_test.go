@@ -23,7 +23,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/test/harness"
@@ -150,7 +149,7 @@ func TestHostileImages(t *testing.T) {
 			name := "docker.io/library/" + strings.ReplaceAll(strings.ToLower(what), " ", "-") + ":1"
 			for _, reader := range []veneer.ReaderKind{veneer.ReadIndex, veneer.ReadView} {
 				// Without the snapshot of another case, which has the same diff ID and would do.
-				_, err := content.Remove(p.ctx, p.engine.Client, imageNames(t, p), true)
+				_, err := removeNames(p, imageNames(t, p), true)
 				must(t, err)
 				c.put(t, p, name)
 				_, err = veneer.Build(p.ctx, p.engine, veneer.BuildRequest{

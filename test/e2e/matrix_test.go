@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/veneer-build/veneer"
-	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/test/harness"
 )
@@ -60,7 +59,7 @@ func TestMatrix(t *testing.T) {
 			t.Errorf("the second layer is %d bytes of the first one's %d", v2.Layer.UncompressedSize, v1.Layer.UncompressedSize)
 		}
 		// Once the names of what it was built on are gone, nothing else keeps them.
-		_, err := content.Remove(p.ctx, p.engine.Client, []string{"debian:12", "app:1"}, false)
+		_, err := removeNames(p, []string{"debian:12", "app:1"}, false)
 		must(t, err)
 		p.collect(t)
 		p.wantComplete(t, "app:2")

@@ -116,7 +116,7 @@ func TestPlatforms(t *testing.T) {
 		if !unchanged.Unchanged || unchanged.Digest != unchanged.BaseDigest {
 			t.Errorf("without changes: %+v", unchanged)
 		}
-		_, err = content.Remove(p.ctx, p.engine.Client, []string{base, "shared:1", "same:1"}, false)
+		_, err = removeNames(p, []string{base, "shared:1", "same:1"}, false)
 		must(t, err)
 		p.collect(t)
 		verified := p.verify(t, veneer.VerifyRequest{Image: name})

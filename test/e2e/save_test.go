@@ -39,7 +39,7 @@ func (p *place) loadBytes(data []byte) (*veneer.Loaded, error) {
 // remove removes names, and what nothing else keeps.
 func (p *place) remove(t *testing.T, names ...string) {
 	t.Helper()
-	_, err := content.Remove(p.ctx, p.engine.Client, names, false)
+	_, err := removeNames(p, names, false)
 	must(t, err)
 	p.collect(t)
 }

@@ -80,7 +80,7 @@ func TestTwentyUpdates(t *testing.T) {
 			for i := 1; i <= updates; i++ {
 				names = append(names, fmt.Sprintf("app:%d", i))
 			}
-			_, err = content.Remove(p.ctx, p.engine.Client, names, true)
+			_, err = removeNames(p, names, true)
 			must(t, err)
 			p.wantComplete(t, "flat:1")
 		})

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -78,7 +79,7 @@ func (p *place) wantBlob(t *testing.T, desc ocispec.Descriptor) {
 // removeAll removes the images and fails the test unless garbage collection then brings back what was stored before.
 func (p *place) removeAll(t *testing.T, before map[string]bool, names ...string) {
 	t.Helper()
-	if _, err := content.Remove(p.ctx, p.engine.Client, names, false); err != nil {
+	if _, err := removeNames(p, names, false); err != nil {
 		t.Fatal(err)
 	}
 	p.collect(t)
@@ -86,4 +87,9 @@ func (p *place) removeAll(t *testing.T, before map[string]bool, names ...string)
 		maps.DeleteFunc(after, func(k string, _ bool) bool { return before[k] })
 		t.Errorf("left in the store: %q", slices.Sorted(maps.Keys(after)))
 	}
+}
+
+// removeNames removes names of images, to which nothing objects.
+func removeNames(p *place, refs []string, sync bool) ([]images.Image, error) {
+	return content.RemoveIf(p.ctx, p.engine.Client, refs, sync, func(context.Context, []images.Image) error { return nil })
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -67,26 +66,6 @@ func KernelKnows(fsType string) error {
 		}
 	}
 	return unavailable("the kernel has no %s file system", fsType)
-}
-
-// SetOverlayParameter sets a parameter of overlayfs's module for the whole machine, such as "index", until the test is
-// done.
-func SetOverlayParameter(t testing.TB, name, value string) {
-	t.Helper()
-	Check(t, requireRoot())
-	path := filepath.Join("/sys/module/overlay/parameters", name)
-	before, err := os.ReadFile(path)
-	if err != nil {
-		Check(t, unavailable("overlayfs has no parameter %s: %v", strconv.Quote(name), err))
-	}
-	if err := os.WriteFile(path, []byte(value), 0o644); err != nil {
-		Check(t, unavailable("set overlayfs's parameter: %v", err))
-	}
-	t.Cleanup(func() {
-		if err := os.WriteFile(path, before, 0o644); err != nil {
-			t.Errorf("set overlayfs's parameter back: %v", err)
-		}
-	})
 }
 
 // run runs a command; an error holds what it wrote.

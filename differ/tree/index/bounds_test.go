@@ -26,10 +26,10 @@ func TestBounds(t *testing.T) {
 	for i := range 600 {
 		deep.Records = append(deep.Records, Record{Path: fmt.Sprint(i, strings.Repeat("/a", 2000)), Meta: dir})
 	}
-	if _, err := MergeContext(t.Context(), []*Index{deep}, MergeOptions{}); !errors.Is(err, ErrLimit) {
+	if _, err := Merge(t.Context(), []*Index{deep}, MergeOptions{}); !errors.Is(err, ErrLimit) {
 		t.Errorf("implied directories: %v", err)
 	}
-	b := NewBudget(0)
+	b := &Budget{}
 	long := Record{Path: strings.Repeat("a", 4000), Meta: dir}
 	layers := [2]budget{{shared: b}, {shared: b}}
 	var err error

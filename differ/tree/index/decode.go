@@ -33,11 +33,10 @@ const (
 
 // Decode reads what [Index.Encode] wrote, to the end of r. It verifies the checksum
 // before it interprets anything. All errors about the bytes wrap [ErrInvalid].
-func Decode(r io.Reader) (*Index, error) { return DecodeWithin(r, nil) }
-
-// DecodeWithin is [Decode] for one of several layers that share a budget. If the
-// budget is exhausted, the error also wraps [ErrLimit].
-func DecodeWithin(r io.Reader, b *Budget) (*Index, error) {
+//
+// The layers of an image share a budget. If it is exhausted, the error also wraps
+// [ErrLimit]. Without a budget (nil) only the limits of one layer hold.
+func Decode(r io.Reader, b *Budget) (*Index, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxIndexSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("read layer index: %w", err)

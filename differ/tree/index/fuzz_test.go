@@ -69,7 +69,7 @@ func FuzzRows(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := Decode(bytes.NewReader(encode(t, x)))
+		again, err := Decode(bytes.NewReader(encode(t, x)), nil)
 		if err != nil || !reflect.DeepEqual(again, x) {
 			t.Errorf("%+v, stored: %+v, %v", x, again, err)
 		}

@@ -107,13 +107,6 @@ const (
 	xattrOverhead  = 64 // bytes of memory for an attribute, beyond its text
 )
 
-// NewBudget returns a budget for layers whose blobs have so many bytes together.
-func NewBudget(stored int64) *Budget {
-	b := &Budget{}
-	b.Allow(stored)
-	return b
-}
-
 // Allow raises the budget for further layers whose blobs have so many bytes
 // together.
 func (b *Budget) Allow(stored int64) { b.stored.Add(min(stored, MaxText)) }

@@ -43,7 +43,7 @@ func FuzzDecodeMemory(f *testing.F) {
 		body = binary.LittleEndian.AppendUint32(body, uint32(times)+1)
 		body = zw.EncodeAll(rows, binary.LittleEndian.AppendUint32(body, 0))
 		ceiling.Within(t, fixed+100*int64(len(rows)), func() {
-			_, _ = decodeBody(body, NewBudget(int64(len(body)))) // Most are refused.
+			_, _ = decodeBody(body, budgetOf(int64(len(body)))) // Most are refused.
 		})
 	})
 }
@@ -81,10 +81,10 @@ func FuzzScanMemory(f *testing.F) {
 			seal(h[:512])
 		}
 		ceiling.Within(t, fixed+int64(maxImplied)*300+4*int64(len(layer)), func() {
-			b := NewBudget(int64(len(data)))
-			x, err := ScanLayerWithin(t.Context(), bytes.NewReader(layer), b)
+			b := budgetOf(int64(len(data)))
+			x, err := ScanLayer(t.Context(), bytes.NewReader(layer), b)
 			if err == nil {
-				_, _ = MergeContext(t.Context(), []*Index{x, x}, MergeOptions{}) // Most are refused.
+				_, _ = Merge(t.Context(), []*Index{x, x}, MergeOptions{}) // Most are refused.
 			}
 		})
 	})
@@ -98,4 +98,10 @@ func seal(h []byte) {
 		sum += int(c)
 	}
 	copy(h[148:156], fmt.Sprintf("%06o\x00", sum))
+}
+
+func budgetOf(stored int64) *Budget {
+	b := &Budget{}
+	b.Allow(stored)
+	return b
 }

@@ -81,12 +81,9 @@ type Merged struct {
 // [tree.UnknownTime]. Owner and mode of the root are those of a fresh snapshot.
 // POSIX ACLs are as the entries have them: that Linux makes new files inherit a
 // directory's default ACL, and that chmod edits an ACL's mask, is not modelled.
-func Merge(layers []*Index, o MergeOptions) (*Merged, error) {
-	return MergeContext(context.Background(), layers, o)
-}
-
-// MergeContext is [Merge] that ends when ctx does. It is for layers of strangers.
-func MergeContext(ctx context.Context, layers []*Index, o MergeOptions) (*Merged, error) {
+//
+// The layers may be a stranger's, so Merge ends when ctx does.
+func Merge(ctx context.Context, layers []*Index, o MergeOptions) (*Merged, error) {
 	a := newApplier(o)
 	a.alive = ctx.Err
 	for i, x := range layers {

@@ -39,13 +39,13 @@ func checkAgainstContainerd(t *testing.T, dir string, layers [][]byte) (problem 
 func mergeTars(layers [][]byte, o MergeOptions) (*Merged, error) {
 	var list []*Index
 	for _, l := range layers {
-		x, err := ScanLayer(context.Background(), bytes.NewReader(l))
+		x, err := ScanLayer(context.Background(), bytes.NewReader(l), nil)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, x)
 	}
-	return Merge(list, o)
+	return Merge(context.Background(), list, o)
 }
 
 func needRoot(t *testing.T) {

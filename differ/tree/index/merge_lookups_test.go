@@ -22,18 +22,18 @@ func TestMergeLooksLongInLowerLayers(t *testing.T) {
 		{tc.File("d"+deep+"/f", nil, 0o644), tc.Symlink("d", "l")},
 		{tc.File("l"+deep+"/g", nil, 0o644)},
 	} {
-		x, err := ScanLayer(t.Context(), bytes.NewReader(l.Bytes(t)))
+		x, err := ScanLayer(t.Context(), bytes.NewReader(l.Bytes(t)), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		layers = append(layers, x)
 	}
-	if _, err := MergeContext(t.Context(), layers, MergeOptions{}); err != nil {
+	if _, err := Merge(t.Context(), layers, MergeOptions{}); err != nil {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := MergeContext(ctx, layers, MergeOptions{}); !errors.Is(err, context.Canceled) {
+	if _, err := Merge(ctx, layers, MergeOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }

@@ -112,11 +112,11 @@ func oddHeader(t *rapid.T, h *treetest.Header) {
 }
 
 func mergeOn(below []*Index, top []byte, o MergeOptions) (*Merged, error) {
-	x, err := ScanLayer(context.Background(), bytes.NewReader(top))
+	x, err := ScanLayer(context.Background(), bytes.NewReader(top), nil)
 	if err != nil {
 		return nil, err
 	}
-	return Merge(append(slices.Clip(below), x), o)
+	return Merge(context.Background(), append(slices.Clip(below), x), o)
 }
 
 // stackCheck unpacks layers with containerd below dir and compares; it returns
@@ -196,7 +196,7 @@ func genStack(rt *rapid.T, o MergeOptions, keep func(int, treetest.Header, *Merg
 		}
 		text.WriteString("--\n")
 		layers = append(layers, l.Bytes(rt))
-		if x, err := ScanLayer(rt.Context(), bytes.NewReader(layers[len(layers)-1])); err == nil {
+		if x, err := ScanLayer(rt.Context(), bytes.NewReader(layers[len(layers)-1]), nil); err == nil {
 			below = append(below, x)
 		}
 	}

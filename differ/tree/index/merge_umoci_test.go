@@ -200,7 +200,7 @@ func TestMergeRandomUmoci(t *testing.T) {
 
 func listTars(layers [][]byte) (s string) {
 	for _, l := range layers {
-		x, err := ScanLayer(context.Background(), bytes.NewReader(l))
+		x, err := ScanLayer(context.Background(), bytes.NewReader(l), nil)
 		if err != nil {
 			return err.Error()
 		}

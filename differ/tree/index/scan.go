@@ -35,10 +35,10 @@ const (
 // It returns an error for layers that containerd cannot unpack. When ScanLayer
 // returns, r is no longer in use. If ctx is cancelled, it returns as soon as a
 // pending Read of r returns.
-func ScanLayer(ctx context.Context, r io.Reader) (*Index, error) { return ScanLayerWithin(ctx, r, nil) }
-
-// ScanLayerWithin is [ScanLayer] for one of several layers that share a budget.
-func ScanLayerWithin(ctx context.Context, r io.Reader, b *Budget) (*Index, error) {
+//
+// The layers of an image share a budget. Without one (nil) only the limits of one
+// layer hold.
+func ScanLayer(ctx context.Context, r io.Reader, b *Budget) (*Index, error) {
 	x, _, err := scan(ctx, r, scanOptions{diffID: true, shared: b})
 	if err != nil {
 		return nil, fmt.Errorf("scan layer: %w", err)

@@ -33,7 +33,7 @@ func TestScanRecords(t *testing.T) {
 		treetest.Header{Typeflag: tar.TypeBlock, Name: "b", Mode: 0o60, Devmajor: 8, Devminor: 300},
 	}.Bytes(t)
 	data = append(data, "junk behind the end"...)
-	x, err := ScanLayer(context.Background(), iotest.HalfReader(bytes.NewReader(data)))
+	x, err := ScanLayer(context.Background(), iotest.HalfReader(bytes.NewReader(data)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestScanErrors(t *testing.T) {
 		if c.ctx == nil {
 			c.ctx = context.Background()
 		}
-		if x, err := ScanLayer(c.ctx, c.r); !errors.Is(err, c.want) {
+		if x, err := ScanLayer(c.ctx, c.r, nil); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, %v; want %v", name, x, err, c.want)
 		}
 	}
@@ -141,7 +141,7 @@ func TestScanSparse(t *testing.T) {
 		if len(data) > 1<<19 {
 			t.Fatal("the file system made no hole")
 		}
-		x, err := ScanLayer(context.Background(), bytes.NewReader(data))
+		x, err := ScanLayer(context.Background(), bytes.NewReader(data), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,7 +151,7 @@ func TestScanSparse(t *testing.T) {
 		}
 	}
 	// Containerd does not know the old GNU type.
-	if _, err := ScanLayer(context.Background(), bytes.NewReader(treetest.GNUTar(t, dir, "--format=gnu", "--sparse", "sparse"))); err == nil {
+	if _, err := ScanLayer(context.Background(), bytes.NewReader(treetest.GNUTar(t, dir, "--format=gnu", "--sparse", "sparse")), nil); err == nil {
 		t.Error("old GNU sparse file in a layer: no error")
 	}
 }
@@ -217,7 +217,7 @@ func FuzzScanLayer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		data = treetest.Repaired(data)
-		x, err := ScanLayer(context.Background(), bytes.NewReader(data))
+		x, err := ScanLayer(context.Background(), bytes.NewReader(data), nil)
 		if err != nil {
 			return
 		}
@@ -230,12 +230,12 @@ func FuzzScanLayer(f *testing.F) {
 				t.Fatalf("wrong digest of %q", r.Path)
 			}
 		}
-		got, err := Decode(bytes.NewReader(encode(t, x)))
+		got, err := Decode(bytes.NewReader(encode(t, x)), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m1, err1 := Merge([]*Index{x}, MergeOptions{})
-		m2, err2 := Merge([]*Index{got}, MergeOptions{})
+		m1, err1 := Merge(t.Context(), []*Index{x}, MergeOptions{})
+		m2, err2 := Merge(t.Context(), []*Index{got}, MergeOptions{})
 		if (err1 == nil) != (err2 == nil) {
 			t.Fatal(err1, err2)
 		}

@@ -32,7 +32,7 @@ func TestScanNumbers(t *testing.T) {
 		"owner of a global": {treetest.Header{Typeflag: tar.TypeXGlobalHeader, Name: "f", PAXRecords: map[string]string{"comment": "c"}}, ""},
 	} {
 		data := treetest.Layer{c.h}.Bytes(t)
-		_, err := index.ScanLayer(context.Background(), bytes.NewReader(data))
+		_, err := index.ScanLayer(context.Background(), bytes.NewReader(data), nil)
 		archived := filepath.Join(t.TempDir(), "a.tar")
 		if err := os.WriteFile(archived, data, 0o600); err != nil {
 			t.Fatal(err)

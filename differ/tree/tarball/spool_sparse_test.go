@@ -21,7 +21,7 @@ func TestSpoolSparse(t *testing.T) {
 		}
 	}
 	data := treetest.GNUTar(t, dir, "--format=posix", "--sparse", "--sparse-version=1.0", "before", "sparse", "later")
-	x, err := index.ScanLayer(context.Background(), bytes.NewReader(data))
+	x, err := index.ScanLayer(context.Background(), bytes.NewReader(data), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ func spoolLayer(t *testing.T, files int) (*index.Index, []byte) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	x, err := index.ScanLayer(t.Context(), bytes.NewReader(plain.Bytes()))
+	x, err := index.ScanLayer(t.Context(), bytes.NewReader(plain.Bytes()), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
