@@ -99,10 +99,8 @@ func (x *action) copyPart(ctx context.Context, part tree.Tree, name string, from
 		}
 	}
 	if dir != nil && !c.DirCopyContents && name != "/" {
-		if there, err := x.isDir(ctx, t.Dest); err != nil {
+		if t.Dest, err = x.below(ctx, t.Dest, name); err != nil {
 			return err
-		} else if there {
-			t.Dest = path.Join(t.Dest, name)
 		}
 	}
 	if t.Source, err = filterTree(part, nil, c.IncludePatterns, false); err != nil {
@@ -115,15 +113,31 @@ func (x *action) copyPart(ctx context.Context, part tree.Tree, name string, from
 		return err
 	}
 	if x.v.sync {
-		t.Op, t.ForceDelete, t.KeepTypes = differ.Sync, true, false
-		if from.source != nil && from.source.foreign && t.Chown == nil {
-			t.Owner = differ.OwnerBase
-		}
+		asSync(&t, from)
 	}
 	if err := x.parents(ctx, &t, c, made{mtime: root.MTime, dir: dir != nil}); err != nil {
 		return err
 	}
 	return x.applyTarget(ctx, t)
+}
+
+// below returns where to put a directory that is copied as a whole: into the
+// destination, if that is a directory already.
+func (x *action) below(ctx context.Context, dest, name string) (string, error) {
+	there, err := x.isDir(ctx, dest)
+	if err != nil || !there {
+		return dest, err
+	}
+	return path.Join(dest, name), nil
+}
+
+// asSync turns a COPY into a SYNC: paths that the source does not have are deleted.
+// Local files keep the owners of the base, unless there is a --chown.
+func asSync(t *differ.Target, from *state) {
+	t.Op, t.ForceDelete, t.KeepTypes = differ.Sync, true, false
+	if from.source != nil && from.source.foreign && t.Chown == nil {
+		t.Owner = differ.OwnerBase
+	}
 }
 
 // shape sets whose the files are to be, and with which modes.

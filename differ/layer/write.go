@@ -214,19 +214,8 @@ func (w *writer) content(ch *differ.Change) (tree.Digest, error) {
 	known := ch.Entry.Digest
 	hashed := w.blob.Index != nil || known.Known()
 	settled := hashed && ch.Settle(f)
-	w.sum.Reset()
-	for left := ch.Entry.Size; left > 0; {
-		n, err := io.ReadFull(f, w.buf[:min(left, int64(len(w.buf)))])
-		if err != nil {
-			return tree.Digest{}, readError(err)
-		}
-		if hashed {
-			w.sum.Write(w.buf[:n])
-		}
-		if _, err := w.tar.Write(w.buf[:n]); err != nil {
-			return tree.Digest{}, err
-		}
-		left -= int64(n)
+	if err := w.copy(f, ch.Entry.Size, hashed); err != nil {
+		return tree.Digest{}, err
 	}
 	if err := sameStamp(f, ch); err != nil {
 		return tree.Digest{}, err
@@ -245,6 +234,25 @@ func (w *writer) content(ch *differ.Change) (tree.Digest, error) {
 		ch.Learn(d)
 	}
 	return d, nil
+}
+
+// copy writes so many bytes of a file, and hashes them into an empty w.sum.
+func (w *writer) copy(f io.Reader, size int64, hashed bool) error {
+	w.sum.Reset()
+	for left := size; left > 0; {
+		n, err := io.ReadFull(f, w.buf[:min(left, int64(len(w.buf)))])
+		if err != nil {
+			return readError(err)
+		}
+		if hashed {
+			w.sum.Write(w.buf[:n])
+		}
+		if _, err := w.tar.Write(w.buf[:n]); err != nil {
+			return err
+		}
+		left -= int64(n)
+	}
+	return nil
 }
 
 func sameStamp(f tree.File, ch *differ.Change) error {
