@@ -103,17 +103,9 @@ func (a *applier) entry(r *Record) error {
 		return nil
 	}
 	a.lookAt(r)
-	dirPath, dir, err := a.resolve(dirName)
+	dirPath, dir, err := a.parent(dirName, base)
 	if err != nil {
-		return fmt.Errorf("resolve parent: %w", err)
-	}
-	if len(dirPath)+1+len(base) > tree.MaxPath {
-		return unix.ENAMETOOLONG
-	}
-	if dir == nil || dir.dir == nil {
-		if dir, err = a.makeParents(dirPath); err != nil {
-			return a.explain(fmt.Errorf("make parent: %w", err))
-		}
+		return err
 	}
 	if strings.HasPrefix(base, tree.WhiteoutPrefix) && a.isUpper() {
 		return a.upperWhiteout(dirPath, dir, base)
@@ -140,6 +132,23 @@ func (a *applier) entry(r *Record) error {
 		a.unpacked[tree.JoinPath(dirPath, base)] = struct{}{}
 	}
 	return nil
+}
+
+// parent finds the directory that an entry goes into, and makes it if it is not there.
+func (a *applier) parent(dirName, base string) (dirPath string, dir *node, err error) {
+	dirPath, dir, err = a.resolve(dirName)
+	if err != nil {
+		return "", nil, fmt.Errorf("resolve parent: %w", err)
+	}
+	if len(dirPath)+1+len(base) > tree.MaxPath {
+		return "", nil, unix.ENAMETOOLONG
+	}
+	if dir == nil || dir.dir == nil {
+		if dir, err = a.makeParents(dirPath); err != nil {
+			return "", nil, a.explain(fmt.Errorf("make parent: %w", err))
+		}
+	}
+	return dirPath, dir, nil
 }
 
 // isRoot reports whether a clean name is the root or above it.
