@@ -103,11 +103,8 @@ func (x *action) copyPart(ctx context.Context, part tree.Tree, name string, from
 			return err
 		}
 	}
-	if t.Source, err = filterTree(part, nil, c.IncludePatterns, false); err != nil {
+	if t.Source, err = x.included(part, c); err != nil {
 		return err
-	}
-	if x.v.deferred {
-		t.Source = tallied(t.Source, &x.s.deferredBytes)
 	}
 	if err := x.shape(ctx, &t, c); err != nil {
 		return err
@@ -129,6 +126,15 @@ func (x *action) below(ctx context.Context, dest, name string) (string, error) {
 		return dest, err
 	}
 	return path.Join(dest, name), nil
+}
+
+// included returns what the patterns of the instruction choose of a part.
+func (x *action) included(part tree.Tree, c *pb.FileActionCopy) (tree.Tree, error) {
+	t, err := filterTree(part, nil, c.IncludePatterns, false)
+	if err != nil || !x.v.deferred {
+		return t, err
+	}
+	return tallied(t, &x.s.deferredBytes), nil
 }
 
 // asSync turns a COPY into a SYNC: paths that the source does not have are deleted.

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/internal/tempfile"
 )
 
 // downloaded is a directory with one file, which has no name on the disk: it is
@@ -42,7 +43,7 @@ func fetch(ctx context.Context, client *http.Client, op *pb.SourceOp, spool stri
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("fetch %s: the server answers %s", from, resp.Status)
 	}
-	f, err := os.CreateTemp(spool, "veneer-fetch-")
+	f, err := tempfile.Unnamed(spool)
 	if err != nil {
 		return nil, err
 	}
@@ -52,9 +53,6 @@ func fetch(ctx context.Context, client *http.Client, op *pb.SourceOp, spool stri
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, err
-	}
 	h := sha256.New()
 	if d.size, err = io.Copy(io.MultiWriter(f, h), io.LimitReader(resp.Body, maxDownload+1)); err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", from, err)
