@@ -58,6 +58,8 @@ type DockerfileRequest struct {
 	Output *DockerfileOutput
 	// Watch follows the steps; nil: nobody does.
 	Watch StepWatcher
+	// part: it is one platform of several, whose index has the names.
+	part bool
 
 	LayerOptions
 	ImageOptions
@@ -69,6 +71,9 @@ func (r DockerfileRequest) withDefaults() (_ DockerfileRequest, err error) {
 		return r, errors.New("build: the Dockerfile is empty")
 	}
 	if r.LayerOptions, err = r.LayerOptions.withDefaults(); err != nil {
+		return r, err
+	}
+	if r.Platform, r.Platforms, err = r.namedPlatforms(); err != nil {
 		return r, err
 	}
 	if r.NoUnpack {
@@ -86,6 +91,9 @@ func (r DockerfileRequest) withDefaults() (_ DockerfileRequest, err error) {
 	r.ImageOptions, err = r.ImageOptions.withDefaults()
 	return r, err
 }
+
+// nameless reports whether the image gets no name on purpose.
+func (r DockerfileRequest) nameless() bool { return r.part || r.Output != nil }
 
 // nobody watches.
 type nobody struct{}
@@ -112,15 +120,19 @@ func BuildDockerfile(ctx context.Context, e *engine.Engine, req DockerfileReques
 		if err != nil {
 			return nil, err
 		}
-		made, err := dockerfile.Build(ctx, s, o)
+		all, err := dockerfile.Build(ctx, s, o)
 		if err != nil {
 			return nil, err
 		}
-		res, err := req.finish(ctx, s, made)
+		var res *Result
+		if len(req.Platforms) > 0 {
+			res, err = req.finishAll(ctx, s, all)
+		} else if res, err = req.finish(ctx, s, all[0]); err == nil {
+			res.Dockerfile = dockerfileResult(all[0])
+		}
 		if err != nil {
 			return nil, err
 		}
-		res.Dockerfile = dockerfileResult(made)
 		if req.Output != nil && !req.Output.filesOnly() {
 			err = req.Output.writeImage(ctx, s, res, names)
 		}
@@ -194,7 +206,7 @@ func (r DockerfileRequest) finish(ctx context.Context, s *build.Session, made *d
 	res := &Result{Names: r.Tags, Unpacked: true, ChainID: img.ChainID, Platform: platforms.FormatAll(img.Platform), Pushable: true}
 	res.Target = ocispec.Descriptor{MediaType: img.Manifest.MediaType, Digest: img.Manifest.Digest, Size: img.Manifest.Size}
 	res.Digest = res.Target.Digest
-	m := making{ImageOptions: r.ImageOptions, nameless: r.Output != nil}
+	m := making{ImageOptions: r.ImageOptions, nameless: r.nameless()}
 	if err := m.tell(ctx, s, &build.Diff{Base: img}, res); err != nil {
 		return nil, err
 	}
@@ -219,7 +231,7 @@ func (r DockerfileRequest) onto(ctx context.Context, s *build.Session, made *doc
 		return nil, err
 	}
 	m := making{
-		LayerOptions: r.LayerOptions, ImageOptions: r.ImageOptions, from: base, configJSON: config, own: true, verb: "BUILD", nameless: r.Output != nil,
+		LayerOptions: r.LayerOptions, ImageOptions: r.ImageOptions, from: base, configJSON: config, own: true, verb: "BUILD", nameless: r.nameless(),
 	}
 	return m.make(ctx, s, diff)
 }

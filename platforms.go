@@ -110,11 +110,30 @@ func (platformProgress) Done() {}
 
 // index stores the index of the platforms' images, and sums up their results.
 func (b platformsBase) index(ctx context.Context, s *build.Session, images []*Result) (*Result, error) {
-	r := &Result{Manifests: images, Base: b.name, Pushable: true}
+	host := slices.IndexFunc(b.list, func(p platformBase) bool { return p.host })
+	r := sumUp(images, host)
+	r.Base = b.name
+	if b.target != nil {
+		r.BaseDigest = b.target.Digest
+	}
+	var err error
+	if r.Unchanged = b.unchanged(ctx, s, images); r.Unchanged {
+		r.Target = ocispec.Descriptor{MediaType: b.target.MediaType, Digest: b.target.Digest, Size: b.target.Size}
+	} else {
+		r.Target, err = b.store(ctx, s, images)
+	}
+	r.Digest = r.Target.Digest
+	return r, err
+}
+
+// sumUp is the result of all platforms' images but for what the index is. host is
+// which of them is this machine's; -1: none.
+func sumUp(images []*Result, host int) *Result {
+	r := &Result{Manifests: images, Pushable: true}
 	var names []string
 	for i, img := range images {
 		names = append(names, img.Platform)
-		if b.list[i].host {
+		if i == host {
 			r.ChainID, r.Unpacked = img.ChainID, img.Unpacked
 		}
 		r.Pushable = r.Pushable && img.Pushable
@@ -133,17 +152,7 @@ func (b platformsBase) index(ctx context.Context, s *build.Session, images []*Re
 		}
 	}
 	r.Platform = strings.Join(names, ",")
-	if b.target != nil {
-		r.BaseDigest = b.target.Digest
-	}
-	var err error
-	if r.Unchanged = b.unchanged(ctx, s, images); r.Unchanged {
-		r.Target = ocispec.Descriptor{MediaType: b.target.MediaType, Digest: b.target.Digest, Size: b.target.Size}
-	} else {
-		r.Target, err = b.store(ctx, s, images)
-	}
-	r.Digest = r.Target.Digest
-	return r, err
+	return r
 }
 
 // unchanged reports whether the result is the base's own index. It is, if all of its
@@ -161,6 +170,10 @@ func (b platformsBase) store(ctx context.Context, s *build.Session, images []*Re
 	for i, img := range images {
 		a.Entries = append(a.Entries, content.IndexEntry{Base: b.list[i].entry, Manifest: img.Target, Platform: b.list[i].image.Platform})
 	}
+	return storeIndex(ctx, s, a)
+}
+
+func storeIndex(ctx context.Context, s *build.Session, a content.IndexAssembly) (ocispec.Descriptor, error) {
 	desc, data, err := content.AssembleIndex(ctx, s.Engine.Client.ContentStore(), a)
 	if err != nil {
 		return desc, err

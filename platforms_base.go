@@ -126,15 +126,23 @@ func scratchPlatforms(names []string) (platformsBase, error) {
 
 // chooseHost marks the platform that fits this machine best, if any does.
 func (b *platformsBase) chooseHost() {
+	var list []ocispec.Platform
+	for _, p := range b.list {
+		list = append(list, p.image.Platform)
+	}
+	if best := hostOf(list); best >= 0 {
+		b.list[best].host = true
+	}
+}
+
+// hostOf is which of the platforms fits this machine best; -1: none does.
+func hostOf(list []ocispec.Platform) int {
 	host := platforms.Only(platforms.DefaultSpec())
 	best := -1
-	for i, p := range b.list {
-		spec := p.image.Platform
-		if host.Match(spec) && (best < 0 || host.Less(spec, b.list[best].image.Platform)) {
+	for i, p := range list {
+		if host.Match(p) && (best < 0 || host.Less(p, list[best])) {
 			best = i
 		}
 	}
-	if best >= 0 {
-		b.list[best].host = true
-	}
+	return best
 }

@@ -72,8 +72,10 @@ type IndexEntry struct {
 
 // IndexAssembly says what a new index is made of.
 type IndexAssembly struct {
-	// Base is the base's index; nil makes a plain OCI index.
-	Base *ocispec.Descriptor
+	// Base is the base's index; nil makes a plain one, of OCI's family, or with Docker
+	// of Docker's.
+	Base   *ocispec.Descriptor
+	Docker bool
 	// Entries are the new index's images, in order.
 	Entries []IndexEntry
 	// BaseName goes, with Base's digest, into the annotations that OCI has for
@@ -90,6 +92,9 @@ type IndexAssembly struct {
 // Same input, same bytes.
 func AssembleIndex(ctx context.Context, store cstore.Provider, a IndexAssembly) (ocispec.Descriptor, []byte, error) {
 	idx, mediaType := rawjson.New(), ocispec.MediaTypeImageIndex
+	if a.Docker {
+		mediaType = images.MediaTypeDockerSchema2ManifestList
+	}
 	var listed []rawEntry
 	if a.Base != nil {
 		mediaType = a.Base.MediaType

@@ -17,6 +17,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	gw "github.com/moby/buildkit/frontend/gateway/client"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/build/graph"
@@ -34,46 +35,128 @@ type Outcome struct {
 	// Steps are how many COPY, ADD, WORKDIR and RUN were needed, and Cached how
 	// many of them earlier builds had done.
 	Steps, Cached int
+	// Platform is what it is for, as an index lists it.
+	Platform ocispec.Platform
 
-	s     *solver
-	state *state
+	s      *solver
+	vertex *vertex
+	state  *state
 	// below is the config of the image that the result's first stage begins with.
 	below ocispec.Image
 }
 
-// Build does what a Dockerfile says. An error of one of its steps tells where in
-// the file that is: see [Excerpts].
-func Build(ctx context.Context, session *build.Session, o Options) (*Outcome, error) {
+// Build does what a Dockerfile says, for one platform or for each of several, in the
+// order of [Input].Platforms. An error of one of its steps tells where in the file
+// that is: see [Excerpts].
+func Build(ctx context.Context, session *build.Session, o Options) ([]*Outcome, error) {
 	s := newSolver(session, o)
 	s.noteSyntax()
 	res, err := s.frontend(ctx, s.frontendOptions())
 	if err != nil {
 		return nil, err
 	}
-	ref, err := res.SingleRef()
+	all, err := s.outcomes(res)
 	if err != nil {
-		return nil, fmt.Errorf("several platforms in one build are not supported yet: %w", err)
+		return nil, err
 	}
-	out := &Outcome{s: s, ConfigJSON: res.Metadata[exptypes.ExporterImageConfigKey]}
+	g, gctx := errgroup.WithContext(ctx)
+	for _, out := range all {
+		plan(out.vertex, o.Deferred)
+		g.Go(func() (err error) {
+			out.state, err = s.solve(gctx, out.vertex)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for _, out := range all {
+		out.Steps, out.Cached = s.count(out)
+	}
+	return all, nil
+}
+
+// outcomes reads what the frontend made of the file.
+func (s *solver) outcomes(res *gw.Result) ([]*Outcome, error) {
+	if len(s.Platforms) == 0 {
+		ref, err := res.SingleRef()
+		if err != nil {
+			return nil, fmt.Errorf("read what the Dockerfile makes: %w", err)
+		}
+		out, err := s.outcome(ref, res.Metadata, "")
+		return []*Outcome{out}, err
+	}
+	var listed exptypes.Platforms
+	if err := json.Unmarshal(res.Metadata[exptypes.ExporterPlatformsKey], &listed); err != nil {
+		return nil, fmt.Errorf("read the platforms that the Dockerfile makes: %w", err)
+	}
+	var all []*Outcome
+	for _, p := range listed.Platforms {
+		ref, ok := res.FindRef(p.ID)
+		if !ok {
+			return nil, fmt.Errorf("read what the Dockerfile makes: there is nothing for %s", p.ID)
+		}
+		out, err := s.outcome(ref, res.Metadata, "/"+p.ID)
+		if err != nil {
+			return nil, err
+		}
+		out.Platform = p.Platform
+		all = append(all, out)
+	}
+	return all, nil
+}
+
+// outcome reads what was made for one platform, whose metadata has the suffix.
+func (s *solver) outcome(ref gw.Reference, metadata map[string][]byte, suffix string) (*Outcome, error) {
+	out := &Outcome{s: s, ConfigJSON: metadata[exptypes.ExporterImageConfigKey+suffix]}
 	if err := json.Unmarshal(out.ConfigJSON, &out.Config); err != nil {
 		return nil, fmt.Errorf("read the image's config: %w", err)
 	}
-	if below := res.Metadata[exptypes.ExporterImageBaseConfigKey]; below != nil {
+	out.Platform = out.Config.Platform
+	if below := metadata[exptypes.ExporterImageBaseConfigKey+suffix]; below != nil {
 		if err := json.Unmarshal(below, &out.below); err != nil {
 			return nil, fmt.Errorf("read the base's config: %w", err)
 		}
 	}
-	var v *vertex
 	if r, ok := ref.(*reference); ok && r != nil {
-		v = r.v
+		out.vertex = r.v
 	}
-	plan(v, o.Deferred)
-	if out.state, err = s.solve(ctx, v); err != nil {
-		return nil, err
-	}
-	// Steps that are deferred are done when the result is compared.
-	out.Steps, out.Cached = int(s.counts.steps.Load())+len(out.state.then), int(s.counts.cached.Load())
 	return out, nil
+}
+
+// Count counts the steps of several outcomes, each step once, and those of them
+// that an earlier build had done. Steps that are left to a comparison count.
+func Count(all []*Outcome) (steps, cached int) {
+	if len(all) == 0 {
+		return 0, 0
+	}
+	return all[0].s.count(all...)
+}
+
+func (s *solver) count(all ...*Outcome) (steps, cached int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := map[string]bool{}
+	var walk func(*vertex)
+	walk = func(v *vertex) {
+		if v == nil || seen[v.id()] {
+			return
+		}
+		seen[v.id()] = true
+		if v.op.GetFile() != nil || v.op.GetExec() != nil {
+			steps++
+			if s.cached[v.id()] {
+				cached++
+			}
+		}
+		for _, in := range v.inputs {
+			walk(in)
+		}
+	}
+	for _, out := range all {
+		walk(out.vertex)
+	}
+	return steps, cached
 }
 
 // frontend has the Dockerfile read, and returns what the frontend makes of it.
@@ -104,6 +187,10 @@ func (s *solver) noteSyntax() {
 // frontendOptions are the build's options by the frontend's names.
 func (s *solver) frontendOptions() map[string]string {
 	o := map[string]string{"filename": s.fileName(), "cmdline": "veneer", "target": s.Target, "platform": s.Platform}
+	if len(s.Platforms) > 0 {
+		// Also where it is one: then there is one outcome, by its platform's name.
+		o["platform"], o["multi-platform"] = strings.Join(s.Platforms, ","), "true"
+	}
 	for name, value := range s.Args {
 		o["build-arg:"+name] = value
 	}
@@ -177,7 +264,7 @@ func (o *Outcome) WriteTar(ctx context.Context, session *build.Session, w io.Wri
 // earlier image. With deferred steps it is complete when the comparison is done.
 func (o *Outcome) UsualBytes() int64 {
 	if o.state.on != nil {
-		return o.state.on.bytes + o.s.deferredBytes.Load()
+		return o.state.on.bytes + o.state.deferredBytes.Load()
 	}
 	return o.state.bytes
 }

@@ -131,10 +131,10 @@ func (x *action) below(ctx context.Context, dest, name string) (string, error) {
 // included returns what the patterns of the instruction choose of a part.
 func (x *action) included(part tree.Tree, c *pb.FileActionCopy) (tree.Tree, error) {
 	t, err := filterTree(part, nil, c.IncludePatterns, false)
-	if err != nil || !x.v.deferred {
+	if err != nil || x.bytes == nil {
 		return t, err
 	}
-	return tallied(t, &x.s.deferredBytes), nil
+	return tallied(t, x.bytes), nil
 }
 
 // asSync turns a COPY into a SYNC: paths that the source does not have are deleted.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"sync/atomic"
 
 	"github.com/moby/buildkit/solver/pb"
 	"golang.org/x/sys/unix"
@@ -24,6 +25,8 @@ type fileStep struct {
 	v       *vertex
 	actions []*pb.FileAction
 	inputs  []*state
+	// bytes adds up those of the files that a deferred step takes; nil: it is none.
+	bytes *atomic.Int64
 }
 
 // file does a file operation, unless it is left to whoever compares the result.
@@ -37,10 +40,11 @@ func (s *solver) file(ctx context.Context, v *vertex, op *pb.FileOp, inputs []*s
 	}
 	p := s.start(v.name())
 	defer p.end(false, nil)
-	st := &state{on: on, then: []*fileStep{f}, docker: on.docker}
+	st := &state{on: on, then: []*fileStep{f}, docker: on.docker, deferredBytes: &atomic.Int64{}}
 	if on.on != nil {
-		st.on, st.then = on.on, append(append([]*fileStep{}, on.then...), f)
+		st.on, st.then, st.deferredBytes = on.on, append(append([]*fileStep{}, on.then...), f), on.deferredBytes
 	}
+	f.bytes = st.deferredBytes
 	return st, nil
 }
 

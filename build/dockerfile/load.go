@@ -23,6 +23,10 @@ type vertex struct {
 	layered, deferred, sync bool
 }
 
+// id tells the steps of one build apart: one whose layer is wanted is another than
+// the same without.
+func (v *vertex) id() string { return fmt.Sprintf("%s %t %t", v.digest, v.layered, v.deferred) }
+
 // name is what people call it.
 func (v *vertex) name() string { return asWritten(v.meta.GetDescription()["llb.customname"]) }
 

@@ -34,8 +34,10 @@ type Input struct {
 	Target string
 	// Args are the build arguments, and Labels those set on the image.
 	Args, Labels map[string]string
-	// Platform, as in linux/arm64; empty: the host's.
-	Platform string
+	// Platform, as in linux/arm64; empty: the host's. Platforms are several in its
+	// place, each once, and each gives an outcome of its own.
+	Platform  string
+	Platforms []string
 	// NoCache has every step done again, or with NoCacheStages those of the stages.
 	NoCache       bool
 	NoCacheStages []string

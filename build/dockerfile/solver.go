@@ -33,11 +33,10 @@ type solver struct {
 	began time.Time
 
 	number atomic.Int32
-	counts counts
-	// deferredBytes are those of the files that deferred steps would have written.
-	deferredBytes atomic.Int64
 
-	mu     sync.Mutex
+	mu sync.Mutex
+	// cached are the steps that an earlier build had done, by their IDs.
+	cached map[string]bool
 	locals map[string]*state
 	opened []io.Closer
 	// unread is why the frontend could not read a file that is there.
@@ -47,14 +46,11 @@ type solver struct {
 	images sync.Mutex
 }
 
-// counts are of the steps that were done.
-type counts struct{ steps, cached atomic.Int32 }
-
 func newSolver(s *build.Session, o Options) *solver {
 	x := &solver{
 		Options: o, session: s, runner: graph.New[*state](min(maxSteps, max(2, runtime.GOMAXPROCS(0)))),
 		cache: &graph.Cache{Client: s.Engine.Client, Snapshotter: s.Engine.Snapshotter},
-		began: time.Now(), locals: map[string]*state{},
+		began: time.Now(), locals: map[string]*state{}, cached: map[string]bool{},
 	}
 	s.AtEnd(func(context.Context) error { return x.close() })
 	return x
@@ -93,8 +89,7 @@ func (s *solver) step(v *vertex, known map[*vertex]*graph.Step[*state]) *graph.S
 	if n := known[v]; n != nil {
 		return n
 	}
-	// A step whose layer is wanted is another one than the same without.
-	n := &graph.Step[*state]{ID: fmt.Sprintf("%s %t %t", v.digest, v.layered, v.deferred)}
+	n := &graph.Step[*state]{ID: v.id()}
 	known[v] = n
 	for _, in := range v.inputs {
 		n.Inputs = append(n.Inputs, s.step(in, known))
@@ -193,10 +188,11 @@ func (s *solver) remade(ctx context.Context, v *vertex, k keyed, do func(p *prog
 	p := s.start(v.name())
 	cached := false
 	defer func() { p.end(cached, err) }()
-	s.counts.steps.Add(1)
 	if m, err = s.lookup(ctx, v, k, v.layered); m != nil || err != nil {
 		if cached = m != nil; cached {
-			s.counts.cached.Add(1)
+			s.mu.Lock()
+			s.cached[v.id()] = true
+			s.mu.Unlock()
 		}
 		return m, err
 	}

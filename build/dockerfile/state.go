@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -45,6 +46,9 @@ type state struct {
 	// done on, and the steps.
 	on   *state
 	then []*fileStep
+	// deferredBytes are those of the files that the deferred steps would have
+	// written; it is complete when the comparison is done.
+	deferredBytes *atomic.Int64
 
 	mu      sync.Mutex
 	opened  tree.Tree

@@ -67,11 +67,11 @@ With --from, from a base and the files that differ from it, as one layer.
 
 ` + targetHelp + `
 
-With several platforms (--platform linux/amd64,linux/arm64, or all) the targets
-are applied to the image of each in the base's index, and the result is an index
-of them; attestations of the base are left out. {{.OS}}, {{.Arch}} and
-{{.Variant}} in SRC stand for the platform (arm64 has no variant). The host's
-platform is unpacked, others are not.
+With several platforms (--platform linux/amd64,linux/arm64) the result is an index
+of an image for each. With --from it may be all: the targets are applied to the
+image of each in the base's index, and attestations of the base are left out.
+{{.OS}}, {{.Arch}} and {{.Variant}} in SRC stand for the platform (arm64 has no
+variant). There the host's platform is unpacked, others are not.
 
 The image's digest is printed on standard output, all else on standard error. With
 --push it is also sent to its registry, where just the layer has to go if the base

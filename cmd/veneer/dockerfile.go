@@ -139,9 +139,10 @@ func (f *dockerfileFlags) request(r *veneer.DockerfileRequest, base *baseFlags, 
 	if err != nil {
 		return err
 	}
-	if len(several) > 0 {
-		return usagef("--platform %s: a Dockerfile is built for one platform at a time yet: choose one", base.platform)
+	if base.platform == veneer.AllPlatforms {
+		return usagef("--platform all: a Dockerfile is built for platforms that are named, as in linux/amd64,linux/arm64")
 	}
+	r.Platforms = several
 	r.Platform, r.Target, r.NoCacheStages = one, f.target, f.noCacheStages
 	r.NoCache = base.noCache || len(f.noCacheStages) > 0
 	if base.noCache {

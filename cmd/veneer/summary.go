@@ -48,6 +48,9 @@ func summaryText(res *veneer.Result) string {
 // stored where that is another thing.
 func dockerfileText(name string, res *veneer.Result, d *veneer.DockerfileResult) string {
 	text := fmt.Sprintf("%s, %.1f s; %s, %d of them cached\n", name, res.Seconds, countText(int64(d.Steps), "step", "steps"), d.Cached)
+	if len(res.Manifests) > 0 {
+		return text + dockerfilePlatforms(res)
+	}
 	if res.Base == "" {
 		var size int64
 		for _, l := range d.Layers {
@@ -63,6 +66,24 @@ func dockerfileText(name string, res *veneer.Result, d *veneer.DockerfileResult)
 			res.Layer.Digest, bytesText(res.Layer.Size), bytesText(res.Layer.UncompressedSize), changesText(res.Changes))
 	}
 	return text + fmt.Sprintf("\nwithout --onto the steps would have stored files of %s", bytesText(d.StepBytes))
+}
+
+// dockerfilePlatforms has a line for each platform's image.
+func dockerfilePlatforms(res *veneer.Result) string {
+	var lines []string
+	for _, m := range res.Manifests {
+		line := m.Platform + " " + m.Digest.String() + ": "
+		switch {
+		case m.Base == "":
+			line += fmt.Sprintf("%s on the base", countText(int64(len(m.Dockerfile.Layers)), "layer", "layers"))
+		case m.Layer == nil:
+			line += "onto " + printable(m.Base) + ": no file differs, and there is no layer"
+		default:
+			line += fmt.Sprintf("onto %s: layer %s: %s; %s", printable(m.Base), m.Layer.Digest, bytesText(m.Layer.Size), changesText(m.Changes))
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // platformsText has a line for each platform's image.

@@ -154,7 +154,13 @@ func (f *fixture) try(dockerfile string, edit ...func(*veneer.DockerfileRequest)
 // files returns the files of an image that are below a directory.
 func (f *fixture) files(ref, dir string) map[string]string {
 	f.t.Helper()
-	img, err := content.Resolve(f.ctx, f.Client, ref, "")
+	return f.filesFor(ref, "", dir)
+}
+
+// filesFor returns them of the image for a platform.
+func (f *fixture) filesFor(ref, platform, dir string) map[string]string {
+	f.t.Helper()
+	img, err := content.Resolve(f.ctx, f.Client, ref, platform)
 	if err != nil {
 		f.t.Fatal(err)
 	}
