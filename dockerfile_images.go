@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/veneer-build/veneer/build"
+	"github.com/veneer-build/veneer/build/dockerfile"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/registry"
 	"github.com/veneer-build/veneer/engine"
@@ -76,4 +77,10 @@ func (f *imageFinder) resolve(ctx context.Context, s *build.Session, ref, platfo
 		return content.Resolve(ctx, f.engine.Client, want, platform)
 	}
 	return img, err
+}
+
+// NewImages finds the images that builds name: those that are stored, and the others
+// at their registries. It is for one build.
+func NewImages(e *engine.Engine, o registry.Options) dockerfile.Images {
+	return &imageFinder{engine: e, registry: o, found: map[string]*content.Image{}}
 }

@@ -53,6 +53,9 @@ type Options struct {
 	Images Images
 	Runner Runner
 	Watch  Watcher
+	// Caller is asked for files, secrets and agents; nil: they are as Input and
+	// Process say.
+	Caller Caller
 	// Deferred is for a result that is compared with another image: no layers are
 	// written, and the last COPY and ADD steps are left to [Outcome.Made], which
 	// compares their files from where they are.

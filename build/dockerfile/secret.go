@@ -20,6 +20,9 @@ const maxSecret = 500 << 10
 
 // secret returns a secret's text.
 func (s *solver) secret(ctx context.Context, id string) ([]byte, error) {
+	if s.Caller != nil {
+		return s.Caller.Secret(ctx, id)
+	}
 	given, ok := s.Process.Secrets[id]
 	if !ok {
 		return nil, &fault.Error{Kind: ErrNoSecret, Op: "secret", Ref: id}
@@ -61,15 +64,27 @@ func (m *mounting) secret(ctx context.Context, o *pb.SecretOpt) (*run.Mount, err
 	return &run.Mount{Source: bindMount(at, true), ReadOnly: true}, nil
 }
 
+// agent returns an SSH agent's socket.
+func (s *solver) agent(ctx context.Context, id string) (string, error) {
+	if s.Caller != nil {
+		return s.Caller.Agent(ctx, id)
+	}
+	socket, ok := s.Process.SSH[id]
+	if !ok {
+		return "", &fault.Error{Kind: ErrNoAgent, Op: "SSH agent", Ref: id}
+	}
+	return socket, nil
+}
+
 // ssh shows an agent's socket, through one of our own that the image's user may
 // connect to.
 func (m *mounting) ssh(ctx context.Context, o *pb.SSHOpt) (*run.Mount, error) {
-	agent, ok := m.s.Process.SSH[o.ID]
-	if !ok && o.Optional {
+	agent, err := m.s.agent(ctx, o.ID)
+	if errors.Is(err, ErrNoAgent) && o.Optional {
 		return nil, nil
 	}
-	if !ok {
-		return nil, &fault.Error{Kind: ErrNoAgent, Op: "SSH agent", Ref: o.ID}
+	if err != nil {
+		return nil, err
 	}
 	at, err := m.place(ctx, fmt.Sprintf("agent-%d", len(m.ends)), o.Uid, o.Gid, o.Mode, func(at string) error {
 		l, err := new(net.ListenConfig).Listen(ctx, "unix", at)

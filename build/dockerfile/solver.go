@@ -29,6 +29,8 @@ type solver struct {
 	session *build.Session
 	runner  *graph.Runner[*state]
 	cache   *graph.Cache
+	// served: it does definitions, and has no Dockerfile of its own.
+	served bool
 	// began is the time that files get which come from nowhere.
 	began time.Time
 

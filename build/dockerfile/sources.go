@@ -27,6 +27,9 @@ func (s *solver) source(ctx context.Context, v *vertex, op *pb.SourceOp) (*state
 	case "docker-image":
 		return s.imageState(ctx, v, name)
 	case "local":
+		if s.Caller != nil {
+			return s.callersDir(ctx, v, name, op)
+		}
 		return s.local(ctx, name, op)
 	case "http", "https":
 		return s.download(ctx, v, op)
@@ -101,6 +104,23 @@ func (s *solver) local(ctx context.Context, name string, op *pb.SourceOp) (*stat
 	defer s.mu.Unlock()
 	s.locals[name+"\n"+op.Attrs[pb.AttrExcludePatterns]] = st
 	return st, nil
+}
+
+// callersDir is a directory of the caller. Only the files that the source selects
+// are in it.
+func (s *solver) callersDir(ctx context.Context, v *vertex, name string, op *pb.SourceOp) (_ *state, err error) {
+	p := s.start(v.name())
+	defer func() { p.end(false, err) }()
+	dir, err := s.Caller.Dir(ctx, name, op.Attrs)
+	if err != nil {
+		return nil, fmt.Errorf("get the directory %s: %w", name, err)
+	}
+	l, err := disk.OpenLocal(dir)
+	if err != nil {
+		return nil, err
+	}
+	s.closeAtEnd(l)
+	return &state{source: &source{name: "the directory " + name, tree: l, foreign: true}}, nil
 }
 
 func (s *solver) openLocal(ctx context.Context, name string) (*source, error) {

@@ -93,6 +93,12 @@ func Crane() (string, error) {
 	return filepath.Join(dir, "crane"), err
 }
 
+// RegistryProgram returns the path of the registry's program, for whoever starts it.
+func RegistryProgram() (string, error) {
+	dir, err := registryTools.bin()
+	return filepath.Join(dir, "registry"), err
+}
+
 // Installed is an [ErrUnavailable] error unless the program is there, which a Debian package brings.
 func Installed(program, debianPackage string) error {
 	_, err := installed(program, debianPackage)

@@ -1,0 +1,264 @@
+package buildkit_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	_ "embed"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/veneer-build/veneer/test/harness"
+)
+
+// sampled is how many cases there are to one that is run without VENEER_SOAK.
+const sampled = 8
+
+// patience bounds the whole run: more than ten times what it takes alone.
+const patience = 2 * time.Hour
+
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+
+//go:embed listed.txt
+var listedText string
+
+//go:embed testdata/worker_test.go
+var workerText []byte
+
+var (
+	listening = regexp.MustCompile(`listening on (127\.0\.0\.1:[0-9]+)`)
+	caseFunc  = regexp.MustCompile(`(?m)^func (test\w+)\(t \*testing\.T, sb integration\.Sandbox\)`)
+	ending    = regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP): TestIntegration/([^/]+)/worker=veneer(?:/(\S+))? \(`)
+)
+
+// listed are the cases that do not pass, by name, with the reason.
+func listed(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for line := range strings.Lines(listedText) {
+		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, reason, _ := strings.Cut(line, " ")
+		if all[name] != "" || strings.TrimSpace(reason) == "" {
+			t.Fatalf("listed.txt: %s is there twice, or without a reason", name)
+		}
+		all[name] = strings.TrimSpace(reason)
+	}
+	return all
+}
+
+// TestDockerfiles runs BuildKit's tests of Dockerfiles.
+func TestDockerfiles(t *testing.T) {
+	harness.RequireRoot(t)
+	harness.Check(t, harness.Installed("runc", "runc"))
+	harness.Check(t, harness.Installed("busybox", "busybox-static"))
+	registry, err := harness.RegistryProgram()
+	harness.Check(t, err)
+	s := prepare(t)
+	mirror := filepath.Join(s.temp, "mirror")
+	if err := os.Mkdir(mirror, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	serveMirror(t, registry, mirror)
+	names := s.cases(t)
+	if run := os.Getenv("VENEER_BUILDKIT_RUN"); run != "" {
+		only := regexp.MustCompile(run)
+		names = slices.DeleteFunc(names, func(n string) bool { return !only.MatchString(n) })
+	} else if os.Getenv("VENEER_SOAK") == "" {
+		names = slices.DeleteFunc(names, func(n string) bool { return !inSample(n) })
+	}
+	s.run(t, names, []string{
+		"PATH=" + s.bin + ":" + filepath.Dir(registry) + ":" + os.Getenv("PATH"),
+		"BUILDKIT_REGISTRY_MIRROR_DIR=" + mirror,
+		"VENEER_BUILDKITD=" + filepath.Join(s.bin, "server"),
+		"FRONTEND_BUILTIN_ONLY=1",
+		"OTEL_TRACES_EXPORTER=none",
+		"TMPDIR=" + s.temp,
+	})
+}
+
+// inSample reports whether a case is run each time.
+func inSample(name string) bool {
+	h := fnv.New32a()
+	_, _ = io.WriteString(h, name) // Never fails.
+	return h.Sum32()%sampled == 0
+}
+
+// suite is BuildKit's tests, built.
+type suite struct {
+	source string // of BuildKit
+	bin    string // has the tests, buildctl and the server
+	temp   string
+}
+
+// prepare copies and builds what is run.
+func prepare(t *testing.T) *suite {
+	t.Helper()
+	root, err := harness.RepoRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := command(t, root, "go", "list", "-m", "-f", "{{.Version}} {{.Dir}}", "github.com/moby/buildkit")
+	version, module, _ := strings.Cut(strings.TrimSpace(out), " ")
+	if module == "" {
+		command(t, root, "go", "mod", "download", "github.com/moby/buildkit")
+		out = command(t, root, "go", "list", "-m", "-f", "{{.Version}} {{.Dir}}", "github.com/moby/buildkit")
+		version, module, _ = strings.Cut(strings.TrimSpace(out), " ")
+	}
+	home := filepath.Join(root, ".cache", "buildkit-tests", version)
+	s := &suite{source: filepath.Join(home, "source"), bin: filepath.Join(t.TempDir(), "bin")}
+	// The names of sockets have an end, which a test's own directory goes beyond.
+	if s.temp, err = os.MkdirTemp("", "bk"); err != nil { //nolint:usetesting // see above
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(s.temp); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := copyModule(home, module); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.source, "frontend/dockerfile/veneer_test.go"), workerText, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command(t, s.source, "go", "test", "-c", "-vet=off", "-o", filepath.Join(s.bin, "tests"), "./frontend/dockerfile")
+	command(t, s.source, "go", "build", "-o", filepath.Join(s.bin, "buildctl"), "./cmd/buildctl")
+	command(t, root, "go", "build", "-o", filepath.Join(s.bin, "server"), "./test/buildkit/server")
+	return s
+}
+
+// copyModule copies BuildKit's module, unless an earlier run did.
+func copyModule(home, module string) error {
+	source := filepath.Join(home, "source")
+	if _, err := os.Stat(source); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(home, 0o755); err != nil {
+		return err
+	}
+	part, err := os.MkdirTemp(home, "part-")
+	if err != nil {
+		return err
+	}
+	err = filepath.WalkDir(module, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(module, p)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(part, rel)
+		if d.IsDir() {
+			return os.MkdirAll(to, 0o755)
+		}
+		data, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(to, data, 0o600)
+	})
+	if err != nil {
+		return fmt.Errorf("copy BuildKit's tests: %w", err)
+	}
+	// Another run may have been first.
+	if err := os.Rename(part, source); err != nil && !os.IsExist(err) {
+		return err
+	}
+	return nil
+}
+
+// command runs a program and returns what it writes.
+func command(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s%s", strings.Join(args, " "), err, out, stderr.String())
+	}
+	return string(out)
+}
+
+// cases are the names of BuildKit's cases.
+func (s *suite) cases(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(s.source, "frontend/dockerfile/*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range caseFunc.FindAllSubmatch(text, -1) {
+			name := []rune(string(m[1]))
+			name[0] = unicode.ToUpper(name[0])
+			names = append(names, string(name))
+		}
+	}
+	if len(names) < 200 {
+		t.Fatalf("%d cases of BuildKit's, and there should be more than 200", len(names))
+	}
+	return names
+}
+
+// run runs the cases, and holds what becomes of them against the list.
+func (s *suite) run(t *testing.T, names, env []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "tests"), "-test.v", "-test.timeout="+patience.String(),
+		"-test.run=^TestIntegration$/^("+strings.Join(names, "|")+")$/^worker=veneer$")
+	cmd.Dir = filepath.Join(s.source, "frontend/dockerfile")
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Minute
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run() // A case that fails makes it one.
+	if log := os.Getenv("VENEER_BUILDKIT_LOG"); log != "" {
+		if err := os.WriteFile(log, out.Bytes(), 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+	known, seen := listed(t), map[string]int{}
+	for lines := bufio.NewScanner(&out); lines.Scan(); {
+		m := ending.FindStringSubmatch(lines.Text())
+		if m == nil {
+			continue
+		}
+		seen[m[1]]++
+		name := m[2] + "/" + m[3]
+		_, whole := known[m[2]]
+		_, one := known[name]
+		switch {
+		case m[1] == "PASS" && (one || whole):
+			t.Errorf("%s passes: take it from listed.txt", name)
+		case m[1] != "PASS" && !one && !whole:
+			t.Errorf("%s: %s, and is not in listed.txt", name, m[1])
+		}
+	}
+	t.Logf("%d passed, %d failed, %d were skipped; %d are listed", seen["PASS"], seen["FAIL"], seen["SKIP"], len(known))
+	if len(seen) == 0 {
+		t.Fatalf("no case was run: %v", err)
+	}
+}
