@@ -122,6 +122,7 @@ func run(ctx context.Context) (err error) {
 		{"base", baseSizes},
 		{"changes", changeCounts},
 		{"fleet", fleet},
+		{"dockerfile", dockerfile},
 		{"million", millionFiles},
 	} {
 		if part.name == "million" && !c.million || part.name != "million" && !wants(c.parts, part.name) {

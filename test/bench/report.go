@@ -15,6 +15,9 @@ import (
 
 // report prints what was measured, and writes it with its plots to the output directory.
 func (w *world) report() error {
+	if w.dockerfileAlone() {
+		return w.replaceDockerfileSection()
+	}
 	text := w.markdown()
 	fmt.Println(text)
 	if err := os.MkdirAll(w.out, 0o755); err != nil {
@@ -46,7 +49,7 @@ func (w *world) markdown() string {
 	p("\n## Targets\n\nMedians of this run, compared by the program that measured them.\n")
 	b.WriteString(w.targetTable())
 	for _, t := range w.tables {
-		if len(t.rows) > 0 {
+		if len(t.rows) > 0 && !ofDockerfile(t.title) {
 			p("\n## %s\n", t.title)
 			b.WriteString(t.markdown())
 		}
@@ -66,6 +69,7 @@ func (w *world) markdown() string {
 	p("\n## Commands\n\n```text")
 	p("%s", strings.TrimSpace(commands))
 	p("```")
+	b.WriteString(w.dockerfileSection())
 	return b.String()
 }
 

@@ -165,10 +165,12 @@ func (w *world) targets() []target {
 }
 
 // targetTable says of each target whether it was reached.
-func (w *world) targetTable() string {
+func (w *world) targetTable() string { return targetRows(w.targets()) }
+
+func targetRows(targets []target) string {
 	var b strings.Builder
 	b.WriteString("| target | measured | |\n|---|---:|---|\n")
-	for _, t := range w.targets() {
+	for _, t := range targets {
 		measured, verdict := "", "not measured"
 		if t.measured.ok {
 			measured, verdict = fmt.Sprintf("%.3g %s", t.measured.value, t.unit), "**not reached**"

@@ -26,6 +26,16 @@ type scenario struct {
 	names []string
 	// prepare is done before each run; nil: nothing.
 	prepare func(variant int)
+	// steps: what was done before a fault may stay for the next run, as steps of a Dockerfile do, until it is pruned.
+	steps bool
+}
+
+// pruning is the prune that brings back what the scenario leaves undisturbed.
+func (sc scenario) pruning() []string {
+	if sc.steps {
+		return []string{"prune", "--keep-steps", "1"}
+	}
+	return []string{"prune"}
 }
 
 // scenarios makes what the scenarios need, and the scenarios.
@@ -55,6 +65,7 @@ func (w *world) scenarios() []scenario {
 			},
 		},
 		w.loading(sources), w.pulling(sources), w.committing(), w.saving(), w.repairing(), w.squashing(sources), w.delta(sources),
+		w.dockerfile(sources),
 	}...)
 }
 

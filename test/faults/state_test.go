@@ -55,7 +55,18 @@ func (w *world) state() state {
 	leases, err := w.client.LeasesService().List(w.ctx)
 	must(w.t, err)
 	for _, l := range leases {
-		add("! lease %s", l.ID)
+		mark := "! "
+		if strings.HasPrefix(l.ID, "veneer-step-") { // which stays for later builds
+			mark = ""
+		}
+		add("%slease %s", mark, l.ID)
+	}
+	containers, err := w.client.ContainerService().List(w.ctx)
+	must(w.t, err)
+	for _, c := range containers {
+		if !strings.HasPrefix(c.ID, "container") {
+			add("! container %s", c.ID)
+		}
 	}
 	// One that the daemon lists no more, since it lost its name.
 	dirs, err := filepath.Glob(filepath.Join(w.daemon.Root(), "io.containerd.content.v1.content", "ingest", "*"))
