@@ -47,7 +47,7 @@ $(REGISTRY): tools/registry/go.mod tools/registry/go.sum
 $(CRANE): tools/crane/go.mod tools/crane/go.sum
 	$(call build_tools,crane)
 
-# What `make bench` compares with.
+# What test/differential and `make bench` compare with.
 $(BUILDKIT): tools/buildkit/go.mod tools/buildkit/go.sum
 	$(call build_tools,buildkit)
 
@@ -64,7 +64,7 @@ $(ORACLES_DIR)/.built: $(ORACLE_FILES)
 	@touch $@
 
 .PHONY: tools
-tools: $(CONTAINERD2) $(CONTAINERD1) $(REGISTRY) $(CRANE) ## Build what the end-to-end tests talk to (once)
+tools: $(CONTAINERD2) $(CONTAINERD1) $(REGISTRY) $(CRANE) $(BUILDKIT) ## Build what the end-to-end tests talk to (once)
 
 .PHONY: oracles
 oracles: $(ORACLES_DIR)/.built ## Build the independent readers of test/oracle

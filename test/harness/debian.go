@@ -68,6 +68,29 @@ func debianRootfs(ctx context.Context) (string, error) {
 	})
 }
 
+// DebianAptImage returns the path of an OCI archive like that of [DebianImage], with apt, under the name
+// docker.io/library/debian:12-apt.
+func DebianAptImage(t testing.TB) string {
+	t.Helper()
+	ctx := t.Context()
+	rootfs, err := cached(debianSuite+"-"+debianVariant+"-apt.tar", func(path string) error {
+		return bootstrap(ctx, path, []string{debianSuite}, "--include=apt")
+	})
+	Check(t, err)
+	path, err := cached(strings.TrimSuffix(filepath.Base(rootfs), ".tar")+".oci.tar", func(path string) error {
+		return WriteImage(path, Image{
+			Name:   DebianName + "-apt",
+			Layers: []string{rootfs},
+			Config: ocispec.ImageConfig{
+				Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+				Cmd: []string{"bash"},
+			},
+		})
+	})
+	Check(t, err)
+	return path
+}
+
 // DebianUpdateImage returns the path of an OCI archive that holds what [DebianRootfs] becomes later, under the name
 // docker.io/library/debian:12-update: with security updates, and two packages more. It is bootstrapped anew, so that
 // nothing of the other one is in it.
