@@ -176,3 +176,55 @@ func nothing(out []byte) bool {
 	}
 	return json.Unmarshal(out, &p) == nil && len(p.Processes)+len(p.Leases)+len(p.Snapshots)+len(p.Ingests)+len(p.Temporary)+p.Dockerfile.Steps+p.Dockerfile.Mounts == 0
 }
+
+// TestFullDiskDockerfile builds a Dockerfile with so much room that it ends at one write or another, a RUN's own among
+// them, and then with enough. What stays is what prune removes.
+func TestFullDiskDockerfile(t *testing.T) {
+	harness.Check(t, harness.Installed("runc", "runc"))
+	f := newFilled(t)
+	archive := filepath.Join(f.dir, "shell.tar")
+	harness.BusyboxImage(t, archive, shell)
+	f.ok("load", archive)
+	file := filepath.Join(f.dir, "Veneerfile")
+	must(t, os.WriteFile(file, []byte(`FROM shell:1 AS builder
+ENV PATH=/bin
+COPY big /big
+RUN cp /big /twice
+FROM shell:1
+ENV PATH=/bin
+COPY --from=builder /twice /app/twice
+SYNC sub /app/sub
+RUN echo done > /app/done
+`), 0o600))
+	args := []string{"build", "-f", file, "-t", "app:v", f.dir + "/new"}
+	clean := []string{"prune", "--keep-steps", "1"}
+	put := func() {
+		f.ok("build", "--from", "base:1", "--copy", "old:/srv", "-t", "app:v")
+		f.ok(clean...)
+	}
+	put()
+	rooms := int64(5)
+	if soak() {
+		rooms = 40
+	}
+	sh := shortage{"bytes", f.disk.fill, upTo(40<<20, rooms)} // some 24 MiB: three snapshots and a layer of 4 MiB each
+	sh.sweep(t, "embedded, Dockerfile", func(room int64) (full bool) {
+		before := f.onDisk()
+		remove := f.disk.fill(room)
+		o := finish(t, f.command(args...), nil)
+		remove()
+		if o.code != 0 {
+			if o.code != 1 || !strings.Contains(strings.ToLower(o.stderr), "no space left on device") {
+				t.Errorf("room for %d: exit code %d: %s", room, o.code, o.stderr)
+			}
+			f.ok(clean...)
+			if diff := f.onDisk().diff(before); len(diff) > 0 {
+				t.Errorf("room for %d left:\n\t%s", room, strings.Join(diff, "\n\t"))
+			}
+		}
+		f.ok(args...)
+		f.ok("verify", "app:v")
+		put()
+		return o.code != 0
+	})
+}
