@@ -23,7 +23,7 @@ type PruneRequest struct {
 	// builds make anew.
 	Cache bool
 	// KeepSteps is how many bytes of Dockerfiles' steps and cache mounts stay; 0:
-	// [DefaultKeepSteps]. With Cache none do.
+	// [DefaultKeepSteps]; negative: none. With Cache none do.
 	KeepSteps int64
 	// DryRun removes nothing, and tells what would be, as far as it can be known.
 	DryRun bool

@@ -34,6 +34,9 @@ it can be known beforehand.`,
 			if req.KeepSteps, err = parseSize(keepSteps); err != nil {
 				return usagef("--keep-steps %s: %w", keepSteps, err)
 			}
+			if req.KeepSteps == 0 {
+				req.KeepSteps = -1 // None; a request without a number means the default.
+			}
 			return a.withEngine(cmd.Context(), func(ctx context.Context, e *veneer.Engine) error {
 				p, err := veneer.Prune(ctx, e, req)
 				if format.value == "json" {

@@ -135,12 +135,12 @@ func TestStoppedRun(t *testing.T) {
 	for i, p := range all {
 		t.Run(p.name, func(t *testing.T) {
 			p.ok(t, "load", archive)
-			p.ok(t, "prune", "--keep-steps", "1")
+			p.ok(t, "prune", "--keep-steps", "0")
 			for j, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGKILL} {
 				r := startRun(t, p, fmt.Sprintf("%d", 86400+10*i+j))
 				r.ends(t, sig)
 				if sig == syscall.SIGKILL {
-					p.ok(t, "prune", "--keep-steps", "1")
+					p.ok(t, "prune", "--keep-steps", "0")
 				}
 				if r.alive(t) {
 					t.Errorf("%v: its process is still there", sig)
@@ -197,7 +197,7 @@ SYNC sub /app/sub
 RUN echo done > /app/done
 `), 0o600))
 	args := []string{"build", "-f", file, "-t", "app:v", f.dir + "/new"}
-	clean := []string{"prune", "--keep-steps", "1"}
+	clean := []string{"prune", "--keep-steps", "0"}
 	put := func() {
 		f.ok("build", "--from", "base:1", "--copy", "old:/srv", "-t", "app:v")
 		f.ok(clean...)

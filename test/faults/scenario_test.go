@@ -33,7 +33,7 @@ type scenario struct {
 // pruning is the prune that brings back what the scenario leaves undisturbed.
 func (sc scenario) pruning() []string {
 	if sc.steps {
-		return []string{"prune", "--keep-steps", "1"}
+		return []string{"prune", "--keep-steps", "0"}
 	}
 	return []string{"prune"}
 }
