@@ -33,6 +33,8 @@ type (
 	StepEnding = dockerfile.Ending
 	// RunError is a RUN that failed.
 	RunError = dockerfile.RunError
+	// MissingError says what this machine lacks for RUN, with what to do about it.
+	MissingError = process.MissingError
 	// Lint is what is doubtful in a Dockerfile.
 	Lint = dockerfile.Lint
 )

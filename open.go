@@ -5,6 +5,7 @@ import (
 
 	"github.com/veneer-build/veneer/content/registry"
 	"github.com/veneer-build/veneer/engine"
+	process "github.com/veneer-build/veneer/engine/run"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
@@ -35,6 +36,27 @@ func Open(ctx context.Context, o EngineOptions) (*Engine, error) { return engine
 // what it mounts ends with it. It starts the program again, and so comes first in
 // main: see [snapshot.PrivateMounts].
 func PrivateMounts() error { return snapshot.PrivateMounts() }
+
+// UserNamespace moves an ordinary user's process into a user namespace of its own,
+// where an embedded engine below root unpacks images and runs a Dockerfile's RUN: see
+// [process.UserNamespace]. Like PrivateMounts it comes first in main.
+func UserNamespace(ctx context.Context, root string) (done bool, status int, err error) {
+	return process.UserNamespace(ctx, root)
+}
+
+// BegunUserNamespace reports whether this is a process that [UserNamespace] started:
+// then main has to call it again. InUserNamespace reports whether that has been done.
+func BegunUserNamespace() bool { return process.BegunUserNamespace() }
+
+// InUserNamespace: see [BegunUserNamespace].
+func InUserNamespace() bool { return process.InUserNamespace() }
+
+// HasNamespaced reports whether an embedded engine's root has been used in a user
+// namespace: see [engine.HasNamespaced].
+func HasNamespaced(root string) bool { return engine.HasNamespaced(root) }
+
+// DefaultRoot is this user's directory of the embedded engine: see [engine.DefaultRoot].
+func DefaultRoot() string { return engine.DefaultRoot() }
 
 // QuietLogs sets the level below which containerd's libraries, which log to
 // standard error on their own, say nothing: "debug", "info", "warn", "error",

@@ -97,7 +97,7 @@ func (p *Pruned) endProcesses(ctx context.Context, e *engine.Engine) error {
 		return err
 	}
 	p.Processes, err = r.Sweep(ctx)
-	return errors.Join(err, dockerfile.SweepMemory(ctx))
+	return errors.Join(err, dockerfile.SweepMemory(ctx, e.Root))
 }
 
 func (p *Pruned) prune(ctx context.Context, e *engine.Engine, cache bool) error {

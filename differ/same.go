@@ -39,8 +39,8 @@ type Difference struct {
 	// Path is relative to the root, without a leading slash. The root's is empty.
 	Path   string
 	Aspect Aspect
-	// Type is the file type, one of unix.S_IFREG, S_IFDIR, …. It is zero if only
-	// one tree has the path, or if the types differ.
+	// Type is the file type, one of unix.S_IFREG, S_IFDIR, …. It is zero if the path
+	// is extra, or if the types differ.
 	Type uint32
 	// Want and Got are the values in the two trees, as text for people. They are
 	// empty if the aspect says enough.
@@ -165,7 +165,7 @@ func (s *same) dir(ctx context.Context, at sameDirs) error {
 		var err error
 		switch {
 		case len(got) == 0 || len(want) > 0 && want[0].Name < got[0].Name:
-			err = s.report(Difference{Path: joinPath(at.path, want[0].Name), Aspect: AspectMissing})
+			err = s.report(Difference{Path: joinPath(at.path, want[0].Name), Aspect: AspectMissing, Type: want[0].Type()})
 			want = want[1:]
 		case len(want) == 0 || got[0].Name < want[0].Name:
 			err = s.report(Difference{Path: joinPath(at.path, got[0].Name), Aspect: AspectExtra})

@@ -59,6 +59,9 @@ func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
 	if _, ok := snapshotterOpeners()[o.Snapshotter]; !ok {
 		return nil, fmt.Errorf("open embedded engine: %w", noSnapshotter(o.Snapshotter, snapshotterNames()))
 	}
+	if known := namespacedSnapshotter(o.Root); o.orNative && known != "" {
+		o.Snapshotter = known
+	}
 	if o.Reading {
 		// If this fails, open it as for writing. That makes a new one, or says what
 		// is wrong.
@@ -93,10 +96,16 @@ func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open embedded engine at %s: %w", o.Root, err)
 	}
-	return &Engine{
+	e := &Engine{
 		Client: c, Mode: Embedded, Root: o.Root, Snapshotter: o.Snapshotter, Namespace: o.Namespace,
 		stores: s, notify: o.Notify,
-	}, nil
+	}
+	if o.Namespaced {
+		if err := e.enterNamespace(o.orNative); err != nil {
+			return nil, rootError(o.Root, err)
+		}
+	}
+	return e, nil
 }
 
 // snapshotterOpeners are the snapshotters that the embedded engine has.

@@ -62,6 +62,10 @@ type Options struct {
 	// it, such as leases, are seen by this Engine only. Blobs and snapshots cannot
 	// be made. With a daemon, Reading has no effect.
 	Reading bool
+	// Namespaced says that this process is the root of a user namespace that was
+	// made for this engine, see [HasNamespaced]. If no Snapshotter is named, and
+	// overlayfs does not work there, the embedded engine takes native.
+	Namespaced bool
 	// Notify is called with a line for the user: when [Auto] takes the embedded
 	// engine, when Open waits for a daemon or for another process, and once for
 	// each Root when an ordinary user's images are not unpacked. nil: no lines.
@@ -70,6 +74,8 @@ type Options struct {
 	// named is the option that asks for a daemon, in words for an error; empty:
 	// none does.
 	named string
+	// orNative: see Namespaced.
+	orNative bool
 	// probe bounds the wait for a daemon's first answer. The user is told of the
 	// wait after notice.
 	probe, notice time.Duration
@@ -158,6 +164,7 @@ func (o Options) withDefaults() (Options, error) {
 	case o.Snapshotter != "":
 		o.named = "snapshotter"
 	}
+	o.orNative = o.Namespaced && o.Snapshotter == ""
 	o.probe, o.notice = probeTimeout, probeNotice
 	if o.Address == "" {
 		o.Address = DefaultAddress

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/moby/sys/userns"
 )
 
 // ErrNoLayers means that a chain's layers are not plain directories that this
@@ -71,6 +72,7 @@ func plain(mounts []mount.Mount) (directories, error) {
 		return directories{}, fmt.Errorf("%w: %d mounts", ErrNoLayers, len(mounts))
 	}
 	var d directories
+	userXattrs := false
 	switch m := mounts[0]; m.Type {
 	case "bind":
 		d.lower = []string{m.Source}
@@ -82,9 +84,16 @@ func plain(mounts []mount.Mount) (directories, error) {
 				d.lower = strings.Split(value, ":")
 			case "upperdir":
 				d.upper = value
-			case "lowerdir+", "datadir+", "userxattr", "uidmap", "gidmap":
+			case "lowerdir+", "datadir+", "uidmap", "gidmap":
 				return directories{}, fmt.Errorf("%w: mount option %q", ErrNoLayers, o)
+			case "userxattr":
+				userXattrs = true
 			}
+		}
+		// Whoever reads the directories takes one kind of attributes for overlayfs's:
+		// in a user namespace the user's, else the trusted ones.
+		if userXattrs != userns.RunningInUserNS() {
+			return directories{}, fmt.Errorf("%w: mount option userxattr is %t, and this process is not of that kind", ErrNoLayers, userXattrs)
 		}
 	default:
 		return directories{}, fmt.Errorf("%w: a mount of type %s", ErrNoLayers, m.Type)

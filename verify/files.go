@@ -4,14 +4,14 @@ import (
 	"context"
 	"errors"
 
-	"github.com/veneer-build/veneer/snapshot/rootfs"
-
+	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/index"
 	"github.com/veneer-build/veneer/snapshot"
+	"github.com/veneer-build/veneer/snapshot/rootfs"
 )
 
 // firstOnly is the limit for a comparison that only asks whether anything differs.
@@ -124,7 +124,7 @@ func (s *snapshotCheck) compareWith(ctx context.Context, want, got tree.Tree, li
 			s.steps.Count(files, bytes)
 		},
 		Report: func(diff differ.Difference) error {
-			if copied && lostByCopy(diff) || lazily(s.engine.Snapshotter, diff) {
+			if copied && lostByCopy(diff) || noDevice(diff) || lazily(s.engine.Snapshotter, diff) {
 				return nil
 			}
 			d.add(diff, limit)
@@ -151,6 +151,12 @@ func (d *differences) add(diff differ.Difference, limit int) {
 func lostByCopy(d differ.Difference) bool {
 	return d.Aspect == differ.AspectTime && d.Type == unix.S_IFDIR ||
 		d.Aspect == differ.AspectHardLink && d.Type != unix.S_IFREG
+}
+
+// noDevice reports whether a difference is a device that is missing because nobody
+// can make one in a user namespace. Containerd's applier then leaves it out.
+func noDevice(d differ.Difference) bool {
+	return userns.RunningInUserNS() && d.Aspect == differ.AspectMissing && (d.Type == unix.S_IFCHR || d.Type == unix.S_IFBLK)
 }
 
 // lazily reports whether a difference comes from the stargz snapshotter, which

@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/moby/buildkit/solver/pb"
+	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/build/graph"
 	"github.com/veneer-build/veneer/differ"
@@ -163,11 +164,10 @@ func (m *mounting) memoryDir(ctx context.Context) (string, error) {
 	if m.dir != "" {
 		return m.dir, nil
 	}
-	dir, err := os.MkdirTemp(runtimeDir, memoryPrefix)
+	dir, err := m.makeMemoryDir()
 	if err != nil {
 		return "", fmt.Errorf("make a directory in memory: %w", err)
 	}
-	m.ends = append(m.ends, func() error { return os.RemoveAll(dir) })
 	lock, err := lockDir(ctx, dir, pb.CacheSharingOpt_LOCKED)
 	if err != nil {
 		return "", fmt.Errorf("lock a directory in memory: %w", err)
@@ -176,6 +176,34 @@ func (m *mounting) memoryDir(ctx context.Context) (string, error) {
 	m.dir = dir
 	return dir, nil
 }
+
+// makeMemoryDir makes the directory, which goes with the step. An ordinary user's is
+// a file system of its own, which nobody else sees, and which ends with the process.
+func (m *mounting) makeMemoryDir() (string, error) {
+	in := runtimeDir
+	if run.InUserNamespace() {
+		in = filepath.Join(m.s.engine().Root, namespacedMemory)
+		if err := os.MkdirAll(in, 0o700); err != nil {
+			return "", err
+		}
+	}
+	dir, err := os.MkdirTemp(in, memoryPrefix)
+	if err != nil {
+		return "", err
+	}
+	m.ends = append(m.ends, func() error { return os.RemoveAll(dir) })
+	if !run.InUserNamespace() {
+		return dir, nil
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700"); err != nil {
+		return "", &os.PathError{Op: "mount tmpfs at", Path: dir, Err: err}
+	}
+	m.ends = append(m.ends, func() error { return unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir, nil
+}
+
+// namespacedMemory is where, below the engine's root, those file systems are mounted.
+const namespacedMemory = "build/memory"
 
 // memoryPrefix begins the names of those directories. The lock in one ends with
 // the process, which is how [SweepMemory] finds those of killed processes.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/moby/buildkit/solver/pb"
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/engine/run"
 )
 
 // CacheDir is the directory of one RUN --mount=type=cache.
@@ -71,8 +73,21 @@ func (c CacheDir) Remove() (removed bool, err error) {
 }
 
 // SweepMemory removes the secrets and sockets that this user's killed builds left
-// in memory. It goes on after an error.
-func SweepMemory(ctx context.Context) error { return sweepMemory(ctx, runtimeDir) }
+// in memory. In a user namespace they ended with the builds, and only the directories
+// below the engine's root are left. Nobody else uses that meanwhile. It goes on after
+// an error.
+func SweepMemory(ctx context.Context, root string) error {
+	if !run.InUserNamespace() {
+		return sweepMemory(ctx, runtimeDir)
+	}
+	// The names are such that no pattern can be wrong.
+	found, _ := filepath.Glob(filepath.Join(root, namespacedMemory, memoryPrefix+"*"))
+	var errs []error
+	for _, dir := range found {
+		errs = append(errs, os.Remove(dir))
+	}
+	return errors.Join(errs...)
+}
 
 func sweepMemory(ctx context.Context, in string) error {
 	// The names are such that no pattern can be wrong. Without a lock there is

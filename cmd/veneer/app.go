@@ -114,6 +114,7 @@ func (a *app) engineOptions(notify func(string)) engineFlags {
 		Namespace:   or(a.flags.namespace, "CONTAINERD_NAMESPACE"),
 		Snapshotter: or(a.flags.snapshotter, "CONTAINERD_SNAPSHOTTER"),
 		Root:        or(a.flags.root, "VENEER_ROOT"),
+		Namespaced:  veneer.InUserNamespace(),
 		Notify:      notify,
 	}
 }

@@ -13,6 +13,9 @@ func main() { os.Exit(realMain()) }
 
 func realMain() int {
 	tuneGC()
+	if done, code := enterUserNamespace(os.Args[1:]); done {
+		return code
+	}
 	if mayMount(os.Args[1:]) {
 		if err := veneer.PrivateMounts(); err != nil {
 			return report(os.Stderr, err, wantsJSON(os.Args[1:]))

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -12,8 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
-	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,20 +22,19 @@ const (
 	usernsEnv     = "_VENEER_USER_NAMESPACE"
 	usernsMapping = "mapping" // its parent is about to map users
 	usernsMapped  = "mapped"
+	usernsInside  = "inside" // stays, for [InUserNamespace]
 )
 
 // mappedFile is the descriptor on which a run waits for its users.
 const mappedFile = 3
 
-// minUsers is how many users a root file system must find: up to nobody's 65534.
-const minUsers = 65536
-
 // UserNamespace runs the program again as the root of a user namespace of its
 // own, with the numbers that /etc/subuid and /etc/subgid give this user for all
 // others, and a mount namespace. There an ordinary user's embedded engine
-// unpacks images and runs processes. It is to be called first in main. In the process that was
-// started it returns false and nil; in the first one it returns true with the
-// exit status when that ended, or a [*MissingError]. Signals are passed on.
+// unpacks images and runs processes. It is to be called first in main, before
+// anything is read or opened. In the process that was started it returns false and
+// nil; in the first one it returns true with the exit status when that ended, or a
+// [*MissingError]. Signals are passed on.
 //
 // root is the engine's directory, which the program finds as VENEER_ROOT: what
 // [engine.DefaultRoot] is for root, is not this user's.
@@ -45,7 +44,13 @@ func UserNamespace(ctx context.Context, root string) (done bool, status int, err
 		return false, 0, waitMapped()
 	case usernsMapped:
 		// The kernel forgets it where a program gains rights.
-		return false, 0, errors.Join(os.Unsetenv(usernsEnv), unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0))
+		err := errors.Join(os.Setenv(usernsEnv, usernsInside), unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0))
+		if merr := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); merr != nil {
+			err = errors.Join(err, noUserNamespace("the right to mount in a user namespace", merr, os.ReadFile))
+		}
+		return false, 1, err
+	case usernsInside:
+		return false, 0, nil
 	}
 	maps, err := usersOf()
 	if err != nil {
@@ -57,7 +62,7 @@ func UserNamespace(ctx context.Context, root string) (done bool, status int, err
 	}
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), "/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdinOf(cmd), os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), usernsEnv+"="+usernsMapping, "VENEER_ROOT="+root)
 	cmd.ExtraFiles = []*os.File{ready}
 	// A group of its own: ^C comes once, from here.
@@ -76,8 +81,7 @@ func runMapped(ctx context.Context, cmd *exec.Cmd, maps [][]string, tell *os.Fil
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
 	defer signal.Stop(signals)
 	if err := cmd.Start(); err != nil {
-		return 1, &MissingError{What: "a user namespace", Advice: "allow them (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, " +
-			"kernel.apparmor_restrict_unprivileged_userns), or run veneer as root (sudo)", Err: errors.Join(err, tell.Close())}
+		return 1, errors.Join(noUserNamespace("a user namespace", err, os.ReadFile), tell.Close())
 	}
 	stop := make(chan struct{})
 	defer close(stop)
@@ -95,10 +99,8 @@ func runMapped(ctx context.Context, cmd *exec.Cmd, maps [][]string, tell *os.Fil
 	for _, m := range maps {
 		args := append([]string{strconv.Itoa(cmd.Process.Pid)}, m[1:]...)
 		if out, merr := exec.CommandContext(ctx, m[0], args...).CombinedOutput(); merr != nil {
-			err = &MissingError{
-				What: "the right to use its users", Advice: "see newuidmap(1), or run veneer as root (sudo)",
-				Err: fmt.Errorf("%s: %w: %s", strings.Join(append(m[:1:1], args...), " "), merr, strings.TrimSpace(string(out))),
-			}
+			err = noUserNamespace("the right to use the users of /etc/subuid and /etc/subgid in a user namespace",
+				fmt.Errorf("%s: %w: %s", strings.Join(append(m[:1:1], args...), " "), merr, strings.TrimSpace(string(out))), os.ReadFile)
 			break
 		}
 	}
@@ -113,11 +115,32 @@ func runMapped(ctx context.Context, cmd *exec.Cmd, maps [][]string, tell *os.Fil
 		}
 		return exit.ExitCode(), nil
 	}
-	if err := errors.Join(err, werr); err != nil {
+	if err == nil && !errors.Is(werr, exec.ErrWaitDelay) {
+		err = werr // Else the process ended for want of its users.
+	}
+	if err != nil {
 		return 1, err
 	}
 	return 0, nil
 }
+
+// stdinOf is standard input for a process in another group. The kernel stops one
+// that reads a terminal whose group it is not in, so it gets a pipe in that case.
+func stdinOf(cmd *exec.Cmd) io.Reader {
+	if _, err := unix.IoctlGetTermios(int(os.Stdin.Fd()), unix.TCGETS); err != nil {
+		return os.Stdin
+	}
+	// How long the pipe's other end may take when the process has ended: it reads
+	// until the next line.
+	cmd.WaitDelay = time.Millisecond
+	return struct{ io.Reader }{os.Stdin}
+}
+
+// BegunUserNamespace reports whether [UserNamespace] started this process.
+func BegunUserNamespace() bool { return os.Getenv(usernsEnv) != "" }
+
+// InUserNamespace reports whether [UserNamespace] made the one that this process is in.
+func InUserNamespace() bool { return os.Getenv(usernsEnv) == usernsInside }
 
 // waitMapped runs the program once more when it is root: a program gets root's
 // rights when it starts.
@@ -135,41 +158,4 @@ func waitMapped() error {
 		return fmt.Errorf("become root of the user namespace: %w", err)
 	}
 	return fmt.Errorf("start the program again: %w", syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
-}
-
-// usersOf are the commands, without the process, that map users and groups.
-func usersOf() ([][]string, error) {
-	var maps [][]string
-	for _, kind := range []struct {
-		command, file string
-		own           int
-		find          func() ([]user.SubID, error)
-	}{
-		{"newuidmap", "/etc/subuid", os.Getuid(), user.CurrentUserSubUIDs},
-		{"newgidmap", "/etc/subgid", os.Getgid(), user.CurrentUserSubGIDs},
-	} {
-		command, err := exec.LookPath(kind.command)
-		if err != nil {
-			return nil, &MissingError{What: kind.command, Advice: "install it (Debian: the package uidmap), or run veneer as root (sudo)", Err: err}
-		}
-		ranges, err := kind.find()
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, &MissingError{What: "a range of users", Advice: "mend " + kind.file, Err: err}
-		}
-		args := []string{command, "0", strconv.Itoa(kind.own), "1"}
-		next := int64(1)
-		for _, r := range ranges {
-			args = append(args, strconv.FormatInt(next, 10), strconv.FormatInt(r.SubID, 10), strconv.FormatInt(r.Count, 10))
-			next += r.Count
-		}
-		if next < minUsers {
-			return nil, &MissingError{
-				What:   fmt.Sprintf("a range of %d users in %s", minUsers, kind.file),
-				Advice: "have root add one to /etc/subuid and /etc/subgid, as with usermod; or run veneer as root (sudo)",
-				Err:    fmt.Errorf("there are %d for user %d", next-1, os.Getuid()),
-			}
-		}
-		maps = append(maps, args)
-	}
-	return maps, nil
 }

@@ -166,7 +166,7 @@ func (d *localDir) stat(e *tree.Entry, fd int, name cString, scratch []byte) err
 	}
 	refuse := ""
 	if d.tree.overlay {
-		refuse = overlayPrefix
+		refuse = overlayPrefix()
 	}
 	if e.Xattrs, err = readXattrs(fd, name, refuse, scratch); err != nil {
 		return &os.PathError{Op: "read extended attributes", Path: d.path(e.Name), Err: err}

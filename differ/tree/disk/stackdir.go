@@ -74,7 +74,7 @@ func (d *localDir) probe(hold bool) (found, goOn bool, err error) {
 		return false, false, err
 	}
 	opaque, err := xattrValue(make([]byte, 16), func(buf []byte) (int, error) {
-		return unix.Fgetxattr(fd, overlayPrefix+"opaque", buf)
+		return unix.Fgetxattr(fd, overlayPrefix()+"opaque", buf)
 	})
 	var closed error
 	if hold {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/differ/tree"
@@ -64,8 +65,14 @@ func getXattr(fd int, name cString, attr string, buf []byte) (int, error) {
 	return unix.Lgetxattr(fdPath(fd, name.text()), attr, buf)
 }
 
-// overlayPrefix begins the names of overlayfs's own attributes.
-const overlayPrefix = "trusted.overlay."
+// overlayPrefix begins the names of overlayfs's own attributes. In a user namespace
+// it can set no trusted ones, and is mounted with the option userxattr.
+func overlayPrefix() string {
+	if userns.RunningInUserNS() {
+		return "user.overlay."
+	}
+	return "trusted.overlay."
+}
 
 // harmless are overlayfs's attributes that may be ignored: they do not change what
 // a directory shows, or [localDir.probe] reads them.
