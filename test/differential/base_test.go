@@ -49,20 +49,43 @@ type node struct {
 // nodes are what a small root file system has: links to directories, hard links, owners, odd modes and attributes.
 func nodes(busybox string) []node {
 	all := []node{
-		{name: "bin", link: "usr/bin"}, {name: "sbin", link: "usr/sbin"}, {name: "lib", link: "usr/lib"},
-		{name: "usr/", mode: 0o755}, {name: "usr/bin/", mode: 0o755}, {name: "usr/sbin/", mode: 0o755}, {name: "usr/lib/", mode: 0o755},
-		{name: "usr/local/", mode: 0o755}, {name: "usr/local/bin/", mode: 0o755}, {name: "usr/share/", mode: 0o755},
-		{name: "usr/src/", mode: 0o755}, {name: "etc/", mode: 0o755}, {name: "etc/ssl/", mode: 0o755},
+		{name: "bin", link: "usr/bin"},
+		{name: "sbin", link: "usr/sbin"},
+		{name: "lib", link: "usr/lib"},
+		{name: "usr/", mode: 0o755},
+		{name: "usr/bin/", mode: 0o755},
+		{name: "usr/sbin/", mode: 0o755},
+		{name: "usr/lib/", mode: 0o755},
+		{name: "usr/local/", mode: 0o755},
+		{name: "usr/local/bin/", mode: 0o755},
+		{name: "usr/share/", mode: 0o755},
+		{name: "usr/src/", mode: 0o755},
+		{name: "etc/", mode: 0o755},
+		{name: "etc/ssl/", mode: 0o755},
 		{name: "etc/passwd", mode: 0o644, data: "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\nnode:x:1001:1002::/home/node:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"},
 		{name: "etc/group", mode: 0o644, data: "root:x:0:\napp:x:1000:\nstaff:x:50:app\nnode:x:1002:\nnogroup:x:65534:\n"},
 		{name: "etc/issue", mode: 0o644, data: "small\n"},
-		{name: "tmp/", mode: 0o1777}, {name: "var/", mode: 0o755}, {name: "var/log/", mode: 0o777}, {name: "var/lib/", mode: 0o755},
-		{name: "var/run", link: "/run"}, {name: "run/", mode: 0o755}, {name: "root/", mode: 0o700},
-		{name: "home/", mode: 0o755}, {name: "home/app/", mode: 0o750, uid: 1000, gid: 1000}, {name: "home/node/", mode: 0o755, uid: 1001, gid: 1002},
-		{name: "srv/", mode: 0o2775, gid: 50}, {name: "opt/", mode: 0o755}, {name: "dev/", mode: 0o755}, {name: "proc/", mode: 0o755}, {name: "sys/", mode: 0o755},
+		{name: "tmp/", mode: 0o1777},
+		{name: "var/", mode: 0o755},
+		{name: "var/log/", mode: 0o777},
+		{name: "var/lib/", mode: 0o755},
+		{name: "var/run", link: "/run"},
+		{name: "run/", mode: 0o755},
+		{name: "root/", mode: 0o700},
+		{name: "home/", mode: 0o755},
+		{name: "home/app/", mode: 0o750, uid: 1000, gid: 1000},
+		{name: "home/node/", mode: 0o755, uid: 1001, gid: 1002},
+		{name: "srv/", mode: 0o2775, gid: 50},
+		{name: "opt/", mode: 0o755},
+		{name: "dev/", mode: 0o755},
+		{name: "proc/", mode: 0o755},
+		{name: "sys/", mode: 0o755},
 		{name: "opt/noted", mode: 0o640, uid: 7, data: "noted\n", attrs: map[string]string{"user.note": "n"}},
-		{name: "opt/loop", link: "loop"}, {name: "opt/nowhere", link: "/not/there"}, {name: "opt/up", link: "../etc"},
-		{name: "usr/bin/busybox", mode: 0o755, data: busybox}, {name: "usr/lib/stub", mode: 0o755, data: stub},
+		{name: "opt/loop", link: "loop"},
+		{name: "opt/nowhere", link: "/not/there"},
+		{name: "opt/up", link: "../etc"},
+		{name: "usr/bin/busybox", mode: 0o755, data: busybox},
+		{name: "usr/lib/stub", mode: 0o755, data: stub},
 	}
 	for _, a := range strings.Fields(applets) {
 		all = append(all, node{name: "usr/bin/" + a, link: "busybox"})
@@ -106,8 +129,12 @@ func bases(t *testing.T) map[string]string {
 	lower, upper := filepath.Join(dir, "lower.tar"), filepath.Join(dir, "upper.tar")
 	writeTar(t, lower, nodes(string(data)))
 	writeTar(t, upper, []node{
-		{name: "etc/", mode: 0o755}, {name: "etc/issue", mode: 0o600, data: "rich\n"}, {name: "opt/", mode: 0o755}, {name: "opt/.wh.noted"},
-		{name: "data/", mode: 0o770, uid: 1000, gid: 1000}, {name: "data/seed", mode: 0o644, data: "seed\n"},
+		{name: "etc/", mode: 0o755},
+		{name: "etc/issue", mode: 0o600, data: "rich\n"},
+		{name: "opt/", mode: 0o755},
+		{name: "opt/.wh.noted"},
+		{name: "data/", mode: 0o770, uid: 1000, gid: 1000},
+		{name: "data/seed", mode: 0o644, data: "seed\n"},
 	})
 	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	out := map[string]string{}
