@@ -174,6 +174,16 @@ func images(res *gw.Result) ([]image, error) {
 // shown as if it were.
 func several(res *gw.Result) bool { return len(res.Refs) > 0 }
 
+func (x *solving) exportTo(ctx context.Context, res *gw.Result, e *controlapi.Exporter, id int) error {
+	switch e.Type {
+	case "local", "tar":
+		return x.exportFiles(ctx, res, e, id)
+	case "image", "oci", "docker":
+		return x.exportImage(ctx, res, e, id)
+	}
+	return fmt.Errorf("exporter %s: %w", e.Type, errors.ErrUnsupported)
+}
+
 // export does what becomes of the result. Without an exporter it is made, and kept as
 // what later builds need not do.
 func (x *solving) export(ctx context.Context, res *gw.Result) error {
@@ -194,16 +204,7 @@ func (x *solving) export(ctx context.Context, res *gw.Result) error {
 		return err
 	}
 	for id, e := range x.req.Exporters {
-		var err error
-		switch e.Type {
-		case "local", "tar":
-			err = x.exportFiles(ctx, res, e, id)
-		case "image", "oci", "docker":
-			err = x.exportImage(ctx, res, e, id)
-		default:
-			err = fmt.Errorf("exporter %s: %w", e.Type, errors.ErrUnsupported)
-		}
-		if err != nil {
+		if err := x.exportTo(ctx, res, e, id); err != nil {
 			return err
 		}
 	}

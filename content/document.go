@@ -40,17 +40,18 @@ func checkDocument(data []byte, desc ocispec.Descriptor) error {
 	if err := obj.Get("mediaType", &mediaType); err != nil {
 		return err
 	}
+	index, manifest := obj.Has("manifests"), obj.Has("layers") || obj.Has("config")
 	isManifest, isIndex := images.IsManifestType(desc.MediaType), images.IsIndexType(desc.MediaType)
 	switch {
 	case obj.Has("fsLayers"), desc.MediaType == images.MediaTypeDockerSchema1Manifest:
 		return errSchema1
 	case mediaType != "" && mediaType != desc.MediaType:
 		return fmt.Errorf("it calls itself %q, its descriptor %q: %w", mediaType, desc.MediaType, errdefs.ErrInvalidArgument)
-	case obj.Has("manifests") && (obj.Has("layers") || obj.Has("config")):
+	case index && manifest:
 		return fmt.Errorf("it is an index and a manifest at once: %w", errdefs.ErrInvalidArgument)
-	case isManifest && obj.Has("manifests"), isIndex && (obj.Has("layers") || obj.Has("config")):
+	case isManifest && index, isIndex && manifest:
 		return fmt.Errorf("it is not the %q that its descriptor promises: %w", desc.MediaType, errdefs.ErrInvalidArgument)
-	case isManifest && !obj.Has("config"), isIndex && !obj.Has("manifests"):
+	case isManifest && !obj.Has("config"), isIndex && !index:
 		return fmt.Errorf("it lacks what makes a %q: %w", desc.MediaType, errdefs.ErrInvalidArgument)
 	}
 	return checkEntries(obj)

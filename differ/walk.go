@@ -231,24 +231,31 @@ func (w *walker) admit(v visit, e *tree.Entry) (skip bool, sub visit, err error)
 	if len(sub.path) > tree.MaxPath && !sub.excluded {
 		return false, sub, fmt.Errorf("%.64q…: the path is longer than %d bytes, which no system can unpack; exclude it", sub.rel, tree.MaxPath)
 	}
+	skip, err = w.storable(v, e)
+	return skip, sub, err
+}
+
+// storable decides whether a layer can hold a file. Sockets and AUFS's own files are
+// left out with a warning, and all else that it cannot hold is an error.
+func (w *walker) storable(v visit, e *tree.Entry) (skip bool, err error) {
 	if e.Type() == unix.S_IFSOCK {
 		w.warn("%s: left out, since a layer cannot hold a socket", quote(joinPath(v.rel, e.Name)))
-		return true, sub, nil
+		return true, nil
 	}
 	if e.Type() == unix.S_IFCHR && e.Rdev == 0 {
-		return false, sub, fmt.Errorf("%s is a character device 0:0, which overlay file systems take for a deletion; exclude it", quote(joinPath(v.rel, e.Name)))
+		return false, fmt.Errorf("%s is a character device 0:0, which overlay file systems take for a deletion; exclude it", quote(joinPath(v.rel, e.Name)))
 	}
 	if e.UID == noID || e.GID == noID {
-		return false, sub, fmt.Errorf("%s: owner %d:%d cannot be stored, since 4294967295 means no owner; use chown=", quote(joinPath(v.rel, e.Name)), e.UID, e.GID)
+		return false, fmt.Errorf("%s: owner %d:%d cannot be stored, since 4294967295 means no owner; use chown=", quote(joinPath(v.rel, e.Name)), e.UID, e.GID)
 	}
 	if IsAUFS(e.Name) {
 		w.warn("%s: left out, since AUFS keeps its own books under such names, and no layer can hold them", quote(joinPath(v.rel, e.Name)))
-		return true, sub, nil
+		return true, nil
 	}
 	if strings.HasPrefix(e.Name, tree.WhiteoutPrefix) {
-		err = w.checkName(e.Name, joinPath(v.rel, e.Name))
+		return false, w.checkName(e.Name, joinPath(v.rel, e.Name))
 	}
-	return false, sub, err
+	return false, nil
 }
 
 const noID = 1<<32 - 1

@@ -69,13 +69,7 @@ func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
 			return e, err
 		}
 	}
-	if err := makePrivate(o.Root); err != nil {
-		return nil, rootError(o.Root, err)
-	}
-	if err := trusted.Check(o.Root); err != nil {
-		return nil, rootError(o.Root, err)
-	}
-	lock, err := lockRoot(ctx, o.Root, o.Notify)
+	lock, err := prepareRoot(ctx, o.Root, o.Notify)
 	if err != nil {
 		return nil, rootError(o.Root, err)
 	}
@@ -85,10 +79,10 @@ func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
 			_ = s.Close()
 		}
 	}()
-	if err := s.open(ctx, o.Root); err != nil {
-		return nil, rootError(o.Root, err)
+	if err = s.open(ctx, o.Root); err == nil {
+		err = s.ensureNamespace(ctx, o.Namespace)
 	}
-	if err := s.ensureNamespace(ctx, o.Namespace); err != nil {
+	if err != nil {
 		return nil, rootError(o.Root, err)
 	}
 	s.reserve.fill()
@@ -106,6 +100,18 @@ func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
 		}
 	}
 	return e, nil
+}
+
+// prepareRoot makes the engine's directory, or checks the one that is there, and
+// locks it.
+func prepareRoot(ctx context.Context, root string, notify func(string)) (io.Closer, error) {
+	if err := makePrivate(root); err != nil {
+		return nil, err
+	}
+	if err := trusted.Check(root); err != nil {
+		return nil, err
+	}
+	return lockRoot(ctx, root, notify)
 }
 
 // snapshotterOpeners are the snapshotters that the embedded engine has.

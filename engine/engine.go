@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -153,9 +154,7 @@ func openAuto(ctx context.Context, o Options) (*Engine, error) {
 
 // withDefaults fills what was left open, makes paths absolute, and checks names.
 func (o Options) withDefaults() (Options, error) {
-	if o.Mode == "" {
-		o.Mode = Auto
-	}
+	o.Mode = cmp.Or(o.Mode, Auto)
 	switch {
 	case o.Address != "":
 		o.named = "address"
@@ -166,15 +165,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	o.orNative = o.Namespaced && o.Snapshotter == ""
 	o.probe, o.notice = probeTimeout, probeNotice
-	if o.Address == "" {
-		o.Address = DefaultAddress
-	}
-	if o.Namespace == "" {
-		o.Namespace = DefaultNamespace
-	}
-	if o.Snapshotter == "" {
-		o.Snapshotter = DefaultSnapshotter
-	}
+	o.Address = cmp.Or(o.Address, DefaultAddress)
+	o.Namespace = cmp.Or(o.Namespace, DefaultNamespace)
+	o.Snapshotter = cmp.Or(o.Snapshotter, DefaultSnapshotter)
 	if o.Notify == nil {
 		o.Notify = func(string) {}
 	}

@@ -228,18 +228,19 @@ func checkTarget(spec *veneer.TargetSpec) error {
 // checkSource checks what says where the files come from.
 func checkSource(spec *veneer.TargetSpec) error {
 	ofImage, ofContainer := spec.Type == veneer.SourceImage, spec.Type == veneer.SourceContainer
+	hasRef := ofImage || ofContainer
 	switch {
 	case ofImage && spec.Ref == "":
 		return errors.New("type=image needs ref=IMAGE, the image that files are taken from")
 	case ofContainer && spec.Ref == "":
 		return errors.New("type=container needs id=CONTAINER, the container that files are taken from")
-	case !ofImage && !ofContainer && spec.Ref != "":
+	case !hasRef && spec.Ref != "":
 		return errors.New("ref goes with type=image and type=container only")
 	case !ofContainer && spec.NoPause:
 		return errors.New("pause goes with type=container only")
 	case spec.Source == "":
 		return errors.New("the source is empty")
-	case spec.Source == "-" && spec.Type != veneer.SourceTar && !ofImage && !ofContainer:
+	case spec.Source == "-" && spec.Type != veneer.SourceTar && !hasRef:
 		return errors.New("only an archive can come from standard input: type=tar,src=-,dest=DEST (a file of that name is ./-)")
 	}
 	if ofImage {

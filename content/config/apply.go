@@ -54,40 +54,53 @@ func (ed *editor) marshal() ([]byte, error) {
 // apply applies an instruction and returns its line for the history. The error is
 // an [*InstructionError].
 func (ed *editor) apply(in instruction) (string, error) {
-	line, err := ed.dispatch(in)
+	v, err := ed.expand(in)
+	var line string
+	if err == nil {
+		line, err = ed.dispatch(in, v)
+	}
 	if err != nil {
 		return "", &InstructionError{Text: in.text, Err: err}
 	}
 	return line, nil
 }
 
-func (ed *editor) dispatch(in instruction) (string, error) {
-	var env []string
-	if err := ed.fields.Get("Env", &env); err != nil {
-		return "", err
+// variables are those of the image's config, and how to put them into a word.
+type variables struct {
+	env    []string
+	expand func(word string) ([]string, error)
+}
+
+// expand checks that the instruction is for the image's platform, and puts the
+// variables into its words. For EXPOSE this is left to [editor.expose].
+func (ed *editor) expand(in instruction) (v variables, err error) {
+	if err := ed.fields.Get("Env", &v.env); err != nil {
+		return v, err
 	}
-	lex, vars := shell.NewLex(in.escape), shell.EnvsFromSlice(env)
 	if p, ok := in.cmd.(instructions.PlatformSpecific); ok {
 		if err := p.CheckPlatform(ed.os); err != nil {
-			return "", err
+			return v, err
 		}
 	}
+	lex, vars := shell.NewLex(in.escape), shell.EnvsFromSlice(v.env)
+	v.expand = func(word string) ([]string, error) { return lex.ProcessWords(word, vars) }
 	if ex, ok := in.cmd.(instructions.SupportsSingleWordExpansion); ok {
-		err := ex.Expand(func(word string) (string, error) {
+		err = ex.Expand(func(word string) (string, error) {
 			word, _, err := lex.ProcessWord(word, vars)
 			return word, err
 		})
-		if err != nil {
-			return "", err
-		}
 	}
+	return v, err
+}
+
+func (ed *editor) dispatch(in instruction, v variables) (string, error) {
 	switch c := in.cmd.(type) {
 	case *instructions.CmdCommand:
 		return ed.cmd(c)
 	case *instructions.EntrypointCommand:
 		return ed.entrypoint(c)
 	case *instructions.EnvCommand:
-		return ed.env(c, env)
+		return ed.env(c, v.env)
 	case *instructions.LabelCommand:
 		return ed.label(c)
 	case *instructions.UserCommand:
@@ -95,18 +108,11 @@ func (ed *editor) dispatch(in instruction) (string, error) {
 	case *instructions.WorkdirCommand:
 		return ed.workdir(c)
 	case *instructions.ExposeCommand:
-		ports, err := expandPorts(c.Ports, func(word string) ([]string, error) { return lex.ProcessWords(word, vars) })
-		if err != nil {
-			return "", err
-		}
-		return fmt.Sprintf("EXPOSE %v", ports), ed.addToSet("ExposedPorts", ports)
+		return ed.expose(c, v)
 	case *instructions.VolumeCommand:
 		return ed.volume(c)
 	case *instructions.StopSignalCommand:
-		if _, err := signal.ParseSignal(c.Signal); err != nil {
-			return "", err
-		}
-		return "STOPSIGNAL " + c.Signal, ed.setString("StopSignal", c.Signal)
+		return ed.stopSignal(c)
 	case *instructions.HealthCheckCommand:
 		return ed.healthcheck(c)
 	case *instructions.OnbuildCommand:
@@ -117,6 +123,21 @@ func (ed *editor) dispatch(in instruction) (string, error) {
 		return "MAINTAINER " + c.Maintainer, ed.image.Set("author", c.Maintainer)
 	}
 	return "", fmt.Errorf("%s is not supported", strings.ToUpper(in.cmd.Name()))
+}
+
+func (ed *editor) expose(c *instructions.ExposeCommand, v variables) (string, error) {
+	ports, err := expandPorts(c.Ports, v.expand)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("EXPOSE %v", ports), ed.addToSet("ExposedPorts", ports)
+}
+
+func (ed *editor) stopSignal(c *instructions.StopSignalCommand) (string, error) {
+	if _, err := signal.ParseSignal(c.Signal); err != nil {
+		return "", err
+	}
+	return "STOPSIGNAL " + c.Signal, ed.setString("StopSignal", c.Signal)
 }
 
 func (ed *editor) cmd(c *instructions.CmdCommand) (string, error) {

@@ -93,6 +93,11 @@ func judge(labels map[string]string, created time.Time, self process) verdict {
 	case p.pidns != self.pidns:
 		return unknown
 	}
+	return p.state(self)
+}
+
+// state tells whether a process lives whose number means the same to self.
+func (p process) state(self process) verdict {
 	pid, err := strconv.Atoi(p.pid)
 	if err != nil || pid <= 0 {
 		return unknown

@@ -152,12 +152,19 @@ func (p Process) checkParts() error {
 		}
 	}
 	for _, u := range p.Ulimits {
-		if !slices.Contains(ulimitNames(), strings.ToLower(u.Name)) {
-			return fmt.Errorf("set ulimit %q: unknown; there are %s", u.Name, strings.Join(ulimitNames(), ", "))
+		if err := u.check(); err != nil {
+			return err
 		}
-		if u.Soft < unlimited || u.Hard < unlimited || u.Hard != unlimited && (u.Soft == unlimited || u.Soft > u.Hard) {
-			return fmt.Errorf("set ulimit %s to %d and %d: the first, soft limit is at most the second, hard one, and %d means no limit", u.Name, u.Soft, u.Hard, unlimited)
-		}
+	}
+	return nil
+}
+
+func (u Ulimit) check() error {
+	if !slices.Contains(ulimitNames(), strings.ToLower(u.Name)) {
+		return fmt.Errorf("set ulimit %q: unknown; there are %s", u.Name, strings.Join(ulimitNames(), ", "))
+	}
+	if u.Soft < unlimited || u.Hard < unlimited || u.Hard != unlimited && (u.Soft == unlimited || u.Soft > u.Hard) {
+		return fmt.Errorf("set ulimit %s to %d and %d: the first, soft limit is at most the second, hard one, and %d means no limit", u.Name, u.Soft, u.Hard, unlimited)
 	}
 	return nil
 }

@@ -80,38 +80,51 @@ func (w *walker) step() error {
 	name := w.rest[0]
 	w.rest = w.rest[1:]
 	if !isName(name) || name == ".." {
-		if info, err := w.here().Stat(); err != nil || !info.IsDir() {
-			return errors.Join(err, unix.ENOTDIR) // as the kernel answers "file/."
-		}
-		if name == ".." {
-			w.up(min(1, len(w.stack)))
-		}
-		return nil
+		return w.dots(name)
 	}
-	next, err := openAt(w.here(), name)
-	if errors.Is(err, unix.ENOENT) && w.missing != nil {
-		if err := w.missing(w.here(), name, !slices.ContainsFunc(w.rest, isName)); err != nil {
-			return err
-		}
-		next, err = openAt(w.here(), name)
-	}
+	next, err := w.open(name)
 	if err != nil {
 		return err
 	}
 	link, err := linkTarget(next)
-	if err != nil || link == "" {
-		if err == nil && len(w.stack) == maxDepth {
-			err = fmt.Errorf("more than %d directories deep: %w", maxDepth, unix.ENAMETOOLONG)
-		}
-		if err != nil {
-			return errors.Join(err, next.Close())
-		}
+	if err == nil && link == "" && len(w.stack) == maxDepth {
+		err = fmt.Errorf("more than %d directories deep: %w", maxDepth, unix.ENAMETOOLONG)
+	}
+	if err == nil && link == "" {
 		w.stack = append(w.stack, next)
 		return nil
 	}
-	if err := next.Close(); err != nil {
+	if err := errors.Join(err, next.Close()); err != nil {
 		return err
 	}
+	return w.follow(link)
+}
+
+// dots takes a name that is not one of a file: "..", "." or an empty one.
+func (w *walker) dots(name string) error {
+	if info, err := w.here().Stat(); err != nil || !info.IsDir() {
+		return errors.Join(err, unix.ENOTDIR) // as the kernel answers "file/."
+	}
+	if name == ".." {
+		w.up(min(1, len(w.stack)))
+	}
+	return nil
+}
+
+// open opens a name here, and lets it be made first if it is missing.
+func (w *walker) open(name string) (*os.File, error) {
+	next, err := openAt(w.here(), name)
+	if !errors.Is(err, unix.ENOENT) || w.missing == nil {
+		return next, err
+	}
+	if err := w.missing(w.here(), name, !slices.ContainsFunc(w.rest, isName)); err != nil {
+		return nil, err
+	}
+	return openAt(w.here(), name)
+}
+
+// follow goes on with the names of a symbolic link's target.
+func (w *walker) follow(link string) error {
 	if w.links++; w.links > maxLinks {
 		return unix.ELOOP
 	}

@@ -188,6 +188,10 @@ func (g *generator) one(p string, depth int) error {
 		}
 		return g.meta(p, false)
 	}
+	return g.file(p)
+}
+
+func (g *generator) file(p string) error {
 	sizes := []int{0, 3, 3, 3, 5000, 200_000}
 	if g.o.Small {
 		sizes = sizes[:4]

@@ -33,14 +33,11 @@ func Check(data []byte) error {
 	dec.UseNumber() // numbers of any size
 	for values := 0; ; values++ {
 		tok, err := dec.Token()
-		switch {
-		case errors.Is(err, io.EOF) && len(open) == 0:
+		if errors.Is(err, io.EOF) && len(open) == 0 {
 			return nil
-		case errors.Is(err, io.EOF):
-			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
-			return fmt.Errorf("parse JSON: %w: %w", err, errdefs.ErrInvalidArgument)
+			return fmt.Errorf("parse JSON: %w: %w", unexpected(err), errdefs.ErrInvalidArgument)
 		}
 		if values == maxValues {
 			return fmt.Errorf("parse JSON: more than %d values: %w", maxValues, errdefs.ErrInvalidArgument)
@@ -48,10 +45,9 @@ func Check(data []byte) error {
 		name, isString := tok.(string)
 		switch {
 		case key && isString:
-			if open[len(open)-1].members[name] {
-				return fmt.Errorf("parse JSON: member %q is there twice: %w", name, errdefs.ErrInvalidArgument)
+			if err := open[len(open)-1].add(name); err != nil {
+				return err
 			}
-			open[len(open)-1].members[name] = true
 			key = false
 			continue
 		case tok == json.Delim('}'), tok == json.Delim(']'):
@@ -75,10 +71,26 @@ func Check(data []byte) error {
 	}
 }
 
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
 // level is an object or an array, and how many values it has had.
 type level struct {
 	members map[string]bool // nil for an array
 	n       int
+}
+
+// add adds a member of an object.
+func (l level) add(name string) error {
+	if l.members[name] {
+		return fmt.Errorf("parse JSON: member %q is there twice: %w", name, errdefs.ErrInvalidArgument)
+	}
+	l.members[name] = true
+	return nil
 }
 
 // count counts a value that begins in the innermost of the levels.

@@ -171,14 +171,8 @@ func (r *Record) check() error {
 	if r.Size < 0 || r.Offset < 0 || r.MTimeNsec < 0 || r.MTimeNsec > 999_999_999 {
 		return fmt.Errorf("size, offset or time of %q out of range", r.Path)
 	}
-	names := 0
-	for k, v := range r.Xattrs {
-		if names += len(k) + 1; names > maxXattrNames {
-			return fmt.Errorf("xattrs of %q with names of more than %d bytes: %w", r.Path, maxXattrNames, ErrLimit)
-		}
-		if len(k) > maxXattr || len(v) > maxXattr {
-			return fmt.Errorf("xattr of %q with more than %d bytes: %w", r.Path, maxXattr, ErrLimit)
-		}
+	if err := r.checkXattrs(); err != nil {
+		return err
 	}
 	switch r.Kind {
 	case KindLink, KindGlobal:
@@ -192,6 +186,19 @@ func (r *Record) check() error {
 		return nil
 	}
 	return fmt.Errorf("unknown file type %#o of %q", r.Type(), r.Path)
+}
+
+func (r *Record) checkXattrs() error {
+	names := 0
+	for k, v := range r.Xattrs {
+		if names += len(k) + 1; names > maxXattrNames {
+			return fmt.Errorf("xattrs of %q with names of more than %d bytes: %w", r.Path, maxXattrNames, ErrLimit)
+		}
+		if len(k) > maxXattr || len(v) > maxXattr {
+			return fmt.Errorf("xattr of %q with more than %d bytes: %w", r.Path, maxXattr, ErrLimit)
+		}
+	}
+	return nil
 }
 
 // isClean reports whether path.Clean would not change p. It is called for every

@@ -107,18 +107,26 @@ func (a *applier) entry(r *Record) error {
 	if err != nil {
 		return err
 	}
-	if strings.HasPrefix(base, tree.WhiteoutPrefix) && a.isUpper() {
+	whiteout := strings.HasPrefix(base, tree.WhiteoutPrefix)
+	switch {
+	case whiteout && a.isUpper():
 		return a.upperWhiteout(dirPath, dir, base)
-	}
-	if a.isUpper() {
+	case a.isUpper():
 		// The directories above were touched already.
 		dir.dir.touched = dir.dir.touched || r.Kind != KindGlobal || dir.dir.find(base) != nil
-	} else {
+	default:
 		a.touch(dirPath)
 	}
-	if strings.HasPrefix(base, tree.WhiteoutPrefix) {
+	if whiteout {
 		return a.whiteout(dirPath, dir, base)
 	}
+	return a.put(r, dirPath, dir)
+}
+
+// put makes the file of an entry. What else has its name goes, but a directory stays
+// if the entry is one, too.
+func (a *applier) put(r *Record, dirPath string, dir *node) error {
+	base := path.Base(r.Path)
 	old := dir.dir.find(base)
 	if old != nil && (old.dir == nil || !isDirEntry(r)) {
 		a.remove(dir, base)

@@ -61,17 +61,26 @@ func (a *applier) lookAt(r *Record) {
 	if a.direct {
 		return
 	}
-	device := r.Kind == KindFile && r.Type() == unix.S_IFCHR && r.Rdev == 0
-	unchanged := isDirEntry(r) && (r.UID == ^uint32(0) || r.GID == ^uint32(0))
-	if device || a.at > 0 && (r.Kind == KindGlobal || unchanged) {
+	if r.Kind == KindFile && r.Type() == unix.S_IFCHR && r.Rdev == 0 || a.at > 0 && r.Kind == KindGlobal {
 		a.doubt = true
 	}
-	a.newAttrs = a.newAttrs || isDirEntry(r) && len(r.Xattrs) > 0
-	if a.attrs && isDirEntry(r) {
-		// Attributes that the entry does not mention are lost on overlayfs only.
-		if n, err := a.below(strings.TrimPrefix(r.Path, "/")); err == nil && n != nil && len(n.xattrs) > 0 {
-			a.doubt = true
-		}
+	if isDirEntry(r) {
+		a.lookAtDir(r)
+	}
+}
+
+func (a *applier) lookAtDir(r *Record) {
+	const unchanged = ^uint32(0) // chown(2) leaves the owner as it is
+	if a.at > 0 && (r.UID == unchanged || r.GID == unchanged) {
+		a.doubt = true
+	}
+	a.newAttrs = a.newAttrs || len(r.Xattrs) > 0
+	if !a.attrs {
+		return
+	}
+	// Attributes that the entry does not mention are lost on overlayfs only.
+	if n, err := a.below(strings.TrimPrefix(r.Path, "/")); err == nil && n != nil && len(n.xattrs) > 0 {
+		a.doubt = true
 	}
 }
 

@@ -162,16 +162,14 @@ func (s *scanner) record(h *tar.Header) (Record, error) {
 	case tar.TypeFifo:
 		r.Mode |= unix.S_IFIFO
 	case tar.TypeChar, tar.TypeBlock:
-		// mknod(2) takes 12 bits of the major and 20 bits of the minor number, and
-		// drops the others.
-		if h.Devmajor < 0 || h.Devmajor >= 1<<12 || h.Devminor < 0 || h.Devminor >= 1<<20 {
-			return r, fmt.Errorf("device number %d:%d is out of range: Linux has up to 4095:1048575", h.Devmajor, h.Devminor)
+		var err error
+		if r.Rdev, err = device(h); err != nil {
+			return r, err
 		}
 		r.Mode |= unix.S_IFCHR
 		if h.Typeflag == tar.TypeBlock {
 			r.Mode ^= unix.S_IFCHR ^ unix.S_IFBLK
 		}
-		r.Rdev = unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))
 	default:
 		return r, unsupported(h.Typeflag)
 	}
@@ -190,6 +188,15 @@ func checkOwner(h *tar.Header) error {
 		return fmt.Errorf("owner %d:%d is out of range: Linux has owners from 0 to 4294967294; make the archive or layer again with other numbers", h.Uid, h.Gid)
 	}
 	return nil
+}
+
+// device returns the number of a device. mknod(2) takes 12 bits of the major and 20
+// bits of the minor number, and drops the others.
+func device(h *tar.Header) (uint64, error) {
+	if h.Devmajor < 0 || h.Devmajor >= 1<<12 || h.Devminor < 0 || h.Devminor >= 1<<20 {
+		return 0, fmt.Errorf("device number %d:%d is out of range: Linux has up to 4095:1048575", h.Devmajor, h.Devminor)
+	}
+	return unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor)), nil
 }
 
 func unsupported(flag byte) error {

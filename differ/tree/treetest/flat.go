@@ -55,20 +55,11 @@ func FlattenDisk(t *testing.T, root string, since time.Time) Flat {
 			return err
 		}
 		name, _ := filepath.Rel(root, p)
-		e := tree.Entry{Meta: tree.Meta{Mode: st.Mode, UID: st.Uid, GID: st.Gid, MTime: st.Mtim.Sec, MTimeNsec: int32(st.Mtim.Nsec)}}
-		e.Xattrs = diskXattrs(t, p)
-		switch e.Type() {
-		case unix.S_IFREG:
-			data, err := os.ReadFile(p)
-			if err != nil {
-				return err
-			}
-			e.Size, e.Digest = int64(len(data)), sha256.Sum256(data)
-		case unix.S_IFLNK:
-			e.Link, _ = os.Readlink(p)
-		case unix.S_IFCHR, unix.S_IFBLK:
-			e.Rdev = st.Rdev
+		e, err := diskEntry(p, &st)
+		if err != nil {
+			return err
 		}
+		e.Xattrs = diskXattrs(t, p)
 		if !e.IsDir() && st.Nlink > 1 {
 			inode := tree.Inode{Dev: st.Dev, Ino: st.Ino}
 			names[inode] = append(names[inode], name)
@@ -88,6 +79,23 @@ func FlattenDisk(t *testing.T, root string, since time.Time) Flat {
 		}
 	}
 	return flat
+}
+
+func diskEntry(p string, st *unix.Stat_t) (tree.Entry, error) {
+	e := tree.Entry{Meta: tree.Meta{Mode: st.Mode, UID: st.Uid, GID: st.Gid, MTime: st.Mtim.Sec, MTimeNsec: int32(st.Mtim.Nsec)}}
+	switch e.Type() {
+	case unix.S_IFREG:
+		data, err := os.ReadFile(p)
+		if err != nil {
+			return e, err
+		}
+		e.Size, e.Digest = int64(len(data)), sha256.Sum256(data)
+	case unix.S_IFLNK:
+		e.Link, _ = os.Readlink(p)
+	case unix.S_IFCHR, unix.S_IFBLK:
+		e.Rdev = st.Rdev
+	}
+	return e, nil
 }
 
 func diskXattrs(t *testing.T, p string) map[string]string {
