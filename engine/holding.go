@@ -7,6 +7,8 @@ import (
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/veneer-build/veneer/content/lease"
 )
 
 // holdingStore adds each blob to the writer's lease before the blob is committed.
@@ -28,19 +30,19 @@ func (s *holdingStore) Writer(ctx context.Context, opts ...cstore.WriterOpt) (cs
 	if !ok {
 		return w, nil
 	}
-	return &holdingWriter{w, s.leases, leases.Lease{ID: id}}, nil
+	return &holdingWriter{w, s.leases, id}, nil
 }
 
 type holdingWriter struct {
 	cstore.Writer
 	leases leases.Manager
-	lease  leases.Lease
+	lease  string // the ID
 }
 
 // Commit implements cstore.Writer.
 func (w *holdingWriter) Commit(ctx context.Context, size int64, expected digest.Digest, opts ...cstore.Opt) error {
 	if expected != "" {
-		if err := w.leases.AddResource(ctx, w.lease, leases.Resource{Type: "content", ID: expected.String()}); err != nil {
+		if err := lease.AddBlob(leases.WithLease(ctx, w.lease), w.leases, expected); err != nil {
 			return fmt.Errorf("hold blob %s: %w", expected, err)
 		}
 	}
