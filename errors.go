@@ -60,13 +60,14 @@ var (
 
 // What can be wrong with images.
 var (
-	// ErrNoImage means that the engine has no image of the name that is Ref, which
-	// is empty for a digest; ErrOtherNamespace, which is one, that another namespace has it.
+	// ErrNoImage means that the engine has no image of that name. Ref is the name,
+	// and is empty if the image was given by its digest. ErrOtherNamespace is the
+	// same error, where another namespace has the image.
 	ErrNoImage        = content.ErrNoImage
 	ErrOtherNamespace = content.ErrOtherNamespace
-	// ErrPlatform means that an image is not one of the platform that is wanted;
-	// ErrPlatformAbsent that it is, but that the content is not in the engine. Ref is
-	// the image where it is known.
+	// ErrPlatform means that the image, the Ref, does not exist for the platform.
+	// ErrPlatformAbsent means that it exists for the platform, but that this part
+	// of it is not in the engine. Ref is empty if the name is not known.
 	ErrPlatform       = content.ErrPlatform
 	ErrPlatformAbsent = content.ErrPlatformAbsent
 	// ErrNoAnnotations and ErrNoZstd mean that a base of Docker's format has no room
@@ -75,14 +76,15 @@ var (
 	ErrNoZstd        = content.ErrNoZstd
 	// ErrCorrupt means that stored content is damaged.
 	ErrCorrupt = content.ErrCorrupt
-	// ErrEncrypted means that layers are encrypted. ErrExposes is one: a new layer
-	// would make files of the image, the Ref, readable. ErrNoKeys means that they
-	// could not be unpacked.
+	// ErrEncrypted means that layers are encrypted. ErrExposes means that a new layer,
+	// which everybody can read, would hold files of encrypted layers of the image, the
+	// Ref, or lie beside them. ErrNoKeys means that encrypted layers could not be unpacked.
 	ErrEncrypted = content.ErrEncrypted
 	ErrExposes   = build.ErrExposes
 	ErrNoKeys    = rootfs.ErrNoKeys
-	// ErrNoLower means that nothing tells what an image, the Ref, can be squashed
-	// onto; ErrNotLower that it does not lie on what was named.
+	// ErrNoLower means that it is not known which image the image, the Ref, was
+	// made from, so that it cannot be squashed onto that. ErrNotLower means that
+	// the named image's layers are not the image's lower layers.
 	ErrNoLower  = build.ErrNoLower
 	ErrNotLower = build.ErrNotLower
 )
@@ -92,10 +94,11 @@ var (
 	// ErrDeletes means that a sync of the root directory would delete files of the
 	// base; Path is one of them.
 	ErrDeletes = differ.ErrDeletes
-	// ErrNotDir means that a directory was to be copied to what is none, the Path.
+	// ErrNotDir means that a directory cannot be copied to the Path, since that is
+	// no directory.
 	ErrNotDir = differ.ErrNotDir
-	// ErrBaseChanged means that somebody wrote into the base's snapshot, and
-	// ErrSourceChanged that somebody wrote to a source while it was read.
+	// ErrBaseChanged means that somebody wrote into the base's snapshot.
+	// ErrSourceChanged means that somebody wrote to a source while it was read.
 	ErrBaseChanged   = differ.ErrBaseChanged
 	ErrSourceChanged = differ.ErrSourceChanged
 )
@@ -108,8 +111,8 @@ var (
 	ErrContainerImage = build.ErrContainerImage
 	// ErrNoSnapshot means that its root file system is a directory of its own.
 	ErrNoSnapshot = container.ErrNoSnapshot
-	// ErrNotPaused means that it could not be paused, and runs; ErrNotResumed that
-	// it may still be paused.
+	// ErrNotPaused means that it could not be paused, and is running.
+	// ErrNotResumed means that it may still be paused.
 	ErrNotPaused  = container.ErrNotPaused
 	ErrNotResumed = container.ErrNotResumed
 )
@@ -128,9 +131,10 @@ var (
 
 // What can be wrong with archives and registries.
 var (
-	// ErrNotImage means that an archive holds no image, ErrSeveral that it holds too
-	// many for one name, ErrNoName that it has no name for the image whose digest is
-	// Ref, ErrSeveralNameless that it has none for others either.
+	// ErrNotImage means that an archive holds no image. ErrSeveral means that it
+	// holds several, where one name was given. ErrNoName means that it has no name
+	// for the image whose digest is Ref. ErrSeveralNameless means that several of its
+	// images have no name.
 	ErrNotImage        = archive.ErrNotImage
 	ErrSeveral         = archive.ErrSeveral
 	ErrNoName          = archive.ErrNoName

@@ -18,6 +18,7 @@ const (
 	Delete
 )
 
+// String returns the word for the operation.
 func (o Op) String() string { return [...]string{"copy", "sync", "delete"}[o] }
 
 // CompareMode says how regular files of equal size are compared.
@@ -51,6 +52,7 @@ const (
 	Deleted
 )
 
+// String returns the letter that lists of changes have for the kind.
 func (k Kind) String() string { return [...]string{"A", "M", "D"}[k] }
 
 // MarshalText implements encoding.TextMarshaler.

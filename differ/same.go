@@ -47,6 +47,7 @@ type Difference struct {
 	Want, Got string
 }
 
+// String returns the aspect and the two values, as text for people.
 func (d Difference) String() string {
 	s := string(d.Aspect)
 	if d.Got != "" {
@@ -84,6 +85,13 @@ type SameOptions struct {
 // [tree.KeepXattr] allows. A file of got that cannot be read is reported as a
 // difference. A file of want that cannot be read is an error. The caller closes
 // both trees.
+//
+// [Changes.Exactly] walks two trees too, but answers another question: which entries
+// a layer needs. It stops at the first reason that a path has, keeps the changes in
+// memory, uses the caches of files, and ends at what it cannot read. Same names every
+// aspect with both values, keeps nothing but hard links, and trusts no cache, since it
+// is the check. They share what reads and compares contents (compare.go), and
+// TestSameAgrees holds their answers against each other.
 func Same(ctx context.Context, want, got tree.Tree, o SameOptions) error {
 	if o.Count == nil {
 		o.Count = func(int64, int64) {}

@@ -19,6 +19,7 @@ type InstructionError struct {
 	Err  error
 }
 
+// Error says which instruction could not be applied, and why.
 func (e *InstructionError) Error() string {
 	return fmt.Sprintf("change %s: %s", quoteShort(e.Text), oneLine(e.Err.Error()))
 }

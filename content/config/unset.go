@@ -14,6 +14,7 @@ type UnsetError struct {
 	Err  error
 }
 
+// Error says which field could not be removed, and why.
 func (e *UnsetError) Error() string { return fmt.Sprintf("unset %s: %s", quoteShort(e.Text), e.Err) }
 
 // Unwrap returns the cause.
