@@ -26,14 +26,14 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// Outcome is what a Dockerfile made. It is of use as long as the session is.
+// Outcome is what a Dockerfile made. It can be used until the session ends.
 type Outcome struct {
 	// ConfigJSON is the image's config, whose root file system is not set, and
 	// Config the same parsed.
 	ConfigJSON []byte
 	Config     ocispec.Image
-	// Steps are how many COPY, ADD, WORKDIR and RUN were needed, and Cached how
-	// many of them earlier builds had done.
+	// Steps is the number of COPY, ADD, WORKDIR and RUN instructions that were
+	// needed. Cached is the number of them that earlier builds had done.
 	Steps, Cached int
 	// Platform is what it is for, as an index lists it.
 	Platform ocispec.Platform
@@ -159,7 +159,7 @@ func (s *solver) count(all ...*Outcome) (steps, cached int) {
 	return steps, cached
 }
 
-// frontend has the Dockerfile read, and returns what the frontend makes of it.
+// frontend gives the Dockerfile to the frontend, and returns the result.
 func (s *solver) frontend(ctx context.Context, opts map[string]string) (*gw.Result, error) {
 	if err := checkExpansion(s.Dockerfile, s.Args, nil); err != nil {
 		return nil, err
@@ -169,7 +169,8 @@ func (s *solver) frontend(ctx context.Context, opts map[string]string) (*gw.Resu
 	if err != nil {
 		return nil, err
 	}
-	// The frontend takes an ignore file that cannot be read for none.
+	// For an ignore file that cannot be read, the frontend goes on as if there were
+	// none.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return res, s.unread
@@ -259,9 +260,9 @@ func (o *Outcome) WriteTar(ctx context.Context, session *build.Session, w io.Wri
 	return session.WriteTar(ctx, d, w, o.s.Layers.Epoch)
 }
 
-// UsualBytes are those of the files that the steps wrote, one after the other: what
-// a build stores, before it is compressed, that does not compare its result with an
-// earlier image. With deferred steps it is complete when the comparison is done.
+// UsualBytes is the size of all files that the steps wrote. A build that does not
+// compare its result with an earlier image stores so much, before compression. If
+// steps are deferred, it is complete after the comparison.
 func (o *Outcome) UsualBytes() int64 {
 	if o.state.on != nil {
 		return o.state.on.bytes + o.state.deferredBytes.Load()
@@ -269,7 +270,7 @@ func (o *Outcome) UsualBytes() int64 {
 	return o.state.bytes
 }
 
-// Layers are those that the steps made, as they are stored.
+// Layers are the layers that the steps made, as they are stored.
 func (o *Outcome) Layers() []graph.Layer {
 	var own []graph.Layer
 	for _, l := range o.state.layers[min(len(o.below.RootFS.DiffIDs), len(o.state.layers)):] {

@@ -19,15 +19,16 @@ import (
 	"github.com/veneer-build/veneer/snapshot"
 )
 
-// CacheMounts is where the directories of RUN --mount=type=cache are, below the
-// engine's root. Each has the files in "fs", a "lock" that whoever uses it
-// holds, and "filled" once it has its first content.
+// CacheMounts is the directory of the caches of RUN --mount=type=cache, below the
+// engine's root. Each cache has its files in "fs". "lock" is locked while the cache
+// is used. "filled" is there once the cache has its first content.
 const CacheMounts = "build/mounts"
 
-// lockPoll is how often a directory is tried that another step has for itself.
+// lockPoll is the time between two tries to lock a cache that another step uses
+// alone.
 const lockPoll = 100 * time.Millisecond
 
-// cache shows a directory that stays for later builds. What is in it is no part
+// cache mounts a directory that stays for later builds. Its content is not a part
 // of any key.
 func (m *mounting) cache(ctx context.Context, op *pb.Mount) (*run.Mount, error) {
 	from := scratch()
@@ -53,8 +54,8 @@ func (m *mounting) cache(ctx context.Context, op *pb.Mount) (*run.Mount, error) 
 	}
 }
 
-// lockDir makes the directory and locks it: shared with all others that share
-// it, or for one step alone. Nil: it is wanted private, and is not free.
+// lockDir makes the directory and locks it, shared or for one step alone. It
+// returns nil if the directory is to be private and another step has it.
 func lockDir(ctx context.Context, dir string, sharing pb.CacheSharingOpt) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -86,9 +87,9 @@ func lockDir(ctx context.Context, dir string, sharing pb.CacheSharingOpt) (*os.F
 	}
 }
 
-// first gives a new directory the content that the Dockerfile says it has in the
-// beginning: that of a directory of a step, or none, with its mode and owner.
-// A copy that did not come to its end is made again.
+// first fills a new cache with the content that the Dockerfile gives: a directory
+// of another step, or nothing. It also sets mode and owner. If an earlier copy was
+// interrupted, it copies again.
 func (m *mounting) first(ctx context.Context, dir string, from *state, selector string) (err error) {
 	mark, files := filepath.Join(dir, "filled"), filepath.Join(dir, "fs")
 	if _, err := os.Stat(mark); err == nil {

@@ -58,8 +58,8 @@ func describe(st *state) string {
 	return "the stage"
 }
 
-// required checks the paths that have to be there though patterns choose what is
-// copied.
+// required returns an error if a path is missing that must exist, even though
+// patterns choose what is copied.
 func required(ctx context.Context, whole tree.Tree, c *pb.FileActionCopy) error {
 	for _, p := range c.RequiredPaths {
 		if _, err := differ.Subtree(ctx, kept{whole}, clean(p)); err != nil {
@@ -72,15 +72,15 @@ func required(ctx context.Context, whole tree.Tree, c *pb.FileActionCopy) error 
 // openPart opens what is at one path of the source.
 func openPart(ctx context.Context, whole tree.Tree, p string, c *pb.FileActionCopy) (tree.Tree, error) {
 	if !c.FollowSymlink {
-		// The frontend asks for it but for what it made itself, where there are no
-		// links.
+		// The frontend always asks to follow links, except in files that it made
+		// itself, which contain no links.
 		p = path.Clean(p)
 	}
 	return differ.Subtree(ctx, kept{whole}, p)
 }
 
-// copyPart copies a file or a directory; name is what a file is called in a
-// directory that it is copied to.
+// copyPart copies a file or a directory. If it is copied into a directory, it is
+// called name there.
 func (x *action) copyPart(ctx context.Context, part tree.Tree, name string, from *state, c *pb.FileActionCopy) error {
 	root, dir, err := part.Root(ctx)
 	if err != nil {
@@ -146,7 +146,7 @@ func asSync(t *differ.Target, from *state) {
 	}
 }
 
-// shape sets whose the files are to be, and with which modes.
+// shape sets the owner and the modes of the copied files.
 func (x *action) shape(ctx context.Context, t *differ.Target, c *pb.FileActionCopy) error {
 	t.Chown = x.owner(ctx, c.Owner)
 	switch {
@@ -161,8 +161,8 @@ func (x *action) shape(ctx context.Context, t *differ.Target, c *pb.FileActionCo
 	return nil
 }
 
-// parents makes the directories that the destination needs. They belong to whom
-// the files do, and have the mode that is given as a number.
+// parents makes the directories above the destination. They get the owner of the
+// copied files, and the mode if that is given as a number.
 func (x *action) parents(ctx context.Context, t *differ.Target, c *pb.FileActionCopy, m made) error {
 	m.mode, m.owner = 0o755, t.Chown
 	if c.ModeStr == "" && c.Mode != -1 {
@@ -173,14 +173,14 @@ func (x *action) parents(ctx context.Context, t *differ.Target, c *pb.FileAction
 		at = path.Dir(at)
 	}
 	if x.v.sync && m.dir {
-		// The destination itself is to be as the source is.
+		// The source has the metadata of the destination itself.
 		at = path.Dir(strings.TrimSuffix(at, "/"))
 	}
 	return x.makeDirs(ctx, at, m)
 }
 
-// made says of directories that are made what they are to be. dir says what they
-// are made for.
+// made has the metadata of directories that are made. dir: they are made for a
+// directory, and not for a file.
 type made struct {
 	mode  uint32
 	owner *differ.Owner
@@ -188,8 +188,9 @@ type made struct {
 	dir   bool
 }
 
-// makeDirs makes a directory, and those above it, where they are not there. Where
-// a link leads nowhere they are made where it leads.
+// makeDirs makes a directory and those above it, as far as they are missing. If the
+// path leads through a dangling link, the directories are made where the link
+// points to.
 func (x *action) makeDirs(ctx context.Context, at string, m made) error {
 	at, err := x.changes.Resolve(ctx, at)
 	if err != nil {
@@ -228,7 +229,7 @@ func (x *action) makeDirs(ctx context.Context, at string, m made) error {
 	}
 }
 
-// isDir reports whether there is a directory at the path by now, links followed.
+// isDir reports whether the path is a directory now. It follows links.
 func (x *action) isDir(ctx context.Context, at string) (bool, error) {
 	e, err := x.changes.Follow(ctx, at)
 	if err != nil {
@@ -237,8 +238,8 @@ func (x *action) isDir(ctx context.Context, at string) (bool, error) {
 	return e != nil && e.IsDir(), nil
 }
 
-// unpack is ADD of an archive: its files are copied with the owners and modes
-// that it says. Not done: it is none.
+// unpack does the ADD of an archive: the files get the owners and modes of the
+// archive. done is false if the source is no archive.
 func (x *action) unpack(ctx context.Context, part tree.Tree, t differ.Target, c *pb.FileActionCopy) (done bool, err error) {
 	f, err := part.Open()
 	if err != nil {
@@ -267,11 +268,12 @@ func (x *action) unpack(ctx context.Context, part tree.Tree, t differ.Target, c 
 	return true, x.applyTarget(ctx, t)
 }
 
-// noArchive is the kind of what cannot be unpacked.
+// noArchive is the kind of files that are not archives.
 const noArchive = "no archive"
 
-// archiveKind looks at the first bytes: empty is an archive that can be read,
-// noArchive none, and all else the name of a compression that is not read.
+// archiveKind finds the kind of an archive by its first bytes. It is empty for an
+// archive that can be read, [noArchive] for other files, and else the name of a
+// compression that cannot be read.
 func archiveKind(r io.Reader) (string, error) {
 	zr, _, err := compression.Decompress(r)
 	if errors.Is(err, compression.ErrFormat) {

@@ -18,15 +18,15 @@ import (
 	"github.com/veneer-build/veneer/differ/tree/filecache"
 )
 
-// sums makes digests of file trees: what a key says of the files that a step
-// takes. Types, modes, contents, link targets, devices and attributes count,
-// owners unless they mean nothing, and times and hard links only where the layer's
-// bytes are to depend on nothing else.
+// sums makes digests of file trees, for the keys of steps that take these files.
+// They cover types, modes, contents, link targets, devices and extended attributes,
+// and owners unless the owners mean nothing. Times and hard links are covered only
+// if the bytes of the layer must not depend on anything else.
 type sums struct {
 	cache   *filecache.Cache
 	foreign bool
 	epoch   *time.Time
-	// tokens bound the directories and files that are read side by side.
+	// tokens limit how many directories and files are read at the same time.
 	tokens chan struct{}
 }
 
@@ -61,7 +61,7 @@ func (x *sums) tree(ctx context.Context, h *graph.Hash, t tree.Tree) error {
 	return nil
 }
 
-// entry adds what is said of one name. The root of what is copied has no name.
+// entry adds the metadata of one name. The root of what is copied has no name.
 func (x *sums) entry(h *graph.Hash, e *tree.Entry, sum []byte) {
 	h.AddString(e.Name)
 	h.AddInt(int64(e.Mode))
@@ -146,8 +146,8 @@ func (x *sums) sub(ctx context.Context, dir tree.Dir, name string, to *[]byte) e
 // sumBuffer is how much of a file is read at once.
 const sumBuffer = 256 << 10
 
-// content returns the digest of a file's content, which is read only if nobody
-// knows it.
+// content returns the digest of a file's content. It reads the file only if the
+// digest is not known.
 func (x *sums) content(e *tree.Entry, open func() (tree.File, error)) (tree.Digest, error) {
 	if !e.IsRegular() || e.Digest.Known() {
 		return e.Digest, nil
@@ -175,7 +175,8 @@ func (x *sums) content(e *tree.Entry, open func() (tree.File, error)) (tree.Dige
 // onlyReader has no WriteTo, which would choose a buffer of its own.
 type onlyReader struct{ io.Reader }
 
-// part adds what is at a path of a tree; a path that leads nowhere is a part too.
+// part adds what is at a path of a tree. It adds something for a missing path as
+// well.
 func (x *sums) part(ctx context.Context, h *graph.Hash, whole tree.Tree, at string) error {
 	part, err := differ.Subtree(ctx, kept{whole}, at)
 	if err != nil {

@@ -67,7 +67,7 @@ func (s *solver) exec(ctx context.Context, v *vertex, op *pb.ExecOp, inputs []*s
 	return x.on.next(m), nil
 }
 
-// check refuses what is not supported, and what has to be allowed.
+// check returns an error for what is not supported, or not allowed by the caller.
 func (x *execStep) check() error {
 	no := func(what string) error { return fmt.Errorf("%s: %s", x.v.name(), what) }
 	if x.s.Runner == nil {
@@ -99,8 +99,8 @@ func (x *execStep) check() error {
 	return nil
 }
 
-// key is of the process, what it runs in, and the files that are mounted for it.
-// Of secrets there are the names only, and of caches nothing that is in them.
+// key covers the process, the files that it runs in, and the mounted files. It
+// covers only the names of secrets, and not the content of caches.
 func (x *execStep) key(ctx context.Context) (graph.Key, error) {
 	h := graph.NewHash("exec 1")
 	op, ok := proto.Clone(x.op).(*pb.ExecOp)
@@ -153,7 +153,7 @@ func (x *execStep) layer(ctx context.Context, k keyed) (*graph.Made, error) {
 	if err = errors.Join(err, now.Close()); err != nil {
 		return nil, err
 	}
-	// Later steps are known by what this one was called first.
+	// The keys of later steps have the first ID in them.
 	made.ID = m.ID
 	return made, nil
 }
@@ -211,7 +211,8 @@ func (x *execStep) layerOf(ctx context.Context, work *snapshot.Work) (_ *graph.M
 	return x.compare(ctx, rootfs.Unpacked{Tree: stack})
 }
 
-// compare makes the layer that turns what the process ran in into what it left.
+// compare makes the layer with the differences between the files before and after
+// the process.
 func (x *execStep) compare(ctx context.Context, now tree.Tree) (_ *graph.Made, err error) {
 	base, err := x.s.openSnapshot(ctx, x.on.snapshot)
 	if err != nil {
@@ -225,7 +226,7 @@ func (x *execStep) compare(ctx context.Context, now tree.Tree) (_ *graph.Made, e
 	if err != nil {
 		return nil, err
 	}
-	// A time is an input of make and of the like, so it counts here.
+	// Programs such as make read times, so times count here.
 	o := differ.ExactOptions{Name: x.v.name(), Times: true, Options: x.s.session.CompareOptions()}
 	if err := changes.Exactly(ctx, now, o); err != nil {
 		return nil, err
@@ -259,7 +260,7 @@ func (e *RunError) Error() string { return fmt.Sprintf("run %q: %v", e.Command, 
 // Unwrap returns the cause: an [*run.ExitError] where the command failed.
 func (e *RunError) Unwrap() error { return e.Err }
 
-// process is the process, without its mounts.
+// process returns the process, without its mounts.
 func (x *execStep) process(ctx context.Context, p *progress) (run.Process, error) {
 	m := x.op.Meta
 	out := run.Process{
@@ -304,8 +305,8 @@ func (x *execStep) process(ctx context.Context, p *progress) (run.Process, error
 	return out, nil
 }
 
-// proxies are the variables that say how the network is reached: the build
-// arguments of these names, which are no part of the image.
+// proxies returns the variables for proxies. They come from the build arguments of
+// these names, and do not go into the image.
 func proxies(p *pb.ProxyEnv) []string {
 	if p == nil {
 		return nil

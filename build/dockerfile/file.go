@@ -18,18 +18,20 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// fileStep is a COPY, an ADD, a WORKDIR, or files that a Dockerfile has in it:
-// a list of actions, each done on what the ones before left.
+// fileStep is a COPY, an ADD, a WORKDIR, or a file whose content is in the
+// Dockerfile. It has a list of actions. Each changes the result of the one before.
 type fileStep struct {
 	s       *solver
 	v       *vertex
 	actions []*pb.FileAction
 	inputs  []*state
-	// bytes adds up those of the files that a deferred step takes; nil: it is none.
+	// bytes counts the bytes of the files that a deferred step takes. nil: the step
+	// is not deferred.
 	bytes *atomic.Int64
 }
 
-// file does a file operation, unless it is left to whoever compares the result.
+// file does a file operation. A deferred operation is left to the comparison of the
+// result.
 func (s *solver) file(ctx context.Context, v *vertex, op *pb.FileOp, inputs []*state) (*state, error) {
 	f, on, err := s.newFileStep(v, op, inputs)
 	if err != nil {
@@ -118,8 +120,8 @@ func (f *fileStep) do(ctx context.Context, on *state) (*state, error) {
 	return on.next(m), nil
 }
 
-// fromHost reports whether files of this host are copied, which may change while
-// they are.
+// fromHost reports whether files of this host are copied. Those may change in the
+// meantime.
 func (f *fileStep) fromHost() bool {
 	for _, in := range f.inputs {
 		if in.source != nil && in.source.foreign {
@@ -154,7 +156,8 @@ func (f *fileStep) make(ctx context.Context, on *state) (_ *graph.Made, err erro
 	return f.s.write(ctx, changes, on, f.v.layered)
 }
 
-// key is of the actions, what they are done on, and the files that they select.
+// key covers the actions, the state that they change, and the files that they
+// select.
 func (f *fileStep) key(ctx context.Context, on *state) (graph.Key, error) {
 	h := graph.NewHash("file 1")
 	on.addTo(h)
@@ -273,7 +276,7 @@ func (x *action) symlink(ctx context.Context, l *pb.FileActionSymlink) error {
 	return x.put(ctx, dir, e, nil, owner)
 }
 
-// put makes one entry in a directory, which is made if it must be.
+// put makes one entry in a directory. It makes the directory too if it is missing.
 func (x *action) put(ctx context.Context, dir string, e tree.Entry, data []byte, owner *differ.Owner) error {
 	if e.Name == "" {
 		return errors.New("the root directory cannot be replaced by a file")
@@ -308,8 +311,8 @@ func (x *action) applyTarget(ctx context.Context, t differ.Target) error {
 	return x.changes.Apply(ctx, t, x.s.session.CompareOptions())
 }
 
-// time is a time in seconds of one in nanoseconds; -1 is none, and then it is
-// when the build began.
+// time converts nanoseconds to seconds. -1 means that no time is given; then it is
+// the begin of the build.
 func (x *action) time(ns int64) int64 {
 	if ns == -1 {
 		return x.s.began.Unix()
@@ -317,7 +320,8 @@ func (x *action) time(ns int64) int64 {
 	return ns / 1e9
 }
 
-// clean makes a path absolute, and keeps what says that it is a directory's.
+// clean makes a path absolute. It keeps a slash at the end, which says that the
+// path is a directory.
 func clean(p string) string {
 	c := path.Join("/", p)
 	if c != "/" && (strings.HasSuffix(p, "/") || strings.HasSuffix(p, "/.")) {

@@ -14,15 +14,16 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// filtered is a tree of which some files are left out: those of .dockerignore,
-// or all but those that patterns name.
+// filtered is a tree in which some files are left out: those that .dockerignore
+// names, or all that the patterns of an instruction do not name.
 type filtered struct {
 	tree.Tree
 	filter *filter
 }
 
-// filter says which paths stay. What is below a directory that goes, goes too,
-// unless a pattern names it; then the directory stays for its sake.
+// filter decides which paths stay. What is below a directory that is left out is
+// left out too, unless a pattern names it. In that case the directory stays as
+// well.
 type filter struct {
 	mu               sync.Mutex // patterns compile at their first use
 	exclude, include *patternmatcher.PatternMatcher
@@ -32,8 +33,8 @@ type filter struct {
 	bytes *atomic.Int64
 }
 
-// filterTree returns the tree without what the patterns exclude, and, if there
-// are patterns to include, without what those do not name.
+// filterTree returns the tree without the paths that exclude names. If include is
+// not empty, it also leaves out what include does not name.
 func filterTree(t tree.Tree, exclude, include []string, disown bool) (tree.Tree, error) {
 	f := &filter{disown: disown}
 	for _, p := range []struct {
@@ -80,7 +81,7 @@ func (f *filter) shape(e *tree.Entry) {
 	}
 }
 
-// standing is what the patterns say of a directory, for what is below it.
+// standing is the result of matching a directory, which matching its entries needs.
 type standing struct{ exclude, include patternmatcher.MatchInfo }
 
 // keep reports whether a path stays by itself.
@@ -106,8 +107,8 @@ func (f *filter) keep(rel string, up standing) (bool, standing, error) {
 	return keep, at, nil
 }
 
-// mayHold reports whether something below a directory that does not stay by
-// itself may: if a pattern begins as its path does.
+// mayHold reports whether a directory that does not stay by itself may contain
+// something that stays: a pattern begins with its path.
 func (f *filter) mayHold(rel string) bool {
 	if f.include != nil && f.anyLeads(f.include, rel, false) {
 		return true
@@ -165,7 +166,7 @@ func (d *filteredDir) Entries(ctx context.Context) ([]tree.Entry, error) {
 	return kept, nil
 }
 
-// stays reports whether an entry does, for its own sake or for what it holds.
+// stays reports whether an entry stays, by itself or because of what is below it.
 func (d *filteredDir) stays(ctx context.Context, e *tree.Entry) (bool, error) {
 	rel := path.Join(d.path, e.Name)
 	keep, _, err := d.filter.keep(rel, d.at)

@@ -26,8 +26,8 @@ type gateway struct {
 
 var _ gw.Client = (*gateway)(nil)
 
-// BuildOpts implements gw.Client. Without merging, COPY --link is a COPY: steps
-// store what differs in any case.
+// BuildOpts implements gw.Client. It offers no merge operation, so COPY --link is
+// an ordinary COPY. Steps store only differences anyway.
 func (g *gateway) BuildOpts() gw.BuildOpts {
 	p := platforms.Normalize(platforms.DefaultSpec())
 	return gw.BuildOpts{
@@ -96,8 +96,8 @@ func (g *gateway) ResolveImageConfig(ctx context.Context, ref string, opt source
 	return ref, img.Manifest.Digest, img.ConfigJSON, nil
 }
 
-// Solve implements gw.Client. Only what has to be known at once is done at once:
-// the build itself is, since its definition comes with Evaluate.
+// Solve implements gw.Client. It does only what is needed at once. The build itself
+// is done on Evaluate.
 func (g *gateway) Solve(_ context.Context, req gw.SolveRequest) (*gw.Result, error) {
 	if req.Frontend != "" {
 		return nil, fmt.Errorf("the frontend %s is not supported", req.Frontend)

@@ -11,8 +11,8 @@ import (
 	"github.com/veneer-build/veneer/content"
 )
 
-// Image makes and stores the image of the layers that the steps made. It has no
-// name yet.
+// Image makes and stores an image of the layers that the steps made. The image has
+// no name yet.
 func (o *Outcome) Image(ctx context.Context, annotations map[string]string) (*content.Image, error) {
 	if !o.state.layered || o.state.on != nil {
 		return nil, fmt.Errorf("make image: the steps' layers were not written")
@@ -34,8 +34,8 @@ func (o *Outcome) Image(ctx context.Context, annotations map[string]string) (*co
 	return img, content.Store(ctx, o.s.client().ContentStore(), img, o.s.engine().Snapshotter)
 }
 
-// created is when the last step was done, so that a build of what is cached makes
-// the image that there was.
+// created is the time of the last step. So a build whose steps are all cached makes
+// the same image again.
 func (o *Outcome) created() time.Time {
 	switch {
 	case o.s.Layers.Epoch != nil:
@@ -48,10 +48,10 @@ func (o *Outcome) created() time.Time {
 	return o.s.began
 }
 
-// fitHistory makes a history tell of as many layers as there are, for the base's
-// part of it and for the new one: too few entries get more, too many are marked
-// as without a layer, as BuildKit does. So are those of steps that changed
-// nothing. The new ones are of the time at which the image is made.
+// fitHistory makes the number of layers in a history match the real number,
+// separately for the base's part and for the new part. As in BuildKit, missing
+// entries are added, and surplus ones are marked as having no layer. So are entries
+// of steps that changed nothing. New entries get the time of the image.
 func fitHistory(all []ocispec.History, base int, layers []graph.Layer, baseLayers int, created time.Time) []ocispec.History {
 	base, baseLayers = min(base, len(all)), min(baseLayers, len(layers))
 	out := fit(all[:base], layers[:baseLayers])

@@ -23,14 +23,15 @@ type vertex struct {
 	layered, deferred, sync bool
 }
 
-// id tells the steps of one build apart: one whose layer is wanted is another than
-// the same without.
+// id identifies the step within one build. A step whose layer is wanted is another
+// step than the same without.
 func (v *vertex) id() string { return fmt.Sprintf("%s %t %t", v.digest, v.layered, v.deferred) }
 
 // name is what people call it.
 func (v *vertex) name() string { return asWritten(v.meta.GetDescription()["llb.customname"]) }
 
-// named says of an error which step it is of, unless it says so itself.
+// named adds to an error which step it is about, unless the error says that
+// already.
 func (v *vertex) named(err error) error {
 	if strings.HasPrefix(err.Error(), v.name()+": ") {
 		return err
@@ -38,9 +39,9 @@ func (v *vertex) named(err error) error {
 	return fmt.Errorf("%s: %w", v.name(), err)
 }
 
-// load reads a definition and returns the vertex that is its result; nil: no
-// files. Every operation has one output, which is the first: the frontend asks
-// for no others.
+// load reads a definition and returns the vertex of its result. nil: the result has
+// no files. Only the first output of an operation is used, since the frontend uses
+// no others.
 func load(def *pb.Definition) (*vertex, error) {
 	all := map[string]*vertex{}
 	var last *vertex
@@ -71,7 +72,8 @@ func load(def *pb.Definition) (*vertex, error) {
 	return last.inputs[0], nil
 }
 
-// root is the vertex whose files this one changes; nil: it begins with none.
+// root returns the vertex whose files this one changes. nil: it begins without
+// files.
 func (v *vertex) root() *vertex {
 	input := int64(-1)
 	switch op := v.op.Op.(type) {
@@ -92,8 +94,8 @@ func (v *vertex) root() *vertex {
 	return v.inputs[input]
 }
 
-// plan says of which steps the result's layers are made. With deferred, they are
-// not wanted, and the last file steps need not be done.
+// plan marks the steps whose layers go into the result. With deferred, no layers
+// are wanted, and the last file steps are not done.
 func plan(v *vertex, deferred bool) {
 	for tail := deferred; v != nil; v = v.root() {
 		tail = tail && v.op.GetFile() != nil
@@ -101,7 +103,7 @@ func plan(v *vertex, deferred bool) {
 	}
 }
 
-// located adds to an error where in the Dockerfile the step is.
+// located adds the place in the Dockerfile to an error.
 func (v *vertex) located(err error) error {
 	if err == nil || v.source == nil || len(errdefs.Sources(err)) > 0 {
 		return err

@@ -27,7 +27,8 @@ type mounting struct {
 	ends []func() error
 }
 
-// mounts returns the mounts of the process. release is to be called in any case.
+// mounts returns the mounts of the process. The caller must call release, even
+// after an error.
 func (x *execStep) mounts(ctx context.Context) (_ []run.Mount, release func() error, _ error) {
 	m := &mounting{execStep: x}
 	release = func() error {
@@ -57,7 +58,8 @@ func (x *execStep) mounts(ctx context.Context) (_ []run.Mount, release func() er
 	return all, release, nil
 }
 
-// mount returns one mount; nil: it is optional, and there is nothing for it.
+// mount returns one mount. It returns nil for an optional mount whose source does
+// not exist.
 func (m *mounting) mount(ctx context.Context, op *pb.Mount) (*run.Mount, error) {
 	switch op.MountType {
 	case pb.MountType_BIND:
@@ -90,8 +92,8 @@ func bindMount(source string, readOnly bool) []mount.Mount {
 	return []mount.Mount{{Type: "bind", Source: source, Options: []string{"rbind", o}}}
 }
 
-// bind shows files of another step, or of the build context. What a process
-// writes there goes with it.
+// bind mounts files of another step or of the build context. What the process
+// writes there is thrown away.
 func (m *mounting) bind(ctx context.Context, op *pb.Mount) (*run.Mount, error) {
 	in := scratch()
 	if op.Input >= 0 {

@@ -1,6 +1,6 @@
-// Package dockerfile builds what a Dockerfile says. BuildKit's frontend reads
-// the file and says which steps it means (LLB); the steps are done here, on
-// snapshots of the engine.
+// Package dockerfile builds Dockerfiles. The frontend of BuildKit reads the file
+// and translates it into steps (LLB). This package does the steps, on snapshots of
+// the engine.
 package dockerfile
 
 import (
@@ -38,7 +38,8 @@ type Input struct {
 	// place, each once, and each gives an outcome of its own.
 	Platform  string
 	Platforms []string
-	// NoCache has every step done again, or with NoCacheStages those of the stages.
+	// NoCache: every step is done again. NoCacheStages: the steps of these stages
+	// are.
 	NoCache       bool
 	NoCacheStages []string
 }
@@ -56,9 +57,9 @@ type Options struct {
 	// Caller is asked for files, secrets and agents; nil: they are as Input and
 	// Process say.
 	Caller Caller
-	// Deferred is for a result that is compared with another image: no layers are
-	// written, and the last COPY and ADD steps are left to [Outcome.Made], which
-	// compares their files from where they are.
+	// Deferred is for a result that is compared with another image. Then no layers
+	// are written. The last COPY and ADD steps are not done: [Outcome.Made]
+	// compares their source files instead.
 	Deferred bool
 }
 
@@ -66,8 +67,8 @@ type Options struct {
 type ProcessOptions struct {
 	// Network is "", "none" or "host".
 	Network string
-	// AllowInsecure lets RUN --security=insecure through, AllowHostNetwork
-	// RUN --network=host.
+	// AllowInsecure allows RUN --security=insecure. AllowHostNetwork allows RUN
+	// --network=host.
 	AllowInsecure, AllowHostNetwork bool
 	// ExtraHosts are lines of /etc/hosts, as NAME=IP.
 	ExtraHosts []string

@@ -15,8 +15,8 @@ import (
 // which are a stranger's.
 const maxUserFile = 4 << 20
 
-// owner is that of --chown; nil: there is none. A name that the image does not
-// have is root's, as BuildKit has it, with a warning.
+// owner returns the owner that --chown names. nil: there is no --chown. As in
+// BuildKit, a name that the image does not have means root; there is a warning.
 func (x *action) owner(ctx context.Context, o *pb.ChownOpt) *differ.Owner {
 	if o == nil {
 		return nil
@@ -42,7 +42,7 @@ func (x *action) owner(ctx context.Context, o *pb.ChownOpt) *differ.Owner {
 	return owner
 }
 
-// lookup finds the line of a name in a file as passwd(5) and group(5) have them.
+// lookup finds the line of a name in a file in the format of passwd(5) or group(5).
 func (x *action) lookup(ctx context.Context, file, what, name string) []string {
 	data, err := x.changes.ReadFile(ctx, file, maxUserFile)
 	if err == nil {
@@ -57,7 +57,7 @@ func (x *action) lookup(ctx context.Context, file, what, name string) []string {
 	return nil
 }
 
-// number is that of an owner; root's where it is none.
+// number returns the number of an owner. What is no number means root.
 func number(s string) uint32 {
 	n, err := strconv.ParseUint(s, 10, 32)
 	if err != nil || n == 1<<32-1 {

@@ -64,7 +64,7 @@ func (m *mounting) secret(ctx context.Context, o *pb.SecretOpt) (*run.Mount, err
 	return &run.Mount{Source: bindMount(at, true), ReadOnly: true}, nil
 }
 
-// agent returns an SSH agent's socket.
+// agent returns the socket of an SSH agent.
 func (s *solver) agent(ctx context.Context, id string) (string, error) {
 	if s.Caller != nil {
 		return s.Caller.Agent(ctx, id)
@@ -76,8 +76,8 @@ func (s *solver) agent(ctx context.Context, id string) (string, error) {
 	return socket, nil
 }
 
-// ssh shows an agent's socket, through one of our own that the image's user may
-// connect to.
+// ssh mounts the socket of an agent. A socket of our own is in between, which the
+// user of the image may connect to.
 func (m *mounting) ssh(ctx context.Context, o *pb.SSHOpt) (*run.Mount, error) {
 	agent, err := m.s.agent(ctx, o.ID)
 	if errors.Is(err, ErrNoAgent) && o.Optional {

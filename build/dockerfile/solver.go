@@ -19,8 +19,8 @@ import (
 	"github.com/veneer-build/veneer/snapshot"
 )
 
-// maxSteps bounds the steps that work at a time: a step may be a compiler that
-// takes all the memory there is for one of it.
+// maxSteps is the number of steps that work at the same time. A step may be a
+// compiler that needs all the memory.
 const maxSteps = 4
 
 // solver does the steps of one build.
@@ -31,7 +31,7 @@ type solver struct {
 	cache   *graph.Cache
 	// served: it does definitions, and has no Dockerfile of its own.
 	served bool
-	// began is the time that files get which come from nowhere.
+	// began is the time for files that no source gives a time.
 	began time.Time
 
 	number atomic.Int32
@@ -41,10 +41,11 @@ type solver struct {
 	cached map[string]bool
 	locals map[string]*state
 	opened []io.Closer
-	// unread is why the frontend could not read a file that is there.
+	// unread is the error of a file that exists but could not be read for the
+	// frontend.
 	unread error
-	// images is held while an image is looked for: the session tells of one step
-	// at a time.
+	// images is locked while an image is looked up, since the session reports one
+	// step at a time.
 	images sync.Mutex
 }
 
@@ -78,7 +79,8 @@ func (s *solver) close() error {
 	return errors.Join(errs...)
 }
 
-// solve returns the state that a vertex leaves; nil is the empty one.
+// solve returns the state that a vertex leaves. For no vertex (nil) it is the empty
+// state.
 func (s *solver) solve(ctx context.Context, v *vertex) (*state, error) {
 	if v == nil {
 		return scratch(), nil
@@ -143,7 +145,7 @@ func (p *progress) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
-// needsDirs says what to do where a snapshotter does not keep plain directories.
+// needsDirs explains what to do if a snapshotter does not keep plain directories.
 func (s *solver) needsDirs(err error) error {
 	if errors.Is(err, snapshot.ErrNoLayers) {
 		return fmt.Errorf("%w; a Dockerfile is built with the snapshotters overlayfs and native, by root", err)
@@ -151,8 +153,8 @@ func (s *solver) needsDirs(err error) error {
 	return err
 }
 
-// keyed is what names a step's result in the cache: the same with the layer
-// stored and without are two entries.
+// keyed returns the name of a step's result in the cache. A result with a stored
+// layer and one without are two entries.
 type keyed struct{ plain, layered graph.Key }
 
 func (s *solver) keyed(k graph.Key) keyed {
@@ -170,8 +172,8 @@ func (k keyed) of(layered bool) graph.Key {
 	return k.plain
 }
 
-// lookup finds what an earlier build made. Where no layer is wanted, a result
-// with one will do.
+// lookup finds what an earlier build made. If no layer is wanted, a result with a
+// layer is accepted too.
 func (s *solver) lookup(ctx context.Context, v *vertex, k keyed, layered bool) (*graph.Made, error) {
 	if v.meta.GetIgnoreCache() {
 		return nil, nil
@@ -183,9 +185,9 @@ func (s *solver) lookup(ctx context.Context, v *vertex, k keyed, layered bool) (
 	return s.cache.Lookup(ctx, k.plain, false)
 }
 
-// remade does a step unless the cache has what it would make, and keeps what it
-// made. changed reports, after that, whether its inputs are not what the key says
-// any more; nil: they cannot change.
+// remade takes the result of a step from the cache. If it is not there, it does the
+// step. It keeps the result unless changed reports that the inputs are no longer
+// what the key says. nil: they cannot change.
 func (s *solver) remade(ctx context.Context, v *vertex, k keyed, do func(p *progress) (*graph.Made, error), changed func() (bool, error)) (m *graph.Made, err error) {
 	p := s.start(v.name())
 	cached := false

@@ -77,8 +77,8 @@ func platformOf(p *pb.Platform) string {
 	return content.FormatPlatform(p.Spec())
 }
 
-// local is a directory that the user named, seen through the patterns of
-// .dockerignore.
+// local returns a directory that the user named, without what .dockerignore
+// excludes.
 func (s *solver) local(ctx context.Context, name string, op *pb.SourceOp) (*state, error) {
 	s.mu.Lock()
 	known := s.locals[name+"\n"+op.Attrs[pb.AttrExcludePatterns]]
@@ -171,11 +171,12 @@ func (o *Options) fileName() string {
 	return baseName(o.Name)
 }
 
-// maxDownload bounds what ADD fetches: it is kept on the disk of whoever builds.
+// maxDownload limits the size of a file that ADD downloads. It is on the disk of
+// the host that builds.
 const maxDownload = 16 << 30
 
-// download is ADD of a URL. The file is fetched for each build, since only its
-// bytes say whether it is what it was.
+// download does the ADD of a URL. Each build downloads the file, since only its
+// bytes tell whether it is the same.
 func (s *solver) download(ctx context.Context, v *vertex, op *pb.SourceOp) (_ *state, err error) {
 	p := s.start(v.name())
 	defer func() { p.end(false, err) }()

@@ -19,35 +19,36 @@ import (
 	"github.com/veneer-build/veneer/snapshot/rootfs"
 )
 
-// state is what a step left: the files of a snapshot, or those of a source that
-// is none, or what deferred steps make of either.
+// state is what a step left: the files of a snapshot, the files of a source, or
+// either of them with deferred steps to be done.
 type state struct {
-	// snapshot is the committed one's name; empty: there are no files.
+	// snapshot is the name of the committed snapshot. It is empty if there are no
+	// files.
 	snapshot string
-	// id stands for the files in the keys of later steps.
+	// id identifies the files in the keys of later steps.
 	id string
-	// layers are those of the snapshot, if layered; one without a diff ID is of a
-	// step that changed nothing.
+	// layers are the layers of the snapshot, if layered is set. A layer without a
+	// diff ID is of a step that changed nothing.
 	layers  []graph.Layer
 	layered bool
-	// docker is the family of the base's media types, and missing are those of its
-	// layers that are not stored.
+	// docker: the media types of the base are Docker's. missing are the layers of
+	// the base that are not stored.
 	docker  bool
 	missing []ocispec.Descriptor
-	// bytes are those of the files that the steps since the base wrote.
+	// bytes is the size of the files that the steps after the base wrote.
 	bytes int64
-	// made is when the last step was done; 0: there was none.
+	// made is the time of the last step. 0: there was none.
 	made int64
 
-	// source is set for files that are no snapshot's.
+	// source is set if the files are not those of a snapshot.
 	source *source
 
-	// on and then are set for a deferred state: the state that steps were to be
-	// done on, and the steps.
+	// on and then are set for a deferred state: the state before, and the steps to
+	// be done on it.
 	on   *state
 	then []*fileStep
-	// deferredBytes are those of the files that the deferred steps would have
-	// written; it is complete when the comparison is done.
+	// deferredBytes is the size of the files that the deferred steps would have
+	// written. It is complete after the comparison.
 	deferredBytes *atomic.Int64
 
 	mu      sync.Mutex
@@ -123,7 +124,7 @@ type openTree struct {
 
 func (o openTree) Close() error { return errors.Join(o.Tree.Close(), o.also.Close()) }
 
-// next is the state that a step left which was done on this one.
+// next returns the state after a step that was done on this one.
 func (st *state) next(m *graph.Made) *state {
 	n := &state{snapshot: m.Snapshot, id: m.ID, layered: st.layered && m.Layered, docker: st.docker, missing: st.missing, bytes: st.bytes + m.Bytes, made: m.Time}
 	if !n.layered {
@@ -136,8 +137,8 @@ func (st *state) next(m *graph.Made) *state {
 	return n
 }
 
-// chain names the snapshot of a layer on another snapshot, whose name need not
-// be that of a chain.
+// chain returns the name of the snapshot of a layer on another snapshot, whose name
+// need not be a chain ID.
 func chain(parent string, diffID digest.Digest) string {
 	return snapshot.ChainID(digest.Digest(parent), diffID).String()
 }

@@ -9,9 +9,10 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 )
 
-// syncMark is an exclude pattern that names no file, since no layer can hold one of
-// such a name. It makes the definition of a SYNC another one than that of a COPY of
-// the same files, and goes with an ONBUILD into the image's config.
+// syncMark is an exclude pattern that marks a SYNC. No layer can hold a file of
+// such a name, so it excludes nothing. The mark makes the definition of a SYNC
+// differ from that of a COPY of the same files. It goes with an ONBUILD into the
+// config of the image.
 const (
 	syncMark = ".wh.veneer-sync"
 	syncCopy = "COPY --exclude=" + syncMark
@@ -55,5 +56,5 @@ func takeMark(op *pb.FileOp) (found bool) {
 	return found
 }
 
-// asWritten makes of a COPY with the mark what the user wrote.
+// asWritten turns a COPY with the mark back into what the user wrote.
 func asWritten(text string) string { return strings.ReplaceAll(text, syncCopy, "SYNC") }

@@ -12,8 +12,8 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 )
 
-// selectPaths returns the paths of the source that a copy takes: that which it
-// says, or those that match it, in the order in which a walk meets them.
+// selectPaths returns the paths of the source that a copy takes: the one that it
+// names, or those that match its pattern, in the order of a walk.
 func selectPaths(ctx context.Context, whole tree.Tree, c *pb.FileActionCopy) ([]string, error) {
 	src := clean(c.Src)
 	if !c.AllowWildcard || !hasWildcards(src) {
@@ -41,8 +41,8 @@ func selectPaths(ctx context.Context, whole tree.Tree, c *pb.FileActionCopy) ([]
 // ignoreMissing is for a source that is not there: nothing matches.
 func ignoreMissing(ctx context.Context) error { return ctx.Err() }
 
-// match adds what matches the pattern below a directory. Links on the way are
-// not followed, as filepath.Walk does not.
+// match adds the matches of the pattern below a directory. Like filepath.Walk, it
+// follows no links.
 func match(ctx context.Context, dir tree.Dir, at string, parts []string, found *[]string) error {
 	entries, err := dir.Entries(ctx)
 	if err != nil {
@@ -73,7 +73,7 @@ func match(ctx context.Context, dir tree.Dir, at string, parts []string, found *
 	return nil
 }
 
-// hasWildcards reports whether a path has any that is not escaped.
+// hasWildcards reports whether a path has wildcards that are not escaped.
 func hasWildcards(p string) bool {
 	for i := 0; i < len(p); i++ {
 		switch p[i] {

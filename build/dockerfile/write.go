@@ -16,8 +16,8 @@ import (
 	"github.com/veneer-build/veneer/snapshot/rootfs"
 )
 
-// write makes a snapshot of what changes, on a state, and stores the layer where
-// that is wanted. Both come of the same bytes.
+// write makes a snapshot of the changes to a state, and stores the layer if that is
+// wanted. Both are made from the same bytes.
 func (s *solver) write(ctx context.Context, changes *differ.Changes, on *state, layered bool) (_ *graph.Made, err error) {
 	if changes.Empty() {
 		return &graph.Made{Snapshot: on.snapshot, ID: on.id, Layered: on.layered && layered}, nil
@@ -53,8 +53,8 @@ func (s *solver) write(ctx context.Context, changes *differ.Changes, on *state, 
 	})
 }
 
-// fill begins a snapshot that is filled while the layer is written; nil: where
-// that cannot be, the layer is applied afterwards.
+// fill begins a snapshot that is filled while the layer is written. It returns nil
+// if that is not possible. Then the layer is applied afterwards.
 func (s *solver) fill(ctx context.Context, on *state) (*snapshot.Fill, error) {
 	fill, err := snapshot.NewFill(ctx, s.client(), s.engine().Snapshotter, digest.Digest(on.snapshot), func(dir string) error {
 		return s.engine().Sees(ctx, dir)
@@ -65,7 +65,7 @@ func (s *solver) fill(ctx context.Context, on *state) (*snapshot.Fill, error) {
 	return fill, err
 }
 
-// writeLayer writes the layer to the fill, and stores it if so asked.
+// writeLayer writes the layer into the snapshot, and stores it if asked to.
 func (s *solver) writeLayer(ctx context.Context, changes *differ.Changes, on *state, fill *snapshot.Fill, stored bool) (_ *graph.Layer, err error) {
 	o := layer.Options{Compression: layer.None, Epoch: s.Layers.Epoch, NoIndex: true, Drain: true, Count: s.session.Steps.Count}
 	if fill != nil {
@@ -103,7 +103,7 @@ func (s *solver) writeLayer(ctx context.Context, changes *differ.Changes, on *st
 	return l, w.Commit(ctx, l.Desc.Size, l.Desc.Digest, content.LayerLabels(l.DiffID))
 }
 
-// spare says that a snapshot was made that was there.
+// spare notes that a snapshot was made which exists already.
 func (s *solver) spare() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

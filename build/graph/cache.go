@@ -16,25 +16,27 @@ import (
 	"github.com/veneer-build/veneer/snapshot"
 )
 
-// LeasePrefix begins the names of the leases that keep steps; the step's key
-// follows. LabelStep has what the step made, as JSON.
+// LeasePrefix is the beginning of the names of leases that keep steps. The key of
+// the step follows. The label LabelStep of the lease has what the step made, as
+// JSON.
 const (
 	LeasePrefix = "veneer-step-"
 	LabelStep   = "veneer.build/step"
 )
 
-// Made is what a step made: a snapshot, and the layer that it differs by from
-// what it was made on.
+// Made is what a step made: a snapshot, and the layer that has the differences to
+// the snapshot before.
 type Made struct {
-	// Snapshot is the committed one's name; empty: no files.
+	// Snapshot is the name of the committed snapshot. It is empty if there are no
+	// files.
 	Snapshot string `json:"snapshot,omitempty"`
-	// ID stands for the files in the keys of the steps that take them.
+	// ID identifies the files in the keys of later steps.
 	ID string `json:"id,omitempty"`
 	// Layer is nil where nothing differs, or where the layer was not written.
 	Layer *Layer `json:"layer,omitempty"`
 	// Layered: all layers of the snapshot are stored.
 	Layered bool `json:"layered,omitempty"`
-	// Bytes are those of the files that it wrote.
+	// Bytes is the size of the files that the step wrote.
 	Bytes int64 `json:"bytes,omitempty"`
 	// Time is when it was made, in seconds since 1970.
 	Time int64 `json:"time,omitempty"`
@@ -46,16 +48,17 @@ type Layer struct {
 	DiffID digest.Digest      `json:"diff_id"`
 }
 
-// Cache keeps what steps made in the engine: a lease for each, which holds its
-// snapshot and its layer against garbage collection, and whose label is the
-// entry. So an entry goes with its lease, and there is no other place to look.
+// Cache keeps what steps made in the engine. Each step has a lease, which holds its
+// snapshot and its layer against garbage collection. The label of the lease is the
+// entry, so an entry and what it refers to go together.
 type Cache struct {
 	Client      *client.Client
 	Snapshotter string
 }
 
-// Lookup returns what a step of that key made, held by the lease in ctx; nil:
-// it is not known, or something of it is gone. Layered asks for the layers too.
+// Lookup returns what a step with that key made, and adds it to the lease in ctx.
+// It returns nil if that is not known, or if a part of it is gone. With layered,
+// the layers must be there too.
 func (c *Cache) Lookup(ctx context.Context, key Key, layered bool) (*Made, error) {
 	found, err := c.Client.LeasesService().List(ctx, "id=="+c.id(key))
 	if err != nil {
@@ -79,8 +82,8 @@ func (c *Cache) Lookup(ctx context.Context, key Key, layered bool) (*Made, error
 	return m, nil
 }
 
-// Keep keeps what a step made, until it is pruned. What was kept under the key
-// before is let go of.
+// Keep keeps what a step made, until it is pruned. It replaces what was kept under
+// the key before.
 func (c *Cache) Keep(ctx context.Context, key Key, m Made) error {
 	data, err := json.Marshal(m)
 	if err != nil {
@@ -110,7 +113,8 @@ func (c *Cache) Keep(ctx context.Context, key Key, m Made) error {
 	return nil
 }
 
-// id has the snapshotter in it, since a step is in one of them.
+// id contains the name of the snapshotter, since a snapshot is in one snapshotter
+// only.
 func (c *Cache) id(key Key) string {
 	return LeasePrefix + digest.FromString(c.Snapshotter + "\n" + string(key)).Encoded()[:40]
 }
@@ -139,7 +143,7 @@ func (c *Cache) hold(ctx context.Context, m *Made, id string) error {
 	return nil
 }
 
-// there reports whether the engine has all of it.
+// there reports whether the engine has the snapshot and the layers.
 func (c *Cache) there(ctx context.Context, m *Made) (bool, error) {
 	if m.Snapshot != "" {
 		ok, err := snapshot.Exists(ctx, c.Client.SnapshotService(c.Snapshotter), m.Snapshot)

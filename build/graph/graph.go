@@ -1,8 +1,10 @@
-// Package graph runs steps that depend on one another: each once, those that
-// can side by side, and not at all what an earlier build has made already.
+// Package graph runs steps that depend on one another. Each step is done once.
+// Steps that do not depend on each other are done side by side, and steps that an
+// earlier build has done are not done again.
 //
-// What a step makes is a value, which the steps after it are given. What it
-// depends on is a [Key]; [Cache] keeps what was made under one.
+// A step makes a value, and the steps after it get that value. The [Key] of a step
+// is a digest of all that its value depends on. The [Cache] keeps what steps made
+// under their keys.
 package graph
 
 import (
@@ -17,12 +19,12 @@ import (
 type Step[T any] struct {
 	ID     string
 	Inputs []*Step[T]
-	// Do makes the step's value of those of its inputs, in their order. It is
-	// called at most once in a run that ends well.
+	// Do makes the value of the step. It gets the values of the inputs, in their
+	// order. A run that succeeds calls it at most once.
 	Do func(ctx context.Context, inputs []T) (T, error)
 }
 
-// Runner runs steps, and knows what those made that it has run.
+// Runner runs steps, and knows the values of the steps that it has run.
 type Runner[T any] struct {
 	slots chan struct{}
 
@@ -37,15 +39,15 @@ type job[T any] struct {
 	err   error
 }
 
-// New returns a runner that has at most so many steps do their work at a time.
-// Steps that wait for others do not count.
+// New returns a runner that works on at most so many steps at a time. Steps that
+// wait for others do not count.
 func New[T any](limit int) *Runner[T] {
 	return &Runner[T]{slots: make(chan struct{}, max(1, limit)), jobs: map[string]*job[T]{}}
 }
 
-// Run returns what a step makes, after all that it depends on. Calls for one
-// step at the same time share the work. After an error, the steps that run are
-// told to end and waited for.
+// Run returns the value of a step, after it has run all steps that this one depends
+// on. Several calls for one step at the same time share the work. After an error it
+// ends the steps that are running, and waits for them.
 func (r *Runner[T]) Run(ctx context.Context, s *Step[T]) (T, error) {
 	for {
 		r.mu.Lock()
@@ -69,7 +71,7 @@ func (r *Runner[T]) Run(ctx context.Context, s *Step[T]) (T, error) {
 			var none T
 			return none, context.Cause(ctx)
 		}
-		// Whoever ran it may have been told to end for a reason that is not ours.
+		// The call that ran it may have been cancelled, and this one was not.
 		if !errors.Is(j.err, context.Canceled) || ctx.Err() != nil {
 			return j.value, j.err
 		}

@@ -15,8 +15,8 @@ type Key digest.Digest
 // no two lists of parts are the same bytes.
 type Hash struct{ h hash.Hash }
 
-// NewHash begins a key of a kind of step. The kind names the rules, too: where
-// those change, so must it.
+// NewHash begins the key of a step of some kind. The kind also stands for the rules
+// of such steps: if the rules change, the kind must get another name.
 func NewHash(kind string) *Hash {
 	h := &Hash{h: sha256.New()}
 	h.Add([]byte(kind))

@@ -43,8 +43,8 @@ func Entries(ctx context.Context, c *client.Client) ([]Entry, error) {
 	return kept, nil
 }
 
-// Forget lets go of a step. The next garbage collection removes what nothing else
-// refers to, and a build that needs the step does it again.
+// Forget removes the entry of a step. The next garbage collection removes what
+// nothing else refers to. A build that needs the step does it again.
 func Forget(ctx context.Context, c *client.Client, e Entry) error {
 	if err := c.LeasesService().Delete(ctx, e.lease); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("forget step %s: %w", e.lease.ID, err)
