@@ -15,7 +15,7 @@ import (
 	"github.com/veneer-build/veneer"
 )
 
-// dockerfileFlags are those of build that a Dockerfile's build alone has.
+// dockerfileFlags are the flags of build that only the build of a Dockerfile has.
 type dockerfileFlags struct {
 	file, target, network, onto string
 	args, labels                []string
@@ -27,8 +27,8 @@ type dockerfileFlags struct {
 	output                      string
 }
 
-// dockerfileOnly and fromOnly are the flags of build that go with one of its two
-// ways alone.
+// dockerfileOnly and fromOnly are the flags of build that only one of its two ways
+// has.
 func dockerfileOnly() []string {
 	return []string{
 		"file", "build-arg", "target", "secret", "ssh", "label", "pull", "network", "add-host", "check", "output", "onto",
@@ -64,7 +64,7 @@ func (f *dockerfileFlags) bind(cmd *cobra.Command) {
 	fs.StringArrayVar(&f.noCacheStages, "no-cache-filter", nil, "do the steps of a Dockerfile's `stage` again (repeatable)")
 }
 
-// checkWay refuses flags that do not go with the way that the command line takes:
+// checkWay returns an error for flags that do not fit the way of the command line:
 // --from, or a Dockerfile.
 func checkWay(cmd *cobra.Command, from bool, args []string) error {
 	given := func(names []string) string {
@@ -133,7 +133,7 @@ func (a *app) buildDockerfile(ctx context.Context, path string, f *dockerfileFla
 	return err
 }
 
-// request fills in what the flags say.
+// request returns the request for the flags.
 func (f *dockerfileFlags) request(r *veneer.DockerfileRequest, base *baseFlags, getenv func(string) (string, bool)) error {
 	one, several, err := parsePlatforms(base.platform)
 	if err != nil {
@@ -165,7 +165,7 @@ func (f *dockerfileFlags) request(r *veneer.DockerfileRequest, base *baseFlags, 
 	return f.process(&r.Process, getenv)
 }
 
-// process fills in what the flags say of RUN.
+// process fills in the flags about RUN.
 func (f *dockerfileFlags) process(p *veneer.ProcessOptions, getenv func(string) (string, bool)) error {
 	switch f.network {
 	case "", "none", "host":
@@ -206,8 +206,9 @@ func (f *dockerfileFlags) process(p *veneer.ProcessOptions, getenv func(string) 
 	return err
 }
 
-// namedValues reads NAME=VALUE, of which a later one wins. A name alone takes its
-// value from the environment, where that is asked; what is not set there is left out.
+// namedValues parses NAME=VALUE. If a name is given twice, the later value counts.
+// A name without a value gets that of the environment, if this is allowed. If the
+// environment does not have it, it is left out.
 func namedValues(flag string, list []string, getenv func(string) (string, bool)) (map[string]string, error) {
 	m := map[string]string{}
 	for _, text := range list {
@@ -268,8 +269,8 @@ func parseSecrets(list []string, getenv func(string) (string, bool)) (map[string
 	return all, nil
 }
 
-// parseSSH reads default, or ID=SOCKET; without a socket it is the agent's that
-// the environment names.
+// parseSSH parses "default" or ID=SOCKET. Without a socket it takes the agent of
+// the environment.
 func parseSSH(list []string, getenv func(string) (string, bool)) (map[string]string, error) {
 	all := map[string]string{}
 	for _, text := range list {
@@ -313,8 +314,8 @@ func (a *app) checkDockerfile(ctx context.Context, req veneer.DockerfileRequest)
 // maxDockerfile bounds the file that is read.
 const maxDockerfile = 16 << 20
 
-// readContext reads the Dockerfile and says where the context is. Standard input
-// is one of them.
+// readContext reads the Dockerfile and finds the context. One of them may be
+// standard input.
 func (a *app) readContext(ctx context.Context, path, file string, req *veneer.DockerfileRequest) (closeContext func(), err error) {
 	closeContext = func() {}
 	switch {
@@ -343,8 +344,7 @@ func (a *app) readContext(ctx context.Context, path, file string, req *veneer.Do
 	return closeContext, readDockerfile(ctx, file, req)
 }
 
-// findDockerfile returns the file that is built where none is named; empty: there
-// is none.
+// findDockerfile returns the file to build if none is named. Empty: there is none.
 func findDockerfile(dir string) string {
 	for _, name := range []string{"Veneerfile", "Dockerfile", "dockerfile"} {
 		p := filepath.Join(dir, name)
@@ -363,7 +363,7 @@ func readBounded(r io.Reader, name string) ([]byte, error) {
 	return data, err
 }
 
-// isRemote reports whether a context is a URL, or a repository as git names it.
+// isRemote reports whether a context is a URL or a repository of git.
 func isRemote(path string) bool {
 	if _, err := os.Stat(path); err == nil {
 		return false

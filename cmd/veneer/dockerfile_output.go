@@ -10,10 +10,10 @@ import (
 	"github.com/veneer-build/veneer"
 )
 
-// outputFlag is what --output says.
+// outputFlag is the parsed value of --output.
 type outputFlag struct{ kind, dest string }
 
-// parseOutput reads type=KIND,dest=PATH, or a directory alone.
+// parseOutput parses type=KIND,dest=PATH, or a directory.
 func parseOutput(text string) (o outputFlag, err error) {
 	if text == "-" {
 		return outputFlag{"tar", "-"}, nil
@@ -50,7 +50,7 @@ func parseOutput(text string) (o outputFlag, err error) {
 	return o, nil
 }
 
-// buildOutput builds, and writes the result elsewhere than into the engine.
+// buildOutput builds, and writes the result to a place outside of the engine.
 func (a *app) buildOutput(ctx context.Context, text string, req veneer.DockerfileRequest, o buildOptions, w *stepPrinter) error {
 	out, err := parseOutput(text)
 	if err != nil {
@@ -105,7 +105,7 @@ func (a *app) buildOutput(ctx context.Context, text string, req veneer.Dockerfil
 	return nil
 }
 
-// check refuses options that this output has no use for.
+// check returns an error for options that this output does not use.
 func (f outputFlag) check(o buildOptions) error {
 	switch {
 	case o.push.push:

@@ -51,8 +51,8 @@ func (a *app) readStdin(ctx context.Context, file string, req *veneer.Dockerfile
 	return closeContext, err
 }
 
-// looksPacked reports whether the first bytes are those of a tar, or of anything
-// compressed: a Dockerfile is text.
+// looksPacked reports whether the first bytes are those of a tar or of something
+// compressed. A Dockerfile is text.
 func looksPacked(head []byte) bool {
 	return bytes.IndexByte(head, 0) >= 0 || bytes.HasPrefix(head, []byte("\x1f\x8b")) || bytes.HasPrefix(head, []byte("BZh")) ||
 		bytes.HasPrefix(head, []byte("\xfd7zXZ")) || bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd"))

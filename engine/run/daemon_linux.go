@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// labelOwner is on the containers of a root's sandboxes, and says whose they are.
+// labelOwner is the label of containers that a sandbox of this root has. Its value
+// identifies the root.
 const labelOwner = "veneer.build/run.owner"
 
 // daemon runs processes as a containerd's tasks.
@@ -74,8 +75,8 @@ func (r *daemon) execute(ctx context.Context, s *sandbox, spec *specs.Spec, p *P
 	return out.failed()
 }
 
-// await returns the exit status when the process has ended and its output was
-// read, and kills it when ctx ends.
+// await waits until the process has ended and its output is read, and returns the
+// exit status. If ctx ends first, it kills the process.
 func await(ctx context.Context, task client.Task, exited <-chan client.ExitStatus) (int, error) {
 	var status client.ExitStatus
 	select {
@@ -107,8 +108,9 @@ func await(ctx context.Context, task client.Task, exited <-chan client.ExitStatu
 	return int(code), nil
 }
 
-// removeContainer kills what runs in a container, and removes it with its task,
-// which is looked up if it is nil. Nothing is written to the streams after that.
+// removeContainer kills the processes of a container, and removes it and its task.
+// If the task is nil, it is looked up. Nothing is written to the streams
+// afterwards.
 func removeContainer(ctx context.Context, c client.Container, task client.Task) (err error) {
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
@@ -127,7 +129,7 @@ func removeContainer(ctx context.Context, c client.Container, task client.Task) 
 	return nil
 }
 
-// input tells when a process's input has ended, which the shim must be told.
+// input notices the end of the input of a process. The shim must be told of it.
 type input struct {
 	from  io.Reader
 	ended chan struct{}

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// embedded runs processes by runc alone.
+// embedded runs processes with runc, without a daemon.
 type embedded struct {
 	*host
 	command string
@@ -29,7 +29,7 @@ func (r *embedded) Run(ctx context.Context, rootfs []mount.Mount, p Process) err
 	return r.run(ctx, rootfs, p, func(*sandbox) error { return nil }, r.execute)
 }
 
-// runcIn is runc with all its state in a sandbox's directory.
+// runcIn returns runc with its state in the directory of a sandbox.
 func runcIn(command, dir string) *runc.Runc {
 	return &runc.Runc{
 		Command: command, Root: filepath.Join(dir, "state"), Log: filepath.Join(dir, logName), LogFormat: runc.JSON,
@@ -81,8 +81,9 @@ func (r *embedded) execute(ctx context.Context, s *sandbox, spec *specs.Spec, p 
 	return exitError(exit.Status, oomKilled(s.cgroup()))
 }
 
-// killOnCancel calls kill when ctx ends, again and again until the process has
-// ended, since it may not have begun; and abort once if it does not.
+// killOnCancel calls kill when ctx ends. It repeats that until the process has
+// ended, since the process may not have started yet. If it does not end, abort is
+// called once.
 func killOnCancel(ctx context.Context, ended <-chan struct{}, kill, abort func()) {
 	select {
 	case <-ended:
@@ -150,7 +151,7 @@ func (s *stdio) Set(cmd *exec.Cmd) {
 		cmd.Stdin = s.stdin
 	}
 	cmd.Stdout, cmd.Stderr = s.stdout, s.stderr
-	// It begins to count when runc itself was killed.
+	// The time counts from when runc itself was killed.
 	cmd.WaitDelay = killTimeout
 }
 
@@ -160,8 +161,8 @@ func (s *stdio) Stdin() io.WriteCloser { return nil }
 func (s *stdio) Stdout() io.ReadCloser { return nil }
 func (s *stdio) Stderr() io.ReadCloser { return nil }
 
-// logName is the file in which runc says what it could not do. Its exit code
-// alone could be the process's.
+// logName is the file in which runc writes its own errors. The exit code of runc
+// alone could be that of the process.
 const logName = "runc.log"
 
 // maxLog bounds what is read of it.

@@ -5,9 +5,10 @@ import (
 	"strings"
 )
 
-// ExitError is a process that ran and did not end with status 0.
+// ExitError means that a process ran and ended with another status than 0.
 type ExitError struct {
-	// Code is as a shell tells it: 128 more than the signal for what a signal ended.
+	// Code is the exit code as a shell reports it: 128 and the number of the signal
+	// if a signal ended the process.
 	Code int
 	// Signal is Code without the 128, or 0. A program can also exit so by itself.
 	Signal int
@@ -38,8 +39,8 @@ func exitError(code int, oom bool) error {
 	return e
 }
 
-// StartError is a process that did not come to run: its program is not in the
-// root file system, or what it needs could not be set up.
+// StartError means that the process did not start: the program is not in the root
+// file system, or something that it needs could not be set up.
 type StartError struct {
 	Args []string
 	Err  error
@@ -60,7 +61,7 @@ type MissingError struct {
 	What string
 	// Advice is what to do.
 	Advice string
-	// Err is how it came out; nil: there is no more to tell.
+	// Err is the cause. nil: there is nothing more to say.
 	Err error
 }
 

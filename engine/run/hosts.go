@@ -11,8 +11,9 @@ import (
 	"github.com/moby/buildkit/util/resolvconf"
 )
 
-// The host's files of name servers. The second is systemd-resolved's own, for
-// those whom its address 127.0.0.53 does not answer.
+// The files of the host that name its name servers. The second is that of
+// systemd-resolved. It is used where the first only has the address 127.0.0.53,
+// which a network of its own cannot reach.
 const (
 	hostResolvConf     = "/etc/resolv.conf"
 	resolvedResolvConf = "/run/systemd/resolve/resolv.conf"
@@ -51,7 +52,7 @@ func resolvConf(hostNetwork bool) ([]byte, error) {
 	return data, nil
 }
 
-// loadResolvConf takes a file that is not there for an empty one.
+// loadResolvConf reads a file. A missing file counts as an empty one.
 func loadResolvConf(path string) (resolvconf.ResolvConf, error) {
 	rc, err := resolvconf.Load(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !os.IsNotExist(err) {

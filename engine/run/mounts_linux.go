@@ -34,8 +34,8 @@ func (s *sandbox) mountRoot(mounts []mount.Mount) error {
 	return nil
 }
 
-// addMount puts the i-th mount of the process on the stage and in the list for
-// the runtime, and makes its target where that is not in another mount.
+// addMount mounts the i-th mount of the process on the stage, and adds it to the
+// list for the runtime. It makes the target unless that is in another mount.
 func (s *sandbox) addMount(p *Process, i int) error {
 	m := p.Mounts[i]
 	if len(m.Source) == 1 && m.Source[0].Type == "tmpfs" {
@@ -100,7 +100,7 @@ func access(readOnly bool) string {
 	return "rw"
 }
 
-// subpath is clean, and empty for all.
+// subpath is a clean path. It is empty if the whole source is mounted.
 func subpath(m Mount) string { return strings.TrimPrefix(path.Clean("/"+m.Subpath), "/") }
 
 // source mounts the mount's source on the stage, and of that its subpath alone.
@@ -125,8 +125,8 @@ func (s *sandbox) source(name string, m Mount) (dir bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, top.Close()) }()
-	// What is there may be changed meanwhile, as by another process with the same
-	// cache: from here on it is known by its descriptor.
+	// Another process may change what is there, such as one that uses the same
+	// cache. So from here on the descriptor is used and not the path.
 	part, err := walk(top, m.Subpath, nil)
 	if err != nil {
 		return false, err
@@ -142,7 +142,7 @@ func (s *sandbox) source(name string, m Mount) (dir bool, err error) {
 	return info.IsDir(), s.bind(name, part)
 }
 
-// bind shows what a descriptor stands for on the stage.
+// bind mounts on the stage what a descriptor refers to.
 func (s *sandbox) bind(name string, f *os.File) error {
 	tree, err := unix.OpenTree(int(f.Fd()), "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 	if err != nil {
@@ -156,7 +156,7 @@ func (s *sandbox) bind(name string, f *os.File) error {
 	return nil
 }
 
-// place makes something to mount upon.
+// place makes a file or directory as a mount point.
 func (s *sandbox) place(name string, dir bool) error {
 	if dir {
 		return os.Mkdir(s.local(name), 0o755)
@@ -183,9 +183,9 @@ func (s *sandbox) mountAt(name string, mounts []mount.Mount, dir bool) error {
 	return nil
 }
 
-// mountable returns a deep copy of a snapshot's mounts, since containerd's
-// helpers edit options in place, for a file system that will be committed:
-// volatile overlays skip the sync for that.
+// mountable returns a deep copy of the mounts of a snapshot, since the helpers of
+// containerd change options in place. It removes the option volatile of overlayfs,
+// which skips the sync, since the snapshot will be committed.
 func mountable(mounts []mount.Mount) ([]mount.Mount, error) {
 	mounts = slices.Clone(mount.RemoveVolatileOption(mounts))
 	for i := range mounts {
@@ -201,7 +201,7 @@ func mountable(mounts []mount.Mount) ([]mount.Mount, error) {
 	return mounts, nil
 }
 
-// unmount unmounts the topmost mount; one that is busy is waited for a little.
+// unmount unmounts the topmost mount. If it is busy, it waits a little.
 func unmount(path string) error {
 	if err := mount.Unmount(path, unix.UMOUNT_NOFOLLOW); err != nil {
 		return &os.PathError{Op: "unmount", Path: path, Err: err}
@@ -209,7 +209,7 @@ func unmount(path string) error {
 	return nil
 }
 
-// mountError says what a mount needs that failed.
+// mountError adds to the error of a mount what is needed for it.
 func mountError(at string, err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):

@@ -13,13 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CNI says where a node's networks are configured; see [NetworkDefault].
+// CNI has the paths of the network configuration of a node; see [NetworkDefault].
 type CNI struct {
-	// ConfDir holds the configuration, of which the first in order of names
-	// counts; empty: /etc/cni/net.d.
+	// ConfDir has the configurations. The first in the order of names is used.
+	// Empty: /etc/cni/net.d.
 	ConfDir string
-	// PluginDirs hold the programs; empty: where containerd, Debian and Fedora
-	// have them.
+	// PluginDirs have the plugins. Empty: the directories of containerd, Debian and
+	// Fedora.
 	PluginDirs []string
 }
 
@@ -33,7 +33,7 @@ func (c CNI) withDefaults() CNI {
 	return c
 }
 
-// configured reports whether there is a network to be had.
+// configured reports whether a network is configured.
 func (c CNI) configured() bool {
 	for _, pattern := range []string{"*.conf", "*.conflist", "*.json"} {
 		// No pattern of these is wrong, but in a directory with such a name: nothing is found there.
@@ -56,7 +56,8 @@ func (c CNI) load() (cni.CNI, error) {
 	return network, nil
 }
 
-// connect decides on the process's network, and sets one up through CNI.
+// connect decides which network the process gets. If that is one of CNI, it sets it
+// up.
 func (h *host) connect(ctx context.Context, s *sandbox, p *Process) error {
 	switch {
 	case p.Network == NetworkNone:
@@ -101,7 +102,7 @@ func (h *host) connect(ctx context.Context, s *sandbox, p *Process) error {
 	return nil
 }
 
-// disconnect gives back what a killed process had of a network.
+// disconnect removes the network of a process that was killed.
 func (h *host) disconnect(ctx context.Context, id, path string) error {
 	if _, err := os.Lstat(path); err != nil || !h.cni.configured() {
 		return nil //nolint:nilerr // It had none.

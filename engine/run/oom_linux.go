@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// oomKilled reports whether the kernel killed a process of a cgroup because
-// memory was short. Where that cannot be told, it did not.
+// oomKilled reports whether the kernel killed a process of a cgroup because memory
+// was short. It returns false if that is not known.
 func oomKilled(cgroup string) bool {
 	for _, path := range []string{
 		filepath.Join("/sys/fs/cgroup", cgroup, "memory.events"),             // v2

@@ -11,15 +11,16 @@ type outputs struct {
 	err error
 }
 
-// stream is a writer that never fails, since a process must not be stopped in
-// the middle of what it does by a reader that has gone.
+// stream is a writer that never fails. A reader that has gone must not stop a
+// process in the middle of its work.
 type stream struct {
 	to  io.Writer
 	all *outputs
 }
 
-// streams wraps the process's writers. Where they are one, so are the results:
-// os/exec then gives both one pipe, which keeps the order.
+// streams wraps the writers of the process. If both are the same writer, both
+// results are the same too: os/exec then gives the process one pipe, which keeps
+// the order of the output.
 func (o *outputs) streams(p *Process) (stdout, stderr *stream) {
 	stdout = &stream{p.Stdout, o}
 	if sameWriter(p.Stdout, p.Stderr) {
@@ -45,7 +46,8 @@ func (o *outputs) failed() error {
 	return o.err
 }
 
-// sameWriter reports whether both are one; types that cannot be compared are not.
+// sameWriter reports whether both writers are the same. It returns false for types
+// that cannot be compared.
 func sameWriter(a, b io.Writer) (same bool) {
 	defer func() {
 		if recover() != nil {

@@ -9,7 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// PlatformError is a platform whose programs this machine cannot run.
+// PlatformError means that this machine cannot run programs of a platform.
 type PlatformError struct {
 	Platform ocispec.Platform
 	// Runs are the platforms whose programs it can.
@@ -26,9 +26,9 @@ func (e *PlatformError) Error() string {
 		"(Debian: the packages qemu-user-static and binfmt-support)", platforms.Format(e.Platform), strings.Join(names, ", "))
 }
 
-// CheckPlatform is nil where this machine runs programs of a platform: its own,
-// or one that an emulator is registered for with binfmt_misc, which is found out
-// by running a tiny program. Else it is a [*PlatformError].
+// CheckPlatform returns nil if this machine runs programs of a platform: its own
+// platform, or one with an emulator in binfmt_misc. It runs a tiny program to find
+// that out. Otherwise it returns a [*PlatformError].
 func CheckPlatform(p ocispec.Platform) error {
 	own := platforms.DefaultSpec()
 	if platforms.Only(own).Match(p) {

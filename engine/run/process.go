@@ -11,17 +11,17 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 )
 
-// DefaultHostname is what a process finds as its host's name where nothing else
-// is said, as BuildKit has it.
+// DefaultHostname is the host name of a process if no other one is given. It is
+// that of BuildKit.
 const DefaultHostname = "buildkitsandbox"
 
-// Network says what a process reaches.
+// Network chooses the network of a process.
 type Network string
 
 // The networks of a [Process]. Each has the loopback device.
 const (
-	// NetworkDefault is a network of its own, through CNI, where the node has
-	// that configured; else the host's, of which [Options.Notify] is told once.
+	// NetworkDefault is a network of its own, if CNI is configured on the node.
+	// Otherwise it is the network of the host, and [Options.Notify] is called once.
 	NetworkDefault Network = ""
 	// NetworkNone reaches nothing.
 	NetworkNone Network = "none"
@@ -33,38 +33,40 @@ const (
 type Process struct {
 	// Args are the program, looked up in PATH of Env, and its arguments.
 	Args []string
-	// Env are NAME=VALUE. Nothing is added but HOME, by runc, if it is not there.
+	// Env has elements of the form NAME=VALUE. Nothing is added to it, except HOME,
+	// which runc adds if it is missing.
 	Env []string
-	// Cwd is absolute; empty: the root directory. One that is not there is made,
-	// and belongs to the user.
+	// Cwd is an absolute path. Empty: the root directory. If the directory is
+	// missing, it is made for the user.
 	Cwd string
-	// User is as in a Dockerfile's USER: a name or number, and after a colon a
-	// group's; looked up in /etc/passwd and /etc/group of the root file system,
-	// from which the further groups come too, unless both are numbers. Empty: root.
+	// User is as in the USER of a Dockerfile: a name or number, and after a colon
+	// those of a group. Empty: root. They are looked up in /etc/passwd and
+	// /etc/group of the root file system. Unless both are numbers, the further
+	// groups come from there too.
 	User string
 	// Hostname; empty: [DefaultHostname].
 	Hostname string
-	// Mounts are beside /proc, /dev, /sys, /etc/hosts and /etc/resolv.conf, of
-	// which each can be replaced by one. They are mounted in this order, and of two
-	// with one target the later counts.
+	// Mounts are mounted in this order. If two have the same target, the later one
+	// counts. They may replace the mounts that each process has: /proc, /dev, /sys,
+	// /etc/hosts and /etc/resolv.conf.
 	Mounts  []Mount
 	Network Network
-	// Insecure gives it every capability and device that this process has, and
-	// no filter of system calls: --security=insecure.
+	// Insecure gives the process all capabilities and devices that this process
+	// has, and no filter of system calls: --security=insecure.
 	Insecure   bool
 	ExtraHosts []Host
 	Ulimits    []Ulimit
-	// ShmSize is that of /dev/shm in bytes; 0: 64 MiB.
+	// ShmSize is the size of /dev/shm in bytes. 0: 64 MiB.
 	ShmSize int64
-	// Memory is how much it may use, in bytes; 0: as much as there is.
+	// Memory is the memory that the process may use, in bytes. 0: no limit.
 	Memory int64
-	// Stdin is read until it ends or the process does, in which case one call of
-	// Read may still be under way; nil: it is empty.
+	// Stdin is read until it ends or the process ends. In the second case, one call
+	// of Read may still be running. nil: the input is empty.
 	Stdin io.Reader
-	// Stdout and Stderr are written to as the output comes, one write at a time,
-	// even where both are the same writer; nil: nobody reads it. After an error of
-	// theirs the rest of the output is dropped, and the error is Run's if the
-	// process itself made none.
+	// Stdout and Stderr get the output as it comes, with one call of Write at a
+	// time, even if both are the same writer. nil: the output is dropped. If a
+	// Write fails, the rest of the output is dropped. Run returns that error if the
+	// process itself had none.
 	Stdout, Stderr io.Writer
 }
 
@@ -73,11 +75,11 @@ type Mount struct {
 	// Target is absolute. Links in the root file system on the way to it are
 	// followed inside of that. What is made there to mount upon is gone afterwards.
 	Target string
-	// Source is mounted, in order, or bound: containerd's mounts of snapshots, of
-	// directories and files, and tmpfs.
+	// Source has containerd's mounts: of snapshots, of directories and files, and
+	// tmpfs. They are mounted in this order.
 	Source []mount.Mount
-	// Subpath leads to the part of Source that is shown, links followed inside of
-	// that; empty: all of it.
+	// Subpath is the part of Source that is mounted. Links in it cannot lead out of
+	// Source. Empty: all of it.
 	Subpath string
 	// ReadOnly keeps the process from writing there.
 	ReadOnly bool
@@ -97,7 +99,7 @@ type Ulimit struct {
 	Soft, Hard int64
 }
 
-// withDefaults checks the process and fills what was left open.
+// withDefaults checks the process and fills in the defaults.
 func (p Process) withDefaults() (Process, error) {
 	if len(p.Args) == 0 || p.Args[0] == "" {
 		return p, fmt.Errorf("run process: no command is given")
@@ -169,10 +171,10 @@ func (u Ulimit) check() error {
 	return nil
 }
 
-// unlimited is how ulimits are written that do not limit.
+// unlimited as the value of a ulimit means no limit.
 const unlimited = -1
 
-// ulimitNames are those of getrlimit(2).
+// ulimitNames returns the names of the limits of getrlimit(2).
 func ulimitNames() []string {
 	return []string{
 		"as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue",

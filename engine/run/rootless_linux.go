@@ -9,9 +9,10 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// toRootless changes a description for a user namespace that this process is in,
-// as BuildKit does: no cgroup can be made there, and the kernel shows /sys only
-// to whom the network belongs. The bind mounts keep what the host's mounts forbid.
+// toRootless changes a description for the user namespace that this process is in,
+// as BuildKit does. There it cannot make cgroups, and the kernel shows /sys only to
+// the owner of the network. Bind mounts keep the restrictions of the mounts of the
+// host.
 func toRootless(spec *specs.Spec, p *Process) error {
 	if p.Memory > 0 {
 		return &MissingError{What: "a cgroup, which limits memory,", Advice: "run veneer as root (sudo), or give no limit"}

@@ -7,8 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stubs are the files and directories that had to be made to mount upon. The
-// runtime would make them too; made here, they are known, and so can go again.
+// stubs are the files and directories that are made as mount points. The runtime
+// would make them too. If they are made here, it is known which ones they are, and
+// they can be removed again.
 type stubs struct{ made []stub }
 
 type stub struct {
@@ -16,9 +17,9 @@ type stub struct {
 	name   string
 }
 
-// make makes the target of a mount where it is not there, and what is missing on
-// the way, with the mode of a directory or file. The times of the directories
-// that gain a name stay.
+// make makes the target of a mount if it is missing, and what is missing on the way
+// to it, with the modes of a directory or file. The directories that get a new name
+// keep their times.
 func (s *stubs) make(root *os.File, target string, mode uint32) error {
 	end, err := walk(root, target, func(parent *os.File, name string, last bool) error {
 		mode := mode
@@ -46,7 +47,7 @@ func (s *stubs) add(parent *os.File, name string, mode uint32) error {
 	return nil
 }
 
-// The modes of what is made, as runc has them.
+// Modes of what is made. They are those that runc gives.
 const (
 	dirMode  = unix.S_IFDIR | 0o755
 	fileMode = unix.S_IFREG | 0o755
@@ -65,8 +66,8 @@ func makeNode(parent *os.File, name string, mode uint32) (err error) {
 	return unix.Fchmodat(int(parent.Fd()), name, mode&0o7777, 0) // whatever the umask
 }
 
-// remove removes what was made and is still empty. What the process put there
-// stays, with the directories that it is in.
+// remove removes what was made, if it is still empty. If the process put something
+// there, it stays, and so do the directories that it is in.
 func (s *stubs) remove() error {
 	var errs []error
 	for i := len(s.made) - 1; i >= 0; i-- {

@@ -18,14 +18,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// left is a sandbox whose process is no more. The lock keeps others from it.
+// left is a sandbox whose process has ended. It is locked, so that no other process
+// takes it.
 type left struct {
 	id, dir string
 	lock    *os.File
 }
 
-// left finds the sandboxes that nobody holds, and takes them. The caller closes
-// the locks.
+// left finds the sandboxes that no process has locked, and locks them. The caller
+// closes the locks.
 func (h *host) left() (_ []left, err error) {
 	if _, err := os.Stat(h.dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -53,7 +54,7 @@ func (h *host) left() (_ []left, err error) {
 	return found, nil
 }
 
-// sweep removes the sandboxes that were left, after what prepare does for each.
+// sweep removes the sandboxes that were left. Before, it calls prepare for each.
 func (h *host) sweep(ctx context.Context, prepare func(left) error) ([]string, error) {
 	found, err := h.left()
 	if err != nil {
@@ -86,8 +87,8 @@ func (h *host) Left(context.Context) ([]string, error) {
 	return names, err
 }
 
-// killRunc ends the container of a sandbox that runc has, whichever engine is
-// in use now.
+// killRunc ends the container that runc has for a sandbox. It does so even if
+// another engine is in use now.
 func (h *host) killRunc(ctx context.Context, l left) error {
 	if _, err := os.Stat(filepath.Join(l.dir, "state", l.id)); err != nil {
 		return nil //nolint:nilerr // There is none.
@@ -165,8 +166,8 @@ func (r *daemon) sweepContainers(ctx context.Context) ([]string, error) {
 	return names, errors.Join(errs...)
 }
 
-// orphans are the containers of this root, and of no other, without a sandbox: a
-// container is made after that, and removed before.
+// orphans returns the containers of this root that have no sandbox. A container is
+// made after its sandbox and removed before it, so these were left.
 func (r *daemon) orphans(ctx context.Context) ([]client.Container, error) {
 	owner, err := r.owner()
 	if err != nil {
@@ -182,8 +183,8 @@ func (r *daemon) orphans(ctx context.Context) ([]client.Container, error) {
 	}), nil
 }
 
-// owner is what names this root to a daemon, which may know others on the same
-// path, of other hosts and containers.
+// owner returns the name of this root for a daemon. The daemon may know other roots
+// with the same path, of other hosts and containers.
 func (h *host) owner() (string, error) {
 	path := filepath.Join(h.dir, "owner")
 	data, err := os.ReadFile(path)
@@ -196,7 +197,7 @@ func (h *host) owner() (string, error) {
 	if err := os.MkdirAll(h.dir, 0o700); err != nil {
 		return "", err
 	}
-	// Of two processes that do this at once, one gives it the name.
+	// If two processes do this at once, the name of one of them stays.
 	temp := path + "-" + rand.Text()
 	err = os.WriteFile(temp, []byte(rand.Text()), 0o600)
 	if err == nil {

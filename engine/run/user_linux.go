@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxUserFile bounds /etc/passwd and /etc/group, which a stranger wrote: BuildKit's bound.
+// maxUserFile limits the size of /etc/passwd and /etc/group, which a stranger
+// wrote. The limit is that of BuildKit.
 const maxUserFile = 10 << 20
 
-// findUser looks a Dockerfile's USER up. Both files are looked at whatever is
-// asked for, since runc reads them in the container, and would wait for ever for
-// one that is a fifo.
+// findUser looks up the USER of a Dockerfile. It always checks both files, since
+// runc reads them in the container, and would wait forever for one that is a fifo.
 func findUser(root *os.File, name string) (specs.User, error) {
 	passwd, err := readUserFile(root, "/etc/passwd")
 	if err != nil {
@@ -51,7 +51,8 @@ func findUser(root *os.File, name string) (specs.User, error) {
 	return withOwnGroup(u), nil
 }
 
-// numericUser is a user and a group given by numbers, which need no entry.
+// numericUser returns a user and a group that are given as numbers. Those need no
+// entry in the files.
 func numericUser(name string) (specs.User, bool) {
 	uid, gid, ok := strings.Cut(name, ":")
 	if !ok {
@@ -71,7 +72,8 @@ func numericUser(name string) (specs.User, bool) {
 	return withOwnGroup(specs.User{UID: ids[0], GID: ids[1]}), true
 }
 
-// withOwnGroup has the user's group among the further ones, as containerd does.
+// withOwnGroup adds the group of the user to the further groups, as containerd
+// does.
 func withOwnGroup(u specs.User) specs.User {
 	for _, g := range u.AdditionalGids {
 		if g == u.GID {
@@ -82,7 +84,8 @@ func withOwnGroup(u specs.User) specs.User {
 	return u
 }
 
-// readUserFile reads a file of the root file system; one that is not there is empty.
+// readUserFile reads a file of the root file system. A missing file counts as an
+// empty one.
 func readUserFile(root *os.File, path string) ([]byte, error) {
 	place, err := walk(root, path, nil)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
@@ -114,7 +117,7 @@ func readUserFile(root *os.File, path string) ([]byte, error) {
 	return data, nil
 }
 
-// makeCwd makes a working directory that is not there, for the user.
+// makeCwd makes the working directory for the user if it is missing.
 func makeCwd(root *os.File, path string, u specs.User) error {
 	end, err := walk(root, path, func(parent *os.File, name string, _ bool) error {
 		if err := makeNode(parent, name, dirMode); err != nil {

@@ -10,23 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The bounds of a way through a stranger's file system: as many links as the
-// kernel follows, and as deep as nobody's directories are, since each keeps a
-// descriptor open.
+// Limits for a path in the file system of a stranger. maxLinks is the number of
+// links that the kernel follows. maxDepth is more than real directories have; each
+// level needs an open descriptor.
 const (
 	maxLinks = 40
 	maxDepth = 256
 )
 
-// maker makes what is missing on a way: name in the directory dir. last: it is
-// the end of the way.
+// maker makes a missing file: name in the directory dir. last: it is the last name
+// of the path.
 type maker func(dir *os.File, name string, last bool) error
 
-// walk opens what a path leads to for a process whose root directory is root:
-// links and ".." stay inside. It goes from descriptor to descriptor, so that
-// what changes meanwhile leads nowhere else. Nothing but directories is opened
-// for more than its place (O_PATH): no device or fifo notices. What is missing
-// is made by missing, if that is not nil. The caller closes.
+// walk opens the file at a path, for a process whose root directory is root: links
+// and ".." stay inside. It goes from descriptor to descriptor, so that changes in
+// the meantime cannot lead it elsewhere. It opens directories for reading and all
+// else only as a place (O_PATH), so that no device or fifo notices. If missing is
+// not nil, it makes what is missing. The caller closes the result.
 func walk(root *os.File, path string, missing maker) (_ *os.File, err error) {
 	if len(path) >= unix.PathMax {
 		return nil, &os.PathError{Op: "open", Path: path[:64] + "...", Err: unix.ENAMETOOLONG}
@@ -100,7 +100,7 @@ func (w *walker) step() error {
 	return w.follow(link)
 }
 
-// dots takes a name that is not one of a file: "..", "." or an empty one.
+// dots handles a name that is not that of a file: "..", "." or an empty one.
 func (w *walker) dots(name string) error {
 	if info, err := w.here().Stat(); err != nil || !info.IsDir() {
 		return errors.Join(err, unix.ENOTDIR) // as the kernel answers "file/."
@@ -111,7 +111,7 @@ func (w *walker) dots(name string) error {
 	return nil
 }
 
-// open opens a name here, and lets it be made first if it is missing.
+// open opens a name in the current directory. If it is missing, it is made first.
 func (w *walker) open(name string) (*os.File, error) {
 	next, err := openAt(w.here(), name)
 	if !errors.Is(err, unix.ENOENT) || w.missing == nil {
@@ -123,7 +123,7 @@ func (w *walker) open(name string) (*os.File, error) {
 	return openAt(w.here(), name)
 }
 
-// follow goes on with the names of a symbolic link's target.
+// follow continues with the target of a symbolic link.
 func (w *walker) follow(link string) error {
 	if w.links++; w.links > maxLinks {
 		return unix.ELOOP
@@ -135,11 +135,12 @@ func (w *walker) follow(link string) error {
 	return nil
 }
 
-// isName is false for what leads nowhere else.
+// isName returns false for a part that stays in the directory: an empty one, or
+// ".".
 func isName(part string) bool { return part != "" && part != "." }
 
-// openAt opens one name; a directory so that it can be read, anything else,
-// links themselves included, as a place only.
+// openAt opens one name. A directory is opened for reading. All else, links
+// included, is opened only as a place.
 func openAt(dir *os.File, name string) (*os.File, error) {
 	const how = unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|how, 0)
@@ -153,7 +154,7 @@ func openAt(dir *os.File, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// linkTarget is empty for what is no link.
+// linkTarget returns the target of a link, and nothing for other files.
 func linkTarget(f *os.File) (string, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFLNK {
