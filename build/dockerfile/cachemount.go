@@ -19,10 +19,10 @@ import (
 	"github.com/veneer-build/veneer/snapshot"
 )
 
-// CacheMounts is the directory of the caches of RUN --mount=type=cache, below the
+// cacheMounts is the directory of the caches of RUN --mount=type=cache, below the
 // engine's root. Each cache has its files in "fs". "lock" is locked while the cache
 // is used. "filled" is there once the cache has its first content.
-const CacheMounts = "build/mounts"
+const cacheMounts = "build/mounts"
 
 // lockPoll is the time between two tries to lock a cache that another step uses
 // alone.
@@ -38,7 +38,7 @@ func (m *mounting) cache(ctx context.Context, op *pb.Mount) (*run.Mount, error) 
 	sum := sha256.Sum256([]byte(path.Clean(op.CacheOpt.ID) + "\x00" + from.id))
 	name := hex.EncodeToString(sum[:16])
 	for i := 0; ; i++ {
-		dir := filepath.Join(m.s.engine().Root, CacheMounts, fmt.Sprintf("%s-%d", name, i))
+		dir := filepath.Join(m.s.engine().Root, cacheMounts, fmt.Sprintf("%s-%d", name, i))
 		lock, err := lockDir(ctx, dir, op.CacheOpt.Sharing)
 		if err != nil {
 			return nil, err

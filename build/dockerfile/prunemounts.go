@@ -24,7 +24,7 @@ type CacheDir struct {
 
 // CacheDirs returns those below an engine's root, the last used first.
 func CacheDirs(root string) ([]CacheDir, error) {
-	dir := filepath.Join(root, CacheMounts)
+	dir := filepath.Join(root, cacheMounts)
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -16,12 +16,12 @@ import (
 	"github.com/veneer-build/veneer/snapshot"
 )
 
-// LeasePrefix is the beginning of the names of leases that keep steps. The key of
-// the step follows. The label LabelStep of the lease has what the step made, as
+// leasePrefix is the beginning of the names of leases that keep steps. The key of
+// the step follows. The label labelStep of the lease has what the step made, as
 // JSON.
 const (
-	LeasePrefix = "veneer-step-"
-	LabelStep   = "veneer.build/step"
+	leasePrefix = "veneer-step-"
+	labelStep   = "veneer.build/step"
 )
 
 // Made is what a step made: a snapshot, and the layer that has the differences to
@@ -69,7 +69,7 @@ func (c *Cache) Lookup(ctx context.Context, key Key, layered bool) (*Made, error
 	}
 	m := &Made{}
 	// A stranger's label, or a later version's, is no entry.
-	if bad := json.Unmarshal([]byte(found[0].Labels[LabelStep]), m); bad != nil || layered && !m.Layered {
+	if bad := json.Unmarshal([]byte(found[0].Labels[labelStep]), m); bad != nil || layered && !m.Layered {
 		return nil, nil //nolint:nilerr // see above
 	}
 	if err := c.hold(ctx, m, leaseOf(ctx)); err != nil {
@@ -92,7 +92,7 @@ func (c *Cache) Keep(ctx context.Context, key Key, m Made) error {
 	lease := leases.Lease{ID: c.id(key)}
 	service := c.Client.LeasesService()
 	create := func() error {
-		_, err := service.Create(ctx, leases.WithID(lease.ID), leases.WithLabels(map[string]string{LabelStep: string(data)}))
+		_, err := service.Create(ctx, leases.WithID(lease.ID), leases.WithLabels(map[string]string{labelStep: string(data)}))
 		return err
 	}
 	err = create()
@@ -116,7 +116,7 @@ func (c *Cache) Keep(ctx context.Context, key Key, m Made) error {
 // id contains the name of the snapshotter, since a snapshot is in one snapshotter
 // only.
 func (c *Cache) id(key Key) string {
-	return LeasePrefix + digest.FromString(c.Snapshotter + "\n" + string(key)).Encoded()[:40]
+	return leasePrefix + digest.FromString(c.Snapshotter + "\n" + string(key)).Encoded()[:40]
 }
 
 func leaseOf(ctx context.Context) string {

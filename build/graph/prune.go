@@ -29,12 +29,12 @@ func Entries(ctx context.Context, c *client.Client) ([]Entry, error) {
 	}
 	var kept []Entry
 	for _, l := range all {
-		if !strings.HasPrefix(l.ID, LeasePrefix) {
+		if !strings.HasPrefix(l.ID, leasePrefix) {
 			continue
 		}
 		e := Entry{lease: l, Made: l.CreatedAt}
 		var m Made
-		if json.Unmarshal([]byte(l.Labels[LabelStep]), &m) == nil {
+		if json.Unmarshal([]byte(l.Labels[labelStep]), &m) == nil {
 			e.Bytes = m.Bytes
 		}
 		kept = append(kept, e)
