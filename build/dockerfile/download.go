@@ -73,7 +73,7 @@ func (d *downloaded) describe(resp *http.Response, op *pb.SourceOp) error {
 	if text := op.Attrs[pb.AttrHTTPPerm]; text != "" {
 		var err error
 		if mode, err = strconv.ParseUint(text, 0, 32); err != nil {
-			return fmt.Errorf("fetch %s: mode %q: %w", op.Identifier, text, err)
+			return fmt.Errorf("fetch %s: mode %q: %w", resp.Request.URL.Redacted(), text, err)
 		}
 	}
 	name := op.Attrs[pb.AttrHTTPFilename]
