@@ -24,7 +24,7 @@ func Look(name string, flags int) (*os.File, os.FileInfo, error) {
 }
 
 // Open opens the file that f refers to. f comes from [Look] and stays open. Errors
-// use the name that was given to Look.
+// use the name that was given to Look, also those of the file that is returned.
 func Open(f *os.File, flags int) (*os.File, error) {
 	opened, err := os.OpenFile(Path(f), flags, 0)
 	if err != nil {
@@ -34,7 +34,25 @@ func Open(f *os.File, flags int) (*os.File, error) {
 		}
 		return nil, err
 	}
-	return opened, nil
+	return named(opened, f.Name())
+}
+
+// named gives an open file another name. What waits for a pipe can still be ended by
+// closing it: like [os.OpenFile], [os.NewFile] makes that so for a descriptor that
+// does not block.
+func named(f *os.File, name string) (_ *os.File, err error) {
+	defer func() { err = errors.Join(err, f.Close()) }()
+	raw, err := f.SyscallConn() // Fd would make the descriptor block.
+	if err != nil {
+		return nil, err
+	}
+	var same int
+	var dupErr error
+	err = raw.Control(func(fd uintptr) { same, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
+	if err = errors.Join(err, dupErr); err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	return os.NewFile(uintptr(same), name), nil
 }
 
 // Path returns a name for the file that f refers to. It is valid while f is open.

@@ -1,6 +1,7 @@
 package reopen_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -45,5 +46,24 @@ func TestOpenIsWhatWasLookedAt(t *testing.T) {
 	if f, err := reopen.Open(link, os.O_RDONLY); err == nil {
 		f.Close()
 		t.Error("a link was opened")
+	}
+}
+
+// Errors of what was opened have the name that people know it by.
+func TestOpenKeepsTheName(t *testing.T) {
+	dir := t.TempDir()
+	at, _, err := reopen.Look(dir, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer at.Close()
+	f, err := reopen.Open(at, os.O_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var why *os.PathError
+	if _, err := f.Read(make([]byte, 1)); !errors.As(err, &why) || why.Path != dir {
+		t.Errorf("reading a directory: %v", err)
 	}
 }
