@@ -86,7 +86,7 @@ func FuzzOnly(f *testing.F) {
 		if err := os.WriteFile(filepath.Join(spec.Source, "ignore"), []byte(ignore), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		patterns, err := excludes(spec)
+		patterns, err := excludes(t.Context(), spec)
 		if err != nil {
 			return
 		}

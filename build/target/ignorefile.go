@@ -1,10 +1,10 @@
 package target
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -18,8 +18,8 @@ import (
 const maxIgnoreFile = 4 << 20
 
 // ignorePatterns reads the target's ignore file, one .dockerignore pattern a line.
-func ignorePatterns(s Spec) (_ []string, err error) {
-	f, err := openIgnoreFile(s)
+func ignorePatterns(ctx context.Context, s Spec) ([]string, error) {
+	f, err := openIgnoreFile(ctx, s)
 	if err != nil {
 		return nil, fmt.Errorf("read ignore file: %w", err)
 	}
@@ -29,11 +29,11 @@ func ignorePatterns(s Spec) (_ []string, err error) {
 		return nil, fmt.Errorf("read ignore file: %w", err)
 	}
 	if len(data) > maxIgnoreFile {
-		return nil, fmt.Errorf("read ignore file %s: it is larger than %d bytes", f.Name(), maxIgnoreFile)
+		return nil, fmt.Errorf("read ignore file %s: it is larger than %d bytes", s.IgnoreFile, maxIgnoreFile)
 	}
 	patterns, err := ignorefile.ReadAll(strings.NewReader(string(data)))
 	if err != nil {
-		return nil, fmt.Errorf("read ignore file %s: %w", f.Name(), err)
+		return nil, fmt.Errorf("read ignore file %s: %w", s.IgnoreFile, err)
 	}
 	return patterns, nil
 }
@@ -42,14 +42,14 @@ func ignorePatterns(s Spec) (_ []string, err error) {
 // must be a regular file, and no symbolic link may lead out of the source, since
 // errors show the file's content. A file outside of the source has an absolute name,
 // and may be a pipe.
-func openIgnoreFile(s Spec) (_ *os.File, err error) {
+func openIgnoreFile(ctx context.Context, s Spec) (io.ReadCloser, error) {
 	name := s.IgnoreFile
 	inSource := s.Type == "" || s.Type == Dir
 	if !inSource || !filepath.IsLocal(name) {
 		if inSource && !filepath.IsAbs(name) {
 			name = filepath.Join(s.Source, name)
 		}
-		return os.Open(name)
+		return reopen.Read(ctx, name)
 	}
 	f, err := reopen.Beneath(s.Source, name)
 	if errors.Is(err, reopen.ErrEscapes) {

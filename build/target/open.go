@@ -143,7 +143,7 @@ func (o *Opener) localSource(ctx context.Context, s Spec, t *differ.Target) erro
 // rules sets which files take part, and how their modes and owners change.
 func (o *Opener) rules(ctx context.Context, s Spec, t *differ.Target) error {
 	var err error
-	if t.Exclude, err = excludes(s); err != nil {
+	if t.Exclude, err = excludes(ctx, s); err != nil {
 		return err
 	}
 	if s.Chmod != "" {
@@ -159,12 +159,12 @@ func (o *Opener) rules(ctx context.Context, s Spec, t *differ.Target) error {
 	return nil
 }
 
-func excludes(s Spec) ([]string, error) {
+func excludes(ctx context.Context, s Spec) ([]string, error) {
 	only, err := onlyPatterns(s.Only)
 	if err != nil || s.IgnoreFile == "" {
 		return append(only, s.Exclude...), err
 	}
-	patterns, err := ignorePatterns(s)
+	patterns, err := ignorePatterns(ctx, s)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/index"
 	"github.com/veneer-build/veneer/internal/compression"
+	"github.com/veneer-build/veneer/internal/reopen"
 	"github.com/veneer-build/veneer/internal/tempfile"
 )
 
@@ -29,13 +30,19 @@ import (
 // the tree by "..", or that layers could not hold (".wh."), is an error. Entries
 // apply in order, as tar extracts them: later ones win, and symbolic links in a
 // name are followed inside the tree. An archive without its end mark is an error
-// too, since files may be missing.
+// too, since files may be missing. For a pipe that nobody writes into, Open waits until
+// ctx ends.
 //
 // The tree may be read by several goroutines. The caller closes it.
 func Open(ctx context.Context, path, spoolDir string) (tree.Tree, error) {
-	f, err := os.Open(path)
+	r, err := reopen.Read(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("open archive: %w", err)
+	}
+	f, ok := r.(*os.File)
+	if !ok { // a pipe
+		defer r.Close()
+		return OpenStream(ctx, r, path, spoolDir)
 	}
 	st, err := f.Stat()
 	if err == nil && st.IsDir() {

@@ -249,6 +249,60 @@ func TestOpenTarNoticesChange(t *testing.T) {
 	}
 }
 
+// A pipe is waited for until somebody writes into it, or ctx ends, also in the middle of what is written.
+func TestOpenTarPipe(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(p, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stopped := errors.New("stopped")
+	ended := func(meanwhile func()) error {
+		t.Helper()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			tr, err := Open(ctx, p, t.TempDir())
+			if err == nil {
+				err = tr.Close()
+			}
+			done <- err
+		}()
+		meanwhile()
+		cancel(stopped)
+		return <-done
+	}
+	if err := ended(func() {}); !errors.Is(err, stopped) {
+		t.Errorf("nobody writes: %v", err)
+	}
+	var w *os.File
+	err := ended(func() {
+		var err error
+		if w, err = os.OpenFile(p, os.O_WRONLY, 0); err != nil { // opens when the reader does
+			t.Fatal(err)
+		}
+		if _, err := w.Write(sampleTar(t)[:600]); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if !errors.Is(err, stopped) {
+		t.Errorf("nobody goes on writing: %v", err)
+	}
+	w.Close()
+	go func() { _ = os.WriteFile(p, sampleTar(t), 0) }()
+	tr, err := Open(t.Context(), p, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	_, dir, err := tr.Root(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dir.Open("a"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOpenTarSpoolIsPrivate(t *testing.T) {
 	f, err := tempfile.Unnamed(t.TempDir())
 	if err != nil {
