@@ -59,7 +59,7 @@ func Apply(ctx context.Context, c *client.Client, snapshotter string, l Layer) (
 		return fmt.Errorf("apply layer %s: %w", l.Blob.Digest, err)
 	}
 	if got.Digest != l.DiffID {
-		return fmt.Errorf("apply layer %s: its content is %s, but the config says %s", l.Blob.Digest, got.Digest, l.DiffID)
+		return fmt.Errorf("apply layer %s: its content is %s, but the config says %s: %w", l.Blob.Digest, got.Digest, l.DiffID, content.ErrCorrupt)
 	}
 	if err := syncMounts(a.mounts); err != nil {
 		return fmt.Errorf("sync snapshot of layer %s: %w", l.Blob.Digest, err)

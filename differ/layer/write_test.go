@@ -309,7 +309,7 @@ func decoded(t *testing.T, b *layer.Blob) *index.Index {
 	if err := b.Index.Encode(&stored); err != nil {
 		t.Fatal(err)
 	}
-	x, err := index.Decode(&stored, nil)
+	x, err := index.Decode(t.Context(), &stored, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

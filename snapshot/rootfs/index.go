@@ -128,15 +128,19 @@ func (x *indexes) once(ctx context.Context, img *content.Image, read func(contex
 func (r Files) layerIndex(ctx context.Context, l ocispec.Descriptor, diffID digest.Digest, b *index.Budget) (*index.Index, error) {
 	var x *index.Index
 	if r.Cache != nil {
+		var stop error // It is not the entry's fault, so that stays.
 		found, err := r.Cache.Get(ctx, l.Digest, func(r io.Reader) (err error) {
-			x, err = index.Decode(r, b)
-			if err == nil && Digest(x.DiffID) != diffID {
+			x, err = index.Decode(ctx, r, b)
+			switch {
+			case errors.Is(err, index.ErrLimit) || ctx.Err() != nil:
+				stop, err = err, nil
+			case err == nil && Digest(x.DiffID) != diffID:
 				err = errors.New("index of another layer")
 			}
 			return err
 		})
-		if errors.Is(err, index.ErrLimit) {
-			return nil, fmt.Errorf("layer %s: %w", l.Digest, err)
+		if stop != nil {
+			return nil, fmt.Errorf("layer %s: %w", l.Digest, stop)
 		}
 		if err != nil {
 			r.Log.Debug("cannot read index of layer", "layer", l.Digest, "error", err)
@@ -150,7 +154,7 @@ func (r Files) layerIndex(ctx context.Context, l ocispec.Descriptor, diffID dige
 		return nil, err
 	}
 	if got := Digest(x.DiffID); diffID.Algorithm() == digest.SHA256 && got != diffID {
-		return nil, fmt.Errorf("layer %s: its content is %s, but the config says %s; pull the image again", l.Digest, got, diffID)
+		return nil, fmt.Errorf("layer %s: its content is %s, but the config says %s: %w", l.Digest, got, diffID, content.ErrCorrupt)
 	}
 	r.KeepIndex(ctx, l.Digest, x.Encode)
 	return x, nil

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -239,7 +240,9 @@ func (r Files) OpenView(ctx context.Context) (tree.Tree, error) {
 }
 
 // String names the image in errors, as in "base debian:12".
-func (r Files) String() string { return r.Role + " " + r.Image.Name }
+func (r Files) String() string {
+	return r.Role + " " + cmp.Or(r.Image.Name, r.Image.Manifest.Digest.String())
+}
 
 // Unpacked is a tree whose root directory's time is unknown, since it is the time of
 // unpacking.

@@ -1,7 +1,9 @@
 package index
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -84,5 +86,43 @@ func TestBudgetOfSeveral(t *testing.T) {
 	}
 	if err := b.Again(x); !errors.Is(err, ErrLimit) {
 		t.Errorf("4.4 million entries of layers of any size: %v", err)
+	}
+}
+
+// endsAfter ends at the n-th look.
+type endsAfter struct {
+	context.Context
+	n int
+}
+
+func (c *endsAfter) Err() error {
+	if c.n--; c.n < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Decoding of many records hears a signal, and does not call the index invalid then.
+func TestDecodeHearsSignals(t *testing.T) {
+	x := &Index{}
+	for i := range 50_000 {
+		x.Records = append(x.Records, Record{Path: fmt.Sprintf("%05d/%x", i, sha256.Sum256([]byte{byte(i), byte(i >> 8)})), Meta: tree.Meta{Mode: unix.S_IFDIR | 0o755}})
+	}
+	stored := encode(t, x)
+	heard := 0
+	for n := 0; ; n++ {
+		got, err := Decode(&endsAfter{t.Context(), n}, bytes.NewReader(stored), nil)
+		if err == nil {
+			if len(got.Records) != len(x.Records) {
+				t.Errorf("%d records", len(got.Records))
+			}
+			break
+		}
+		if heard++; !errors.Is(err, context.Canceled) || errors.Is(err, ErrInvalid) {
+			t.Fatalf("at look %d: %v", n, err)
+		}
+	}
+	if heard < 100 { // of some 4 MB, most of them while records are decoded
+		t.Errorf("it looked %d times", heard)
 	}
 }

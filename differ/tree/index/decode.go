@@ -2,6 +2,7 @@ package index
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/internal/ctxio"
 	"github.com/veneer-build/veneer/internal/varint"
 )
 
@@ -35,9 +37,10 @@ const (
 // before it interprets anything. All errors about the bytes wrap [ErrInvalid].
 //
 // The layers of an image share a budget. If it is exhausted, the error also wraps
-// [ErrLimit]. Without a budget (nil) only the limits of one layer hold.
-func Decode(r io.Reader, b *Budget) (*Index, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxIndexSize+1))
+// [ErrLimit]. Without a budget (nil) only the limits of one layer hold. If ctx ends,
+// the error is ctx's.
+func Decode(ctx context.Context, r io.Reader, b *Budget) (*Index, error) {
+	data, err := io.ReadAll(io.LimitReader(ctxio.Reader(ctx, r), maxIndexSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("read layer index: %w", err)
 	}
@@ -51,7 +54,10 @@ func Decode(r io.Reader, b *Budget) (*Index, error) {
 	if got := sha256.Sum256(body); !bytes.Equal(got[:], sum) {
 		return nil, fmt.Errorf("%w: checksum mismatch", ErrInvalid)
 	}
-	x, err := decodeBody(body, b)
+	x, err := decodeBody(ctx, body, b)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
@@ -60,7 +66,7 @@ func Decode(r io.Reader, b *Budget) (*Index, error) {
 
 // decodeBody decodes an index whose checksum is right. It may still be hostile, so
 // no more is allocated than the input's length can account for.
-func decodeBody(body []byte, b *Budget) (*Index, error) {
+func decodeBody(ctx context.Context, body []byte, b *Budget) (*Index, error) {
 	x := &Index{}
 	rest := body[len(indexMagic):]
 	rest = rest[copy(x.DiffID[:], rest):]
@@ -77,7 +83,7 @@ func decodeBody(body []byte, b *Budget) (*Index, error) {
 		return nil, err
 	}
 	defer zr.Close()
-	dec := rowDecoder{Reader: varint.NewReader(zr), sums: rest[split:], budget: budget{shared: b}}
+	dec := rowDecoder{Reader: varint.NewReader(ctxio.Reader(ctx, zr)), sums: rest[split:], budget: budget{shared: b}}
 	if err := dec.all(x, int(records), split); err != nil {
 		return nil, err
 	}

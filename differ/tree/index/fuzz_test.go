@@ -65,11 +65,11 @@ func FuzzRows(f *testing.F) {
 		body = binary.LittleEndian.AppendUint32(body, uint32(records))
 		body = binary.LittleEndian.AppendUint32(body, uint32(len(sums)/sha256.Size))
 		body = append(zw.EncodeAll(rows, body), sums[:len(sums)/sha256.Size*sha256.Size]...)
-		x, err := decodeBody(body, nil)
+		x, err := decodeBody(t.Context(), body, nil)
 		if err != nil {
 			return
 		}
-		again, err := Decode(bytes.NewReader(encode(t, x)), nil)
+		again, err := Decode(t.Context(), bytes.NewReader(encode(t, x)), nil)
 		if err != nil || !reflect.DeepEqual(again, x) {
 			t.Errorf("%+v, stored: %+v, %v", x, again, err)
 		}

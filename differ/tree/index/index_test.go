@@ -54,7 +54,7 @@ func encode(t testing.TB, x *Index) []byte {
 func TestIndexRoundTrip(t *testing.T) {
 	for _, x := range []*Index{sampleIndex(), {Records: []Record{}}} {
 		data := encode(t, x)
-		got, err := Decode(bytes.NewReader(data), nil)
+		got, err := Decode(t.Context(), bytes.NewReader(data), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,16 +96,16 @@ func TestIndexDetectsEveryCorruption(t *testing.T) {
 		for _, flip := range []byte{0x01, 0x80, 0xff} {
 			bad := bytes.Clone(data)
 			bad[i] ^= flip
-			if _, err := Decode(bytes.NewReader(bad), nil); !errors.Is(err, ErrInvalid) {
+			if _, err := Decode(t.Context(), bytes.NewReader(bad), nil); !errors.Is(err, ErrInvalid) {
 				t.Fatalf("byte %d of %d changed by %#x: %v", i, len(data), flip, err)
 			}
 		}
-		if _, err := Decode(bytes.NewReader(data[:i]), nil); !errors.Is(err, ErrInvalid) {
+		if _, err := Decode(t.Context(), bytes.NewReader(data[:i]), nil); !errors.Is(err, ErrInvalid) {
 			t.Fatalf("cut to %d of %d bytes: %v", i, len(data), err)
 		}
 	}
 	for _, more := range []string{"\x00", "trailing", string(data)} {
-		if _, err := Decode(strings.NewReader(string(data)+more), nil); !errors.Is(err, ErrInvalid) {
+		if _, err := Decode(t.Context(), strings.NewReader(string(data)+more), nil); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%d more bytes: %v", len(more), err)
 		}
 	}
@@ -117,7 +117,7 @@ func TestIndexForged(t *testing.T) {
 	forge := func(change func(body []byte) []byte) error {
 		body := change(bytes.Clone(good[:len(good)-sha256.Size]))
 		sum := sha256.Sum256(body)
-		_, err := Decode(bytes.NewReader(append(body, sum[:]...)), nil)
+		_, err := Decode(t.Context(), bytes.NewReader(append(body, sum[:]...)), nil)
 		return err
 	}
 	if err := forge(func(b []byte) []byte { return b }); err != nil {
@@ -179,11 +179,11 @@ func FuzzDecodeIndex(f *testing.F) {
 		}
 		// As if the checksum held, which no fuzzer would find.
 		copy(body, indexMagic)
-		x, err := decodeBody(body, nil)
+		x, err := decodeBody(t.Context(), body, nil)
 		if err != nil {
 			return
 		}
-		got, err := Decode(bytes.NewReader(encode(t, x)), nil)
+		got, err := Decode(t.Context(), bytes.NewReader(encode(t, x)), nil)
 		if err != nil || len(got.Records) != len(x.Records) {
 			t.Fatalf("%d records, then %v", len(x.Records), err)
 		}
@@ -235,7 +235,7 @@ func BenchmarkGoTree(b *testing.B) {
 	b.Run("DecodeIndex", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := Decode(bytes.NewReader(stored), nil); err != nil {
+			if _, err := Decode(b.Context(), bytes.NewReader(stored), nil); err != nil {
 				b.Fatal(err)
 			}
 		}

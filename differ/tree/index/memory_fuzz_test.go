@@ -43,7 +43,7 @@ func FuzzDecodeMemory(f *testing.F) {
 		body = binary.LittleEndian.AppendUint32(body, uint32(times)+1)
 		body = zw.EncodeAll(rows, binary.LittleEndian.AppendUint32(body, 0))
 		ceiling.Within(t, fixed+100*int64(len(rows)), func() {
-			_, _ = decodeBody(body, budgetOf(int64(len(body)))) // Most are refused.
+			_, _ = decodeBody(t.Context(), body, budgetOf(int64(len(body)))) // Most are refused.
 		})
 	})
 }

@@ -230,7 +230,7 @@ func FuzzScanLayer(f *testing.F) {
 				t.Fatalf("wrong digest of %q", r.Path)
 			}
 		}
-		got, err := Decode(bytes.NewReader(encode(t, x)), nil)
+		got, err := Decode(t.Context(), bytes.NewReader(encode(t, x)), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
