@@ -22,6 +22,11 @@ const maxInstructions = 10_000
 // unknownSize is counted for a variable that the Dockerfile does not set.
 const unknownSize = 1 << 10
 
+// inheritedSize is counted for each variable of another stage that a stage begins
+// with. Else thousands of stages on one with thousands of variables would need
+// memory and time by the product.
+const inheritedSize = 64
+
 // expansion counts what a Dockerfile's text may be at most once its variables are
 // put in.
 type expansion struct {
@@ -96,22 +101,31 @@ func (x *expansion) base(config []byte) error {
 
 // stage begins one, with what the stage sets that it is built on.
 func (x *expansion) stage(n *parser.Node, stages map[string]map[string]int64) {
-	vars := map[string]int64{}
-	if n.Next != nil {
-		for stage, of := range stages {
-			// A variable may name any of them.
-			if stage != strings.ToLower(n.Next.Value) && !strings.Contains(n.Next.Value, "$") {
-				continue
-			}
-			for name, size := range of {
-				vars[name] = max(vars[name], size)
-			}
-		}
-		if as := n.Next.Next; as != nil && as.Next != nil {
-			stages[strings.ToLower(as.Next.Value)] = vars
-		}
+	x.vars = map[string]int64{}
+	if n.Next == nil {
+		return
 	}
-	x.vars = vars
+	if on := strings.ToLower(n.Next.Value); strings.Contains(on, "$") {
+		for _, vars := range stages { // A variable may name any of them.
+			x.inherit(vars)
+		}
+	} else {
+		x.inherit(stages[on])
+	}
+	if as := n.Next.Next; as != nil && as.Next != nil {
+		stages[strings.ToLower(as.Next.Value)] = x.vars
+	}
+}
+
+// inherit adds the variables of another stage, unless they are too many already.
+func (x *expansion) inherit(vars map[string]int64) {
+	x.count(inheritedSize * int64(len(vars)))
+	if x.total > maxExpanded {
+		return
+	}
+	for name, size := range vars {
+		x.vars[name] = max(x.vars[name], size)
+	}
 }
 
 // add counts a line, and notes the variables that it sets.

@@ -15,6 +15,18 @@ func TestCheckExpansion(t *testing.T) {
 	for i := range 40 {
 		fmt.Fprintf(&stages, "FROM s%d AS s%d\nENV A=$A$A\n", i, i+1)
 	}
+	// many is stages, after one that sets a thousand variables.
+	many := func(line string, n int) string {
+		var b strings.Builder
+		b.WriteString("FROM scratch AS s\n")
+		for i := range 1000 {
+			fmt.Fprintf(&b, "ENV V%d=1\n", i)
+		}
+		for i := range n {
+			fmt.Fprintf(&b, line, i)
+		}
+		return b.String()
+	}
 	big := "ENV A=" + strings.Repeat("a", 60000) + "\n"
 	for name, c := range map[string]struct {
 		text string
@@ -32,6 +44,9 @@ func TestCheckExpansion(t *testing.T) {
 		"ARG":                 {text: "FROM b\nARG A=a\n" + doubles("ARG A=$A$A", 40), bad: true},
 		"ARG before FROM":     {text: "ARG A=a\n" + doubles("ARG A=$A$A", 40) + "FROM b\n", bad: true},
 		"stages":              {text: stages.String(), bad: true},
+		"stages of many":      {text: many("FROM s AS s%d\n", 1500), bad: true},
+		"stages of any":       {text: many("FROM $S AS s%d\n", 200), bad: true},
+		"stages of some":      {text: many("FROM s AS s%d\n", 300)},
 		"stages by variable":  {text: strings.ReplaceAll("ARG S=s\n"+stages.String(), "FROM s", "FROM ${S}"), bad: true},
 		"names by variable":   {text: "FROM b\nARG N=A\nENV A=a\n" + doubles("ENV $N=$A$A", 40), bad: true},
 		"words in words":      {text: "FROM b\nENV A=a\n" + doubles("ENV A=${B:-$A$A}", 40), bad: true},
