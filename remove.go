@@ -97,27 +97,3 @@ func rootfsParent(ctx context.Context, e *engine.Engine, c *containers.Container
 	}
 	return info.Parent
 }
-
-// Retagged lists, for a warning, the containers whose image would lose its last name
-// if the name to were moved to the image ref. It returns "" if there are none, or if
-// that cannot be found out.
-func Retagged(ctx context.Context, e *engine.Engine, ref, to string) string {
-	ctx = e.Context(ctx)
-	name, err := content.NormalizeTag(to)
-	if err != nil {
-		return ""
-	}
-	record, err := e.Client.ImageService().Get(ctx, name)
-	if err != nil {
-		return ""
-	}
-	other, err := content.Lookup(ctx, e.Client, ref)
-	if err != nil || other.Target.Digest == record.Target.Digest {
-		return ""
-	}
-	users, err := orphans(ctx, e, []images.Image{record})
-	if err != nil {
-		return ""
-	}
-	return container.Names(users)
-}

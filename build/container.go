@@ -18,8 +18,9 @@ import (
 
 // BaseOfContainer finds the image that a container was made from. That is the image
 // of the name in the container's record, if the container's snapshot is on that
-// image's layers. If the name belongs to another image by now, it is the only image
-// in the engine with those layers. The image is held until the run is over.
+// image's layers. If the name belongs to another image by now, it is the image that
+// was kept for the container when the name moved ([content.Record]), or else the only
+// one in the engine with those layers. The image is held until the run is over.
 func (s *Session) BaseOfContainer(ctx context.Context, c *containers.Container, platform string) (*content.Image, error) {
 	s.Steps.Start("resolve")
 	active, err := container.Rootfs(ctx, s.Engine, c)
@@ -41,6 +42,14 @@ func (s *Session) imageOf(ctx context.Context, c *containers.Container, parent, 
 			return named, nil
 		}
 		why = fmt.Errorf("%s is another image by now", c.Image)
+	}
+	kept, err := content.MadeFrom(ctx, s.Engine.Client.ContentStore(), c)
+	switch {
+	case err == nil && kept.ChainID.String() == parent:
+		s.Warnings.Add(fmt.Sprintf("%v; the base is the image that the container was made from, %s", why, kept.Name))
+		return kept, nil
+	case err != nil && !errdefs.IsNotFound(err):
+		s.Log.Debug("cannot read the image that was kept for the container", "error", err)
 	}
 	all, err := s.imagesOn(ctx, parent, platform)
 	if err != nil {

@@ -1,9 +1,11 @@
 package content
 
 import (
+	"github.com/containerd/containerd/v2/core/containers"
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 )
 
@@ -23,10 +25,13 @@ type (
 		NamespaceService() namespaces.Store
 	}
 
-	// Recorder is where names are given to images.
+	// Recorder is where names are given to images. Containers keep the image that
+	// they were made from when its name is given to another one.
 	Recorder interface {
-		ImageService() images.Store
+		Images
 		LeasesService() leases.Manager
+		ContainerService() containers.Store
+		SnapshotService(name string) snapshots.Snapshotter
 	}
 
 	// Holder is where blobs are kept by a lease.

@@ -20,15 +20,11 @@ type Garbage struct {
 	Bytes int64
 }
 
-// FindGarbage counts the blobs of ctx's namespace that no image and no lease
+// FindGarbage counts the blobs of ctx's namespace that no image, container or lease
 // refers to, itself or by way of the labels of other blobs: what the engine
 // would collect after a [Sweep]. It is for people to look at beforehand; what
 // snapshots refer to by labels of theirs, which nothing here sets, it does not know.
-func FindGarbage(ctx context.Context, c interface {
-	Images
-	Recorder
-},
-) (Garbage, error) {
+func FindGarbage(ctx context.Context, c Recorder) (Garbage, error) {
 	todo, err := collectRoots(ctx, c)
 	if err != nil {
 		return Garbage{}, err
@@ -73,8 +69,8 @@ func keepsContent(label string) bool {
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '/')
 }
 
-// collectRoots returns the blobs that images and leases name, apart from leases
-// that are over.
+// collectRoots returns the blobs that images, containers and leases name, apart from
+// leases that are over.
 func collectRoots(ctx context.Context, c Recorder) ([]digest.Digest, error) {
 	roots, err := lease.KeptBlobs(ctx, c.LeasesService())
 	if err != nil {
@@ -86,6 +82,17 @@ func collectRoots(ctx context.Context, c Recorder) ([]digest.Digest, error) {
 	}
 	for _, r := range records {
 		roots = append(roots, r.Target.Digest)
+	}
+	used, err := c.ContainerService().List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	for _, container := range used {
+		for k, v := range container.Labels {
+			if keepsContent(k) {
+				roots = append(roots, digest.Digest(v))
+			}
+		}
 	}
 	return roots, nil
 }

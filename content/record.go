@@ -79,7 +79,8 @@ const recordTimeout = 30 * time.Second
 // new target and the given labels; its other labels and its time of creation
 // stay. The labels must be ours, see [lease.LabelPrefix]. It is an error if ctx's
 // lease is over, since what the target names may be gone then. In the
-// namespace of Kubernetes the image gets its name by digest, too.
+// namespace of Kubernetes the image gets its name by digest, too. An image that
+// loses its name to the new one stays for the containers that were made from it.
 func Record(ctx context.Context, r Recorder, name string, target ocispec.Descriptor) (images.Image, error) {
 	if err := ctx.Err(); err != nil {
 		return images.Image{}, fmt.Errorf("record image %s: %w", name, err)
@@ -89,6 +90,9 @@ func Record(ctx context.Context, r Recorder, name string, target ocispec.Descrip
 	ctx, cancel := cleanup.Context(ctx, recordTimeout)
 	defer cancel()
 	if err := lease.Check(ctx, r.LeasesService()); err != nil {
+		return images.Image{}, fmt.Errorf("record image %s: %w", name, err)
+	}
+	if err := keepForContainers(ctx, r, name, target.Digest); err != nil {
 		return images.Image{}, fmt.Errorf("record image %s: %w", name, err)
 	}
 	img, err := put(ctx, r.ImageService(), images.Image{Name: name, Target: target})

@@ -27,9 +27,6 @@ the image of that digest only, for whoever asks for it so.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withEngine(cmd.Context(), func(ctx context.Context, e *veneer.Engine) error {
-				if users := veneer.Retagged(ctx, e, args[0], args[1]); users != "" {
-					a.notify("warning: " + args[1] + " was the only name of the image of " + users + ", which veneer commit finds no more")
-				}
 				img, err := veneer.Tag(ctx, e, args[0], args[1])
 				if err != nil {
 					return err

@@ -41,10 +41,7 @@ type Options struct {
 }
 
 // Engine is the engine that stores an archive's images. A containerd client is one.
-type Engine interface {
-	content.Images
-	content.Holder
-}
+type Engine interface{ content.Recorder }
 
 // Snapshots are the snapshots of one snapshotter. If a method returns an error, the
 // import fails.

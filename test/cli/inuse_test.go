@@ -2,12 +2,15 @@ package cli_test
 
 import (
 	"context"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/containers"
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/test/harness"
 )
@@ -63,17 +66,75 @@ func TestRemovingAnImageInUse(t *testing.T) {
 			b.ok(quiet("commit", "app-0/app", "app:now")...)
 			b.ok(quiet("rmi", "web:now", "app:now")...) // nothing was written, so they are names of the same
 
-			// A move of the only name is said, and done.
-			if o := b.try("tag", "again", "two"); o.code != 0 || !strings.Contains(o.stderr, "warning: two was the only name of the image of c2 (prod/app-0/app)") {
-				t.Errorf("tag: %+v", o)
-			}
-			b.ok(quiet("rmi", "two")...) // it is an image with another name, again
+			// A name that goes to another image leaves the old one to the container, and is no name of it any more.
+			b.ok(quiet("tag", "again", "two")...)
+			b.ok(quiet("rmi", "two")...)
+			b.ok(quiet("commit", "app-0/app", "app:later")...)
 			for _, force := range []string{"-f", "--force"} {
 				b.ok("tag", "again", "forced")
 				b.ok(quiet("rmi", force, "forced")...)
 			}
 			b.ok(quiet("rmi", "--force", "again")...)
 			b.fails(1, []string{"no other has the layers", "--from"}, quiet("commit", "web", "web:later")...)
+		})
+	}
+}
+
+// When the name of a container's image is given to another image, the container keeps its own: commit builds on it after
+// a collection, with its config, and it goes with the container.
+func TestContainersKeepTheirImage(t *testing.T) {
+	for _, kind := range harness.Daemons(t) {
+		t.Run(string(kind), func(t *testing.T) {
+			d := harness.Start(t, kind)
+			c := d.Client(t)
+			ctx := namespaces.WithNamespace(t.Context(), "default")
+			b := newBench(t).onDaemon(d).withBase()
+			archive := filepath.Join(t.TempDir(), "app.tar")
+			build := func(b *bench, version string) {
+				b.t.Helper()
+				b.write("file", version)
+				b.ok(quiet("build", "--from", "base", "--copy", "file:/file", "-c", "ENV V="+version, "-t", "app")...)
+			}
+			build(b, "loaded")
+			b.ok(quiet("save", "app", "-o", archive)...)
+			for name, move := range map[string]func(*bench){
+				"build":  func(b *bench) { build(b, "new") },
+				"tag":    func(b *bench) { b.ok(quiet("tag", "base", "app")...) },
+				"load":   func(b *bench) { b.ok(quiet("load", archive)...) },
+				"commit": func(b *bench) { b.ok(quiet("commit", "--from", "base", "web", "app")...) },
+			} {
+				version := "V=old-" + name
+				t.Run(name, func(t *testing.T) {
+					b := *b
+					b.t = t
+					build(&b, "old-"+name)
+					container(t, c, "web", "docker.io/library/app:latest", nil)
+					move(&b)
+					if config := b.ok("inspect", "--config", "app"); strings.Contains(config, version) {
+						t.Fatalf("the name has not moved: %s", config)
+					}
+					b.ok(quiet("prune")...)
+					b.ok(quiet("commit", "web", "saved")...)
+					if config := b.ok("inspect", "--config", "saved"); !strings.Contains(config, version) {
+						t.Errorf("commit built on another image: %s", config)
+					}
+					b.ok(quiet("rmi", "saved")...)
+					if o := b.ok("prune", "--dry-run", "--format", "json"); !strings.Contains(o, `"blobs": 0,`) {
+						t.Errorf("prune would remove what the container keeps: %s", o)
+					}
+				})
+				b.ok(quiet("prune")...)
+				err := c.ContentStore().Walk(ctx, func(info cstore.Info) error {
+					data, err := cstore.ReadBlob(ctx, c.ContentStore(), ocispec.Descriptor{Digest: info.Digest, Size: info.Size})
+					if strings.Contains(string(data), version) {
+						t.Errorf("%s: %s stays without the container", name, info.Digest)
+					}
+					return err
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
 		})
 	}
 }
