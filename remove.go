@@ -49,6 +49,9 @@ func orphans(ctx context.Context, e *engine.Engine, going []images.Image) ([]con
 	goes := chainsOf(ctx, e, going)
 	users := slices.DeleteFunc(all, func(c containers.Container) bool {
 		parent := rootfsParent(ctx, e, &c)
+		if img, err := content.MadeFrom(ctx, e.Client.ContentStore(), &c); err == nil && img.ChainID.String() == parent {
+			return true // It keeps its image itself.
+		}
 		if goes[parent] {
 			return false
 		}

@@ -17,10 +17,10 @@ import (
 )
 
 // BaseOfContainer finds the image that a container was made from. That is the image
-// of the name in the container's record, if the container's snapshot is on that
-// image's layers. If the name belongs to another image by now, it is the image that
-// was kept for the container when the name moved ([content.Record]), or else the only
-// one in the engine with those layers. The image is held until the run is over.
+// that was kept for the container when its name was given to another one
+// ([content.Record]); or else the image of the name in the container's record, if the
+// container's snapshot is on that image's layers; or else the only image in the engine
+// with those layers. The image is held until the run is over.
 func (s *Session) BaseOfContainer(ctx context.Context, c *containers.Container, platform string) (*content.Image, error) {
 	s.Steps.Start("resolve")
 	active, err := container.Rootfs(ctx, s.Engine, c)
@@ -37,19 +37,23 @@ func (s *Session) BaseOfContainer(ctx context.Context, c *containers.Container, 
 // imageOf finds the image of a container, given the parent of its snapshot.
 func (s *Session) imageOf(ctx context.Context, c *containers.Container, parent, platform string) (*content.Image, error) {
 	named, why := s.imageRecord(ctx, c.Image, platform)
+	kept, err := content.MadeFrom(ctx, s.Engine.Client.ContentStore(), c)
+	switch {
+	case err == nil && kept.ChainID.String() == parent:
+		// An image that has the name by now may have the same layers.
+		if why == nil && named.Manifest.Digest == kept.Manifest.Digest {
+			return named, nil
+		}
+		s.Warnings.Add(fmt.Sprintf("%s is another image by now; the base is the one that the container was made from, %s", c.Image, kept.Name))
+		return kept, nil
+	case err != nil && !errdefs.IsNotFound(err):
+		s.Log.Debug("cannot read the image that was kept for the container", "error", err)
+	}
 	if why == nil {
 		if named.ChainID.String() == parent {
 			return named, nil
 		}
 		why = fmt.Errorf("%s is another image by now", c.Image)
-	}
-	kept, err := content.MadeFrom(ctx, s.Engine.Client.ContentStore(), c)
-	switch {
-	case err == nil && kept.ChainID.String() == parent:
-		s.Warnings.Add(fmt.Sprintf("%v; the base is the image that the container was made from, %s", why, kept.Name))
-		return kept, nil
-	case err != nil && !errdefs.IsNotFound(err):
-		s.Log.Debug("cannot read the image that was kept for the container", "error", err)
 	}
 	all, err := s.imagesOn(ctx, parent, platform)
 	if err != nil {
