@@ -15,9 +15,14 @@ import (
 // people write, since what is counted is more than the text.
 const maxExpanded = 64 << 20
 
-// maxInstructions bounds those of a Dockerfile. BuildKit's frontend takes time by the
-// square of their number: 5,000 ENV take 6 s.
+// maxInstructions bounds those of a Dockerfile.
 const maxInstructions = 10_000
+
+// maxLookups bounds how many variables BuildKit's frontend looks through, which hears
+// no signal meanwhile. It looks through all of a stage for each that is set or put
+// in: 20,000 in one ENV take half a minute. This many take some seconds. 2,000
+// variables are within it, and 1,000 with 2,000 lines that each set and put in one.
+const maxLookups = 16 << 20
 
 // unknownSize is counted for a variable that the Dockerfile does not set.
 const unknownSize = 1 << 10
@@ -37,6 +42,8 @@ type expansion struct {
 	// global are the variables before the first stage, vars those of a stage.
 	global, vars map[string]int64
 	total        int64
+	// baseVars is the number of variables of the base; lookups is what is bounded.
+	baseVars, lookups int64
 }
 
 // checkExpansion refuses a Dockerfile of which too much becomes. config is that of an
@@ -66,6 +73,9 @@ func checkExpansion(text []byte, args map[string]string, config []byte) error {
 		if x.add(n); x.total > maxExpanded {
 			return fmt.Errorf("line %d of the Dockerfile: with its variables put in, the text can have more than %d bytes, which is the limit", n.StartLine, maxExpanded)
 		}
+		if x.lookups > maxLookups {
+			return fmt.Errorf("line %d of the Dockerfile: so many variables are set and put in that more than %d have to be looked through, which is the limit", n.StartLine, maxLookups)
+		}
 	}
 	return nil
 }
@@ -83,6 +93,7 @@ func (x *expansion) base(config []byte) error {
 		name, value, _ := strings.Cut(v, "=")
 		x.set(name, int64(len(value)))
 	}
+	x.baseVars = int64(len(x.vars))
 	if parsed, err := parser.Parse(strings.NewReader(strings.Join(c.Config.OnBuild, "\n"))); err == nil {
 		for _, n := range parsed.AST.Children {
 			x.add(n)
@@ -94,6 +105,9 @@ func (x *expansion) base(config []byte) error {
 	}
 	if x.total > maxExpanded {
 		return fmt.Errorf("the base's ONBUILD: with its variables put in, the text can have more than %d bytes, which is the limit", maxExpanded)
+	}
+	if x.lookups > maxLookups {
+		return fmt.Errorf("the base's ONBUILD: more than %d variables have to be looked through, which is the limit", maxLookups)
 	}
 	x.vars = nil
 	return nil
@@ -134,6 +148,7 @@ func (x *expansion) add(n *parser.Node) {
 	for _, h := range n.Heredocs {
 		x.count(x.size(h.Content))
 	}
+	defer x.look(n) // with the variables that it sets
 	switch strings.ToUpper(n.Value) {
 	case "ENV":
 		for name := n.Next; name != nil && name.Next != nil && name.Next.Next != nil; name = name.Next.Next.Next {
@@ -154,6 +169,24 @@ func (x *expansion) add(n *parser.Node) {
 			x.count(size)
 		}
 	}
+}
+
+// look counts what the frontend looks through for a line.
+func (x *expansion) look(n *parser.Node) {
+	times := 1
+	if !strings.EqualFold(n.Value, "RUN") { // The shell does that.
+		times += strings.Count(n.Original, "$")
+		for _, h := range n.Heredocs {
+			times += strings.Count(h.Content, "$")
+		}
+	}
+	if strings.EqualFold(n.Value, "ENV") {
+		for word := n.Next; word != nil; word = word.Next {
+			times++ // Of a variable: its name, its value, and what is between them.
+		}
+	}
+	// Neither is more than some millions, since the text is bounded.
+	x.lookups = min(x.lookups+int64(times)*(x.baseVars+int64(len(x.vars))), maxLookups+1)
 }
 
 // count adds up to a little more than the bound, so that nothing overflows.

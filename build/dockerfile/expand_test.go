@@ -15,6 +15,13 @@ func TestCheckExpansion(t *testing.T) {
 	for i := range 40 {
 		fmt.Fprintf(&stages, "FROM s%d AS s%d\nENV A=$A$A\n", i, i+1)
 	}
+	vars := func(n int, between string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, " V%d=1%s", i, between)
+		}
+		return strings.TrimRight(b.String(), between)
+	}
 	// many is stages, after one that sets a thousand variables.
 	many := func(line string, n int) string {
 		var b strings.Builder
@@ -44,6 +51,13 @@ func TestCheckExpansion(t *testing.T) {
 		"ARG":                 {text: "FROM b\nARG A=a\n" + doubles("ARG A=$A$A", 40), bad: true},
 		"ARG before FROM":     {text: "ARG A=a\n" + doubles("ARG A=$A$A", 40) + "FROM b\n", bad: true},
 		"stages":              {text: stages.String(), bad: true},
+		"many variables":      {text: "FROM b\nENV" + vars(2000, " \\\n") + "\n"},
+		"too many variables":  {text: "FROM b\nENV" + vars(3000, " \\\n") + "\n", bad: true},
+		"too many ENV":        {text: "FROM b\n" + strings.ReplaceAll(vars(4000, "\n"), " V", "ENV V"), bad: true},
+		"many put in":         {text: "FROM b\nENV" + vars(1000, " ") + "\n" + doubles("ENV A=$V1", 2000)},
+		"too many put in":     {text: "FROM b\nENV" + vars(1000, " ") + "\n" + doubles("ENV A=$V1", 4000), bad: true},
+		"variables of a base": {text: "FROM b\nLABEL a=" + strings.Repeat("$V", 3000), base: map[string]any{"Env": strings.Fields(vars(6000, " "))}, bad: true},
+		"many in a script":    {text: "FROM b\nENV" + vars(1000, " ") + "\nRUN <<E\n" + doubles("echo $V1", 10_000) + "E\n"},
 		"stages of many":      {text: many("FROM s AS s%d\n", 1500), bad: true},
 		"stages of any":       {text: many("FROM $S AS s%d\n", 200), bad: true},
 		"stages of some":      {text: many("FROM s AS s%d\n", 300)},
