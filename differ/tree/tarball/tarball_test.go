@@ -284,7 +284,7 @@ func TestOpenTarPipe(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	if !errors.Is(err, stopped) {
+	if !errors.Is(err, stopped) && !errors.Is(err, context.Canceled) { // as the pipe or the scan hears it first
 		t.Errorf("nobody goes on writing: %v", err)
 	}
 	w.Close()
