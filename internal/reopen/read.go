@@ -44,6 +44,11 @@ func Read(ctx context.Context, name string) (io.ReadCloser, error) {
 		}
 		return &pipe{File: o.f, ctx: ctx, stop: context.AfterFunc(ctx, func() { _ = o.f.Close() })}, nil
 	case <-ctx.Done():
+		go func() { // Who writes later is not to take this for a reader.
+			if o := <-opened; o.f != nil {
+				_ = o.f.Close()
+			}
+		}()
 		return nil, fmt.Errorf("wait for somebody to write into %s: %w", name, context.Cause(ctx))
 	}
 }

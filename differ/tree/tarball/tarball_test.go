@@ -251,13 +251,18 @@ func TestOpenTarNoticesChange(t *testing.T) {
 
 // A pipe is waited for until somebody writes into it, or ctx ends, also in the middle of what is written.
 func TestOpenTarPipe(t *testing.T) {
-	p := filepath.Join(t.TempDir(), "pipe")
-	if err := unix.Mkfifo(p, 0o600); err != nil {
-		t.Fatal(err)
+	var p string // another one for each case: one that was given up may be opened when somebody writes
+	fresh := func() {
+		t.Helper()
+		p = filepath.Join(t.TempDir(), "pipe")
+		if err := unix.Mkfifo(p, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	stopped := errors.New("stopped")
 	ended := func(meanwhile func()) error {
 		t.Helper()
+		fresh()
 		ctx, cancel := context.WithCancelCause(t.Context())
 		done := make(chan error, 1)
 		go func() {
@@ -288,7 +293,9 @@ func TestOpenTarPipe(t *testing.T) {
 		t.Errorf("nobody goes on writing: %v", err)
 	}
 	w.Close()
-	go func() { _ = os.WriteFile(p, sampleTar(t), 0) }()
+	fresh()
+	whole := sampleTar(t)
+	go func() { _ = os.WriteFile(p, whole, 0) }()
 	tr, err := Open(t.Context(), p, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
