@@ -27,6 +27,8 @@ type (
 	ProcessOptions = dockerfile.ProcessOptions
 	// Secret is what RUN --mount=type=secret shows.
 	Secret = dockerfile.Secret
+	// Agent is an SSH agent, or keys for one.
+	Agent = dockerfile.Agent
 	// StepWatcher follows a Dockerfile's steps.
 	StepWatcher = dockerfile.Watcher
 	// StepEnding is how a step ended.
@@ -69,7 +71,7 @@ type DockerfileRequest struct {
 }
 
 func (r DockerfileRequest) withDefaults() (_ DockerfileRequest, err error) {
-	if len(r.Dockerfile) == 0 {
+	if len(r.Dockerfile) == 0 && r.Repository == "" {
 		return r, errors.New("build: the Dockerfile is empty")
 	}
 	if r.LayerOptions, err = r.LayerOptions.withDefaults(); err != nil {
@@ -144,7 +146,7 @@ func BuildDockerfile(ctx context.Context, e *engine.Engine, req DockerfileReques
 
 // CheckDockerfile looks at a Dockerfile and builds nothing.
 func CheckDockerfile(ctx context.Context, e *engine.Engine, req DockerfileRequest) (*Lint, error) {
-	if len(req.Dockerfile) == 0 {
+	if len(req.Dockerfile) == 0 && req.Repository == "" {
 		return nil, errors.New("check: the Dockerfile is empty")
 	}
 	if req.Watch == nil {

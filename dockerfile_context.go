@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/veneer-build/veneer/build/dockerfile"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/tarball"
@@ -32,3 +33,13 @@ func (p *PackedContext) ReadFile(ctx context.Context, name string, limit int64) 
 
 // Close lets go of the files.
 func (p *PackedContext) Close() error { return p.Tree.Close() }
+
+// IsRepository reports whether a build context is a repository that git fetches, as
+// in https://example.org/repo.git#branch:dir or git@example.org:repo.
+func IsRepository(text string) bool { return dockerfile.IsRepository(text) }
+
+// FetchContext downloads the build context that a URL names: a Dockerfile alone, or an
+// archive for [OpenContext]. The caller closes it.
+func FetchContext(ctx context.Context, url string) (io.ReadCloser, error) {
+	return dockerfile.FetchContext(ctx, url)
+}

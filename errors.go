@@ -127,6 +127,8 @@ var (
 	ErrNoSecret  = dockerfile.ErrNoSecret
 	ErrNoAgent   = dockerfile.ErrNoAgent
 	ErrNoContext = dockerfile.ErrNoContext
+	// ErrNoGit means that the Ref is a repository, and that git is not installed.
+	ErrNoGit = dockerfile.ErrNoGit
 )
 
 // What can be wrong with archives and registries.

@@ -50,6 +50,9 @@ type Outcome struct {
 // that is: see [Excerpts].
 func Build(ctx context.Context, session *build.Session, o Options) ([]*Outcome, error) {
 	s := newSolver(session, o)
+	if err := s.remoteContext(ctx); err != nil {
+		return nil, err
+	}
 	s.noteSyntax()
 	res, err := s.frontend(ctx, s.frontendOptions())
 	if err != nil {
@@ -165,6 +168,9 @@ func (s *solver) frontend(ctx context.Context, opts map[string]string) (*gw.Resu
 		return nil, err
 	}
 	s.Dockerfile = replaceSync(s.Dockerfile)
+	if err := s.contextOptions(opts); err != nil {
+		return nil, err
+	}
 	res, err := builder.Build(ctx, &gateway{s: s, opts: opts})
 	if err != nil {
 		return nil, err
@@ -197,9 +203,6 @@ func (s *solver) frontendOptions() map[string]string {
 	}
 	for name, value := range s.Labels {
 		o["label:"+name] = value
-	}
-	for name := range s.Contexts {
-		o["context:"+name] = "local:" + name
 	}
 	if s.NoCache {
 		o["no-cache"] = strings.Join(s.NoCacheStages, ",")
@@ -293,6 +296,9 @@ type Lint struct {
 // Check looks at a Dockerfile and builds nothing.
 func Check(ctx context.Context, session *build.Session, o Options) (*Lint, error) {
 	s := newSolver(session, o)
+	if err := s.remoteContext(ctx); err != nil {
+		return nil, err
+	}
 	opts := s.frontendOptions()
 	opts["requestid"] = "frontend.lint"
 	res, err := s.frontend(ctx, opts)

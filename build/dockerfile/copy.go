@@ -245,12 +245,12 @@ func (x *action) unpack(ctx context.Context, part tree.Tree, t differ.Target, c 
 	if err != nil {
 		return false, err
 	}
-	kind, err := archiveKind(f)
-	if err = errors.Join(err, f.Close()); err != nil || kind == noArchive {
-		return false, err
+	packed, err := isArchive(f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return false, fmt.Errorf("unpack %s: %w", t.SourceBase, err)
 	}
-	if kind != "" {
-		return false, fmt.Errorf("unpack %s: %s %w: recompress it with gzip or zstd, or let ADD not unpack it", t.SourceBase, kind, compression.ErrFormat)
+	if !packed {
+		return false, nil
 	}
 	if f, err = part.Open(); err != nil {
 		return false, err
@@ -268,31 +268,22 @@ func (x *action) unpack(ctx context.Context, part tree.Tree, t differ.Target, c 
 	return true, x.applyTarget(ctx, t)
 }
 
-// noArchive is the kind of files that are not archives.
-const noArchive = "no archive"
-
-// archiveKind finds the kind of an archive by its first bytes. It is empty for an
-// archive that can be read, [noArchive] for other files, and else the name of a
-// compression that cannot be read.
-func archiveKind(r io.Reader) (string, error) {
-	zr, _, err := compression.Decompress(r)
-	if errors.Is(err, compression.ErrFormat) {
-		kind, _, _ := strings.Cut(err.Error(), " ")
-		switch kind {
-		case "bzip2", "xz": // What Docker unpacks; other formats it copies.
-			return kind, nil
+// isArchive looks at the first bytes: a tar, which may be compressed as Docker takes
+// it. What is damaged there is none, and copied. What needs too much memory is an
+// error.
+func isArchive(r io.Reader) (bool, error) {
+	zr, _, err := compression.DecompressArchive(r)
+	if err == nil {
+		defer zr.Close()
+		head := make([]byte, 512)
+		if _, err = io.ReadFull(zr, head); err == nil {
+			return isTar(head), nil
 		}
-		return noArchive, nil
 	}
-	if err != nil {
-		return noArchive, nil // What is damaged is copied, as Docker does.
+	if errors.Is(err, compression.ErrWindow) {
+		return false, err
 	}
-	defer zr.Close()
-	head := make([]byte, 512)
-	if _, err := io.ReadFull(zr, head); err != nil || !isTar(head) {
-		return noArchive, nil
-	}
-	return "", nil
+	return false, nil
 }
 
 // isTar reports whether a block is the header of a tar's entry, by its checksum

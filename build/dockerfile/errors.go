@@ -14,4 +14,6 @@ var (
 	ErrNoSecret  = errors.New("there is no such secret")
 	ErrNoAgent   = errors.New("there is no such agent")
 	ErrNoContext = errors.New("there is no such build context")
+	// ErrNoGit means that the Ref is a repository, and that git is not installed.
+	ErrNoGit = errors.New("git is not installed")
 )

@@ -29,6 +29,8 @@ type filter struct {
 	exclude, include *patternmatcher.PatternMatcher
 	// owner is set to root's.
 	disown bool
+	// mtime is the time that all files get, in seconds; nil: they keep theirs.
+	mtime *int64
 	// bytes adds up the sizes of the files that are listed; nil: nobody asks.
 	bytes *atomic.Int64
 }
@@ -78,6 +80,9 @@ func (f *filter) shape(e *tree.Entry) {
 	}
 	if f.disown {
 		e.UID, e.GID = 0, 0
+	}
+	if f.mtime != nil {
+		e.MTime = *f.mtime
 	}
 }
 

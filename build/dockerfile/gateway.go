@@ -83,6 +83,12 @@ func (g *gateway) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, op
 // ResolveImageConfig implements gw.Client.
 func (g *gateway) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
 	platform := ""
+	if o := opt.OCILayoutOpt; o != nil {
+		if o.Platform != nil {
+			platform = platforms.FormatAll(*o.Platform)
+		}
+		return g.resolveLayout(ctx, ref, platform, o)
+	}
 	if opt.ImageOpt != nil && opt.ImageOpt.Platform != nil {
 		platform = platforms.FormatAll(*opt.ImageOpt.Platform)
 	}

@@ -27,17 +27,20 @@ type mounting struct {
 	ends []func() error
 }
 
+// end lets go of what the mounts needed.
+func (m *mounting) end() error {
+	var errs []error
+	for _, end := range slices.Backward(m.ends) {
+		errs = append(errs, end())
+	}
+	return errors.Join(errs...)
+}
+
 // mounts returns the mounts of the process. The caller must call release, even
 // after an error.
 func (x *execStep) mounts(ctx context.Context) (_ []run.Mount, release func() error, _ error) {
 	m := &mounting{execStep: x}
-	release = func() error {
-		var errs []error
-		for _, end := range slices.Backward(m.ends) {
-			errs = append(errs, end())
-		}
-		return errors.Join(errs...)
-	}
+	release = m.end
 	var all []run.Mount
 	for _, op := range x.op.Mounts {
 		if op.Dest == "/" || op.Dest == "/dev/shm" && op.MountType == pb.MountType_TMPFS {
@@ -136,7 +139,18 @@ func (s *solver) unpackSource(ctx context.Context, src *state, at string) (_ *gr
 	if err != nil {
 		return nil, fmt.Errorf("in %s: %w", src.source.name, err)
 	}
-	on := scratch()
+	m, err := s.snapshotOf(ctx, differ.Target{
+		Op: differ.Copy, Name: src.source.name, Source: part, SourceBase: path.Base(at), Dest: at,
+		Owner: differ.OwnerSource, Cache: src.source.cache,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m, s.cache.Keep(ctx, h.Key(), *m)
+}
+
+// snapshotOf makes a snapshot of files alone.
+func (s *solver) snapshotOf(ctx context.Context, t differ.Target) (_ *graph.Made, err error) {
 	base, err := s.openSnapshot(ctx, "")
 	if err != nil {
 		return nil, err
@@ -146,18 +160,10 @@ func (s *solver) unpackSource(ctx context.Context, src *state, at string) (_ *gr
 	if err != nil {
 		return nil, err
 	}
-	t := differ.Target{
-		Op: differ.Copy, Name: src.source.name, Source: part, SourceBase: path.Base(at), Dest: at,
-		Owner: differ.OwnerSource, Cache: src.source.cache,
-	}
 	if err := changes.Apply(ctx, t, s.session.CompareOptions()); err != nil {
 		return nil, err
 	}
-	m, err := s.write(ctx, changes, on, false)
-	if err != nil {
-		return nil, err
-	}
-	return m, s.cache.Keep(ctx, h.Key(), *m)
+	return s.write(ctx, changes, scratch(), false)
 }
 
 // memoryDir is a directory in memory that only root may enter, where the

@@ -28,7 +28,11 @@ type Input struct {
 	// its place, which the caller closes. With neither it is empty.
 	Context     string
 	ContextTree tree.Tree
-	// Contexts are further directories, by the names that --from= knows them by.
+	// Repository is one that git fetches, in the place of both. Without a Dockerfile
+	// it is the one of the repository that has the Name.
+	Repository string
+	// Contexts are further ones, by the names that --from= knows them by: directories,
+	// docker-image://IMAGE, oci-layout://DIRECTORY[:TAG], URLs of files, repositories.
 	Contexts map[string]string
 	// Target is the stage to build; empty: the last.
 	Target string
@@ -74,9 +78,9 @@ type ProcessOptions struct {
 	ExtraHosts []string
 	Ulimits    []string
 	ShmSize    int64
-	// Secrets by ID: a file each or the text itself. SSH are sockets of agents by ID.
+	// Secrets by ID: a file each or the text itself. SSH are agents by ID.
 	Secrets map[string]Secret
-	SSH     map[string]string
+	SSH     map[string]Agent
 }
 
 // Secret is what RUN --mount=type=secret shows: the file's content, or Data.

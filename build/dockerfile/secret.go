@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 
 	"github.com/moby/buildkit/solver/pb"
@@ -64,64 +63,14 @@ func (m *mounting) secret(ctx context.Context, o *pb.SecretOpt) (*run.Mount, err
 	return &run.Mount{Source: bindMount(at, true), ReadOnly: true}, nil
 }
 
-// agent returns the socket of an SSH agent.
-func (s *solver) agent(ctx context.Context, id string) (string, error) {
-	if s.Caller != nil {
-		return s.Caller.Agent(ctx, id)
-	}
-	socket, ok := s.Process.SSH[id]
-	if !ok {
-		return "", &fault.Error{Kind: ErrNoAgent, Op: "SSH agent", Ref: id}
-	}
-	return socket, nil
-}
-
-// ssh mounts the socket of an agent. A socket of our own is in between, which the
-// user of the image may connect to.
+// ssh shows an agent's socket.
 func (m *mounting) ssh(ctx context.Context, o *pb.SSHOpt) (*run.Mount, error) {
-	agent, err := m.s.agent(ctx, o.ID)
+	at, err := m.agent(ctx, o)
 	if errors.Is(err, ErrNoAgent) && o.Optional {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	at, err := m.place(ctx, fmt.Sprintf("agent-%d", len(m.ends)), o.Uid, o.Gid, o.Mode, func(at string) error {
-		l, err := new(net.ListenConfig).Listen(ctx, "unix", at)
-		if err != nil {
-			return err
-		}
-		m.ends = append(m.ends, l.Close)
-		go forward(ctx, l, agent)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
 	return &run.Mount{Source: bindMount(at, false)}, nil
-}
-
-// forward passes on connections until the listener is closed.
-func forward(ctx context.Context, l net.Listener, to string) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer c.Close() //nolint:errcheck // the other side may have closed it
-			d, err := new(net.Dialer).DialContext(ctx, "unix", to)
-			if err != nil {
-				return
-			}
-			defer d.Close() //nolint:errcheck // the other side may have closed it
-			go func() {
-				_, _ = io.Copy(d, c) // Whoever reads less notices.
-				if u, ok := d.(*net.UnixConn); ok {
-					_ = u.CloseWrite() // It may be closed.
-				}
-			}()
-			_, _ = io.Copy(c, d) // Whoever reads less notices.
-		}()
-	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/build/graph"
+	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/snapshot"
 )
@@ -47,13 +48,21 @@ type solver struct {
 	// images is locked while an image is looked up, since the session reports one
 	// step at a time.
 	images sync.Mutex
+	// revisions are those of repositories' refs; gitRefs is held while one is found.
+	gitRefs   sync.Mutex
+	revisions map[string]revision
+	// layouts are the images of contexts that are layouts, and fromLayouts those that
+	// were found, by reference and platform.
+	layouts     []build.ArchiveRef
+	fromLayouts map[string]*content.Image
 }
 
 func newSolver(s *build.Session, o Options) *solver {
 	x := &solver{
 		Options: o, session: s, runner: graph.New[*state](min(maxSteps, max(2, runtime.GOMAXPROCS(0)))),
 		cache: &graph.Cache{Client: s.Engine.Client, Snapshotter: s.Engine.Snapshotter},
-		began: time.Now(), locals: map[string]*state{}, cached: map[string]bool{},
+		began: time.Now(), locals: map[string]*state{}, cached: map[string]bool{}, revisions: map[string]revision{},
+		fromLayouts: map[string]*content.Image{},
 	}
 	s.AtEnd(func(context.Context) error { return x.close() })
 	return x

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os/exec"
 	"path"
 	"strings"
 
@@ -26,6 +25,8 @@ func (s *solver) source(ctx context.Context, v *vertex, op *pb.SourceOp) (*state
 	switch scheme {
 	case "docker-image":
 		return s.imageState(ctx, v, name)
+	case "oci-layout":
+		return s.layoutState(ctx, v, op)
 	case "local":
 		if s.Caller != nil {
 			return s.callersDir(ctx, v, name, op)
@@ -34,7 +35,7 @@ func (s *solver) source(ctx context.Context, v *vertex, op *pb.SourceOp) (*state
 	case "http", "https":
 		return s.download(ctx, v, op)
 	case "git":
-		return s.git(v, op)
+		return s.git(ctx, v, op)
 	}
 	return nil, fmt.Errorf("%s: sources of type %s are not supported", v.name(), scheme)
 }
@@ -47,8 +48,13 @@ func (s *solver) imageState(ctx context.Context, v *vertex, name string) (_ *sta
 	if err != nil {
 		return nil, err
 	}
+	return s.unpacked(ctx, img)
+}
+
+// unpacked is the state of an image.
+func (s *solver) unpacked(ctx context.Context, img *content.Image) (*state, error) {
 	s.images.Lock()
-	err = s.session.Roots.Of(img, "base").Unpack(ctx)
+	err := s.session.Roots.Of(img, "base").Unpack(ctx)
 	s.images.Unlock()
 	if err != nil {
 		return nil, err
@@ -189,14 +195,6 @@ func (s *solver) download(ctx context.Context, v *vertex, op *pb.SourceOp) (_ *s
 	}
 	s.closeAtEnd(d)
 	return &state{source: &source{name: op.Identifier, tree: d}}, nil
-}
-
-// git is ADD of a repository, which is not there yet.
-func (s *solver) git(v *vertex, op *pb.SourceOp) (*state, error) {
-	if _, err := exec.LookPath("git"); err != nil {
-		return nil, fmt.Errorf("%s: %s: git is not installed", v.name(), op.Identifier)
-	}
-	return nil, fmt.Errorf("%s: %s: repositories as sources are not supported yet; clone it and use the directory", v.name(), op.Identifier)
 }
 
 // baseName is the last part of a path, as a file's name.

@@ -187,19 +187,19 @@ func TestSums(t *testing.T) {
 	}
 }
 
-func TestArchiveKind(t *testing.T) {
-	for text, want := range map[string]string{
-		"":                           noArchive,
-		"text":                       noArchive,
-		"BZh91AY&SY":                 "bzip2",
-		"\xfd7zXZ\x00rest":           "xz",
-		"PK\x03\x04":                 noArchive,
-		"\x1f\x8bnot a gzip":         noArchive,
-		strings.Repeat("\x00", 1024): noArchive,
+func TestIsArchive(t *testing.T) {
+	for text, want := range map[string]bool{
+		"":                           false,
+		"text":                       false,
+		"BZh91AY&SY":                 false,
+		"\xfd7zXZ\x00rest":           false,
+		"PK\x03\x04":                 false,
+		"\x1f\x8bnot a gzip":         false,
+		strings.Repeat("\x00", 1024): false,
 	} {
-		got, err := archiveKind(strings.NewReader(text))
+		got, err := isArchive(strings.NewReader(text))
 		if err != nil || got != want {
-			t.Errorf("%q: %q, %v, want %q", text, got, err, want)
+			t.Errorf("%q: %t, %v, want %t", text, got, err, want)
 		}
 	}
 }

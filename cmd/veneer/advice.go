@@ -76,6 +76,7 @@ var advices = []advice{
 	{kind: veneer.ErrNoSecret, text: "give it with --secret id={ref},src=FILE"},
 	{kind: veneer.ErrNoAgent, text: "give it with --ssh {ref}"},
 	{kind: veneer.ErrNoContext, text: "give one with --build-context {ref}=DIRECTORY"},
+	{kind: veneer.ErrNoGit, text: "install it, or fetch {ref} elsewhere and use the directory"},
 
 	// Files.
 	{kind: veneer.ErrService, text: "leave out --differ=service"},

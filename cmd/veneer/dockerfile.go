@@ -49,7 +49,7 @@ func (f *dockerfileFlags) bind(cmd *cobra.Command) {
 	fs.StringArrayVar(&f.args, "build-arg", nil, "a Dockerfile's ARG, `NAME=VALUE`, or NAME for that of the environment (repeatable)")
 	fs.StringVar(&f.target, "target", "", "`stage` of the Dockerfile to build (default the last)")
 	fs.StringArrayVar(&f.secrets, "secret", nil, "`id=ID[,src=FILE|,env=NAME]` for RUN --mount=type=secret (repeatable)")
-	fs.StringArrayVar(&f.ssh, "ssh", nil, "`default|ID[=SOCKET]`, an agent for RUN --mount=type=ssh (repeatable)")
+	fs.StringArrayVar(&f.ssh, "ssh", nil, "`default|ID[=SOCKET|KEY,…]`, an agent or keys for RUN --mount=type=ssh and for repositories (repeatable)")
 	fs.StringArrayVar(&f.labels, "label", nil, "label of the Dockerfile's image, `KEY=VALUE` (repeatable)")
 	fs.BoolVar(&f.pull, "pull", false, "ask registries for the Dockerfile's images that are here already, too")
 	fs.StringVar(&f.network, "network", "", "of RUN: default, none or host (`word`)")
@@ -57,7 +57,7 @@ func (f *dockerfileFlags) bind(cmd *cobra.Command) {
 	fs.BoolVar(&f.check, "check", false, "look at the Dockerfile and build nothing; exit code 1 if it is wrong")
 	fs.StringVarP(&f.output, "output", "o", "", "where the Dockerfile's result goes instead: `type=local|tar|oci|docker,dest=PATH`; dest=- is standard output")
 	fs.StringVar(&f.onto, "onto", "", "make the Dockerfile's result of this `image` and one layer, which holds what differs from it")
-	fs.StringArrayVar(&f.contexts, "build-context", nil, "`NAME=DIRECTORY` that COPY --from=NAME takes from (repeatable)")
+	fs.StringArrayVar(&f.contexts, "build-context", nil, "`NAME=CONTEXT` that COPY --from=NAME takes from, or FROM NAME: a directory, docker-image://IMAGE, oci-layout://DIRECTORY[:TAG], a URL or a repository (repeatable)")
 	fs.StringArrayVar(&f.allow, "allow", nil, "`word`: network.host or security.insecure, for a RUN that asks for it (repeatable)")
 	fs.StringArrayVar(&f.ulimits, "ulimit", nil, "`NAME=SOFT[:HARD]` of RUN (repeatable)")
 	fs.StringVar(&f.shmSize, "shm-size", "", "`size` of /dev/shm in RUN, as in 64m")
@@ -156,11 +156,6 @@ func (f *dockerfileFlags) request(r *veneer.DockerfileRequest, base *baseFlags, 
 	}
 	if r.Contexts, err = namedValues("--build-context", f.contexts, nil); err != nil {
 		return err
-	}
-	for name, dir := range r.Contexts {
-		if strings.Contains(dir, "://") {
-			return usagef("--build-context %s=%s: only directories are supported yet", name, dir)
-		}
 	}
 	return f.process(&r.Process, getenv)
 }
@@ -269,25 +264,33 @@ func parseSecrets(list []string, getenv func(string) (string, bool)) (map[string
 	return all, nil
 }
 
-// parseSSH parses "default" or ID=SOCKET. Without a socket it takes the agent of
-// the environment.
-func parseSSH(list []string, getenv func(string) (string, bool)) (map[string]string, error) {
-	all := map[string]string{}
+// parseSSH reads default, or ID=PATHS, which are an agent's socket or files of keys;
+// without paths it is the agent's that the environment names.
+func parseSSH(list []string, getenv func(string) (string, bool)) (map[string]veneer.Agent, error) {
+	all := map[string]veneer.Agent{}
 	for _, text := range list {
-		id, socket, found := strings.Cut(text, "=")
+		id, paths, found := strings.Cut(text, "=")
 		if !found {
-			socket, _ = getenv("SSH_AUTH_SOCK")
+			if paths, found = getenv("SSH_AUTH_SOCK"); !found || paths == "" {
+				return nil, usagef("--ssh %s: SSH_AUTH_SOCK is not set; start an agent, or use %[1]s=PATH of an agent's socket or of a key", text)
+			}
 		}
-		st, err := os.Stat(socket)
-		switch {
-		case socket == "":
-			return nil, usagef("--ssh %s: SSH_AUTH_SOCK is not set; start an agent, or use %[1]s=SOCKET", text)
-		case err != nil:
-			return nil, usagef("--ssh %s: %w", text, err)
-		case st.Mode().Type() != os.ModeSocket:
-			return nil, usagef("--ssh %s: %s is no agent's socket; keys are not read yet, so add them to an agent", text, socket)
+		var a veneer.Agent
+		names := strings.Split(paths, ",")
+		for _, name := range names {
+			st, err := os.Stat(name)
+			switch {
+			case err != nil:
+				return nil, usagef("--ssh %s: %w", text, err)
+			case st.Mode().Type() != os.ModeSocket:
+				a.Keys = append(a.Keys, name)
+			case len(names) > 1:
+				return nil, usagef("--ssh %s: the socket of an agent goes with no other path", text)
+			default:
+				a.Socket = name
+			}
 		}
-		all[id] = socket
+		all[id] = a
 	}
 	return all, nil
 }
@@ -322,9 +325,9 @@ func (a *app) readContext(ctx context.Context, path, file string, req *veneer.Do
 	case path == "-" && file == "-":
 		return closeContext, usagef("standard input is either the Dockerfile (--file -) or the context (-)")
 	case path == "-":
-		return a.readStdin(ctx, file, req)
+		return a.readPacked(ctx, a.stdin(ctx), "standard input", file, req)
 	case isRemote(path):
-		return closeContext, usagef("%s: a build context from elsewhere is not supported yet: clone or fetch it, and give the directory", path)
+		return a.readRemote(ctx, path, file, req)
 	}
 	if st, err := os.Stat(path); err != nil {
 		return closeContext, usagef("build context %s: %w", path, err)
@@ -361,12 +364,4 @@ func readBounded(r io.Reader, name string) ([]byte, error) {
 		err = fmt.Errorf("%s is larger than %d bytes", name, maxDockerfile)
 	}
 	return data, err
-}
-
-// isRemote reports whether a context is a URL or a repository of git.
-func isRemote(path string) bool {
-	if _, err := os.Stat(path); err == nil {
-		return false
-	}
-	return strings.Contains(path, "://") || strings.HasPrefix(path, "git@") || strings.HasPrefix(path, "github.com/")
 }

@@ -15,21 +15,22 @@ import (
 	"github.com/veneer-build/veneer"
 )
 
-// readStdin reads a context, as a tar, or a Dockerfile without one.
-func (a *app) readStdin(ctx context.Context, file string, req *veneer.DockerfileRequest) (closeContext func(), err error) {
-	in := bufio.NewReaderSize(a.stdin(ctx), 64<<10)
+// readPacked reads a context, as a tar, or a Dockerfile without one. from is what
+// messages call it.
+func (a *app) readPacked(ctx context.Context, r io.Reader, from, file string, req *veneer.DockerfileRequest) (closeContext func(), err error) {
+	in := bufio.NewReaderSize(r, 64<<10)
 	head, err := in.Peek(512)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return func() {}, err
 	}
 	if len(head) == 0 {
-		return func() {}, usagef("there is nothing on standard input: neither a Dockerfile nor a tar")
+		return func() {}, usagef("there is nothing on %s: neither a Dockerfile nor a tar", from)
 	}
 	if !looksPacked(head) {
 		if file != "" {
-			return func() {}, usagef("standard input is no tar, so that there is no %s in it; give a directory as the context", file)
+			return func() {}, usagef("%s is no tar, so that there is no %s in it; give a directory as the context", from, file)
 		}
-		req.Dockerfile, err = readBounded(in, "standard input")
+		req.Dockerfile, err = readBounded(in, from)
 		return func() {}, err
 	}
 	packed, err := veneer.OpenContext(ctx, in)
@@ -41,7 +42,7 @@ func (a *app) readStdin(ctx context.Context, file string, req *veneer.Dockerfile
 		file = "Dockerfile"
 	}
 	if req.Dockerfile, err = packed.ReadFile(ctx, file, maxDockerfile); err != nil {
-		return closeContext, fmt.Errorf("read the Dockerfile of the context on standard input: %w", err)
+		return closeContext, fmt.Errorf("read the Dockerfile of the context on %s: %w", from, err)
 	}
 	req.ContextTree, req.Name = packed.Tree, file
 	req.Ignore, err = packed.ReadFile(ctx, file+".dockerignore", maxDockerfile)

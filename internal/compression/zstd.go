@@ -22,8 +22,8 @@ const (
 	bigWindow = 32 << 20
 )
 
-// ErrWindow is in the chain of errors about zstd streams with a window that is
-// too large. Their text says what to do.
+// ErrWindow is in the chain of errors about streams with a window that is too large.
+// Their text says what to do.
 var ErrWindow = errors.New("compress it again with a smaller window, as zstd does without its options long and ultra")
 
 // windowError says how large the window is, if that is known.

@@ -69,7 +69,7 @@ func Open(ctx context.Context, path, spoolDir string) (tree.Tree, error) {
 // OpenStream is [Open] for a stream, which is read to its end. name is used in
 // errors.
 func OpenStream(ctx context.Context, r io.Reader, name, spoolDir string) (_ tree.Tree, err error) {
-	zr, kind, err := compression.Decompress(r)
+	zr, kind, err := compression.DecompressArchive(r)
 	if err != nil {
 		return nil, fmt.Errorf("read archive %s: %w", name, err)
 	}
@@ -99,7 +99,7 @@ func OpenStream(ctx context.Context, r io.Reader, name, spoolDir string) (_ tree
 // isPlain reports whether a file is a plain tar, by its first bytes. It does not
 // move the file's offset.
 func isPlain(f *os.File) (bool, error) {
-	zr, kind, err := compression.Decompress(io.NewSectionReader(f, 0, 1024))
+	zr, kind, err := compression.DecompressArchive(io.NewSectionReader(f, 0, 1024))
 	if err != nil {
 		// It is empty or a tiny compressed file. The full reader gives a better
 		// error.

@@ -190,7 +190,8 @@ func TestOpenTarRefuses(t *testing.T) {
 		"truncated gzip":     {treetest.Gzipped(t, good)[:60], []string{"truncated", "gzip"}},
 		"very truncated gz":  {treetest.Gzipped(t, good)[:5], []string{"EOF"}},
 		"gzip of truncated":  {treetest.Gzipped(t, good[:1100]), []string{"truncated", "gzip"}},
-		"bzip2":              {append([]byte("BZh91AY&SY"), make([]byte, 600)...), []string{"bzip2", "zstd"}},
+		"damaged bzip2":      {append([]byte("BZh91AY&SY"), make([]byte, 600)...), []string{"bzip2"}},
+		"lz4":                {append([]byte("\x04\x22\x4d\x18"), make([]byte, 600)...), []string{"lz4", "zstd"}},
 		"gzip in gzip":       {treetest.Gzipped(t, treetest.Gzipped(t, good)), []string{"truncated"}},
 		"type not supported": {treetest.Layer{treetest.Header{Typeflag: 'Z', Name: "z"}}.Bytes(t), []string{"'Z'"}},
 	} {
