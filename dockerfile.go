@@ -57,6 +57,8 @@ type DockerfileRequest struct {
 	// that are stored. Registry says how they are reached.
 	Pull     bool
 	Registry registry.Options
+	// IndexAnnotations are set on the index of several platforms.
+	IndexAnnotations map[string]string
 	// Output is where the result goes instead of into the engine; nil: it gets its
 	// names there.
 	Output *DockerfileOutput
@@ -79,6 +81,9 @@ func (r DockerfileRequest) withDefaults() (_ DockerfileRequest, err error) {
 	}
 	if r.Platform, r.Platforms, err = r.namedPlatforms(); err != nil {
 		return r, err
+	}
+	if len(r.IndexAnnotations) > 0 && len(r.Platforms) == 0 {
+		return r, errors.New("annotate index: the image is for one platform, and has no index")
 	}
 	if r.NoUnpack {
 		return r, errors.New("a Dockerfile's steps are snapshots, so that its image is always unpacked")

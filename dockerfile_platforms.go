@@ -50,7 +50,7 @@ func (r DockerfileRequest) finishAll(ctx context.Context, s *build.Session, all 
 	}
 	var images []*Result
 	var list []ocispec.Platform
-	entries := content.IndexAssembly{Docker: true}
+	entries := content.IndexAssembly{Docker: true, Annotations: r.IndexAnnotations}
 	for _, made := range all {
 		one := r
 		one.Platforms, one.Platform, one.Tags, one.part = nil, platforms.FormatAll(made.Platform), nil, true

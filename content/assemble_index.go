@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
@@ -76,6 +77,8 @@ type IndexAssembly struct {
 	// of Docker's.
 	Base   *ocispec.Descriptor
 	Docker bool
+	// Annotations are set on the index.
+	Annotations map[string]string
 	// Entries are the new index's images, in order.
 	Entries []IndexEntry
 	// BaseName goes, with Base's digest, into the annotations that OCI has for
@@ -261,6 +264,16 @@ func indexAnnotations(idx *rawjson.Object, a IndexAssembly) error {
 		return err
 	}
 	stale := dropStale(annotations)
+	if len(a.Annotations) > 0 {
+		if a.Docker || a.Base != nil && images.IsDockerType(a.Base.MediaType) {
+			return errors.New("annotate index: it is of Docker's format, which has no annotations")
+		}
+		if annotations == nil {
+			annotations = map[string]string{}
+		}
+		maps.Copy(annotations, a.Annotations)
+		stale = true
+	}
 	if a.Base != nil && a.BaseName != "" && !images.IsDockerType(a.Base.MediaType) {
 		if annotations == nil {
 			annotations = map[string]string{}

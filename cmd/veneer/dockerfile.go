@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,6 +26,7 @@ type dockerfileFlags struct {
 	shmSize                     string
 	pull, check                 bool
 	output                      string
+	caches                      []string
 }
 
 // dockerfileOnly and fromOnly are the flags of build that only one of its two ways
@@ -32,7 +34,7 @@ type dockerfileFlags struct {
 func dockerfileOnly() []string {
 	return []string{
 		"file", "build-arg", "target", "secret", "ssh", "label", "pull", "network", "add-host", "check", "output", "onto",
-		"build-context", "allow", "ulimit", "shm-size", "no-cache-filter",
+		"build-context", "allow", "ulimit", "shm-size", "no-cache-filter", "cache-to", "cache-from",
 	}
 }
 
@@ -62,6 +64,10 @@ func (f *dockerfileFlags) bind(cmd *cobra.Command) {
 	fs.StringArrayVar(&f.ulimits, "ulimit", nil, "`NAME=SOFT[:HARD]` of RUN (repeatable)")
 	fs.StringVar(&f.shmSize, "shm-size", "", "`size` of /dev/shm in RUN, as in 64m")
 	fs.StringArrayVar(&f.noCacheStages, "no-cache-filter", nil, "do the steps of a Dockerfile's `stage` again (repeatable)")
+	for _, name := range []string{"cache-to", "cache-from"} {
+		fs.StringArrayVar(&f.caches, name, nil, "of docker build, not supported: the `cache` is in the engine")
+		fs.Lookup(name).Hidden = true
+	}
 }
 
 // checkWay returns an error for flags that do not fit the way of the command line:
@@ -95,9 +101,17 @@ func checkWay(cmd *cobra.Command, from bool, args []string) error {
 }
 
 // buildDockerfile builds the Dockerfile of a directory, or of standard input.
-func (a *app) buildDockerfile(ctx context.Context, path string, f *dockerfileFlags, base *baseFlags, image *imageFlags, o buildOptions) error {
+func (a *app) buildDockerfile(ctx context.Context, path string, f *dockerfileFlags, base *baseFlags, image *imageFlags, o buildOptions) (err error) {
 	req := veneer.DockerfileRequest{Reports: veneer.Reports{Log: a.log}, Onto: f.onto, Pull: f.pull}
+	if len(f.caches) > 0 {
+		return usagef("--cache-to and --cache-from are not supported: steps stay in the engine, and their cache needs no place. For a machine that has none, pull the image of the last build and build --onto it")
+	}
 	epoch, _ := a.getenv("SOURCE_DATE_EPOCH")
+	var index []string
+	image.annotations, index = takeIndex(image.annotations)
+	if req.IndexAnnotations, err = parseAnnotations(index); err != nil {
+		return err
+	}
 	if err := image.request(&req.ImageOptions, &req.LayerOptions, epoch); err != nil {
 		return err
 	}
@@ -143,8 +157,8 @@ func (f *dockerfileFlags) request(r *veneer.DockerfileRequest, base *baseFlags, 
 		return usagef("--platform all: a Dockerfile is built for platforms that are named, as in linux/amd64,linux/arm64")
 	}
 	r.Platforms = several
-	r.Platform, r.Target, r.NoCacheStages = one, f.target, f.noCacheStages
-	r.NoCache = base.noCache || len(f.noCacheStages) > 0
+	r.Platform, r.Target, r.NoCacheStages = one, f.target, slices.Concat(base.noCacheStages, f.noCacheStages)
+	r.NoCache = base.noCache || len(r.NoCacheStages) > 0
 	if base.noCache {
 		r.NoCacheStages = nil
 	}

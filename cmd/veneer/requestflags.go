@@ -22,8 +22,36 @@ type baseFlags struct {
 	reader      enumValue
 	forceDelete bool
 	noCache     bool
-	maxLayers   int
+	// noCacheStages are those of --no-cache=STAGE.
+	noCacheStages []string
+	maxLayers     int
 }
+
+// noCacheValue is the flag --no-cache, which may name stages of a Dockerfile.
+type noCacheValue struct {
+	all    *bool
+	stages *[]string
+}
+
+// Set implements [pflag.Value].
+func (v *noCacheValue) Set(text string) error {
+	if all, err := strconv.ParseBool(text); err == nil {
+		*v.all = all
+		return nil
+	}
+	for stage := range strings.SplitSeq(text, ",") {
+		if stage == "" {
+			return errors.New("want true, false, or stages of the Dockerfile")
+		}
+		*v.stages = append(*v.stages, stage)
+	}
+	return nil
+}
+
+func (v *noCacheValue) String() string { return "false" }
+
+// Type implements [pflag.Value]; such a flag needs no value.
+func (v *noCacheValue) Type() string { return "bool" }
 
 func (f *baseFlags) bind(cmd *cobra.Command) {
 	f.compare = newEnum(string(veneer.CompareContent), string(veneer.CompareContent), string(veneer.CompareMetadata))
@@ -37,8 +65,11 @@ func (f *baseFlags) bind(cmd *cobra.Command) {
 	fs.Var(&f.compare, "compare", "when two files are the same: content, or metadata to trust equal size and time")
 	fs.Var(&f.reader, "reader", "how the base is read: auto, index (of its layers) or view (of its snapshot)")
 	fs.BoolVar(&f.forceDelete, "force-delete", false, "let --sync SRC:/ delete files of the base")
-	fs.BoolVar(&f.noCache, "no-cache", false, "neither use nor keep indexes of layers and digests of source files")
-	if cmd.Name() == "build" {
+	if cmd.Name() != "build" {
+		fs.BoolVar(&f.noCache, "no-cache", false, "neither use nor keep indexes of layers and digests of source files")
+	} else {
+		fs.Var(&noCacheValue{&f.noCache, &f.noCacheStages}, "no-cache", "do all steps of a Dockerfile again, or those of --no-cache=STAGE,…; with --from neither use nor keep indexes of layers and digests of source files")
+		fs.Lookup("no-cache").NoOptDefVal = "true"
 		fs.IntVar(&f.maxLayers, "max-layers", veneer.DefaultMaxLayers, "squash what Veneer put upon the original base where the base has this `number` of layers; 0: never")
 	}
 	if cmd.Name() != "build" {
@@ -55,6 +86,9 @@ func (f *baseFlags) request(r *veneer.BuildRequest) error {
 		if err := checkRef(f.from); err != nil {
 			return err
 		}
+	}
+	if len(f.noCacheStages) > 0 {
+		return usagef("--no-cache=%s: --from builds without a Dockerfile, and has no stages: use --no-cache", strings.Join(f.noCacheStages, ","))
 	}
 	var err error
 	if r.Platform, r.Platforms, err = parsePlatforms(f.platform); err != nil {
@@ -182,9 +216,31 @@ func parseAnnotations(list []string) (map[string]string, error) {
 		if !found || key == "" {
 			return nil, usagef("--annotation %s: want KEY=VALUE", kv)
 		}
+		// docker build has these words before a key.
+		kind, rest, found := strings.Cut(key, ":")
+		kind, _, _ = strings.Cut(kind, "[")
+		switch {
+		case !found:
+		case key == "manifest:"+rest && rest != "":
+			key = rest
+		case kind == "manifest" || kind == "index" || kind == "manifest-descriptor" || kind == "index-descriptor":
+			return nil, usagef("--annotation %s: use KEY=VALUE for the manifest, of each platform, and index:KEY=VALUE for the index of a Dockerfile's build for several", kv)
+		}
 		m[key] = value
 	}
 	return m, nil
+}
+
+// takeIndex takes the annotations of an index from the list.
+func takeIndex(list []string) (rest, index []string) {
+	for _, kv := range list {
+		if of, found := strings.CutPrefix(kv, "index:"); found {
+			index = append(index, of)
+		} else {
+			rest = append(rest, kv)
+		}
+	}
+	return rest, index
 }
 
 // parseEpoch returns the time of the flag, else of the environment, else nil.
