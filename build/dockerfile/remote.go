@@ -25,8 +25,12 @@ import (
 )
 
 // IsRepository reports whether a build context is a repository, as docker build
-// takes it: by the protocols of git, or a URL whose path ends in .git.
+// takes it: by the protocols of git, or a URL whose path ends in .git. HOST:PATH
+// without a user may as well be a mistyped file.
 func IsRepository(text string) bool {
+	if !strings.Contains(text, "@") && !strings.Contains(text, "://") && !strings.HasPrefix(text, "github.com/") {
+		return false
+	}
 	_, is, err := dfgitutil.ParseGitRef(text)
 	return is || err == nil
 }
@@ -130,7 +134,7 @@ func (s *solver) contextOptions(o map[string]string) error {
 		key := "context:" + strings.TrimSuffix(distref.FamiliarString(named), ":latest")
 		scheme, rest, isURL := strings.Cut(value, "://")
 		switch {
-		case !isURL && !strings.HasPrefix(value, "git@"):
+		case !isURL && !IsRepository(value):
 			o[key] = "local:" + name
 		case scheme == "oci-layout":
 			// The frontend wants a digest there; the image is found by its number.

@@ -42,8 +42,9 @@ func (a *app) readRemote(ctx context.Context, from, file string, req *veneer.Doc
 		return closeContext, err
 	}
 	defer body.Close() // only read
-	if closeContext, err = a.readPacked(ctx, body, u.Redacted(), file, req); req.Name == "" {
-		req.Name = path.Base(u.Path)
+	closeContext, err = a.readPacked(ctx, body, u.Redacted(), file, req)
+	if name := path.Base(u.Path); req.Name == "" && name != "/" && name != "." {
+		req.Name = name
 	}
 	return closeContext, err
 }

@@ -1,0 +1,43 @@
+package dockerfile_test
+
+import (
+	"encoding/base64"
+	"strings"
+	"testing"
+)
+
+// A tar of d/ and d/f, by bzip2 -9, by xz, and by xz with a dictionary of 1 GiB.
+const (
+	byBzip2 = "QlpoOTFBWSZTWUTX8kcAAJZ7hMmQAGBAAP+AAANvCN4AAACACCAAkoSqHqaAANGjQ9R6gkqeJR6mT0TIMCYjc/aWX0kSSAr6gCgqQkYXYTsCRT" +
+		"zMcLyoSBhZsnNxhx4ElWfMegDxPuMQOQoYpO9IUvRCBOlkwK8j3FlisA9B1RaKMOBhhwkH8XckU4UJBE1/JHA="
+	byXZ = "/Td6WFoAAATm1rRGAgAhARYAAAB0L+Wj4Cf/AH5dADILvBunjDRE4cIHdekACY2x7MmhpHYPyqYH2p/yYhY1DELnTx41P+n2YleN6DPSB7rjSd" +
+		"M15JDCpWHSfuoqIjExPhpE8KYGaE0hG4jqDUxInDLjBM08Mh+kKYuk3L6oTp3Yr8sdDQAFMC57WwGBiroDE8tq36YqbI6cZOGmAAAAAPkGgDOn" +
+		"CrrVAAGaAYBQAADDUC3DscRn+wIAAAAABFla"
+	byBigXZ = "/Td6WFoAAATm1rRGAgAhASQAAABeH8f54Cf/AH5dADILvBunjDRE4cIHdekACY2x7MmhpHYPyqYH2p/yYhY1DELnTx41P+n2YleN6DPSB7rjSd" +
+		"M15JDCpWHSfuoqIjExPhpE8KYGaE0hG4jqDUxInDLjBM08Mh+kKYuk3L6oTp3Yr8sdDQAFMC57WwGBiroDE8tq36YqbI6cZOGmAAAAAPkGgDOn" +
+		"CrrVAAGaAYBQAADDUC3DscRn+wIAAAAABFla"
+)
+
+// TestAddArchives: ADD unpacks what Docker does, COPY nothing.
+func TestAddArchives(t *testing.T) {
+	f := embedded(t)
+	for name, text := range map[string]string{"a.tar.bz2": byBzip2, "a.tar.xz": byXZ, "big.tar.xz": byBigXZ} {
+		data, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.write(name, string(data))
+	}
+	f.build("FROM scratch\nADD a.tar.bz2 /bzip2/\nADD a.tar.xz /xz/\nCOPY a.tar.xz /copied/\nADD --unpack=false a.tar.xz /kept/\n")
+	for _, dir := range []string{"/bzip2", "/xz"} {
+		f.want(f.files("built:1", dir), map[string]string{".": "755 dir", "d": "755 dir", "d/f": "644 packed\n"})
+	}
+	for _, dir := range []string{"/copied", "/kept"} {
+		if got := f.files("built:1", dir); !strings.Contains(got["a.tar.xz"], "7zXZ") {
+			t.Errorf("%s: %q", dir, got)
+		}
+	}
+	if _, _, err := f.try("FROM scratch\nADD big.tar.xz /\n"); err == nil || !strings.Contains(err.Error(), "128 MiB") {
+		t.Errorf("a dictionary of 1 GiB: %v", err)
+	}
+}
