@@ -109,7 +109,9 @@ func (s *solver) git(ctx context.Context, v *vertex, op *pb.SourceOp) (_ *state,
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", v.name(), err)
 	}
-	// A password in it is shown to nobody.
+	if r.name() != r.remote && !strings.HasPrefix(v.name(), "[internal]") {
+		s.Watch.Warn(fmt.Sprintf("ADD %s: its password stays in the image's history; use the secret GIT_AUTH_TOKEN", r.name()))
+	}
 	p := s.start(strings.ReplaceAll(v.name(), r.remote, r.name()))
 	cached := false
 	defer func() { p.end(cached, err) }()

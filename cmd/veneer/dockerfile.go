@@ -52,7 +52,7 @@ func (f *dockerfileFlags) bind(cmd *cobra.Command) {
 	fs.StringArrayVar(&f.args, "build-arg", nil, "a Dockerfile's ARG, `NAME=VALUE`, or NAME for that of the environment (repeatable)")
 	fs.StringVar(&f.target, "target", "", "`stage` of the Dockerfile to build (default the last)")
 	fs.StringArrayVar(&f.secrets, "secret", nil, "`id=ID[,src=FILE|,env=NAME]` for RUN --mount=type=secret (repeatable)")
-	fs.StringArrayVar(&f.ssh, "ssh", nil, "`default|ID[=SOCKET|KEY,…]`, an agent or keys for RUN --mount=type=ssh and for repositories (repeatable)")
+	fs.StringArrayVar(&f.ssh, "ssh", nil, "`default|ID[=SOCKET|KEY]`, an agent or keys for RUN --mount=type=ssh and for repositories (repeatable)")
 	fs.StringArrayVar(&f.labels, "label", nil, "label of the Dockerfile's image, `KEY=VALUE` (repeatable)")
 	fs.BoolVar(&f.pull, "pull", false, "ask registries for the Dockerfile's images that are here already, too")
 	fs.StringVar(&f.network, "network", "", "of RUN: default, none or host (`word`)")

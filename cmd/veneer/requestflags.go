@@ -68,7 +68,7 @@ func (f *baseFlags) bind(cmd *cobra.Command) {
 	if cmd.Name() != "build" {
 		fs.BoolVar(&f.noCache, "no-cache", false, "neither use nor keep indexes of layers and digests of source files")
 	} else {
-		fs.Var(&noCacheValue{&f.noCache, &f.noCacheStages}, "no-cache", "do all steps of a Dockerfile again, or those of --no-cache=STAGE,…; with --from neither use nor keep indexes of layers and digests of source files")
+		fs.Var(&noCacheValue{&f.noCache, &f.noCacheStages}, "no-cache", "do all steps of a Dockerfile again, or those of a stage with --no-cache=STAGE; with --from neither use nor keep indexes of layers and digests of source files")
 		fs.Lookup("no-cache").NoOptDefVal = "true"
 		fs.IntVar(&f.maxLayers, "max-layers", veneer.DefaultMaxLayers, "squash what Veneer put upon the original base where the base has this `number` of layers; 0: never")
 	}

@@ -27,7 +27,7 @@ func newRepositories(t *testing.T, token string) *repositories {
 	t.Helper()
 	harness.Check(t, harness.Installed("git", "git"))
 	dir := t.TempDir()
-	where, err := exec.Command("git", "--exec-path").Output()
+	where, err := exec.CommandContext(t.Context(), "git", "--exec-path").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func newRepositories(t *testing.T, token string) *repositories {
 
 func (r *repositories) git(in string, args ...string) string {
 	r.t.Helper()
-	cmd := exec.Command("git", append([]string{"-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main"}, args...)...)
+	cmd := exec.CommandContext(r.t.Context(), "git", append([]string{"-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main"}, args...)...)
 	cmd.Dir = filepath.Join(r.dir, in)
 	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1")
 	for _, who := range []string{"AUTHOR", "COMMITTER"} {
@@ -217,7 +217,7 @@ func TestNamedContexts(t *testing.T) {
 	if err := archive.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("tar", "-xf", archive.Name(), "-C", layout).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "tar", "-xf", archive.Name(), "-C", layout).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	f.build(`FROM replaced:latest AS from
