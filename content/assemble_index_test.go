@@ -130,6 +130,21 @@ func TestAssembleIndexScratch(t *testing.T) {
 	}
 }
 
+// TestAssembleIndexAlone: without a base an index is of the family that is asked for, and only OCI's has annotations.
+func TestAssembleIndexAlone(t *testing.T) {
+	ctx, s := storetest.Open(t)
+	for docker, want := range map[bool]string{false: ocispec.MediaTypeImageIndex, true: images.MediaTypeDockerSchema2ManifestList} {
+		desc, _, err := content.AssembleIndex(ctx, s.ContentStore(), content.IndexAssembly{Docker: docker})
+		if err != nil || desc.MediaType != want {
+			t.Errorf("docker %t: %s, %v, want %s", docker, desc.MediaType, err, want)
+		}
+		_, data, err := content.AssembleIndex(ctx, s.ContentStore(), content.IndexAssembly{Docker: docker, Annotations: map[string]string{"a": "b"}})
+		if docker != (err != nil) || !docker && !strings.Contains(string(data), `"annotations":{"a":"b"}`) {
+			t.Errorf("docker %t, annotated: %s, %v", docker, data, err)
+		}
+	}
+}
+
 // TestDocuments: the walk goes on after what is missing or damaged, and says so; labels count by what they name.
 func TestDocuments(t *testing.T) {
 	ctx, s := storetest.Open(t)

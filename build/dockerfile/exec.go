@@ -80,7 +80,7 @@ func (x *execStep) check() error {
 		return &fault.Error{Kind: ErrNotAllowed, Ref: "network.host", Err: no("the process would have the host's network")}
 	}
 	if len(x.op.CdiDevices) > 0 {
-		return no("devices (RUN --device) are not supported")
+		return no("devices are not supported")
 	}
 	if x.op.Meta.CgroupParent != "" {
 		return no("a parent for the cgroup is not supported")

@@ -35,7 +35,7 @@ func (g *gitRun) resolve(ctx context.Context) (at revision, err error) {
 		return revision{object: ref, commit: ref}, g.sum(ref, ref)
 	}
 	if ref == "" {
-		out, err := g.cli.Run(ctx, "ls-remote", "--symref", "--", g.remote, "HEAD")
+		out, err := g.run(ctx, "ls-remote", "--symref", "--", g.remote, "HEAD")
 		if err != nil {
 			return at, fmt.Errorf("find its default branch: %w", err)
 		}
@@ -45,7 +45,7 @@ func (g *gitRun) resolve(ctx context.Context) (at revision, err error) {
 		}
 		ref = string(found[1])
 	}
-	out, err := g.cli.Run(ctx, "ls-remote", "--", g.remote, ref, ref+"^{}")
+	out, err := g.run(ctx, "ls-remote", "--", g.remote, ref, ref+"^{}")
 	if err != nil {
 		return at, fmt.Errorf("look for %s: %w", ref, err)
 	}
@@ -82,7 +82,7 @@ func (g *gitRun) sum(object, commit string) error {
 
 // commitTime is when a commit was made, in seconds.
 func (g *gitRun) commitTime(ctx context.Context, at revision) (*int64, error) {
-	out, err := g.cli.Run(ctx, "log", "-1", "--format=%ct", at.commit+"^{commit}")
+	out, err := g.run(ctx, "log", "-1", "--format=%ct", at.commit+"^{commit}")
 	if err != nil {
 		return nil, fmt.Errorf("read the time of commit %s: %w", at.commit, err)
 	}
@@ -113,11 +113,11 @@ func (g *gitRun) checkOut(ctx context.Context, at revision) (_ string, err error
 	if g.keepGit {
 		how = []string{"checkout", "--detach", at.object}
 	}
-	if _, err := g.cli.Run(ctx, how...); err != nil {
+	if _, err := g.run(ctx, how...); err != nil {
 		return "", fmt.Errorf("check out %s: %w", at.commit, err)
 	}
 	if !g.noSubmodules {
-		if _, err := g.cli.Run(ctx, "submodule", "update", "--init", "--recursive", "--depth=1"); err != nil {
+		if _, err := g.run(ctx, "submodule", "update", "--init", "--recursive", "--depth=1"); err != nil {
 			return "", fmt.Errorf("fetch its submodules: %w", err)
 		}
 	}
@@ -137,27 +137,27 @@ func (g *gitRun) fetch(ctx context.Context, at revision) error {
 	if len(at.object) == 64 {
 		first = append(first, "--object-format=sha256")
 	}
-	if _, err := g.cli.Run(ctx, first...); err != nil {
+	if _, err := g.run(ctx, first...); err != nil {
 		return err
 	}
-	if _, err := g.cli.Run(ctx, "remote", "add", "origin", g.remote); err != nil {
+	if _, err := g.run(ctx, "remote", "add", "origin", g.remote); err != nil {
 		return err
 	}
 	want := at.object
 	if at.ref != "" {
 		want = at.ref + ":" + at.ref
 	}
-	_, err := g.cli.Run(ctx, "fetch", "--depth=1", "--no-tags", "--update-head-ok", "--force", "origin", want)
+	_, err := g.run(ctx, "fetch", "--depth=1", "--no-tags", "--update-head-ok", "--force", "origin", want)
 	if err == nil || at.ref == "" {
-		if _, gone := g.cli.Run(ctx, "cat-file", "-e", at.object); gone == nil {
+		if _, gone := g.run(ctx, "cat-file", "-e", at.object); gone == nil {
 			return nil
 		}
 		all := []string{"fetch", "--tags", "--update-head-ok"}
-		if shallow, bad := g.cli.Run(ctx, "rev-parse", "--is-shallow-repository"); bad == nil && strings.TrimSpace(string(shallow)) == "true" {
+		if shallow, bad := g.run(ctx, "rev-parse", "--is-shallow-repository"); bad == nil && strings.TrimSpace(string(shallow)) == "true" {
 			all = append(all, "--unshallow")
 		}
-		if _, err = g.cli.Run(ctx, append(all, "origin")...); err == nil {
-			_, err = g.cli.Run(ctx, "cat-file", "-e", at.object)
+		if _, err = g.run(ctx, append(all, "origin")...); err == nil {
+			_, err = g.run(ctx, "cat-file", "-e", at.object)
 		}
 	}
 	if err != nil {
@@ -170,7 +170,7 @@ func (g *gitRun) fetch(ctx context.Context, at revision) error {
 func (g *gitRun) tidy(ctx context.Context, files, repo string) error {
 	if g.keepGit {
 		for _, args := range [][]string{{"remote", "set-url", "origin", g.name()}, {"reflog", "expire", "--all", "--expire=now"}} {
-			if _, err := g.cli.Run(ctx, args...); err != nil {
+			if _, err := g.run(ctx, args...); err != nil {
 				return err
 			}
 		}

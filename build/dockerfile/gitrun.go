@@ -113,6 +113,21 @@ func (g *gitRun) authorize(ctx context.Context, s *solver) error {
 	return nil
 }
 
+// maxGitError is how much of what git says an error shows: the end, which says why.
+const maxGitError = 2000
+
+// run runs a command of git. An error has what git said.
+func (g *gitRun) run(ctx context.Context, args ...string) ([]byte, error) {
+	out, err := g.cli.Run(ctx, args...)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		said := strings.TrimSuffix(strings.TrimPrefix(err.Error(), "git stderr:\n"), ": "+exit.Error())
+		said = strings.TrimSpace(said[max(0, len(said)-maxGitError):])
+		return out, fmt.Errorf("git %s: %s", args[0], said)
+	}
+	return out, err
+}
+
 // exec runs a command of git, with all processes that it starts.
 func (g *gitRun) exec(ctx context.Context, cmd *exec.Cmd) error {
 	cmd.Env = append(cmd.Env, g.env...)
