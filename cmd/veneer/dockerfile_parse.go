@@ -8,8 +8,9 @@ import (
 	"github.com/veneer-build/veneer"
 )
 
-// namedValues reads NAME=VALUE, of which a later one wins. A name alone takes its
-// value from the environment, where that is asked; what is not set there is left out.
+// namedValues parses NAME=VALUE. If a name is given twice, the later value counts.
+// A name without a value gets that of the environment, if this is allowed. If the
+// environment does not have it, it is left out.
 func namedValues(flag string, list []string, getenv func(string) (string, bool)) (map[string]string, error) {
 	m := map[string]string{}
 	for _, text := range list {
