@@ -125,7 +125,7 @@ func BuildDockerfile(ctx context.Context, e *engine.Engine, req DockerfileReques
 		req.Tags = nil
 	}
 	return run(ctx, e, build.Options{AllowEncrypted: req.AllowEncrypted}, req.Reports, func(ctx context.Context, s *build.Session) (*Result, error) {
-		o, err := req.options(e)
+		o, err := req.options(ctx, e)
 		if err != nil {
 			return nil, err
 		}
@@ -171,7 +171,7 @@ func (r DockerfileRequest) finder(e *engine.Engine) *imageFinder {
 	return &imageFinder{engine: e, pull: r.Pull, registry: r.Registry, found: map[string]*content.Image{}}
 }
 
-func (r DockerfileRequest) options(e *engine.Engine) (dockerfile.Options, error) {
+func (r DockerfileRequest) options(ctx context.Context, e *engine.Engine) (dockerfile.Options, error) {
 	o := dockerfile.Options{
 		Input: r.DockerfileInput, Process: r.Process, Watch: r.Watch, Deferred: r.Onto != "" || r.Output.filesOnly(),
 		Layers: dockerfile.LayerOptions{Compression: r.Compression, Level: r.CompressionLevel, Epoch: r.Epoch},
@@ -188,7 +188,17 @@ func (r DockerfileRequest) options(e *engine.Engine) (dockerfile.Options, error)
 		return o, nil
 	}
 	o.Runner = runner
+	r.sweep(ctx, e, runner)
 	return o, nil
+}
+
+// sweep ends what killed builds left running, which may go on for ever, and removes
+// their secrets.
+func (r DockerfileRequest) sweep(ctx context.Context, e *engine.Engine, runner process.Runner) {
+	_, err := runner.Sweep(ctx)
+	if err = errors.Join(err, dockerfile.SweepMemory(ctx, e.Root)); err != nil {
+		r.Watch.Warn("not removed of killed builds: " + err.Error())
+	}
 }
 
 // noRunner says at the first RUN what is missing.

@@ -3,6 +3,8 @@ package veneer
 import (
 	"context"
 	"errors"
+	"slices"
+	"time"
 
 	"github.com/veneer-build/veneer/build/dockerfile"
 	"github.com/veneer-build/veneer/build/graph"
@@ -22,12 +24,17 @@ type PrunedSteps struct {
 	MountBytes int64 `json:"cache_mount_bytes"`
 }
 
-// PruneSteps forgets what Dockerfiles' builds keep, the oldest first, until at most
-// so many bytes are left; with dryRun it only counts. Garbage collection is then to
-// remove what the steps held. It goes on after an error and returns what it did.
-func PruneSteps(ctx context.Context, e *engine.Engine, keep int64, dryRun bool) (p PrunedSteps, _ error) {
+// DefaultKeepFor is how long a prune leaves what is not used: as BuildKit does.
+const DefaultKeepFor = 60 * 24 * time.Hour
+
+// PruneSteps forgets what Dockerfiles' builds keep: what was not used for longer than
+// keepFor, and then what was used the longest ago, until at most so many bytes are
+// left; with dryRun it only counts. Garbage collection is then to remove what the
+// steps held. It goes on after an error and returns what it did.
+func PruneSteps(ctx context.Context, e *engine.Engine, keep int64, keepFor time.Duration, dryRun bool) (p PrunedSteps, _ error) {
 	ctx = e.Context(ctx)
-	steps, err := graph.Entries(ctx, e.Client)
+	since := time.Now().Add(-keepFor)
+	steps, err := graph.Entries(ctx, e.Client, graph.Dir(e.Root))
 	if err != nil {
 		return p, err
 	}
@@ -35,35 +42,37 @@ func PruneSteps(ctx context.Context, e *engine.Engine, keep int64, dryRun bool) 
 	if err != nil {
 		return p, err
 	}
-	var errs []error
+	var all []kept
 	for _, s := range steps {
-		if keep -= s.Bytes; keep > 0 {
-			continue
-		}
-		if !dryRun {
-			if err := graph.Forget(ctx, e.Client, s); err != nil {
-				errs = append(errs, err)
-				continue
-			}
-		}
-		p.Steps++
-		p.StepBytes += s.Bytes
+		all = append(all, kept{s.Used, s.Bytes, func() (bool, error) { return true, graph.Forget(ctx, e.Client, s) }, &p.Steps, &p.StepBytes})
 	}
-	keep = max(keep, 0)
 	for _, m := range mounts {
-		if keep -= m.Bytes; keep > 0 {
+		all = append(all, kept{m.Used, m.Bytes, m.Remove, &p.Mounts, &p.MountBytes})
+	}
+	slices.SortStableFunc(all, func(a, b kept) int { return b.used.Compare(a.used) })
+	var errs []error
+	for _, k := range all {
+		if keep -= k.bytes; keep > 0 && k.used.After(since) {
 			continue
 		}
-		removed := dryRun
+		removed := true
 		if !dryRun {
-			var err error
-			removed, err = m.Remove()
+			removed, err = k.remove()
 			errs = append(errs, err)
 		}
-		if removed {
-			p.Mounts++
-			p.MountBytes += m.Bytes
+		if removed && err == nil {
+			*k.count++
+			*k.total += k.bytes
 		}
 	}
 	return p, errors.Join(errs...)
+}
+
+// kept is a step or a cache mount, and where it is counted when it is removed.
+type kept struct {
+	used   time.Time
+	bytes  int64
+	remove func() (removed bool, err error)
+	count  *int
+	total  *int64
 }

@@ -1,9 +1,11 @@
 package veneer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
 
@@ -25,6 +27,10 @@ type PruneRequest struct {
 	// KeepSteps is how many bytes of Dockerfiles' steps and cache mounts stay; 0:
 	// [DefaultKeepSteps]; negative: none. With Cache none do.
 	KeepSteps int64
+	// KeepFor is how long they stay that are not used; 0: [DefaultKeepFor].
+	KeepFor time.Duration
+	// All forgets every step and cache mount.
+	All bool
 	// DryRun removes nothing, and tells what would be, as far as it can be known.
 	DryRun bool
 }
@@ -65,13 +71,13 @@ func Prune(ctx context.Context, e *engine.Engine, req PruneRequest) (*Pruned, er
 	if keep == 0 {
 		keep = DefaultKeepSteps
 	}
-	if req.Cache {
+	if req.Cache || req.All {
 		keep = 0
 	}
 	// Before the snapshots that they write to.
 	err := p.endProcesses(ctx, e)
 	var keptErr error
-	p.Kept, keptErr = PruneSteps(ctx, e, keep, req.DryRun)
+	p.Kept, keptErr = PruneSteps(ctx, e, keep, cmp.Or(req.KeepFor, DefaultKeepFor), req.DryRun)
 	err = errors.Join(err, keptErr, do(e.Context(ctx), e, req.Cache))
 	for _, list := range []*[]string{&p.Processes, &p.Resumed, &p.Leases, &p.Snapshots, &p.Ingests, &p.Temporary} {
 		if *list == nil {

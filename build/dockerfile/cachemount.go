@@ -47,6 +47,8 @@ func (m *mounting) cache(ctx context.Context, op *pb.Mount) (*run.Mount, error) 
 			continue // Private, and another step has it: take the next one.
 		}
 		m.ends = append(m.ends, lock.Close)
+		now := time.Now()
+		_ = os.Chtimes(lock.Name(), now, now) // When it was last used, for [CacheDirs].
 		if err := m.first(ctx, dir, from, op.Selector); err != nil {
 			return nil, fmt.Errorf("make cache %s: %w", op.CacheOpt.ID, err)
 		}

@@ -186,15 +186,15 @@ func (x *execStep) run(ctx context.Context, p *progress) (_ *graph.Made, err err
 	if x.v.layered {
 		return x.layerOf(ctx, work)
 	}
+	bytes, err := x.written(ctx, work)
+	if err != nil {
+		return nil, err
+	}
 	name := "veneer-made-" + rand.Text()
 	if err := work.Commit(ctx, name); err != nil {
 		return nil, x.s.needsDirs(err)
 	}
-	usage, err := x.s.client().SnapshotService(x.s.engine().Snapshotter).Usage(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("measure snapshot %s: %w", name, err)
-	}
-	return &graph.Made{Snapshot: name, ID: name, Bytes: usage.Size}, nil
+	return &graph.Made{Snapshot: name, ID: name, Bytes: bytes}, nil
 }
 
 // layerOf makes the layer of what a process wrote, and a snapshot of the layer.

@@ -60,7 +60,7 @@ type solver struct {
 func newSolver(s *build.Session, o Options) *solver {
 	x := &solver{
 		Options: o, session: s, runner: graph.New[*state](min(maxSteps, max(2, runtime.GOMAXPROCS(0)))),
-		cache: &graph.Cache{Client: s.Engine.Client, Snapshotter: s.Engine.Snapshotter},
+		cache: &graph.Cache{Client: s.Engine.Client, Snapshotter: s.Engine.Snapshotter, Dir: graph.Dir(s.Engine.Root)},
 		began: time.Now(), locals: map[string]*state{}, cached: map[string]bool{}, revisions: map[string]revision{},
 		fromLayouts: map[string]*content.Image{},
 	}
@@ -194,6 +194,23 @@ func (s *solver) lookup(ctx context.Context, v *vertex, k keyed, layered bool) (
 	return s.cache.Lookup(ctx, k.plain, false)
 }
 
+// known finds what an earlier build made, or one that is doing the step now. If
+// there is nothing, the step is this build's to do until unlock is called, which
+// is in any case.
+func (s *solver) known(ctx context.Context, v *vertex, k keyed, p *progress) (m *graph.Made, unlock func(), err error) {
+	unlock = func() {}
+	if m, err = s.lookup(ctx, v, k, v.layered); m != nil || err != nil || v.meta.GetIgnoreCache() {
+		return m, unlock, err
+	}
+	unlock, err = s.cache.Lock(ctx, k.plain, func() {
+		s.Watch.Output(p.number, []byte("another build does this step now: waiting for it\n"))
+	})
+	if err == nil {
+		m, err = s.lookup(ctx, v, k, v.layered)
+	}
+	return m, unlock, err
+}
+
 // remade takes the result of a step from the cache. If it is not there, it does the
 // step. It keeps the result unless changed reports that the inputs are no longer
 // what the key says. nil: they cannot change.
@@ -201,7 +218,9 @@ func (s *solver) remade(ctx context.Context, v *vertex, k keyed, do func(p *prog
 	p := s.start(v.name())
 	cached := false
 	defer func() { p.end(cached, err) }()
-	if m, err = s.lookup(ctx, v, k, v.layered); m != nil || err != nil {
+	m, unlock, err := s.known(ctx, v, k, p)
+	defer unlock()
+	if m != nil || err != nil {
 		if cached = m != nil; cached {
 			s.mu.Lock()
 			s.cached[v.id()] = true

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/leases"
@@ -54,7 +55,13 @@ type Layer struct {
 type Cache struct {
 	Client      *client.Client
 	Snapshotter string
+	// Dir, on this host, is where steps are locked and their last use is remembered;
+	// empty: neither is done.
+	Dir string
 }
+
+// Dir is where that is, below an engine's root.
+func Dir(root string) string { return filepath.Join(root, "build", "steps") }
 
 // Lookup returns what a step with that key made, and adds it to the lease in ctx.
 // It returns nil if that is not known, or if a part of it is gone. With layered,
@@ -79,6 +86,7 @@ func (c *Cache) Lookup(ctx context.Context, key Key, layered bool) (*Made, error
 	if err != nil || !there {
 		return nil, err
 	}
+	c.use(found[0].ID)
 	return m, nil
 }
 
@@ -110,6 +118,7 @@ func (c *Cache) Keep(ctx context.Context, key Key, m Made) error {
 	if err != nil {
 		return fmt.Errorf("keep step: %w", err)
 	}
+	c.use(lease.ID)
 	return nil
 }
 

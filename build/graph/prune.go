@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -16,13 +17,16 @@ import (
 // Entry is a step that is kept.
 type Entry struct {
 	lease leases.Lease
-	// Made says when it was made, and Bytes how much its files are, uncompressed.
-	Made  time.Time
+	used  string // the file that remembers the use
+	// Used says when it was last used, or made, and Bytes how much its files are,
+	// uncompressed.
+	Used  time.Time
 	Bytes int64
 }
 
-// Entries returns the steps that are kept in ctx's namespace, the newest first.
-func Entries(ctx context.Context, c *client.Client) ([]Entry, error) {
+// Entries returns the steps that are kept in ctx's namespace, the last used first.
+// dir is [Cache].Dir.
+func Entries(ctx context.Context, c *client.Client, dir string) ([]Entry, error) {
 	all, err := c.LeasesService().List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list steps: %w", err)
@@ -32,14 +36,17 @@ func Entries(ctx context.Context, c *client.Client) ([]Entry, error) {
 		if !strings.HasPrefix(l.ID, leasePrefix) {
 			continue
 		}
-		e := Entry{lease: l, Made: l.CreatedAt}
+		e := Entry{lease: l, used: usedFile(dir, l.ID), Used: l.CreatedAt}
+		if st, err := os.Stat(e.used); err == nil && st.ModTime().After(e.Used) {
+			e.Used = st.ModTime()
+		}
 		var m Made
 		if json.Unmarshal([]byte(l.Labels[labelStep]), &m) == nil {
 			e.Bytes = m.Bytes
 		}
 		kept = append(kept, e)
 	}
-	slices.SortStableFunc(kept, func(a, b Entry) int { return b.Made.Compare(a.Made) })
+	slices.SortStableFunc(kept, func(a, b Entry) int { return b.Used.Compare(a.Used) })
 	return kept, nil
 }
 
@@ -49,5 +56,6 @@ func Forget(ctx context.Context, c *client.Client, e Entry) error {
 	if err := c.LeasesService().Delete(ctx, e.lease); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("forget step %s: %w", e.lease.ID, err)
 	}
+	_ = os.Remove(e.used) // It may never have been used.
 	return nil
 }

@@ -63,8 +63,10 @@ func parseSecrets(list []string, getenv func(string) (string, bool)) (map[string
 			all[id] = veneer.Secret{Data: []byte(value)}
 			continue
 		}
-		if _, err := os.Stat(src); err != nil {
+		if st, err := os.Stat(src); err != nil {
 			return nil, usagef("--secret %s: %w", text, err)
+		} else if st.IsDir() {
+			return nil, usagef("--secret %s: %s is a directory, and a secret is a file: give each file of it a secret of its own", text, src)
 		}
 		all[id] = veneer.Secret{File: src}
 	}

@@ -21,7 +21,8 @@ snapshots, half-written blobs, files in the caches and in $TMPDIR), let containe
 image refers to. What a running build holds stays. Images that have a name stay; veneer rmi removes those.
 
 Of the steps of Dockerfiles and the directories of RUN --mount=type=cache, which
-later builds use, the newest stay, up to --keep-steps in all; with --cache none do.
+later builds use, those last used stay, up to --keep-steps in all, unless that is
+longer ago than --keep-for; with --all or --cache none do.
 
 With --dry-run nothing is removed: what would be is listed and counted, as far as
 it can be known beforehand.`,
@@ -37,6 +38,9 @@ it can be known beforehand.`,
 			if req.KeepSteps == 0 {
 				req.KeepSteps = -1 // None; a request without a number means the default.
 			}
+			if req.KeepFor <= 0 {
+				return usagef("--keep-for %s: want a time such as 48h; --all keeps nothing", req.KeepFor)
+			}
 			return a.withEngine(cmd.Context(), func(ctx context.Context, e *veneer.Engine) error {
 				p, err := veneer.Prune(ctx, e, req)
 				if format.value == "json" {
@@ -49,6 +53,8 @@ it can be known beforehand.`,
 	bindFormat(cmd, &format)
 	cmd.Flags().BoolVar(&req.DryRun, "dry-run", false, "say what would be removed, and remove nothing")
 	cmd.Flags().BoolVar(&req.Cache, "cache", false, "also forget indexes of layers, digests of source files and all steps of Dockerfiles, which later builds make anew")
+	cmd.Flags().BoolVarP(&req.All, "all", "a", false, "forget all steps of Dockerfiles and their cache mounts")
+	cmd.Flags().DurationVar(&req.KeepFor, "keep-for", veneer.DefaultKeepFor, "the `time` for which steps and cache mounts stay that are not used")
 	cmd.Flags().StringVar(&keepSteps, "keep-steps", keepSteps, "the `size` that steps of Dockerfiles and their cache mounts may have")
 	return cmd
 }

@@ -65,7 +65,7 @@ func dockerfileText(name string, res *veneer.Result, d *veneer.DockerfileResult)
 		text += fmt.Sprintf("layer %s: %s, %s uncompressed; %s",
 			res.Layer.Digest, bytesText(res.Layer.Size), bytesText(res.Layer.UncompressedSize), changesText(res.Changes))
 	}
-	return text + fmt.Sprintf("\nwithout --onto the steps would have stored files of %s", bytesText(d.StepBytes))
+	return text + fmt.Sprintf("\nwithout --onto the layers would have held files of %s", bytesText(d.StepBytes))
 }
 
 // dockerfilePlatforms has a line for each platform's image.

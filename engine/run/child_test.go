@@ -60,6 +60,30 @@ func child(t *testing.T, script, root, socket, lower string) (*exec.Cmd, string)
 	return cmd, dir
 }
 
+// TestCgroup2 runs a process where the hierarchy of cgroup v2 is the one that is
+// mounted. On a host of v1 it has no controllers, so limits and the kernel's reports
+// of lack of memory are not tested by it.
+func TestCgroup2(t *testing.T) {
+	lower := debian(t)
+	root := filepath.Join(t.TempDir(), "root")
+	cmd, dir := child(t, "cat /proc/self/cgroup; ls -d /sys/fs/cgroup/cgroup.procs; mkdir /sys/fs/cgroup/x 2>&1; echo ran >/made", root, "", lower)
+	const script = `mount --make-rprivate / && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"`
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Args = append([]string{"sh", "-c", script, "sh", self}, cmd.Args[1:]...)
+	cmd.Path = "/bin/sh"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "0::/\n") || !strings.Contains(string(out), "Read-only") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "upper/made")); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestKilled kills the process that runs others, as kill -9 does.
 func TestKilled(t *testing.T) {
 	lower := debian(t)
@@ -81,6 +105,19 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// endsWithIt waits for the end of the processes that have a variable: the kernel
+// ends them after the one that ran them, without anybody's doing.
+func endsWithIt(t *testing.T, variable string) {
+	t.Helper()
+	for range 100 {
+		if len(withEnv(t, variable)) == 0 {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Errorf("they run on: %v", withEnv(t, variable))
+}
+
 func killed(t *testing.T, lower string, o engine.Options, namespaces uintptr) {
 	cmd, dir := child(t, "echo begun; sleep 1000 & sleep 1000", o.Root, o.Address, lower)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: namespaces}
@@ -100,6 +137,9 @@ func killed(t *testing.T, lower string, o engine.Options, namespaces uintptr) {
 	}
 	cmd.WaitDelay = time.Second // What runs on has its output.
 	_ = cmd.Wait()
+	if o.Mode == engine.Embedded {
+		endsWithIt(t, "MARKER="+dir)
+	}
 
 	e, ctx := enginetest.Open(t, o)
 	f := open(t, e, lower, run.Options{})

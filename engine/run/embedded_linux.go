@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -22,6 +23,9 @@ import (
 type embedded struct {
 	*host
 	command string
+
+	tieOnce sync.Once
+	before  []string // see [tie]
 }
 
 // Run implements [Runner].
@@ -54,16 +58,23 @@ func (r *embedded) execute(ctx context.Context, s *sandbox, spec *specs.Spec, p 
 	// Killing runc would leave the processes: they are killed first.
 	alive, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
+	r.tieOnce.Do(func() { r.before = tie(ctx, r.command) })
+	started := make(chan int, 1)
+	kill := killerOf(started)
+	if r.before == nil {
+		kill = func() { _ = tool.Kill(alive, s.id, int(unix.SIGKILL), nil) }
+	}
 	ended, killed := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(killed)
-		killOnCancel(ctx, ended, func() { _ = tool.Kill(alive, s.id, int(unix.SIGKILL), nil) }, abort)
+		killOnCancel(ctx, ended, kill, abort)
 	}()
 	var out outputs
 	stdio, err := newStdio(p, &out)
 	if err == nil {
+		stdio.before = r.before
 		// The container is kept, so that its cgroup can be looked at.
-		_, err = tool.Run(alive, s.id, s.dir, &runc.CreateOpts{IO: stdio, ExtraArgs: []string{"--keep"}})
+		_, err = tool.Run(alive, s.id, s.dir, &runc.CreateOpts{IO: stdio, ExtraArgs: []string{"--keep"}, Started: started})
 		stdio.close()
 	}
 	close(ended)
@@ -75,7 +86,11 @@ func (r *embedded) execute(ctx context.Context, s *sandbox, spec *specs.Spec, p 
 	if err == nil {
 		return out.failed()
 	}
-	if own := lastError(filepath.Join(s.dir, logName)); own != nil {
+	own := lastError(filepath.Join(s.dir, logName))
+	if own == nil {
+		own = notBegun(s.dir, s.id)
+	}
+	if own != nil {
 		return &StartError{p.Args, own}
 	}
 	return exitError(exit.Status, oomKilled(s.cgroup()))
@@ -115,6 +130,7 @@ func writeConfig(dir string, spec *specs.Spec) error {
 
 // stdio connects runc with the process's streams.
 type stdio struct {
+	before         []string // of runc's command line
 	stdin, feed    *os.File
 	stdout, stderr io.Writer
 }
@@ -151,6 +167,10 @@ func (s *stdio) Set(cmd *exec.Cmd) {
 		cmd.Stdin = s.stdin
 	}
 	cmd.Stdout, cmd.Stderr = s.stdout, s.stderr
+	if len(s.before) > 0 {
+		cmd.Args = append(append(s.before[:len(s.before):len(s.before)], cmd.Path), cmd.Args[1:]...)
+		cmd.Path = s.before[0]
+	}
 	// The time counts from when runc itself was killed.
 	cmd.WaitDelay = killTimeout
 }

@@ -79,18 +79,17 @@ func New(e *engine.Engine, o Options) (Runner, error) {
 	}
 	command, err := findRunc(o.Runc)
 	if err == nil {
-		err = mayMakeCgroups()
+		err = mayMakeCgroups(cgroupRoot)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &embedded{h, command}, nil
+	return &embedded{host: h, command: command}, nil
 }
 
 // mayMakeCgroups is nil where runc can make a process's cgroup, and in a user
 // namespace, where none is made. In most containers it cannot.
-func mayMakeCgroups() error {
-	dir := "/sys/fs/cgroup"
+func mayMakeCgroups(dir string) error {
 	if _, err := os.Stat(dir + "/cgroup.controllers"); err != nil {
 		dir += "/devices" // v1, without which runc runs nothing
 	}

@@ -89,7 +89,7 @@ func testCwd(t *testing.T, f *fixture) {
 func testCapabilities(t *testing.T, f *fixture) {
 	const script = "grep -E '^(Cap|NoNew|Seccomp:)' /proc/self/status | tr '\\t\\n' '  '"
 	// chown, dac_override, fsetid, fowner, mknod, net_raw, setgid, setuid, setfcap, setpcap, net_bind_service,
-	// sys_chroot, kill, audit_write: what `buildctl` shows of a RUN with BuildKit 0.34.
+	// sys_chroot, kill, audit_write: containerd's defaults, which BuildKit takes as they are (executor/oci/spec.go).
 	const set = "00000000a80425fb"
 	i := f.image(t, nil)
 	want := "CapInh: 0000000000000000 CapPrm: " + set + " CapEff: " + set + " CapBnd: " + set + " CapAmb: 0000000000000000 NoNewPrivs: 0 Seccomp: 2"

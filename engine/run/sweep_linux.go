@@ -65,7 +65,7 @@ func (h *host) sweep(ctx context.Context, prepare func(left) error) ([]string, e
 	for _, l := range found {
 		err := errors.Join(prepare(l), h.killRunc(ctx, l), h.disconnect(ctx, l.id, filepath.Join(l.dir, stageName, netnsName)))
 		if err == nil {
-			err = errors.Join(unmountAll(l.dir), removeCgroups(l.id), removeDir(l.dir))
+			err = errors.Join(unmountAll(l.dir), removeCgroups(cgroupRoot, l.id), removeDir(l.dir))
 		}
 		if err = errors.Join(err, l.lock.Close()); err != nil {
 			errs = append(errs, fmt.Errorf("remove what a killed process left, %s: %w", l.id, err))
@@ -227,13 +227,13 @@ func unmountAll(dir string) error {
 }
 
 // removeCgroups removes the empty cgroups that runc was killed before it removed.
-func removeCgroups(id string) error {
-	found, err := filepath.Glob("/sys/fs/cgroup/*/" + id)
+func removeCgroups(root, id string) error {
+	found, err := filepath.Glob(filepath.Join(root, "*", id))
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, dir := range append(found, filepath.Join("/sys/fs/cgroup", id)) {
+	for _, dir := range append(found, filepath.Join(root, id)) {
 		if err := unix.Rmdir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, &fs.PathError{Op: "rmdir", Path: dir, Err: err})
 		}

@@ -217,11 +217,11 @@ func TestPrune(t *testing.T) {
 	f := embedded(t)
 	const text = "FROM BASE AS a\nRUN echo 1 > /one\nFROM BASE\nCOPY --from=a /one /two\nRUN --mount=type=cache,target=/c echo > /c/x\n"
 	res, _ := f.build(text, epoch)
-	p, err := veneer.PruneSteps(f.ctx, f.Engine, veneer.DefaultKeepSteps, false)
+	p, err := veneer.PruneSteps(f.ctx, f.Engine, veneer.DefaultKeepSteps, veneer.DefaultKeepFor, false)
 	if err != nil || p.Steps != 0 {
 		t.Errorf("within the limit: %+v, %v", p, err)
 	}
-	p, err = veneer.PruneSteps(f.ctx, f.Engine, 0, false)
+	p, err = veneer.PruneSteps(f.ctx, f.Engine, 0, veneer.DefaultKeepFor, false)
 	if err != nil || p.Steps != 3 || p.Mounts != 1 {
 		t.Errorf("all: %+v, %v", p, err)
 	}
