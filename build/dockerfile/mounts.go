@@ -172,18 +172,29 @@ func (m *mounting) memoryDir(ctx context.Context) (string, error) {
 	if m.dir != "" {
 		return m.dir, nil
 	}
-	dir, err := m.makeMemoryDir()
-	if err != nil {
-		return "", fmt.Errorf("make a directory in memory: %w", err)
+	// Until it is locked, another build may take it for a killed one's.
+	for range memoryTries {
+		dir, err := m.makeMemoryDir()
+		if err != nil {
+			return "", fmt.Errorf("make a directory in memory: %w", err)
+		}
+		lock, err := lockDir(ctx, dir, pb.CacheSharingOpt_LOCKED)
+		if err != nil {
+			return "", fmt.Errorf("lock a directory in memory: %w", err)
+		}
+		m.ends = append(m.ends, lock.Close)
+		ours, err := lock.Stat()
+		now, nerr := os.Stat(lock.Name())
+		if err == nil && nerr == nil && os.SameFile(ours, now) {
+			m.dir = dir
+			return dir, nil
+		}
 	}
-	lock, err := lockDir(ctx, dir, pb.CacheSharingOpt_LOCKED)
-	if err != nil {
-		return "", fmt.Errorf("lock a directory in memory: %w", err)
-	}
-	m.ends = append(m.ends, lock.Close)
-	m.dir = dir
-	return dir, nil
+	return "", errors.New("make a directory in memory: others remove it")
 }
+
+// memoryTries is more often than any other build can begin in the moment that a try takes.
+const memoryTries = 10
 
 // makeMemoryDir makes the directory, which goes with the step. An ordinary user's is
 // a file system of its own, which nobody else sees, and which ends with the process.

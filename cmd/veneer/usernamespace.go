@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,8 +46,11 @@ type namespace struct {
 func wantsNamespace(args []string, getenv func(string) (string, bool)) namespace {
 	a := newApp(streams{}, getenv)
 	cmd, rest, err := a.rootCommand().Find(args)
-	if err != nil || strings.HasPrefix(cmd.Name(), "__") || cmd.ParseFlags(rest) != nil || cmd.Flags().Changed("help") {
+	if err != nil || cmd.ParseFlags(rest) != nil || cmd.Flags().Changed("help") {
 		return namespace{} // The command says what is wrong.
+	}
+	if slices.Contains(filesNotNeeded(), cmd.Name()) || strings.HasPrefix(cmd.Name(), "__") {
+		return namespace{}
 	}
 	o := a.engineOptions(nil)
 	n := namespace{must: buildsDockerfile(cmd), root: o.Root}
@@ -55,6 +59,11 @@ func wantsNamespace(args []string, getenv func(string) (string, bool)) namespace
 	}
 	n.wanted = n.root != "" && (n.must || veneer.HasNamespaced(n.root)) && o.embedded()
 	return n
+}
+
+// filesNotNeeded are the commands that neither read nor remove unpacked files.
+func filesNotNeeded() []string {
+	return []string{"images", "history", "inspect", "version", "help", "completion", "gen-docs"}
 }
 
 // buildsDockerfile reports whether the command has to run or to unpack something.

@@ -27,6 +27,9 @@
 // root file system whose /proc, /sys or /dev is no directory is refused. What the
 // process itself can reach is the runtime's care.
 //
+// With the embedded engine, a process ends with the one that runs it, also if that is
+// killed: see [tie]. A daemon's goes on.
+//
 // A sandbox is a directory in "run" below the engine's root, locked as long as
 // this process lives, with a container and a cgroup of its name; so
 // [Runner.Sweep] finds what a killed process left, and kills it.

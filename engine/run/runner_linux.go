@@ -71,7 +71,7 @@ func New(e *engine.Engine, o Options) (Runner, error) {
 	if h.notify == nil {
 		h.notify = func(string) {}
 	}
-	if err := mayRun(); err != nil {
+	if err := mayRun(e.Mode); err != nil {
 		return nil, err
 	}
 	if e.Mode == engine.Containerd {
@@ -103,8 +103,11 @@ func mayMakeCgroups(dir string) error {
 }
 
 // mayRun is nil for root with its capabilities, that of a user namespace included.
-func mayRun() error {
-	const advice = "run veneer as root (sudo)"
+func mayRun(mode engine.Mode) error {
+	advice := "run veneer as root (sudo)"
+	if mode == engine.Containerd {
+		advice += ", or use the embedded engine"
+	}
 	if os.Geteuid() != 0 {
 		return &MissingError{What: "root", Advice: advice, Err: fmt.Errorf("this is user %d", os.Geteuid())}
 	}
