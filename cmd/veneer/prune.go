@@ -53,7 +53,7 @@ it can be known beforehand.`,
 	bindFormat(cmd, &format)
 	cmd.Flags().BoolVar(&req.DryRun, "dry-run", false, "say what would be removed, and remove nothing")
 	cmd.Flags().BoolVar(&req.Cache, "cache", false, "also forget indexes of layers, digests of source files and all steps of Dockerfiles, which later builds make anew")
-	cmd.Flags().BoolVarP(&req.All, "all", "a", false, "forget all steps of Dockerfiles and their cache mounts")
+	cmd.Flags().BoolVar(&req.All, "all", false, "forget all steps of Dockerfiles and their cache mounts")
 	cmd.Flags().DurationVar(&req.KeepFor, "keep-for", veneer.DefaultKeepFor, "the `time` for which steps and cache mounts stay that are not used")
 	cmd.Flags().StringVar(&keepSteps, "keep-steps", keepSteps, "the `size` that steps of Dockerfiles and their cache mounts may have")
 	return cmd

@@ -30,7 +30,7 @@ func TestSameStepTogether(t *testing.T) {
 			"RUN --mount=type=cache,id="+name+",target=/c echo once >>/c/times; echo "+begun+"; sleep 4\n")
 	}
 	times := func(name string) string {
-		b.write(name+"-look/Dockerfile", "FROM docker.io/library/debian:12\nRUN --mount=type=cache,id="+name+",target=/c echo times $(grep -c once /c/times).\n")
+		b.write(name+"-look/Dockerfile", "FROM docker.io/library/debian:12\nRUN --mount=type=cache,id="+name+",target=/c echo ti\"\"mes $(grep -c once /c/times).\n")
 		_, said, _ := strings.Cut(b.try("build", "--no-cache", name+"-look").stderr, "times ")
 		said, _, _ = strings.Cut(said, ".")
 		return said
