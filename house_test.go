@@ -72,7 +72,8 @@ func TestNoAdviceInTheLibrary(t *testing.T) {
 		commands = append(commands, strings.TrimSuffix(strings.TrimPrefix(filepath.Base(page), "veneer_"), ".md"))
 	}
 	named := regexp.MustCompile(`(^|[^\w-])--?[a-z][a-z-]*|\bveneer (` + strings.Join(commands, "|") + `)\b`)
-	allowed := []string{"-c", "--keep", "COPY --exclude="} // of a shell, runc and a Dockerfile
+	// Of a shell, runc, a Dockerfile and unshare(1).
+	allowed := []string{"-c", "--keep", "--version", "COPY --exclude=", "--pid", "--fork", "--kill-child", "--mount-proc"}
 	files := 0
 	err = filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
 		switch {

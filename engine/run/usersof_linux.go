@@ -44,7 +44,7 @@ func usersOf() ([][]string, error) {
 		if next < minUsers {
 			return nil, &MissingError{
 				What:   fmt.Sprintf("a range of %d users in %s", minUsers, kind.file),
-				Advice: "have root give you one, as with usermod --add-subuids 100000-165535 --add-subgids 100000-165535 NAME; or run veneer as root (sudo)",
+				Advice: "have root add one to /etc/subuid and /etc/subgid, as in NAME:100000:65536, by hand or with usermod; or run veneer as root (sudo)",
 				Err:    fmt.Errorf("there are %d for user %d", next-1, os.Getuid()),
 			}
 		}
@@ -73,7 +73,7 @@ func noUserNamespace(what string, err error, read func(string) ([]byte, error)) 
 		if rerr != nil || strings.TrimSpace(string(now)) != s.bad {
 			continue
 		}
-		advice = fmt.Sprintf("%s is %s: have root set it (sysctl -w %s)", s.name, s.bad, s.want)
+		advice = fmt.Sprintf("%s is %s: have root set %s with sysctl", s.name, s.bad, s.want)
 		if strings.Contains(s.name, "apparmor") {
 			advice += ", or give the program an AppArmor profile with the permission userns"
 		}

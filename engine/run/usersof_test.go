@@ -15,9 +15,9 @@ func TestNoUserNamespaceSaysWhy(t *testing.T) {
 		settings map[string]string
 		want     string
 	}{
-		"limit":        {unix.ENOSPC, map[string]string{"user/max_user_namespaces": "0"}, "sysctl -w user.max_user_namespaces="},
-		"mounts":       {unix.EPERM, map[string]string{"user/max_user_namespaces": "9", "user/max_mnt_namespaces": "0"}, "sysctl -w user.max_mnt_namespaces="},
-		"Debian's":     {unix.EPERM, map[string]string{"kernel/unprivileged_userns_clone": "0"}, "sysctl -w kernel.unprivileged_userns_clone=1"},
+		"limit":        {unix.ENOSPC, map[string]string{"user/max_user_namespaces": "0"}, "user.max_user_namespaces="},
+		"mounts":       {unix.EPERM, map[string]string{"user/max_user_namespaces": "9", "user/max_mnt_namespaces": "0"}, "user.max_mnt_namespaces="},
+		"Debian's":     {unix.EPERM, map[string]string{"kernel/unprivileged_userns_clone": "0"}, "kernel.unprivileged_userns_clone=1"},
 		"AppArmor":     {unix.EACCES, map[string]string{"kernel/apparmor_restrict_unprivileged_userns": "1"}, "an AppArmor profile with the permission userns"},
 		"allowed":      {unix.EPERM, map[string]string{"kernel/apparmor_restrict_unprivileged_userns": "0"}, "a container or a filter"},
 		"kernel":       {unix.EINVAL, nil, "CONFIG_USER_NS"},

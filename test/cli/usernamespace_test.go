@@ -189,5 +189,5 @@ func TestUserNamespacesForbidden(t *testing.T) {
 	if o.code == 125 {
 		t.Skipf("SKIP: the setting cannot be made: %s", o.stderr)
 	}
-	r.failed(o, 1, []string{"a user namespace is missing", "user.max_user_namespaces is 0", "sysctl -w", "as root"}, args...)
+	r.failed(o, 1, []string{"a user namespace is missing", "user.max_user_namespaces is 0", "sysctl", "as root"}, args...)
 }
