@@ -53,6 +53,9 @@ func (s *Session) Layer(ctx context.Context, d *Diff, o LayerOptions) (*Layer, e
 	}
 	s.settle(d)
 	s.fileCaches.releaseListings()
+	if l, err := s.writtenBefore(ctx, d, o); l != nil || err != nil {
+		return l, errors.Join(err, d.Close())
+	}
 	write := s.writeLayer
 	if o.Service {
 		write = s.serviceLayer
@@ -78,7 +81,7 @@ func (s *Session) writeLayer(ctx context.Context, d *Diff, o LayerOptions) (_ *L
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	opts := d.options(s, o)
-	opts.Drain = true
+	opts.Drain, opts.Keyed = true, s.keyed(o)
 	l := &Layer{}
 	if o.Snapshot {
 		if l.fill, err = s.startFill(ctx, d.Base); err != nil {
@@ -102,7 +105,13 @@ func (s *Session) writeLayer(ctx context.Context, d *Diff, o LayerOptions) (_ *L
 	}
 	l.DiffID, l.UncompressedSize = rootfs.Digest(blob.DiffID), blob.UncompressedSize
 	l.Desc = ocispec.Descriptor{MediaType: mediaType, Digest: rootfs.Digest(blob.Digest), Size: blob.Size}
-	return l, w.Commit(ctx, l.Desc.Size, l.Desc.Digest, content.LayerLabels(l.DiffID))
+	if err := w.Commit(ctx, l.Desc.Size, l.Desc.Digest, content.LayerLabels(l.DiffID)); err != nil {
+		return nil, err
+	}
+	if opts.Keyed {
+		s.rememberLayer(ctx, blob.Key, l)
+	}
+	return l, nil
 }
 
 func (d *Diff) options(s *Session, o LayerOptions) layer.Options {

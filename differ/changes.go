@@ -74,6 +74,15 @@ type Change struct {
 // Open opens the content of a regular file. Changes with a Link have none.
 func (c *Change) Open() (tree.File, error) { return c.src.Open(c.srcName) }
 
+// Known is the digest of the content of a regular file if it was read, or is
+// remembered by an earlier build; else it is none.
+func (c *Change) Known() tree.Digest {
+	if c.Entry.Digest.Known() {
+		return c.Entry.Digest
+	}
+	return c.cache.Digest(&c.Entry)
+}
+
 // Settle is called before the file is read, if its digest is to be remembered for
 // later builds: see [filecache.Cache.Settle]. If it returns false, [Change.Learn]
 // must not be called.

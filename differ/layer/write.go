@@ -27,8 +27,11 @@ type Options struct {
 	// Epoch is the latest modification time in the layer: later ones are replaced
 	// by it. nil: no limit.
 	Epoch *time.Time
-	// NoIndex: make no index. Then the files' digests are not computed either.
+	// NoIndex: make no index. Then the files' digests are not computed either, unless
+	// Keyed.
 	NoIndex bool
+	// Keyed: make [Blob].Key.
+	Keyed bool
 	// Tar gets the uncompressed tar too. It is written at the same time as the
 	// compressed one. nil: none.
 	Tar io.Writer
@@ -49,6 +52,9 @@ type Blob struct {
 	// Index is the layer's index, as [index.ScanLayer] would make it. It is
 	// finished, and can be encoded. nil with NoIndex.
 	Index *index.Builder
+	// Key is what [Key] returns for these changes and options where it knows the
+	// content of each file. It is made if Keyed was set.
+	Key tree.Digest
 	// Summary adds up the changes.
 	Summary differ.Summary
 }
@@ -76,6 +82,9 @@ func Write(ctx context.Context, w io.Writer, changes *differ.Changes, o Options)
 			return nil, errors.Join(err, p.finish())
 		}
 	}
+	if o.Keyed {
+		lw.key = newKeyHash(o)
+	}
 	each := changes.Each
 	if o.Drain {
 		each = changes.Drain
@@ -100,6 +109,9 @@ func Write(ctx context.Context, w io.Writer, changes *differ.Changes, o Options)
 		}
 	}
 	b.Size, b.UncompressedSize = p.written, p.size
+	if lw.key != nil {
+		b.Key = lw.key.sum()
+	}
 	return b, nil
 }
 
@@ -111,6 +123,7 @@ type writer struct {
 	blob *Blob
 	sum  hash.Hash
 	buf  []byte
+	key  *keyHash // nil: none is wanted
 }
 
 func (w *writer) change(ch *differ.Change) error {
@@ -166,6 +179,13 @@ func (w *writer) entry(ch *differ.Change) error {
 	if err := w.index(rec); err != nil {
 		return fmt.Errorf("%q: %w", ch.Path, err)
 	}
+	if w.key != nil {
+		sum := tree.Digest{}
+		if hdr.Typeflag == tar.TypeReg && ch.Kind != differ.Deleted {
+			sum = rec.Digest
+		}
+		w.key.add(hdr, ch.Fresh, sum)
+	}
 	w.blob.Summary.Add(ch)
 	w.Count(1, hdr.Size)
 	return nil
@@ -212,7 +232,7 @@ func (w *writer) content(ch *differ.Change) (tree.Digest, error) {
 		return tree.Digest{}, err
 	}
 	known := ch.Entry.Digest
-	hashed := w.blob.Index != nil || known.Known()
+	hashed := w.blob.Index != nil || w.key != nil || known.Known()
 	settled := hashed && ch.Settle(f)
 	if err := w.copy(f, ch.Entry.Size, hashed); err != nil {
 		return tree.Digest{}, err
