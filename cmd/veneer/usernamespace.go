@@ -46,7 +46,7 @@ type namespace struct {
 func wantsNamespace(args []string, getenv func(string) (string, bool)) namespace {
 	a := newApp(streams{}, getenv)
 	cmd, rest, err := a.rootCommand().Find(args)
-	if err != nil || cmd.ParseFlags(rest) != nil || cmd.Flags().Changed("help") {
+	if err != nil || !cmd.HasParent() || cmd.ParseFlags(rest) != nil || cmd.Flags().Changed("help") {
 		return namespace{} // The command says what is wrong.
 	}
 	if slices.Contains(filesNotNeeded(), cmd.Name()) || strings.HasPrefix(cmd.Name(), "__") {
