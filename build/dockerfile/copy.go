@@ -161,12 +161,13 @@ func (x *action) shape(ctx context.Context, t *differ.Target, c *pb.FileActionCo
 	return nil
 }
 
-// parents makes the directories above the destination. They get the owner of the
-// copied files, and the mode if that is given as a number.
+// parents makes the directories that the destination needs. They belong to whom
+// the files do, and have the permissions that are given as a number: no more of the
+// mode, as BuildKit has it.
 func (x *action) parents(ctx context.Context, t *differ.Target, c *pb.FileActionCopy, m made) error {
 	m.mode, m.owner = 0o755, t.Chown
 	if c.ModeStr == "" && c.Mode != -1 {
-		m.mode = uint32(c.Mode) & 0o7777
+		m.mode = uint32(c.Mode) & 0o777
 	}
 	at := t.Dest
 	if !m.dir && !strings.HasSuffix(at, "/") {

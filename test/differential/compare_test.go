@@ -3,7 +3,6 @@ package differential_test
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -13,11 +12,16 @@ import (
 	"github.com/veneer-build/veneer/test/trees"
 )
 
-// compare builds a task with all and says what differs from BuildKit's. It returns BuildKit's.
-func (p *peers) compare(t *testing.T, k task) (want made, problems []string) {
+// compare builds a task with BuildKit and the embedded engine, and with all if so asked, and says what differs from
+// BuildKit's. It returns BuildKit's.
+func (p *peers) compare(t *testing.T, k task, all bool) (want made, problems []string) {
 	t.Helper()
 	want = p.builders[0].make(t, k, p.began)
-	for _, b := range p.builders[1:] {
+	others := p.builders[1:2]
+	if all {
+		others = p.builders[1:]
+	}
+	for _, b := range others {
 		got := b.make(t, k, p.began)
 		for _, text := range differences(want, got) {
 			problems = append(problems, b.name+": "+text)
@@ -102,6 +106,3 @@ func ofBoth(warned []string) (out []string) {
 var ownWarnings = []string{
 	"CNI", "/ itself", "owner of copied files", "# syntax=",
 }
-
-// clone is for tests that change a description.
-func clone(m map[string]string) map[string]string { return maps.Clone(m) }

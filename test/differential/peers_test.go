@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -87,7 +86,8 @@ func newPeers(t *testing.T) *peers {
 	t.Cleanup(func() { must(t, bk.Close()) })
 	p.builders = append(p.builders, &builder{
 		name: "buildkit", ctx: namespaces.WithNamespace(t.Context(), harness.BuildKitNamespace), store: c,
-		build: func(ctx context.Context, k task, name string) ([]string, error) { return solve(ctx, bk, k, name) },
+		// Not with the namespace: BuildKit would take it for its own, and ask containerd without one.
+		build: func(_ context.Context, k task, name string) ([]string, error) { return solve(t.Context(), bk, k, name) },
 	})
 	e, ctx := enginetest.Embedded(t, "overlayfs")
 	harness.Check(t, harness.Installed("runc", "runc"))
@@ -142,7 +142,8 @@ func solve(ctx context.Context, c *bkclient.Client, k task, name string) (warned
 	}
 	opt := bkclient.SolveOpt{
 		Frontend: "dockerfile.v0", LocalMounts: map[string]fsutil.FS{},
-		FrontendAttrs: map[string]string{"image-resolve-mode": "local", "target": k.target},
+		// With a command line that says nothing of it, # syntax= is not fetched.
+		FrontendAttrs: map[string]string{"image-resolve-mode": "local", "target": k.target, "cmdline": "differential"},
 		Exports:       []bkclient.ExportEntry{{Type: "image", Attrs: map[string]string{"name": name, "unpack": "true"}}},
 	}
 	for what, dir := range map[string]string{"context": k.context, "dockerfile": dir} {
@@ -284,5 +285,3 @@ var mtime = regexp.MustCompile(`mtime=\d+`)
 
 // sorted is for what has no order.
 func sorted(list []string) []string { return slices.Sorted(slices.Values(list)) }
-
-func keys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
