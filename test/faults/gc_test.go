@@ -51,7 +51,7 @@ func TestCollectionAtEveryCall(t *testing.T) {
 			}
 			w.collect()
 			e.wantWhole(func(format string, args ...any) { t.Errorf(format, args...) })
-			w.ok("prune")
+			w.ok(sc.pruning()...)
 			if diff := w.state().diff(e.states[v]); len(diff) > 0 {
 				t.Errorf("with collections it leaves\n\t%s", strings.Join(diff, "\n\t"))
 			}
@@ -124,7 +124,7 @@ func TestLeaseEnds(t *testing.T) {
 			e.wantWhole(problem)
 			e.before(v)
 			w.ok(sc.args(v)...)
-			w.ok("prune")
+			w.ok(sc.pruning()...)
 			if diff := w.state().diff(e.states[v]); len(diff) > 0 {
 				problem("then\n\t%s", strings.Join(diff, "\n\t"))
 				e.heal(v)

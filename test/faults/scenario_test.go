@@ -51,6 +51,9 @@ func (w *world) scenarios() []scenario {
 	if w.daemon.Kind != harness.Containerd2 {
 		service = nil // Its layers hold the time of day, so that no two builds are the same.
 	}
+	if harness.Installed("busybox", "busybox-static") == nil || harness.Required() {
+		service = append(service, w.dockerfile(sources))
+	}
 	return append(service, []scenario{
 		{
 			name: "build", names: []string{"docker.io/library/app:v", "docker.io/library/also:v", "docker.io/library/base:2"},
@@ -65,7 +68,6 @@ func (w *world) scenarios() []scenario {
 			},
 		},
 		w.loading(sources), w.pulling(sources), w.committing(), w.saving(), w.repairing(), w.squashing(sources), w.delta(sources),
-		w.dockerfile(sources),
 	}...)
 }
 
