@@ -133,6 +133,10 @@ func (d *dockerfiles) tree(ctx context.Context) error {
 		if err := d.one(ctx, scenarioDockerfileOne, s, true); err != nil {
 			return err
 		}
+		// Each was built from bytes of its own: now all from the same.
+		if err := d.first(ctx, s); err != nil {
+			return err
+		}
 		if err := d.one(ctx, scenarioDockerfileSame, s, false); err != nil {
 			return err
 		}
