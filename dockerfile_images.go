@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 
@@ -69,7 +70,13 @@ func (f *imageFinder) resolve(ctx context.Context, s *build.Session, ref, platfo
 	defer s.Steps.Within(progress.Step{Kind: "pull", Of: ref})()
 	o := f.registry
 	o.Platform = platform
-	if _, err := Pull(ctx, f.engine, ref, o); err != nil {
+	_, err := Pull(ctx, f.engine, ref, o)
+	if errdefs.IsNotFound(err) {
+		if img, _ := f.only(ctx, ref); img != nil {
+			return img, nil
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("image %s is not stored here, and cannot be fetched: %w", ref, err)
 	}
 	img, err := content.Resolve(ctx, f.engine.Client, ref, platform)
@@ -77,6 +84,18 @@ func (f *imageFinder) resolve(ctx context.Context, s *build.Session, ref, platfo
 		return content.Resolve(ctx, f.engine.Client, want, platform)
 	}
 	return img, err
+}
+
+// only returns an image that there is for one platform alone, though it is not the one
+// asked for: as BuildKit does, whose frontend then warns. nil: it is none such.
+func (f *imageFinder) only(ctx context.Context, ref string) (*content.Image, error) {
+	o := f.registry
+	o.Platform = ""
+	record, err := Pull(ctx, f.engine, ref, o)
+	if err != nil || !images.IsManifestType(record.Target.MediaType) {
+		return nil, err
+	}
+	return content.Resolve(ctx, f.engine.Client, ref, "")
 }
 
 // NewImages finds the images that builds name: those that are stored, and the others

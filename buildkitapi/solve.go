@@ -19,6 +19,7 @@ import (
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/build/dockerfile"
+	"github.com/veneer-build/veneer/differ/layer"
 	"github.com/veneer-build/veneer/internal/progress"
 )
 
@@ -87,6 +88,9 @@ func (x *solving) open(ctx context.Context) error {
 		return err
 	}
 	o := dockerfile.Options{Images: veneer.NewImages(x.o.Engine, x.o.Registry), Runner: x.o.Runner, Watch: x.watch, Caller: x.caller}
+	if o.Layers.Compression, err = x.compression(); err != nil {
+		return err
+	}
 	for _, e := range x.req.Entitlements {
 		switch {
 		case e == string(entitlements.EntitlementSecurityInsecure) && x.o.AllowInsecure:
@@ -102,6 +106,23 @@ func (x *solving) open(ctx context.Context) error {
 	}
 	x.solver = dockerfile.NewSolver(x.session, o)
 	return nil
+}
+
+// compression is that of the layers, which all images of a request share.
+func (x *solving) compression() (layer.Compression, error) {
+	c := layer.Gzip
+	for _, e := range x.req.Exporters {
+		switch text := e.Attrs["compression"]; text {
+		case "":
+		case "gzip", "zstd":
+			c = layer.Compression(text)
+		case "uncompressed":
+			c = layer.None
+		default:
+			return "", fmt.Errorf("compression %s: %w", text, errors.ErrUnsupported)
+		}
+	}
+	return c, nil
 }
 
 // epoch is the time that the request asks for.

@@ -26,7 +26,7 @@ func Subtree(ctx context.Context, whole tree.Tree, path string) (tree.Tree, erro
 		return nil, fmt.Errorf("read %s: %w", at, err)
 	}
 	if entry == nil {
-		return nil, fmt.Errorf("%s does not exist", quote(path))
+		return nil, fmt.Errorf("%s: not found", quote(path))
 	}
 	if !entry.IsDir() && strings.HasSuffix(path, "/") {
 		return nil, fmt.Errorf("%s is not a directory", quote(path))

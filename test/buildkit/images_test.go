@@ -83,8 +83,43 @@ func newSystem(t *testing.T) *system {
 		"www-data:x:33:33:www-data:/var/www:/bin/false\nnobody:x:65534:65534:nobody:/home:/bin/false\n")
 	s.text("etc/group", "root:x:0:\ndaemon:x:1:\nbin:x:2:\nsys:x:3:\nwheel:x:10:root\nwww-data:x:33:\nusers:x:100:\nnobody:x:65534:\n")
 	s.text("etc/shadow", "root:*:::::::\n")
+	s.add(tar.Header{Name: "bin/addgroup", Mode: 0o755}, []byte(addGroup))
+	s.add(tar.Header{Name: "bin/adduser", Mode: 0o755}, []byte(addUser))
 	return s
 }
+
+// Debian's busybox has no programs that add users. These know what the tests ask for.
+const (
+	addGroup = `#!/bin/sh
+gid=1000
+while [ $# -gt 1 ]; do
+  case $1 in
+  -g) gid=$2; shift ;;
+  esac
+  shift
+done
+echo "$1:x:$gid:" >>/etc/group
+`
+	addUser = `#!/bin/sh
+uid=1000 group=
+while [ $# -gt 1 ]; do
+  case $1 in
+  -u) uid=$2; shift ;;
+  -G) group=$2; shift ;;
+  -h | -s | -g) shift ;;
+  esac
+  shift
+done
+if [ -z "$group" ]; then
+  group=$1
+  echo "$1:x:$uid:" >>/etc/group
+fi
+gid=$(sed -n "s/^$group:[^:]*:\([0-9]*\):.*/\1/p" /etc/group)
+echo "$1:x:$uid:$gid::/home/$1:/bin/sh" >>/etc/passwd
+mkdir -p "/home/$1"
+chown "$uid:$gid" "/home/$1"
+`
+)
 
 func (s *system) add(h tar.Header, data []byte) {
 	h.ModTime, h.Size = made, int64(len(data))
@@ -105,7 +140,7 @@ func (s *system) text(name, text string) { s.add(tar.Header{Name: name, Mode: 0o
 // busybox has all applets as hard links in /bin.
 func (s *system) busybox() {
 	for _, a := range s.applets {
-		if a != "busybox" {
+		if a != "busybox" && a != "adduser" && a != "addgroup" {
 			s.add(tar.Header{Typeflag: tar.TypeLink, Name: "bin/" + a, Linkname: "bin/busybox", Mode: 0o755}, nil)
 		}
 	}
@@ -116,7 +151,7 @@ func (s *system) busybox() {
 // alpine has them as symbolic links, and says its release.
 func (s *system) alpine() {
 	for _, a := range s.applets {
-		if a != "busybox" {
+		if a != "busybox" && a != "adduser" && a != "addgroup" {
 			s.add(tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + a, Linkname: "/bin/busybox", Mode: 0o777}, nil)
 		}
 	}
