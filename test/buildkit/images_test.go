@@ -27,6 +27,9 @@ var mirrored = map[string]func(*system){
 	"library/busybox:latest":      (*system).busybox,
 	"library/busybox:stable-musl": (*system).busybox,
 	"library/alpine:latest":       (*system).alpine,
+	// The tests that need what is in it are listed; without it none of a kind is run.
+	"amd64/debian:bullseye-20230109-slim": (*system).alpine,
+	"tonistiigi/hellofs:latest":           (*system).alpine,
 }
 
 // pushImages puts the images into a registry.

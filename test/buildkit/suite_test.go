@@ -1,7 +1,6 @@
 package buildkit_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	_ "embed"
@@ -9,6 +8,7 @@ import (
 	"hash/fnv"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,8 +38,8 @@ var workerText []byte
 
 var (
 	listening = regexp.MustCompile(`listening on (127\.0\.0\.1:[0-9]+)`)
-	caseFunc  = regexp.MustCompile(`(?m)^func (test\w+)\(t \*testing\.T, sb integration\.Sandbox\)`)
-	ending    = regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP): TestIntegration/([^/]+)/worker=veneer(?:/(\S+))? \(`)
+	caseFunc  = regexp.MustCompile(`(?ms)^func (test\w+)\(t \*testing\.T, sb integration\.Sandbox\).*?^}`)
+	ending    = regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP): TestIntegration/([^/]+)/worker=veneer(?:-containerd)?/frontend=[a-z]+(\S*) \(`)
 )
 
 // listed are the cases that do not pass, by name, with the reason.
@@ -66,27 +66,44 @@ func TestDockerfiles(t *testing.T) {
 	harness.Check(t, harness.Installed("busybox", "busybox-static"))
 	registry, err := harness.RegistryProgram()
 	harness.Check(t, err)
+	containerd, err := harness.ContainerdProgram()
+	harness.Check(t, err)
 	s := prepare(t)
 	mirror := filepath.Join(s.temp, "mirror")
 	if err := os.Mkdir(mirror, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	serveMirror(t, registry, mirror)
-	names := s.cases(t)
-	if run := os.Getenv("VENEER_BUILDKIT_RUN"); run != "" {
-		only := regexp.MustCompile(run)
-		names = slices.DeleteFunc(names, func(n string) bool { return !only.MatchString(n) })
-	} else if os.Getenv("VENEER_SOAK") == "" {
-		names = slices.DeleteFunc(names, func(n string) bool { return !inSample(n) })
-	}
-	s.run(t, names, []string{
+	env := []string{
 		"PATH=" + s.bin + ":" + filepath.Dir(registry) + ":" + os.Getenv("PATH"),
 		"BUILDKIT_REGISTRY_MIRROR_DIR=" + mirror,
+		"BUILDKIT_RUN_NETWORK_INTEGRATION_TESTS=1",
 		"VENEER_BUILDKITD=" + filepath.Join(s.bin, "server"),
+		"VENEER_CONTAINERD=" + containerd,
 		"FRONTEND_BUILTIN_ONLY=1",
 		"OTEL_TRACES_EXPORTER=none",
 		"TMPDIR=" + s.temp,
-	})
+	}
+	embedded, daemon := s.cases(t)
+	results := s.run(t, "veneer", choose(t, embedded), env)
+	maps.Copy(results, s.run(t, "veneer-containerd", choose(t, daemon), env))
+	judge(t, results)
+}
+
+// choose returns the cases that are run.
+func choose(t *testing.T, names []string) []string {
+	t.Helper()
+	switch only := os.Getenv("VENEER_BUILDKIT_RUN"); {
+	case only != "":
+		match, err := regexp.Compile(only)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.DeleteFunc(names, func(n string) bool { return !match.MatchString(n) })
+	case os.Getenv("VENEER_SOAK") == "":
+		return slices.DeleteFunc(names, func(n string) bool { return !inSample(n) })
+	}
+	return names
 }
 
 // inSample reports whether a case is run each time.
@@ -196,14 +213,13 @@ func command(t *testing.T, dir string, args ...string) string {
 	return string(out)
 }
 
-// cases are the names of BuildKit's cases.
-func (s *suite) cases(t *testing.T) []string {
+// cases are the names of BuildKit's cases: those that look into a containerd are apart.
+func (s *suite) cases(t *testing.T) (embedded, daemon []string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(s.source, "frontend/dockerfile/*_test.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var names []string
 	for _, f := range files {
 		text, err := os.ReadFile(f)
 		if err != nil {
@@ -212,22 +228,34 @@ func (s *suite) cases(t *testing.T) []string {
 		for _, m := range caseFunc.FindAllSubmatch(text, -1) {
 			name := []rune(string(m[1]))
 			name[0] = unicode.ToUpper(name[0])
-			names = append(names, string(name))
+			if bytes.Contains(m[0], []byte("ContainerdAddress()")) {
+				daemon = append(daemon, string(name))
+			} else {
+				embedded = append(embedded, string(name))
+			}
 		}
 	}
-	if len(names) < 200 {
-		t.Fatalf("%d cases of BuildKit's, and there should be more than 200", len(names))
+	if n := len(embedded) + len(daemon); n < 200 {
+		t.Fatalf("%d cases of BuildKit's, and there should be more than 200", n)
 	}
-	return names
+	return embedded, daemon
 }
 
-// run runs the cases, and holds what becomes of them against the list.
-func (s *suite) run(t *testing.T, names, env []string) {
+// notRun is the result of a case that BuildKit's tests do not call.
+const notRun = "NOT RUN"
+
+// run runs the cases, and returns what becomes of each: PASS, FAIL or SKIP, by its name
+// and what it was run with.
+func (s *suite) run(t *testing.T, worker string, names, env []string) map[string]string {
 	t.Helper()
+	results := map[string]string{}
+	if len(names) == 0 {
+		return results
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "tests"), "-test.v", "-test.timeout="+patience.String(),
-		"-test.run=^TestIntegration$/^("+strings.Join(names, "|")+")$/^worker=veneer$")
+		"-test.run=^TestIntegration$/^("+strings.Join(names, "|")+")$/^worker="+worker+"$")
 	cmd.Dir = filepath.Join(s.source, "frontend/dockerfile")
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
@@ -236,29 +264,43 @@ func (s *suite) run(t *testing.T, names, env []string) {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run() // A case that fails makes it one.
 	if log := os.Getenv("VENEER_BUILDKIT_LOG"); log != "" {
-		if err := os.WriteFile(log, out.Bytes(), 0o600); err != nil {
+		if err := os.WriteFile(log+"."+worker, out.Bytes(), 0o600); err != nil {
 			t.Error(err)
 		}
 	}
-	known, seen := listed(t), map[string]int{}
-	for lines := bufio.NewScanner(&out); lines.Scan(); {
-		m := ending.FindStringSubmatch(lines.Text())
-		if m == nil {
-			continue
-		}
-		seen[m[1]]++
-		name := m[2] + "/" + m[3]
-		_, whole := known[m[2]]
-		_, one := known[name]
-		switch {
-		case m[1] == "PASS" && (one || whole):
-			t.Errorf("%s passes: take it from listed.txt", name)
-		case m[1] != "PASS" && !one && !whole:
-			t.Errorf("%s: %s, and is not in listed.txt", name, m[1])
+	for _, name := range names {
+		results[name] = notRun
+	}
+	for line := range strings.Lines(out.String()) {
+		if m := ending.FindStringSubmatch(line); m != nil {
+			delete(results, m[2])
+			results[m[2]+m[3]] = m[1]
 		}
 	}
-	t.Logf("%d passed, %d failed, %d were skipped; %d are listed", seen["PASS"], seen["FAIL"], seen["SKIP"], len(known))
-	if len(seen) == 0 {
+	if len(results) == 0 {
 		t.Fatalf("no case was run: %v", err)
 	}
+	return results
+}
+
+// judge holds what became of the cases against the list.
+func judge(t *testing.T, results map[string]string) {
+	t.Helper()
+	known, count := listed(t), map[string]int{}
+	for name, result := range results {
+		top, rest, parts := strings.Cut(name, "/")
+		if parts && !strings.HasPrefix(rest, "network.") && !strings.HasPrefix(rest, "security.") && !strings.HasPrefix(rest, "env=") {
+			continue // A part of a case, which counts as a whole.
+		}
+		count[result]++
+		_, one := known[name]
+		_, whole := known[top]
+		switch {
+		case result == "PASS" && (one || whole):
+			t.Errorf("%s passes: take it from listed.txt", name)
+		case result != "PASS" && !one && !whole:
+			t.Errorf("%s: %s, and it is not in listed.txt", name, result)
+		}
+	}
+	t.Logf("%d passed, %d failed, %d were skipped, %d are not run by BuildKit; %d are listed", count["PASS"], count["FAIL"], count["SKIP"], count[notRun], len(known))
 }

@@ -99,6 +99,12 @@ func RegistryProgram() (string, error) {
 	return filepath.Join(dir, "registry"), err
 }
 
+// ContainerdProgram returns the path of containerd 2's program, whose shim is beside it.
+func ContainerdProgram() (string, error) {
+	dir, err := containerd2Tools.bin()
+	return filepath.Join(dir, "containerd"), err
+}
+
 // Installed is an [ErrUnavailable] error unless the program is there, which a Debian package brings.
 func Installed(program, debianPackage string) error {
 	_, err := installed(program, debianPackage)

@@ -3,6 +3,7 @@ package dockerfile
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,17 +15,24 @@ import (
 	"github.com/moby/buildkit/util/testutil/workers"
 )
 
-func init() { integration.Register(veneerWorker{}) }
+func init() {
+	integration.Register(veneerWorker{name: "veneer"})
+	integration.Register(veneerWorker{name: "veneer-containerd", containerd: true})
+}
 
-// veneerWorker starts a server for each test: $VENEER_BUILDKITD.
-type veneerWorker struct{}
+// veneerWorker starts a server for each test: $VENEER_BUILDKITD, on the embedded engine
+// or on a containerd of its own: $VENEER_CONTAINERD.
+type veneerWorker struct {
+	name       string
+	containerd bool
+}
 
-func (veneerWorker) Name() string        { return "veneer" }
+func (w veneerWorker) Name() string      { return w.name }
 func (veneerWorker) Rootless() bool      { return false }
 func (veneerWorker) NetNSDetached() bool { return false }
 func (veneerWorker) Close() error        { return nil }
 
-func (veneerWorker) New(_ context.Context, c *integration.BackendConfig) (_ integration.Backend, _ func() error, err error) {
+func (w veneerWorker) New(_ context.Context, c *integration.BackendConfig) (_ integration.Backend, _ func() error, err error) {
 	undo := &integration.MultiCloser{}
 	defer func() {
 		if err != nil {
@@ -45,7 +53,18 @@ func (veneerWorker) New(_ context.Context, c *integration.BackendConfig) (_ inte
 		undo.Append(release)
 	}
 	address := "unix://" + filepath.Join(dir, "s")
-	cmd := exec.Command(os.Getenv("VENEER_BUILDKITD"), "-addr", address, "-root", filepath.Join(dir, "root"), "-config", config)
+	args := []string{"-addr", address, "-root", filepath.Join(dir, "root"), "-config", config}
+	b := veneerBackend{address: address}
+	if w.containerd {
+		stop, err := startContainerd(dir, c)
+		if err != nil {
+			return nil, nil, err
+		}
+		undo.Append(stop)
+		b.containerd = filepath.Join(dir, "c")
+		args = append(args, "-containerd", b.containerd)
+	}
+	cmd := exec.Command(os.Getenv("VENEER_BUILDKITD"), args...)
 	stop, err := integration.StartCmd(cmd, c.Logs)
 	if err != nil {
 		return nil, nil, err
@@ -54,19 +73,46 @@ func (veneerWorker) New(_ context.Context, c *integration.BackendConfig) (_ inte
 	if err := integration.WaitSocket(address, 30*time.Second, cmd); err != nil {
 		return nil, nil, err
 	}
-	return veneerBackend{address: address}, undo.F(), nil
+	return b, undo.F(), nil
 }
 
-type veneerBackend struct{ address string }
+// startContainerd starts one with nothing in it that reaches out of the directory.
+func startContainerd(dir string, c *integration.BackendConfig) (func() error, error) {
+	file, socket := filepath.Join(dir, "containerd.toml"), filepath.Join(dir, "c")
+	config := fmt.Sprintf(`version = 3
+root = %q
+state = %q
+disabled_plugins = ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri",
+  "io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt", "io.containerd.monitor.container.v1.restart",
+  "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing",
+  "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.erofs", "io.containerd.snapshotter.v1.zfs"]
+[grpc]
+  address = %q
+`, filepath.Join(dir, "containerd"), filepath.Join(dir, "state"), socket)
+	if err := os.WriteFile(file, []byte(config), 0600); err != nil {
+		return nil, err
+	}
+	program := os.Getenv("VENEER_CONTAINERD")
+	cmd := exec.Command(program, "--config", file)
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(program)+":"+os.Getenv("PATH"))
+	stop, err := integration.StartCmd(cmd, c.Logs)
+	if err != nil {
+		return nil, err
+	}
+	return stop, integration.WaitSocket("unix://"+socket, 30*time.Second, cmd)
+}
 
-func (b veneerBackend) Address() string         { return b.address }
-func (veneerBackend) DockerAddress() string     { return "" }
-func (veneerBackend) ContainerdAddress() string { return "" }
-func (veneerBackend) DebugAddress() string      { return "" }
-func (veneerBackend) Rootless() bool            { return false }
-func (veneerBackend) NetNSDetached() bool       { return false }
-func (veneerBackend) Snapshotter() string       { return "overlayfs" }
-func (veneerBackend) ExtraEnv() []string        { return nil }
+type veneerBackend struct{ address, containerd string }
+
+func (b veneerBackend) Address() string           { return b.address }
+func (b veneerBackend) ContainerdAddress() string { return b.containerd }
+func (veneerBackend) DockerAddress() string       { return "" }
+func (veneerBackend) DebugAddress() string        { return "" }
+func (veneerBackend) Rootless() bool              { return false }
+func (veneerBackend) NetNSDetached() bool         { return false }
+func (veneerBackend) Snapshotter() string         { return "overlayfs" }
+func (veneerBackend) ExtraEnv() []string          { return nil }
 
 // Supports says which features there are. What is not is refused by the server.
 func (veneerBackend) Supports(feature string) bool {
