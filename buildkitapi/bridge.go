@@ -148,7 +148,7 @@ func (s *bridges) Solve(ctx context.Context, req *gwpb.SolveRequest) (*gwpb.Solv
 		Definition: req.Definition, Frontend: req.Frontend, FrontendOpt: req.FrontendOpt, FrontendInputs: req.FrontendInputs, Evaluate: req.Evaluate,
 	})
 	if err != nil {
-		return nil, err
+		return nil, inItsWords(err)
 	}
 	out := &gwpb.Result{Metadata: res.Metadata}
 	if res.Refs == nil {

@@ -16,7 +16,9 @@ import (
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	gw "github.com/moby/buildkit/frontend/gateway/client"
+	sessioncontent "github.com/moby/buildkit/session/content"
 	"github.com/moby/buildkit/session/filesync"
+	"github.com/moby/buildkit/util/contentutil"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -56,6 +58,9 @@ func (x *solving) exportImage(ctx context.Context, res *gw.Result, e *controlapi
 		x.response["image.name"] = e.Attrs["name"]
 	}
 	if e.Type != "image" {
+		if tar, err := strconv.ParseBool(e.Attrs["tar"]); err == nil && !tar {
+			return contentutil.CopyChain(ctx, sessioncontent.NewCallerStore(x.caller.session, "export"), x.o.Engine.Client.ContentStore(), target)
+		}
 		return x.send(ctx, archive.Item{Names: names, Target: target}, id)
 	}
 	if err := x.session.Record(ctx, target, names); err != nil {

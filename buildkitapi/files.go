@@ -70,7 +70,7 @@ func (s *bridges) Evaluate(ctx context.Context, req *gwpb.EvaluateRequest) (*gwp
 	}
 	r, err := b.ref(req.Ref)
 	if err == nil && r != nil {
-		err = r.Evaluate(b.ctx)
+		err = inItsWords(r.Evaluate(b.ctx))
 	}
 	return &gwpb.EvaluateResponse{}, err
 }

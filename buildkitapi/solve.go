@@ -56,7 +56,7 @@ func (s *Server) Solve(ctx context.Context, req *controlapi.SolveRequest) (*cont
 		return x.export(ctx, res)
 	})
 	if err != nil {
-		return nil, err
+		return nil, inItsWords(err)
 	}
 	return &controlapi.SolveResponse{ExporterResponse: x.response}, nil
 }
@@ -98,7 +98,7 @@ func (x *solving) open(ctx context.Context) error {
 		case e == string(entitlements.EntitlementNetworkHost) && x.o.AllowHostNetwork:
 			o.Process.AllowHostNetwork = true
 		default:
-			return fmt.Errorf("%s is not allowed", e)
+			return fmt.Errorf("entitlement %s is not allowed", e)
 		}
 	}
 	if o.Layers.Epoch, err = x.epoch(); err != nil {

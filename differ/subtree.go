@@ -3,6 +3,7 @@ package differ
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/veneer-build/veneer/differ/tree"
@@ -26,7 +27,7 @@ func Subtree(ctx context.Context, whole tree.Tree, path string) (tree.Tree, erro
 		return nil, fmt.Errorf("read %s: %w", at, err)
 	}
 	if entry == nil {
-		return nil, fmt.Errorf("%s: not found", quote(path))
+		return nil, notFound(path)
 	}
 	if !entry.IsDir() && strings.HasSuffix(path, "/") {
 		return nil, fmt.Errorf("%s is not a directory", quote(path))
@@ -47,6 +48,15 @@ func Subtree(ctx context.Context, whole tree.Tree, path string) (tree.Tree, erro
 	p.entry.Name = ""
 	return p, nil
 }
+
+// notFound is the error for a path of a tree that leads nowhere.
+type notFound string
+
+// Error implements error.
+func (p notFound) Error() string { return quote(string(p)) + ": not found" }
+
+// Is makes it [fs.ErrNotExist].
+func (p notFound) Is(target error) bool { return target == fs.ErrNotExist }
 
 // part is a directory of a tree, or one file in a directory.
 type part struct {

@@ -63,7 +63,7 @@ func describe(st *state) string {
 func required(ctx context.Context, whole tree.Tree, c *pb.FileActionCopy) error {
 	for _, p := range c.RequiredPaths {
 		if _, err := differ.Subtree(ctx, kept{whole}, clean(p)); err != nil {
-			return fmt.Errorf("%q: not found: %w", p, err)
+			return missing(clean(p), err)
 		}
 	}
 	return nil
@@ -76,7 +76,8 @@ func openPart(ctx context.Context, whole tree.Tree, p string, c *pb.FileActionCo
 		// itself, which contain no links.
 		p = path.Clean(p)
 	}
-	return differ.Subtree(ctx, kept{whole}, p)
+	part, err := differ.Subtree(ctx, kept{whole}, p)
+	return part, missing(p, err)
 }
 
 // copyPart copies a file or a directory. If it is copied into a directory, it is

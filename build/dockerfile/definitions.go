@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/moby/buildkit/client/llb"
@@ -27,6 +28,9 @@ type Caller interface {
 	// Agent returns a socket of an SSH agent, or an error that is [ErrNoAgent]. The
 	// socket stays until the session is over.
 	Agent(ctx context.Context, id string) (string, error)
+	// Transport returns how files are fetched by their URLs, which may be the
+	// caller's own; base is how others are.
+	Transport(base http.RoundTripper) http.RoundTripper
 }
 
 // Solver does what BuildKit's definitions (LLB) say, for frontends that are run by

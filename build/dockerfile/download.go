@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"time"
 
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
@@ -81,7 +80,7 @@ func (d *downloaded) describe(resp *http.Response, op *pb.SourceOp) error {
 		name = baseName(resp.Request.URL.Path)
 	}
 	e := tree.Entry{Name: name, Meta: tree.Meta{Mode: unix.S_IFREG | uint32(mode)&0o7777, Size: d.size}}
-	if t, err := time.Parse(http.TimeFormat, resp.Header.Get("Last-Modified")); err == nil {
+	if t, err := http.ParseTime(resp.Header.Get("Last-Modified")); err == nil {
 		e.MTime = t.Unix()
 	}
 	d.entries = append(d.entries, e)

@@ -1,6 +1,9 @@
 package dockerfile
 
-import "errors"
+import (
+	"errors"
+	"io/fs"
+)
 
 // What a caller may act upon. Errors that wrap these are of type
 // [fault.Error].
@@ -17,3 +20,23 @@ var (
 	// ErrNoGit means that the Ref is a repository, and that git is not installed.
 	ErrNoGit = errors.New("git is not installed")
 )
+
+// MissingError means that a COPY or an ADD names a path that leads nowhere.
+type MissingError struct {
+	Path string
+	Err  error
+}
+
+// Error implements error.
+func (e *MissingError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *MissingError) Unwrap() error { return e.Err }
+
+// missing makes a [MissingError] of an error for a path, if it is one.
+func missing(path string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return &MissingError{Path: path, Err: err}
+	}
+	return err
+}

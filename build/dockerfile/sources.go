@@ -189,12 +189,20 @@ func (s *solver) download(ctx context.Context, v *vertex, op *pb.SourceOp) (_ *s
 	if u, err := url.Parse(op.Identifier); err == nil && u.User != nil {
 		s.Watch.Warn(fmt.Sprintf("ADD %s: its user name and password stay in the image's history; use RUN with a secret mount", u.Redacted()))
 	}
-	d, err := fetch(ctx, &http.Client{Transport: registry.Options{}.Patient()}, op, s.session.Roots.Spool)
+	d, err := fetch(ctx, &http.Client{Transport: s.transport()}, op, s.session.Roots.Spool)
 	if err != nil {
 		return nil, err
 	}
 	s.closeAtEnd(d)
 	return &state{source: &source{name: op.Identifier, tree: d}}, nil
+}
+
+func (s *solver) transport() http.RoundTripper {
+	t := registry.Options{}.Patient()
+	if s.Caller != nil {
+		return s.Caller.Transport(t)
+	}
+	return t
 }
 
 // baseName is the last part of a path, as a file's name.

@@ -113,6 +113,9 @@ while [ $# -gt 1 ]; do
   esac
   shift
 done
+while grep -q ":x:$uid:" /etc/passwd; do
+  uid=$((uid + 1))
+done
 if [ -z "$group" ]; then
   group=$1
   echo "$1:x:$uid:" >>/etc/group

@@ -296,6 +296,8 @@ func judge(t *testing.T, results map[string]string) {
 		_, one := known[name]
 		_, whole := known[top]
 		switch {
+		case strings.HasPrefix(known[top]+known[name], "host: "):
+			// It passes on some machines.
 		case result == "PASS" && (one || whole):
 			t.Errorf("%s passes: take it from listed.txt", name)
 		case result != "PASS" && !one && !whole:
