@@ -83,7 +83,7 @@ SOAK_TIMEOUT ?= 6h
 
 .PHONY: soak
 soak: build tools oracles ## The suites of faults and damage in full, on every containerd and snapshotter (root; hours)
-	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -p 1 -v ./test/faults/... ./test/e2e ./test/differential ./content/archive
+	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -p 1 -v ./test/faults/... ./test/e2e ./test/differential ./test/buildkit ./content/archive
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v -run TestManyFiles ./test/cli
 
 # Bounds each target: 10m, or 100000x for that many inputs. FUZZ=regexp chooses targets.

@@ -23,7 +23,7 @@ import (
 )
 
 // sampled is how many cases there are to one that is run without VENEER_SOAK.
-const sampled = 8
+const sampled = 10
 
 // patience bounds the whole run: more than ten times what it takes alone.
 const patience = 2 * time.Hour
@@ -80,13 +80,13 @@ func TestDockerfiles(t *testing.T) {
 		"BUILDKIT_RUN_NETWORK_INTEGRATION_TESTS=1",
 		"VENEER_BUILDKITD=" + filepath.Join(s.bin, "server"),
 		"VENEER_CONTAINERD=" + containerd,
-		"FRONTEND_BUILTIN_ONLY=1",
 		"OTEL_TRACES_EXPORTER=none",
 		"TMPDIR=" + s.temp,
 	}
-	embedded, daemon := s.cases(t)
-	results := s.run(t, "veneer", choose(t, embedded), env)
-	maps.Copy(results, s.run(t, "veneer-containerd", choose(t, daemon), env))
+	results := map[string]string{}
+	for how, names := range s.cases(t) {
+		maps.Copy(results, s.run(t, how, choose(t, names), env))
+	}
 	judge(t, results)
 }
 
@@ -213,9 +213,18 @@ func command(t *testing.T, dir string, args ...string) string {
 	return string(out)
 }
 
-// cases are the names of BuildKit's cases: those that look into a containerd are apart.
-func (s *suite) cases(t *testing.T) (embedded, daemon []string) {
+// way is how cases are run.
+type way struct {
+	worker string
+	// frontend is the variable that says where the frontend is run.
+	frontend string
+}
+
+// cases are the names of BuildKit's cases, by the way in which they are run: those that
+// look into a containerd need one, and some are about a frontend that the client runs.
+func (s *suite) cases(t *testing.T) map[way][]string {
 	t.Helper()
+	all, n := map[way][]string{}, 0
 	files, err := filepath.Glob(filepath.Join(s.source, "frontend/dockerfile/*_test.go"))
 	if err != nil {
 		t.Fatal(err)
@@ -228,17 +237,21 @@ func (s *suite) cases(t *testing.T) (embedded, daemon []string) {
 		for _, m := range caseFunc.FindAllSubmatch(text, -1) {
 			name := []rune(string(m[1]))
 			name[0] = unicode.ToUpper(name[0])
+			how := way{worker: "veneer", frontend: "FRONTEND_BUILTIN_ONLY"}
 			if bytes.Contains(m[0], []byte("ContainerdAddress()")) {
-				daemon = append(daemon, string(name))
-			} else {
-				embedded = append(embedded, string(name))
+				how.worker = "veneer-containerd"
 			}
+			if bytes.Contains(m[0], []byte("f.(*clientFrontend)")) {
+				how.frontend = "FRONTEND_CLIENT_ONLY"
+			}
+			all[how] = append(all[how], string(name))
+			n++
 		}
 	}
-	if n := len(embedded) + len(daemon); n < 200 {
+	if n < 200 {
 		t.Fatalf("%d cases of BuildKit's, and there should be more than 200", n)
 	}
-	return embedded, daemon
+	return all
 }
 
 // notRun is the result of a case that BuildKit's tests do not call.
@@ -246,7 +259,7 @@ const notRun = "NOT RUN"
 
 // run runs the cases, and returns what becomes of each: PASS, FAIL or SKIP, by its name
 // and what it was run with.
-func (s *suite) run(t *testing.T, worker string, names, env []string) map[string]string {
+func (s *suite) run(t *testing.T, how way, names, env []string) map[string]string {
 	t.Helper()
 	results := map[string]string{}
 	if len(names) == 0 {
@@ -255,16 +268,16 @@ func (s *suite) run(t *testing.T, worker string, names, env []string) map[string
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "tests"), "-test.v", "-test.timeout="+patience.String(),
-		"-test.run=^TestIntegration$/^("+strings.Join(names, "|")+")$/^worker="+worker+"$")
+		"-test.run=^TestIntegration$/^("+strings.Join(names, "|")+")$/^worker="+how.worker+"$")
 	cmd.Dir = filepath.Join(s.source, "frontend/dockerfile")
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(append(os.Environ(), env...), how.frontend+"=1")
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run() // A case that fails makes it one.
 	if log := os.Getenv("VENEER_BUILDKIT_LOG"); log != "" {
-		if err := os.WriteFile(log+"."+worker, out.Bytes(), 0o600); err != nil {
+		if err := os.WriteFile(log+"."+how.worker+"."+how.frontend, out.Bytes(), 0o600); err != nil {
 			t.Error(err)
 		}
 	}
