@@ -23,9 +23,14 @@ type vertex struct {
 	layered, deferred, sync bool
 }
 
-// id identifies the step within one build. A step whose layer is wanted is another
-// step than the same without.
-func (v *vertex) id() string { return fmt.Sprintf("%s %t %t", v.digest, v.layered, v.deferred) }
+// id tells the steps of one build apart: one whose layer is wanted is another than
+// the same without, unless it is a source: that is got once.
+func (v *vertex) id() string {
+	if v.op.GetSource() != nil {
+		return string(v.digest)
+	}
+	return fmt.Sprintf("%s %t %t", v.digest, v.layered, v.deferred)
+}
 
 // name is what people call it.
 func (v *vertex) name() string { return asWritten(v.meta.GetDescription()["llb.customname"]) }
