@@ -55,7 +55,7 @@ func (x *solving) exportImage(ctx context.Context, res *gw.Result, e *controlapi
 		names = append(names, name)
 	}
 	if len(names) > 0 {
-		x.response["image.name"] = e.Attrs["name"]
+		x.response["image.name"] = strings.Join(names, ",")
 	}
 	if e.Type != "image" {
 		if tar, err := strconv.ParseBool(e.Attrs["tar"]); err == nil && !tar {

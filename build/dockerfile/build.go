@@ -64,7 +64,9 @@ func Build(ctx context.Context, session *build.Session, o Options) ([]*Outcome, 
 	for _, out := range all {
 		plan(out.vertex, o.Deferred)
 		g.Go(func() (err error) {
-			out.state, err = s.solve(gctx, out.vertex)
+			if out.state, err = s.solve(gctx, out.vertex); err == nil {
+				out.state, err = s.based(gctx, out.state, !o.Deferred)
+			}
 			return err
 		})
 	}

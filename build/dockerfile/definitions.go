@@ -3,7 +3,6 @@ package dockerfile
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -95,12 +94,8 @@ func (x *Solver) Open(ctx context.Context, ref gw.Reference) (dir string, _ io.C
 	if err != nil {
 		return "", nil, err
 	}
-	if st.source != nil {
-		m, err := x.s.unpackSource(ctx, st, "/")
-		if err != nil {
-			return "", nil, err
-		}
-		st = st.next(m)
+	if st, err = x.s.based(ctx, st, false); err != nil {
+		return "", nil, err
 	}
 	v, err := snapshot.OpenView(ctx, x.s.client().SnapshotService(x.s.engine().Snapshotter), st.snapshot)
 	if err != nil {
@@ -132,8 +127,8 @@ func (x *Solver) Outcome(ctx context.Context, ref gw.Reference, config, below []
 	if err != nil {
 		return nil, err
 	}
-	if st.source != nil {
-		return nil, errors.New("a local source alone is no image")
+	if st, err = x.s.based(ctx, st, true); err != nil {
+		return nil, err
 	}
 	out := &Outcome{s: x.s, ConfigJSON: config, state: st}
 	if err := json.Unmarshal(config, &out.Config); err != nil {

@@ -47,7 +47,10 @@ func (s *solver) exec(ctx context.Context, v *vertex, op *pb.ExecOp, inputs []*s
 	}
 	for _, m := range op.Mounts {
 		if m.Dest == "/" && m.Input >= 0 {
-			x.on = inputs[m.Input]
+			var err error
+			if x.on, err = s.based(ctx, inputs[m.Input], v.layered); err != nil {
+				return nil, err
+			}
 		}
 	}
 	key, err := x.key(ctx)

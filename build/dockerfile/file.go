@@ -37,6 +37,9 @@ func (s *solver) file(ctx context.Context, v *vertex, op *pb.FileOp, inputs []*s
 	if err != nil {
 		return nil, err
 	}
+	if on, err = s.based(ctx, on, v.layered); err != nil {
+		return nil, err
+	}
 	if !v.deferred {
 		return f.do(ctx, on)
 	}
@@ -67,9 +70,6 @@ func (s *solver) newFileStep(v *vertex, op *pb.FileOp, inputs []*state) (*fileSt
 	on := scratch()
 	if i := op.Actions[0].Input; i >= 0 {
 		on = inputs[i]
-	}
-	if on.source != nil {
-		return nil, nil, fmt.Errorf("%s: %s cannot be changed", v.name(), on.source.name)
 	}
 	return f, on, nil
 }

@@ -194,7 +194,7 @@ func (s *solver) checkOut(ctx context.Context, g *gitRun, at revision) (_ *graph
 			return nil, err
 		}
 	}
-	return s.snapshotOf(ctx, differ.Target{Op: differ.Copy, Name: "the repository", Source: filtered{l, f}, Dest: "/", Owner: differ.OwnerSource})
+	return s.snapshotOf(ctx, differ.Target{Op: differ.Copy, Name: "the repository", Source: filtered{l, f}, Dest: "/", Owner: differ.OwnerSource}, false)
 }
 
 // subdirectory returns a directory of a checkout that no link leads to.

@@ -103,7 +103,7 @@ func (m *mounting) bind(ctx context.Context, op *pb.Mount) (*run.Mount, error) {
 		in = m.inputs[op.Input]
 	}
 	if in.source != nil {
-		made, err := m.s.unpackSource(ctx, in, path.Join("/", op.Selector))
+		made, err := m.s.unpackSource(ctx, in, path.Join("/", op.Selector), false)
 		if err != nil {
 			return nil, err
 		}
@@ -125,14 +125,28 @@ func (m *mounting) bind(ctx context.Context, op *pb.Mount) (*run.Mount, error) {
 	return &run.Mount{Source: w.Mounts(), Subpath: sub, ReadOnly: op.Readonly}, nil
 }
 
+// based returns a state that steps can be done on: of a source, which may be a build
+// context that FROM names, a snapshot of its files.
+func (s *solver) based(ctx context.Context, st *state, layered bool) (*state, error) {
+	if st.source == nil {
+		return st, nil
+	}
+	m, err := s.unpackSource(ctx, st, "/", layered)
+	if err != nil {
+		return nil, err
+	}
+	return scratch().next(m), nil
+}
+
 // unpackSource makes a snapshot of a part of a source, at its path there.
-func (s *solver) unpackSource(ctx context.Context, src *state, at string) (_ *graph.Made, err error) {
+func (s *solver) unpackSource(ctx context.Context, src *state, at string, layered bool) (_ *graph.Made, err error) {
 	h := graph.NewHash("mounted source 1")
 	h.AddString(at)
 	if err := s.sums(src.source).part(ctx, h, src.source.tree, at); err != nil {
 		return nil, err
 	}
-	if m, err := s.cache.Lookup(ctx, h.Key(), false); m != nil || err != nil {
+	key := s.keyed(h.Key()).of(layered)
+	if m, err := s.cache.Lookup(ctx, key, layered); m != nil || err != nil {
 		return m, err
 	}
 	part, err := differ.Subtree(ctx, kept{src.source.tree}, at)
@@ -142,15 +156,15 @@ func (s *solver) unpackSource(ctx context.Context, src *state, at string) (_ *gr
 	m, err := s.snapshotOf(ctx, differ.Target{
 		Op: differ.Copy, Name: src.source.name, Source: part, SourceBase: path.Base(at), Dest: at,
 		Owner: differ.OwnerSource, Cache: src.source.cache,
-	})
+	}, layered)
 	if err != nil {
 		return nil, err
 	}
-	return m, s.cache.Keep(ctx, h.Key(), *m)
+	return m, s.cache.Keep(ctx, key, *m)
 }
 
 // snapshotOf makes a snapshot of files alone.
-func (s *solver) snapshotOf(ctx context.Context, t differ.Target) (_ *graph.Made, err error) {
+func (s *solver) snapshotOf(ctx context.Context, t differ.Target, layered bool) (_ *graph.Made, err error) {
 	base, err := s.openSnapshot(ctx, "")
 	if err != nil {
 		return nil, err
@@ -163,7 +177,7 @@ func (s *solver) snapshotOf(ctx context.Context, t differ.Target) (_ *graph.Made
 	if err := changes.Apply(ctx, t, s.session.CompareOptions()); err != nil {
 		return nil, err
 	}
-	return s.write(ctx, changes, scratch(), false)
+	return s.write(ctx, changes, scratch(), layered)
 }
 
 // memoryDir is a directory in memory that only root may enter, where the

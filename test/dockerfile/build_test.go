@@ -2,6 +2,7 @@ package dockerfile_test
 
 import (
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -143,4 +144,15 @@ func TestFailingRun(t *testing.T) {
 			t.Error("there is an image")
 		}
 	})
+}
+
+// TestFromContext: FROM takes a build context that has a name, alone and with steps.
+func TestFromContext(t *testing.T) {
+	f := embedded(t)
+	f.write("base/file", "f\n")
+	named := func(r *veneer.DockerfileRequest) { r.Contexts = map[string]string{"files": filepath.Join(f.dir, "base")} }
+	f.build("FROM files\n", named)
+	f.want(f.files("built:1", "/"), map[string]string{".": "755 dir", "file": "644 f\n"})
+	f.build("FROM files\nCOPY base/file /more/\n", named)
+	f.want(f.files("built:1", "/"), map[string]string{".": "755 dir", "file": "644 f\n", "more": "755 dir", "more/file": "644 f\n"})
 }
