@@ -150,7 +150,9 @@ func TestFailingRun(t *testing.T) {
 func TestFromContext(t *testing.T) {
 	f := embedded(t)
 	f.write("base/file", "f\n")
-	named := func(r *veneer.DockerfileRequest) { r.Contexts = map[string]string{"files": filepath.Join(f.dir, "base")} }
+	named := func(r *veneer.DockerfileRequest) {
+		r.Contexts = map[string]string{"files": filepath.Join(f.dir, "base")}
+	}
 	f.build("FROM files\n", named)
 	f.want(f.files("built:1", "/"), map[string]string{".": "755 dir", "file": "644 f\n"})
 	f.build("FROM files\nCOPY base/file /more/\n", named)
