@@ -185,7 +185,8 @@ func (s *sandbox) mountAt(name string, mounts []mount.Mount, dir bool) error {
 
 // mountable returns a deep copy of the mounts of a snapshot, since the helpers of
 // containerd change options in place. It removes the option volatile of overlayfs,
-// which skips the sync, since the snapshot will be committed.
+// which skips the sync, since the snapshot will be committed. Mounts that only a
+// daemon can make are an error.
 func mountable(mounts []mount.Mount) ([]mount.Mount, error) {
 	mounts = slices.Clone(mount.RemoveVolatileOption(mounts))
 	for i := range mounts {
