@@ -45,10 +45,11 @@ func UserNamespace(ctx context.Context, root string) (done bool, status int, err
 }
 
 // BegunUserNamespace reports whether this is a process that [UserNamespace] started:
-// then main has to call it again. InUserNamespace reports whether that has been done.
+// then main has to call it again.
 func BegunUserNamespace() bool { return process.BegunUserNamespace() }
 
-// InUserNamespace: see [BegunUserNamespace].
+// InUserNamespace reports whether this process has moved into a user namespace by
+// [UserNamespace].
 func InUserNamespace() bool { return process.InUserNamespace() }
 
 // HasNamespaced reports whether an embedded engine's root has been used in a user

@@ -50,29 +50,7 @@ func parseRepository(op *pb.SourceOp) (*repository, error) {
 		r.ref, r.subdir = u.Opts.Ref, u.Opts.Subdir
 	}
 	for name, value := range op.Attrs {
-		switch name {
-		case pb.AttrFullRemoteURL:
-			r.remote = value
-		case pb.AttrGitChecksum:
-			r.checksum = strings.ToLower(value)
-		case pb.AttrKeepGitDir:
-			r.keepGit = value == "true"
-		case pb.AttrGitSkipSubmodules:
-			r.noSubmodules = value == "true"
-		case pb.AttrGitMTime:
-			r.commitTimes = value == "commit"
-		case pb.AttrGitFetchByCommit:
-			r.byCommit = value == "true"
-		case pb.AttrAuthTokenSecret:
-			r.token = value
-		case pb.AttrAuthHeaderSecret:
-			r.header = value
-		case pb.AttrMountSSHSock:
-			r.agent = value
-		case pb.AttrKnownSSHHosts:
-			r.knownHosts = value
-		case pb.AttrGitAdvice:
-		default:
+		if !r.option(name, value) {
 			return nil, fmt.Errorf("the option %s of a repository is not supported", name)
 		}
 	}
@@ -80,6 +58,36 @@ func parseRepository(op *pb.SourceOp) (*repository, error) {
 	// As BuildKit does: a part of a repository is no repository.
 	r.keepGit = r.keepGit && r.subdir == ""
 	return r, r.check()
+}
+
+// option takes an attribute of the source, and reports whether there is such a one.
+func (r *repository) option(name, value string) bool {
+	switch name {
+	case pb.AttrFullRemoteURL:
+		r.remote = value
+	case pb.AttrGitChecksum:
+		r.checksum = strings.ToLower(value)
+	case pb.AttrKeepGitDir:
+		r.keepGit = value == "true"
+	case pb.AttrGitSkipSubmodules:
+		r.noSubmodules = value == "true"
+	case pb.AttrGitMTime:
+		r.commitTimes = value == "commit"
+	case pb.AttrGitFetchByCommit:
+		r.byCommit = value == "true"
+	case pb.AttrAuthTokenSecret:
+		r.token = value
+	case pb.AttrAuthHeaderSecret:
+		r.header = value
+	case pb.AttrMountSSHSock:
+		r.agent = value
+	case pb.AttrKnownSSHHosts:
+		r.knownHosts = value
+	case pb.AttrGitAdvice:
+	default:
+		return false
+	}
+	return true
 }
 
 func (r *repository) check() error {

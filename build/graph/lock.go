@@ -25,12 +25,13 @@ const lockPoll = 100 * time.Millisecond
 func (c *Cache) Lock(ctx context.Context, key Key, waiting func()) (unlock func(), err error) {
 	none := func() {}
 	path := filepath.Join(c.Dir, "locks", digest.Digest(key).Encoded())
-	if c.Dir == "" || os.MkdirAll(filepath.Dir(path), 0o700) != nil {
+	if c.Dir == "" {
 		return none, nil
 	}
+	_ = os.MkdirAll(filepath.Dir(path), 0o700) // Without it the lock cannot be made.
 	for told := false; ; {
-		f, err := tryLock(path)
-		if f != nil || err != nil {
+		f, wait := tryLock(path)
+		if !wait {
 			return func() {
 				if f != nil {
 					_ = os.Remove(path) // The next one makes it again.
@@ -50,27 +51,25 @@ func (c *Cache) Lock(ctx context.Context, key Key, waiting func()) (unlock func(
 	}
 }
 
-// tryLock returns the locked file, or nil where another process has it. The file may
-// have been removed by its holder between opening and locking: then it locks
-// nothing, and the next one counts.
-func tryLock(path string) (*os.File, error) {
+// tryLock returns the locked file, or that another process has it, which is worth
+// waiting for. Both are unset where nothing can be locked. The file may have been
+// removed by its holder between opening and locking: then it locks nothing, and the
+// next one counts.
+func tryLock(path string) (f *os.File, wait bool) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, false
 	}
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if err == nil {
 		ours, oerr := f.Stat()
 		now, nerr := os.Stat(path)
 		if oerr == nil && nerr == nil && os.SameFile(ours, now) {
-			return f, nil
+			return f, false
 		}
 	}
 	_ = f.Close() // Nothing was written.
-	if err != nil && !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-		return nil, err // The file system has no locks.
-	}
-	return nil, nil
+	return nil, err == nil || errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR)
 }
 
 // use remembers that a step was used now, for [Entries]. Where that cannot be, the

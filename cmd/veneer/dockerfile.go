@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -190,20 +189,26 @@ func (f *dockerfileFlags) process(p *veneer.ProcessOptions, getenv func(string) 
 	default:
 		return usagef("--network %s: use default, none or host", f.network)
 	}
-	for _, h := range f.hosts {
-		name, ip, ok := strings.Cut(h, ":")
-		if i := strings.Index(h, "="); i >= 0 && (!ok || i < len(name)) {
-			name, ip, ok = h[:i], h[i+1:], true
-		}
-		if !ok || name == "" || ip == "" {
-			return usagef("--add-host %s: want NAME:IP", h)
-		}
-		ip = strings.Trim(ip, "[]")
-		if _, err := netip.ParseAddr(ip); err != nil {
-			return usagef("--add-host %s: want an IP address; what %q stands for depends on the network of RUN", h, ip)
-		}
-		p.ExtraHosts = append(p.ExtraHosts, name+"="+ip)
+	var err error
+	if p.ExtraHosts, err = parseHosts(f.hosts); err != nil {
+		return err
 	}
+	if err := f.allowed(p); err != nil {
+		return err
+	}
+	p.Ulimits = f.ulimits
+	if p.ShmSize, err = parseSize(f.shmSize); err != nil {
+		return usagef("--shm-size %s: %w", f.shmSize, err)
+	}
+	if p.Secrets, err = parseSecrets(f.secrets, getenv); err != nil {
+		return err
+	}
+	p.SSH, err = parseSSH(f.ssh, getenv)
+	return err
+}
+
+// allowed reads what --allow grants to RUN.
+func (f *dockerfileFlags) allowed(p *veneer.ProcessOptions) error {
 	for _, word := range f.allow {
 		switch word {
 		case "network.host":
@@ -214,16 +219,7 @@ func (f *dockerfileFlags) process(p *veneer.ProcessOptions, getenv func(string) 
 			return usagef("--allow %s: use network.host or security.insecure", word)
 		}
 	}
-	p.Ulimits = f.ulimits
-	var err error
-	if p.ShmSize, err = parseSize(f.shmSize); err != nil {
-		return usagef("--shm-size %s: %w", f.shmSize, err)
-	}
-	if p.Secrets, err = parseSecrets(f.secrets, getenv); err != nil {
-		return err
-	}
-	p.SSH, err = parseSSH(f.ssh, getenv)
-	return err
+	return nil
 }
 
 // checkDockerfile prints what is doubtful in a Dockerfile.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/csv"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -100,6 +101,25 @@ func parseSSH(list []string, getenv func(string) (string, bool)) (map[string]ven
 			}
 		}
 		all[id] = a
+	}
+	return all, nil
+}
+
+// parseHosts reads NAME:IP or NAME=IP, and returns NAME=IP.
+func parseHosts(list []string) (all []string, err error) {
+	for _, h := range list {
+		name, ip, ok := strings.Cut(h, ":")
+		if i := strings.Index(h, "="); i >= 0 && (!ok || i < len(name)) {
+			name, ip, ok = h[:i], h[i+1:], true
+		}
+		if !ok || name == "" || ip == "" {
+			return nil, usagef("--add-host %s: want NAME:IP", h)
+		}
+		ip = strings.Trim(ip, "[]")
+		if _, err := netip.ParseAddr(ip); err != nil {
+			return nil, usagef("--add-host %s: want an IP address; what %q stands for depends on the network of RUN", h, ip)
+		}
+		all = append(all, name+"="+ip)
 	}
 	return all, nil
 }

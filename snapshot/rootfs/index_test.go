@@ -18,8 +18,8 @@ import (
 
 // endsAfter ends at the second look.
 type endsAfter struct {
-	context.Context
-	looks int
+	context.Context //nolint:containedctx // it is a context itself
+	looks           int
 }
 
 func (c *endsAfter) Err() error {

@@ -91,8 +91,8 @@ func TestBudgetOfSeveral(t *testing.T) {
 
 // endsAfter ends at the n-th look.
 type endsAfter struct {
-	context.Context
-	n int
+	context.Context //nolint:containedctx // it is a context itself
+	n               int
 }
 
 func (c *endsAfter) Err() error {
