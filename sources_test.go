@@ -90,10 +90,10 @@ func TestImageSourceRefused(t *testing.T) {
 		says string
 	}{
 		"no such image":  {veneer.TargetSpec{Type: veneer.SourceImage, Ref: "absent", Source: "/", Dest: "/"}, `no image "absent"`},
-		"no such path":   {fromImage(differ.Copy, "/nothing", "/"), `"/nothing" does not exist`},
+		"no such path":   {fromImage(differ.Copy, "/nothing", "/"), `"/nothing": not found`},
 		"not a dir":      {fromImage(differ.Copy, "/app/conf/", "/"), "not a directory"},
 		"through a file": {fromImage(differ.Copy, "/app/conf/x", "/"), "not a directory"},
-		"out of it":      {fromImage(differ.Copy, "/real/up", "/"), "does not exist"},
+		"out of it":      {fromImage(differ.Copy, "/real/up", "/"), `"/real/up": not found`},
 		"scratch":        {veneer.TargetSpec{Type: veneer.SourceImage, Ref: "scratch", Source: "/", Dest: "/"}, "no files"},
 	} {
 		t.Run(what, func(t *testing.T) {
