@@ -68,6 +68,7 @@ func Open(t testing.TB) (context.Context, Store) {
 	c, err := client.New("", client.WithServices(
 		client.WithContentStore(db.ContentStore()),
 		client.WithImageStore(metadata.NewImageStore(db)),
+		client.WithContainerStore(metadata.NewContainerStore(db)),
 		client.WithSnapshotters(db.Snapshotters()),
 		client.WithLeasesService(collecting{metadata.NewLeaseManager(db), db}),
 		client.WithNamespaceService(namespaceStore{db}),
