@@ -46,8 +46,11 @@ func (m *mounting) agent(ctx context.Context, o *pb.SSHOpt) (string, error) {
 	})
 }
 
-// givenAgent is the agent that the caller gave.
+// givenAgent is the agent that the caller gave. One without a name is the default.
 func (s *solver) givenAgent(ctx context.Context, id string) (Agent, error) {
+	if id == "" {
+		id = "default"
+	}
 	if s.Caller != nil {
 		socket, err := s.Caller.Agent(ctx, id)
 		return Agent{Socket: socket}, err
