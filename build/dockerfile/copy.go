@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/solver/pb"
-	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/build/target"
 	"github.com/veneer-build/veneer/differ"
@@ -179,56 +178,6 @@ func (x *action) parents(ctx context.Context, t *differ.Target, c *pb.FileAction
 		at = path.Dir(strings.TrimSuffix(at, "/"))
 	}
 	return x.makeDirs(ctx, at, m)
-}
-
-// made has the metadata of directories that are made. dir: they are made for a
-// directory, and not for a file.
-type made struct {
-	mode  uint32
-	owner *differ.Owner
-	mtime int64
-	dir   bool
-}
-
-// makeDirs makes a directory and those above it, as far as they are missing. If the
-// path leads through a dangling link, the directories are made where the link
-// points to.
-func (x *action) makeDirs(ctx context.Context, at string, m made) error {
-	at, err := x.changes.Resolve(ctx, at)
-	if err != nil {
-		return err
-	}
-	missing := ""
-	for p := at; p != "/"; p = path.Dir(p) {
-		e, err := x.changes.Follow(ctx, p)
-		if err != nil {
-			return err
-		}
-		if e != nil && !e.IsDir() {
-			return fmt.Errorf("%s is not a directory in the image", p)
-		}
-		if e != nil {
-			break
-		}
-		missing = p
-	}
-	if missing == "" {
-		return nil
-	}
-	if m.owner == nil {
-		m.owner = &differ.Owner{}
-	}
-	rest := strings.TrimPrefix(at, missing)
-	for p, names := missing, strings.Split(strings.TrimPrefix(rest, "/"), "/"); ; names = names[1:] {
-		src := newSmall()
-		e := tree.Entry{Name: path.Base(p), Meta: tree.Meta{Mode: unix.S_IFDIR | m.mode, MTime: m.mtime}}
-		src.add(e, nil)
-		err := x.applyTarget(ctx, differ.Target{Op: differ.Copy, Name: x.v.name(), Source: src, Dest: path.Dir(p), Chown: m.owner, DirLinks: differ.FollowDirLinks})
-		if err != nil || len(names) == 0 || names[0] == "" {
-			return err
-		}
-		p = path.Join(p, names[0])
-	}
 }
 
 // isDir reports whether the path is a directory now. It follows links.

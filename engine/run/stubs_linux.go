@@ -53,7 +53,8 @@ const (
 	fileMode = unix.S_IFREG | 0o755
 )
 
-// makeNode makes an empty file or directory.
+// makeNode makes an empty file or directory, with the mode whatever the umask. A
+// directory keeps the set-group-ID bit that it has from the one above.
 func makeNode(parent *os.File, name string, mode uint32) (err error) {
 	if mode&unix.S_IFMT == unix.S_IFDIR {
 		err = unix.Mkdirat(int(parent.Fd()), name, mode&0o7777)
@@ -63,7 +64,11 @@ func makeNode(parent *os.File, name string, mode uint32) (err error) {
 	if err != nil {
 		return err
 	}
-	return unix.Fchmodat(int(parent.Fd()), name, mode&0o7777, 0) // whatever the umask
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(parent.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	return unix.Fchmodat(int(parent.Fd()), name, mode&0o7777|st.Mode&unix.S_ISGID, 0)
 }
 
 // remove removes what was made, if it is still empty. If the process put something

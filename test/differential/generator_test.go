@@ -23,6 +23,8 @@ type author struct {
 	text strings.Builder
 	// stages are how many there are, and rooted whether each has a shell.
 	rooted []bool
+	// there are files and directories of the context, without those that have a space in the name.
+	there []string
 	// made are destinations of this stage, and kept those of the stages before.
 	made []string
 	kept []string
@@ -58,6 +60,9 @@ func (a *author) tree() {
 	dirs := []string{"", "d", "d/sub", "lib", "d/sub/deep"}
 	for _, dir := range dirs {
 		must(a.t, os.MkdirAll(filepath.Join(a.dir, dir), 0o755))
+		if dir != "" {
+			a.there = append(a.there, dir)
+		}
 		for _, name := range []string{"a", "b.txt", "c.md", "x y"} {
 			if a.chance(3) {
 				continue
@@ -66,6 +71,9 @@ func (a *author) tree() {
 			must(a.t, os.WriteFile(filepath.Join(a.dir, at), []byte(a.pick("", "one\n", "two\n", strings.Repeat("long\n", 2000))), 0o600))
 			must(a.t, unix.Chmod(filepath.Join(a.dir, at), []uint32{0o644, 0o600, 0o755, 0o4755, 0o2711, 0o444}[a.r.IntN(6)]))
 			files = append(files, at)
+			if name != "x y" {
+				a.there = append(a.there, at)
+			}
 		}
 		for _, link := range []string{"l1", "l2"} {
 			if a.chance(2) {
@@ -79,7 +87,7 @@ func (a *author) tree() {
 	must(a.t, unix.Chmod(filepath.Join(a.dir, "lib"), []uint32{0o755, 0o700, 0o1777, 0o2750}[a.r.IntN(4)]))
 	must(a.t, os.WriteFile(filepath.Join(a.dir, "t.tar"), a.archive(false), 0o644))
 	must(a.t, os.WriteFile(filepath.Join(a.dir, "t.tgz"), a.archive(true), 0o644))
-	if a.chance(2) {
+	if a.chance(3) {
 		patterns := []string{"d/sub", "**/*.md", "!d/sub/a", "*", "!d", "lib/*", "!lib/b.txt", "**/a", "!**/deep/a", "d/*/b.txt", "/a", "!l?", "# c", "l1"}
 		var chosen []string
 		for range 1 + a.r.IntN(4) {
@@ -98,7 +106,10 @@ func (a *author) archive(zip bool) []byte {
 		{Name: "in/f", Typeflag: tar.TypeReg, Mode: 0o640, Uid: 3, Gid: 4, Size: 2},
 		{Name: "in/s", Typeflag: tar.TypeSymlink, Linkname: "f"},
 		{Name: "in/h", Typeflag: tar.TypeLink, Linkname: "in/f"},
+		{Name: "etc/", Typeflag: tar.TypeDir, Mode: 0o755},
 		{Name: "etc/issue", Typeflag: tar.TypeReg, Mode: 0o600, Size: 2},
+		{Name: "alone/", Typeflag: tar.TypeDir, Mode: 0o755},
+		{Name: "alone/deep/", Typeflag: tar.TypeDir, Mode: 0o711},
 		{Name: "alone/deep/f", Typeflag: tar.TypeReg, Mode: 0o4755, Size: 2},
 	} {
 		h.ModTime = old.Add(time.Hour)
@@ -190,21 +201,23 @@ func (a *author) mode() string {
 	return "--chmod=" + a.pick("644", "0711", "u=rwX,go=rX", "4755", "go-w,a+x", "g+s") + " "
 }
 
+// source is there in most cases: a build that fails says little.
 func (a *author) source() string {
+	if !a.chance(4) {
+		return a.pick(a.there...)
+	}
 	return a.pick("a", "b.txt", "d", "d/", "lib", ".", "*.md", "d/*", "l1", "l1/", "l?", "d/l*", "d/sub/a", "d/hard", "[ab]*", "d/sub/../a", "lib/b.txt", "none*", "*/a", "d/*/*")
 }
 
 func (a *author) copy() {
-	flags := a.owner() + a.mode()
-	if a.chance(5) {
-		flags += "--link "
-	}
-	if a.chance(5) {
-		flags += "--exclude=" + a.pick("*.md", "**/a", "sub", "d/sub", "**/deep/**", "!a", "l*") + " "
-	}
-	parents := a.chance(6)
+	verb, flags := a.pick("COPY", "COPY", "ADD"), a.mode()
+	flags += a.owner()
+	parents := verb == "COPY" && a.chance(6)
 	if parents {
 		flags += "--parents "
+	}
+	if !parents && a.chance(5) {
+		flags += "--exclude=" + a.pick("*.md", "**/a", "sub", "d/sub", "**/deep/**", "!a", "l*") + " "
 	}
 	n := 1 + a.r.IntN(2)
 	var sources []string
@@ -223,7 +236,7 @@ func (a *author) copy() {
 		a.line("COPY %s[\"x y\", %q]", flags, dest+"/")
 		return
 	}
-	a.line("%s %s%s %s", a.pick("COPY", "COPY", "ADD"), flags, strings.Join(sources, " "), dest)
+	a.line("%s %s%s %s", verb, flags, strings.Join(sources, " "), dest)
 }
 
 func (a *author) copyFrom() {
