@@ -65,15 +65,14 @@ RACED := ^Test(Concurrent.*|FSSuite|CommitStates|DeltaInvariant|LoadDiscarded|Bu
 test-e2e: build tools oracles race-note ## End to end, against private daemons and a real registry (wants root)
 	@[ "$$(id -u)" = 0 ] || echo "SKIP: not root: tests that need a daemon, a mount or another user are skipped"
 	@$(MAKE) --no-print-directory -j2 SIDE_BY_SIDE=1 test-e2e-1 test-e2e-2
-	$(GO) test -count=1 -timeout 30m -p 1 $$($(GO) list ./test/... | grep -v -e /test/e2e -e /test/cli -e /test/harness -e /test/dockerfile -e /test/differential -e /test/buildkit)
+	$(GO) test -count=1 -timeout 30m -p 1 $$($(GO) list ./test/... | grep -v -e /test/e2e -e /test/cli -e /test/harness)
 
 # Two halves that run beside each other, since they wait for daemons and disks for more than half of their time. test/faults
-# is not among them: the kernel warns of what it does, which the others take for what they did.
+# is not among them, nor are the tests of Dockerfiles: the kernel warns of what they do, which the others take for what they did.
 .PHONY: test-e2e-1 test-e2e-2
 test-e2e-1:
 	$(GO) test -count=1 -timeout 40m -run '^Test[A-O]' -skip '$(RACED)' ./test/e2e
 	$(GO) test $(RACE) -count=1 -timeout 20m -run '$(RACED)' ./test/e2e
-	$(GO) test -count=1 -timeout 30m -p 1 ./test/dockerfile ./test/differential ./test/buildkit
 
 test-e2e-2:
 	$(GO) test -count=1 -timeout 40m -run '^Test[^A-O]' -skip '$(RACED)' ./test/e2e
