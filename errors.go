@@ -161,6 +161,9 @@ var (
 	// the option that is Ref: "address", "namespace" or "snapshotter".
 	ErrUnreachable = engine.ErrUnreachable
 	ErrNotReplaced = engine.ErrNotReplaced
+	// ErrReading means that an engine that was opened for reading would have to be
+	// changed, for example to unpack an image.
+	ErrReading = engine.ErrReading
 	// ErrDisconnected means that the daemon does not answer any more, and
 	// ErrSnapshotterDead that its snapshotter, the Ref, does not: see
 	// [engine.Engine.Diagnose].

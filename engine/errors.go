@@ -1,6 +1,11 @@
 package engine
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+)
 
 // What a caller may act upon. Errors that wrap these are of type
 // [fault.Error], and have more in them: see each.
@@ -36,6 +41,9 @@ var (
 	// ErrOtherOwners means that the daemon runs in another user namespace, as a
 	// rootless one does: what it calls 0 is another number here. Ref is its process ID.
 	ErrOtherOwners = errors.New("owners of files are other numbers to containerd")
+	// ErrReading means that the engine was opened for reading, see [Options], and that
+	// a call would change it.
+	ErrReading = fmt.Errorf("the engine was opened for reading: %w", errdefs.ErrFailedPrecondition)
 	// ErrDisconnected means that a daemon which had answered does not any more.
 	ErrDisconnected = errors.New("the connection to containerd broke")
 	// ErrSnapshotterDead means that the daemon answers, and that its snapshotter,

@@ -14,15 +14,10 @@ import (
 	"github.com/containerd/containerd/v2/core/metadata"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/plugins/content/local"
-	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 )
-
-// errReading is returned by calls that would change an engine that was opened for
-// reading.
-var errReading = fmt.Errorf("the engine was opened for reading: %w", errdefs.ErrFailedPrecondition)
 
 // openReading opens the embedded engine's stores as they are now, even if another
 // process holds the lock. It copies the databases, and reads blobs and layers in
@@ -99,14 +94,14 @@ type readContent struct{ cstore.Store }
 
 // Writer implements [cstore.Ingester].
 func (readContent) Writer(context.Context, ...cstore.WriterOpt) (cstore.Writer, error) {
-	return nil, errReading
+	return nil, ErrReading
 }
 
 // Delete implements [cstore.Manager].
-func (readContent) Delete(context.Context, digest.Digest) error { return errReading }
+func (readContent) Delete(context.Context, digest.Digest) error { return ErrReading }
 
 // Abort implements [cstore.IngestManager].
-func (readContent) Abort(context.Context, string) error { return errReading }
+func (readContent) Abort(context.Context, string) error { return ErrReading }
 
 // lockReaders takes the readers' lock of a root: shared by readers (unix.LOCK_SH),
 // exclusive for garbage collection (unix.LOCK_EX). The lock ends when the returned

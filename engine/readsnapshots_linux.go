@@ -103,7 +103,7 @@ func (s *readSnapshots) View(ctx context.Context, key, parent string, opts ...sn
 // mounts are those that containerd's own snapshotter gives for a view.
 func (s *readSnapshots) mounts(snapshot storage.Snapshot) ([]mount.Mount, error) {
 	if snapshot.Kind != snapshots.KindView || len(snapshot.ParentIDs) == 0 {
-		return nil, fmt.Errorf("mount a snapshot that is no view of others: %w", errReading)
+		return nil, fmt.Errorf("mount a snapshot that is no view of others: %w", ErrReading)
 	}
 	var dirs []string
 	for _, id := range snapshot.ParentIDs {
@@ -131,12 +131,12 @@ func (s *readSnapshots) mounts(snapshot storage.Snapshot) ([]mount.Mount, error)
 // Prepare implements [snapshots.Snapshotter]. It always fails: a copy cannot be
 // written to.
 func (s *readSnapshots) Prepare(context.Context, string, string, ...snapshots.Opt) ([]mount.Mount, error) {
-	return nil, errReading
+	return nil, ErrReading
 }
 
 // Commit implements [snapshots.Snapshotter].
 func (s *readSnapshots) Commit(context.Context, string, string, ...snapshots.Opt) error {
-	return errReading
+	return ErrReading
 }
 
 // Remove implements [snapshots.Snapshotter], in the copy. It removes views only.

@@ -79,14 +79,16 @@ func (a *app) diffBuild(ctx context.Context, base *baseFlags, format string, exi
 		Base: build.Base, TargetOptions: build.TargetOptions, ReadOptions: build.ReadOptions, Reports: veneer.Reports{Log: a.log},
 	}
 	req.Stdin = a.stdin(ctx)
-	open := a.withReading
-	if build.Reader == veneer.ReadView {
-		open = a.withEngine // It reads a snapshot, which it has to make if the base has none.
-	}
-	return a.showDiff(ctx, open, format, exitCode, func(ctx context.Context, e *veneer.Engine, p veneer.Progress) (*veneer.DiffResult, error) {
+	do := func(ctx context.Context, e *veneer.Engine, p veneer.Progress) (*veneer.DiffResult, error) {
 		req.Progress = p
 		return veneer.Diff(ctx, e, req)
-	})
+	}
+	err := a.showDiff(ctx, a.withReading, format, exitCode, do)
+	if errors.Is(err, veneer.ErrReading) {
+		// --reader view wants a snapshot, and the base has none yet.
+		return a.showDiff(ctx, a.withEngine, format, exitCode, do)
+	}
+	return err
 }
 
 // withEngine is [app.withEngine] or [app.withReading].

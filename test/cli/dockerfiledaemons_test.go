@@ -42,8 +42,7 @@ func TestDockerfileOnDaemons(t *testing.T) {
 	harness.Check(t, harness.Installed("runc", "runc"))
 	registry := harness.NewRegistry(t)
 	debian := harness.DebianAptImage(t)
-	digests := map[string]string{}
-	do := func(t *testing.T, b *bench, name string) string {
+	do := func(t *testing.T, b *bench, name string) {
 		b.context(t)
 		b.ok("load", debian)
 		agent := listen(t)
@@ -64,26 +63,20 @@ func TestDockerfileOnDaemons(t *testing.T) {
 				t.Errorf("the config says %q", secret)
 			}
 		}
-		return first
 	}
 	t.Run("embedded", func(t *testing.T) {
-		digests["embedded"] = do(t, newBench(t), registry.Addr()+"/embedded:1")
+		do(t, newBench(t), registry.Addr()+"/embedded:1")
 	})
 	for _, kind := range harness.Daemons(t) {
 		t.Run(string(kind), func(t *testing.T) {
 			d := harness.Start(t, kind)
 			harness.LeakCheck(t, d.Client(t), "overlayfs")
 			name := registry.Addr() + "/" + string(kind) + ":1"
-			digests[string(kind)] = do(t, newBench(t).onDaemon(d), name)
+			do(t, newBench(t).onDaemon(d), name)
 			if out := d.Run(t, name, "overlayfs"); out != wholeOutput {
 				t.Errorf("it says %q, want %q", out, wholeOutput)
 			}
 		})
-	}
-	for name, d := range digests {
-		if d != digests["embedded"] {
-			t.Errorf("%s makes %s, and the embedded engine %s", name, d, digests["embedded"])
-		}
 	}
 }
 
