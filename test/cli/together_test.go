@@ -29,11 +29,12 @@ func TestSameStepTogether(t *testing.T) {
 		b.write(name+"/Dockerfile", "FROM docker.io/library/debian:12\n"+
 			"RUN --mount=type=cache,id="+name+",target=/c echo once >>/c/times; echo "+begun+"; sleep 4\n")
 	}
-	times := func(name string) string {
+	times := func(name string) (times, said string) {
 		b.write(name+"-look/Dockerfile", "FROM docker.io/library/debian:12\nRUN --mount=type=cache,id="+name+",target=/c echo ti\"\"mes $(grep -c once /c/times).\n")
-		_, said, _ := strings.Cut(b.try("build", "--no-cache", name+"-look").stderr, "times ")
-		said, _, _ = strings.Cut(said, ".")
-		return said
+		said = b.try("build", "--no-cache", name+"-look").stderr
+		_, times, _ = strings.Cut(said, "times ")
+		times, _, _ = strings.Cut(times, ".")
+		return times, said
 	}
 	start := func(name string) (*exec.Cmd, *bufio.Scanner) {
 		cmd := b.command("build", "-t", name, name)
@@ -77,8 +78,8 @@ func TestSameStepTogether(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, firstErr, secondErr)
 		}
 		want := map[bool]string{false: "1", true: "2"}[kill]
-		if got := times(name); got != want {
-			t.Errorf("%s: the step was done %q times, want %s", name, got, want)
+		if got, said := times(name); got != want {
+			t.Errorf("%s: the step was done %q times, want %s: %s", name, got, want, said)
 		}
 	}
 	if left, err := filepath.Glob(filepath.Join(b.root, "build/steps/locks/*")); err != nil || len(left) > 0 {
