@@ -327,21 +327,33 @@ func TestCommitBase(t *testing.T) {
 	want := describe(t, b.rootfs, false)
 	write(t, filepath.Join(tree, "d/file"), "of the next image\n")
 	const name = "docker.io/library/base:1"
-	b.ctr(t, "images", "tag", name, "docker.io/library/keep:1")
+	old := p.target(t, name)
 	p.build(t, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: exactly(tree)}, ImageOptions: veneer.ImageOptions{Tags: []string{"base:1"}}})
 
 	res := b.commit(t, veneer.CommitRequest{})
+	if res.Base != old.Digest.String() || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0].Text, "another image by now") {
+		t.Errorf("result %+v", res)
+	}
+	wantSame(t, "on the image that the container has kept", want, describe(t, p.applied(t, res.Target), false))
+
+	// Another client that moves a name keeps nothing.
+	c := p.container(t, "run", "base:1", "/bin/live")
+	write(t, filepath.Join(c.rootfs, "d/new"), "new\n")
+	want = describe(t, c.rootfs, false)
+	c.ctr(t, "images", "tag", name, "docker.io/library/keep:1")
+	c.ctr(t, "images", "tag", "--force", "docker.io/library/"+"committed:"+b.id, name)
+	res = c.commit(t, veneer.CommitRequest{})
 	if res.Base != "docker.io/library/keep:1" || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0].Text, "another image by now") {
 		t.Errorf("result %+v", res)
 	}
 	wantSame(t, "on the image that the container has", want, describe(t, p.applied(t, res.Target), false))
 
-	b.ctr(t, "images", "rm", "docker.io/library/keep:1", "docker.io/library/"+"committed:"+b.id)
-	_, err := veneer.Commit(p.ctx, p.engine, veneer.CommitRequest{Container: b.id})
+	c.ctr(t, "images", "rm", "docker.io/library/keep:1", "docker.io/library/"+"committed:"+c.id)
+	_, err := veneer.Commit(p.ctx, p.engine, veneer.CommitRequest{Container: c.id})
 	if !errors.Is(err, veneer.ErrContainerImage) {
 		t.Errorf("without its image: %v", err)
 	}
-	res = b.commit(t, veneer.CommitRequest{Base: "base:1"})
+	res = c.commit(t, veneer.CommitRequest{Base: "base:1"})
 	wantSame(t, "on another image", want, describe(t, p.applied(t, res.Target), false))
 	if !slices.Equal(difference(describe(t, tree, false), describe(t, p.applied(t, res.Target), false)), []string{"A d/new", "A dev", "A proc", "A run", "A sys"}) {
 		t.Errorf("changes %+v", res.Changes)
