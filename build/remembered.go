@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 
 	"github.com/opencontainers/go-digest"
@@ -56,7 +57,7 @@ func (s *Session) writtenBefore(ctx context.Context, d *Diff, o LayerOptions) (*
 	c := s.Engine.Client
 	// Held before it is looked for, it stays.
 	if err := lease.AddBlob(ctx, c.LeasesService(), was.Desc.Digest); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("hold the layer that an earlier build wrote, %s: %w", was.Desc.Digest, err)
 	}
 	if o.Snapshot {
 		if err := snapshot.Hold(ctx, c, s.Engine.Snapshotter, snapshot.ChainID(d.Base.ChainID, was.DiffID)); err != nil {

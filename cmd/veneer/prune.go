@@ -32,7 +32,7 @@ it can be known beforehand.`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
-			if req.KeepSteps, err = parseSize(keepSteps); err != nil {
+			if req.KeepSteps, err = parseSize(keepSteps); err != nil && keepSteps != "0" {
 				return usagef("--keep-steps %s: %w", keepSteps, err)
 			}
 			if req.KeepSteps == 0 {
