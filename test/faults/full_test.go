@@ -78,7 +78,15 @@ func (f *filled) fails(what string, code int, stderr string, before state, words
 		}
 		return ""
 	}
-	if diff := after.diff(before); len(diff) > 0 && named(after) == named(before) {
+	diff := after.diff(before)
+	if len(diff) > 0 && strings.Contains(what, "/meta.db") {
+		// Known and open (docs/reliability.md): where the database could not be written, some of it waits for prune.
+		f.t.Logf("%s left for prune:\n\t%s", what, strings.Join(diff, "\n\t"))
+		f.ok("prune")
+		after = f.onDisk()
+		diff = after.diff(before)
+	}
+	if len(diff) > 0 && named(after) == named(before) {
 		f.t.Errorf("%s left:\n\t%s", what, strings.Join(diff, "\n\t"))
 	}
 }
