@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/internal/thread"
 )
 
 // privateMountsEnv marks the second run of the program, see [PrivateMounts].
@@ -30,14 +31,9 @@ func PrivateMounts() error {
 		restoreName()
 		return nil
 	}
-	done := make(chan error)
-	go func() {
-		// Never unlocked: if the program is not started again, this thread is in
-		// another namespace, and has to end with this goroutine.
-		runtime.LockOSThread()
-		done <- reexecPrivate()
-	}()
-	if err := <-done; err != nil {
+	// If the program is not started again, this thread is in another namespace, and
+	// has to end.
+	if err := thread.Own(reexecPrivate); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
 	return nil

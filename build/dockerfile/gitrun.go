@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -19,6 +18,8 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/gitutil"
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/internal/thread"
 )
 
 // Bounds of a repository, which is a stranger's: git's own protocol knows no
@@ -139,27 +140,21 @@ func (g *gitRun) exec(ctx context.Context, cmd *exec.Cmd) error {
 	cmd.Stdout, cmd.Stderr = &bounded{w: cmd.Stdout}, &bounded{w: cmd.Stderr}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
 	cmd.WaitDelay = 5 * time.Second
-	done := make(chan error, 1)
-	go func() {
-		// The mode of files is not to depend on the umask of whoever builds. The thread
-		// ends with the goroutine, and its umask with it.
-		runtime.LockOSThread()
+	return thread.Own(func() error {
+		// The mode of files is not to depend on the umask of whoever builds.
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
-			done <- fmt.Errorf("unshare: %w", err)
-			return
+			return fmt.Errorf("unshare: %w", err)
 		}
 		unix.Umask(0o022)
 		if err := cmd.Start(); err != nil {
-			done <- err
-			return
+			return err
 		}
 		stop := context.AfterFunc(ctx, func() {
 			_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // It may have ended.
 		})
 		defer stop()
-		done <- cmd.Wait()
-	}()
-	return <-done
+		return cmd.Wait()
+	})
 }
 
 // bounded passes on so many bytes, and takes the rest.

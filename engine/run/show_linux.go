@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/internal/thread"
 )
 
 // shownName is where a daemon finds the stage whose mounts are not this process's.
@@ -59,20 +60,14 @@ func detach(path string) error {
 // within calls do on a thread in another mount namespace. It must start no
 // goroutine that matters: that would not be there.
 func within(namespace *os.File, do func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		// Never unlocked: the thread ends with this goroutine.
-		runtime.LockOSThread()
+	return thread.Own(func() error {
 		// Threads that share their working directory cannot leave the namespace.
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
-			done <- fmt.Errorf("unshare working directory: %w", err)
-			return
+			return fmt.Errorf("unshare working directory: %w", err)
 		}
 		if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNS); err != nil {
-			done <- fmt.Errorf("enter the mount namespace of containerd: %w", err)
-			return
+			return fmt.Errorf("enter the mount namespace of containerd: %w", err)
 		}
-		done <- do()
-	}()
-	return <-done
+		return do()
+	})
 }

@@ -51,8 +51,7 @@ func (w *world) scenarios() []scenario {
 	if w.daemon.Kind != harness.Containerd2 {
 		service = nil // Its layers hold the time of day, so that no two builds are the same.
 	}
-	// Open (docs/reliability.md): about every second time its second RUN finds no /bin/sh.
-	if soak() && (harness.Installed("busybox", "busybox-static") == nil || harness.Required()) {
+	if harness.Installed("busybox", "busybox-static") == nil || harness.Required() {
 		service = append(service, w.dockerfile(sources))
 	}
 	return append(service, []scenario{

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// busyboxApplets are the names that [BusyboxImage] has, besides sh.
+// busyboxApplets are the programs that [BusyboxImage] has.
 const busyboxApplets = "cat chmod cp echo id ls mkdir mv rm sh sleep stat test touch true"
 
 // Busybox returns the path of a busybox that needs no libraries.
