@@ -65,6 +65,9 @@ func PruneSteps(ctx context.Context, e *engine.Engine, keep int64, keepFor time.
 			*k.total += k.bytes
 		}
 	}
+	if !dryRun {
+		errs = append(errs, graph.SweepLocks(graph.Dir(e.Root)))
+	}
 	return p, errors.Join(errs...)
 }
 

@@ -3,6 +3,7 @@ package graph
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,6 +15,9 @@ import (
 // lockPoll is how often a step is tried that another build is doing.
 const lockPoll = 100 * time.Millisecond
 
+// locksName is the directory of the locks.
+const locksName = "locks"
+
 // Lock keeps other processes of this host from doing the step at the same time. A
 // caller that waited, of which waiting is told once, finds in the cache what they
 // made. The kernel gives up the lock of a process that is killed.
@@ -24,7 +28,7 @@ const lockPoll = 100 * time.Millisecond
 // harm. The error is ctx's cause.
 func (c *Cache) Lock(ctx context.Context, key Key, waiting func()) (unlock func(), err error) {
 	none := func() {}
-	path := filepath.Join(c.Dir, "locks", digest.Digest(key).Encoded())
+	path := filepath.Join(c.Dir, locksName, digest.Digest(key).Encoded())
 	if c.Dir == "" {
 		return none, nil
 	}
@@ -49,6 +53,21 @@ func (c *Cache) Lock(ctx context.Context, key Key, waiting func()) (unlock func(
 		case <-time.After(lockPoll):
 		}
 	}
+}
+
+// SweepLocks removes the locks that killed processes left. dir is [Cache].Dir.
+func SweepLocks(dir string) error {
+	all, err := filepath.Glob(filepath.Join(dir, locksName, "*"))
+	if err != nil {
+		return fmt.Errorf("look for locks of steps: %w", err)
+	}
+	for _, path := range all {
+		if f, _ := tryLock(path); f != nil {
+			_ = os.Remove(path) // The next one makes it again.
+			_ = f.Close()       // Nothing was written.
+		}
+	}
+	return nil
 }
 
 // tryLock returns the locked file, or that another process has it, which is worth

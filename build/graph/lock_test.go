@@ -76,3 +76,25 @@ func TestLockWaits(t *testing.T) {
 	}
 	again()
 }
+
+// What a killed process left of a lock goes, and a lock that is held stays.
+func TestSweepLocks(t *testing.T) {
+	dir := t.TempDir()
+	c := &graph.Cache{Dir: dir}
+	unlock, err := c.Lock(t.Context(), graph.NewHash("held").Key(), func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "locks", "left"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{1, 0} {
+		if err := graph.SweepLocks(dir); err != nil {
+			t.Fatal(err)
+		}
+		if left, err := filepath.Glob(filepath.Join(dir, "locks/*")); err != nil || len(left) != want {
+			t.Errorf("%d are wanted, there are %q, %v", want, left, err)
+		}
+		unlock()
+	}
+}

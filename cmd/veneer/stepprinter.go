@@ -154,9 +154,10 @@ func (p *stepPrinter) Warn(text string) {
 }
 
 // explain shows, after an error, the last lines of the step that failed and the
-// place in the Dockerfile. The error itself is printed by whoever gets it.
+// place in the Dockerfile. The error itself is printed by whoever gets it. Of a
+// signal there is nothing to explain.
 func (p *stepPrinter) explain(err error) {
-	if err == nil || p.asJSON {
+	if err == nil || p.asJSON || errors.As(err, new(signalError)) {
 		return
 	}
 	p.mu.Lock()

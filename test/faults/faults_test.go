@@ -155,7 +155,7 @@ func (e *expected) judge(f fault, method string, o outcome, v int, problem func(
 	switch {
 	case f.dies && o.code != -1, !f.dies && o.code != 0 && o.code != f.stops:
 		problem("exit code %d: %s", o.code, o.stderr)
-	case !f.dies && o.code != 0 && !message.MatchString(o.stderr):
+	case !f.dies && o.code != 0 && !message.MatchString(e.lastLine(o.stderr)):
 		problem("unclear message: %q", o.stderr)
 	}
 	if o.code == 1 && f.breaks && !hint.MatchString(o.stderr) {
@@ -203,6 +203,17 @@ var hint = regexp.MustCompile(`the connection to containerd broke; try again|a c
 
 // cleaning are the methods that end what a run holds.
 var cleaning = map[string]bool{"Delete": true, "Remove": true, "Abort": true}
+
+// lastLine is the error. Before it, only a Dockerfile's build shows where in the file that was.
+func (e *expected) lastLine(stderr string) string {
+	if !e.steps {
+		return stderr
+	}
+	if i := strings.LastIndex(strings.TrimSuffix(stderr, "\n"), "\n"); i >= 0 {
+		return stderr[i+1:]
+	}
+	return stderr
+}
 
 // message is one line that says what was done, and why that failed.
 var message = regexp.MustCompile(`^veneer: [a-z-]+ [^\n]*: [^\n]+\n$|^veneer: stopped by signal: terminated\n$`)
