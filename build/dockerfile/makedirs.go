@@ -29,7 +29,7 @@ func (x *action) makeDirs(ctx context.Context, at string, m made) error {
 	if err != nil {
 		return err
 	}
-	missing, above, err := x.missing(ctx, at)
+	missing, above, err := x.uppermost(ctx, at)
 	if missing == "" || err != nil {
 		return err
 	}
@@ -47,9 +47,9 @@ func (x *action) makeDirs(ctx context.Context, at string, m made) error {
 	}
 }
 
-// missing returns the uppermost directory of a path that is not there, and the
+// uppermost returns the first directory of a path that is not there, and the
 // directory above it. Nothing is missing if the first is empty.
-func (x *action) missing(ctx context.Context, at string) (missing string, above *tree.Entry, err error) {
+func (x *action) uppermost(ctx context.Context, at string) (missing string, above *tree.Entry, err error) {
 	for p := at; ; p = path.Dir(p) {
 		e, err := x.changes.Follow(ctx, p)
 		switch {
