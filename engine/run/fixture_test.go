@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,8 +32,14 @@ func TestMain(m *testing.M) {
 			os.Exit(status)
 		}
 	}
+	for _, path := range emptyCgroups() {
+		before[path] = true
+	}
 	os.Exit(harness.Main(m))
 }
+
+// before has the empty cgroups that killed processes left before these tests.
+var before = map[string]bool{}
 
 // TestRunner runs each case on the embedded engine and on each containerd that there is.
 func TestRunner(t *testing.T) {
@@ -221,7 +228,7 @@ func (f *fixture) nothingLeft(t *testing.T) {
 			t.Errorf("left in %s: %s", f.Root, e.Name())
 		}
 	}
-	if found := emptyCgroups(t); len(found) > 0 {
+	if found := leftCgroups(); len(found) > 0 {
 		t.Errorf("left: %v", found)
 	}
 	containers, err := f.Client.ContainerService().List(f.ctx)
@@ -233,28 +240,30 @@ func (f *fixture) nothingLeft(t *testing.T) {
 	}
 }
 
-// emptyCgroups finds those in which nothing runs, and still not after a while:
+// leftCgroups finds those in which nothing runs, and still not after a while:
 // other tests on this machine have cgroups too.
-func emptyCgroups(t *testing.T) []string {
-	t.Helper()
-	var found []string
+func leftCgroups() []string {
+	var left []string
 	for range 50 {
-		found = nil
-		for _, pattern := range []string{"/sys/fs/cgroup/veneer-run-*/cgroup.procs", "/sys/fs/cgroup/*/veneer-run-*/cgroup.procs"} {
-			all, err := filepath.Glob(pattern)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, path := range all {
-				if data, err := os.ReadFile(path); err == nil && len(data) == 0 {
-					found = append(found, path)
-				}
-			}
-		}
-		if len(found) == 0 {
+		left = slices.DeleteFunc(emptyCgroups(), func(path string) bool { return before[path] })
+		if len(left) == 0 {
 			return nil
 		}
 		time.Sleep(100 * time.Millisecond)
+	}
+	return left
+}
+
+// emptyCgroups finds the cgroups of sandboxes in which nothing runs.
+func emptyCgroups() []string {
+	var found []string
+	for _, pattern := range []string{"/sys/fs/cgroup/veneer-run-*/cgroup.procs", "/sys/fs/cgroup/*/veneer-run-*/cgroup.procs"} {
+		all, _ := filepath.Glob(pattern) // It errs for a bad pattern alone.
+		for _, path := range all {
+			if data, err := os.ReadFile(path); err == nil && len(data) == 0 {
+				found = append(found, path)
+			}
+		}
 	}
 	return found
 }
