@@ -23,6 +23,7 @@ const (
 	scenarioDockerfileGo   = "Dockerfile of a Go program, one file changed"
 
 	rowOnto      = "**veneer** `--onto` the image before"
+	rowOntoFirst = "**veneer** `--onto` the image before, the first time"
 	rowSteps     = "**veneer**"
 	rowBuildkitD = "BuildKit, unpacked"
 	rowCompiler  = "`go build` alone"
@@ -172,9 +173,11 @@ func (d *dockerfiles) one(ctx context.Context, title string, s source, changed b
 	}{
 		{rowBuildkitD, func() (sample, error) { return d.withBuildkit(ctx, s, dockerTag) }},
 		{rowSteps, func() (sample, error) { return d.withVeneer(ctx, s, dockerTag) }},
+		// What an image holds is remembered once an image was built upon it.
+		{rowOntoFirst, func() (sample, error) { return d.withVeneer(ctx, s, dockerNew, "--onto", dockerTag) }},
 		{rowOnto, func() (sample, error) { return d.withVeneer(ctx, s, dockerNew, "--onto", dockerTag) }},
 	} {
-		if run.row == rowBuildkitD && d.buildkit == nil {
+		if run.row == rowBuildkitD && d.buildkit == nil || run.row == rowOntoFirst && !changed {
 			continue
 		}
 		if err := d.changeAndWarm(ctx, s, changed); err != nil {
