@@ -55,7 +55,7 @@ UNIT := $(GO) list ./... | grep -v '/test/'
 
 .PHONY: test-unit
 test-unit: race-note ## Unit tests and fuzz seeds, with the race detector
-	$(GO) test $(RACE) -timeout 10m $$($(UNIT))
+	$(GO) test $(RACE) -timeout 20m $$($(UNIT))
 
 # The tests of test/e2e that run under the race detector: one or two of each command. Under it all of them would take twice
 # the time, since there the library works inside of the test. (TestCrowd builds the program itself with it.)
