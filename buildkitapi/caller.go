@@ -70,7 +70,7 @@ func (c *caller) close() error {
 
 // Dir implements dockerfile.Caller. The owners on the client's host mean nothing in
 // an image.
-func (c *caller) Dir(ctx context.Context, name string, attrs map[string]string) (string, error) {
+func (c *caller) Dir(ctx context.Context, name string, attrs map[string]string, come func(bytes int64)) (string, error) {
 	id := attrs[pb.AttrLocalSessionID]
 	if prefix, rest, ok := strings.Cut(id, ":"); ok {
 		name, id = prefix+"-"+name, rest
@@ -86,7 +86,7 @@ func (c *caller) Dir(ctx context.Context, name string, attrs map[string]string) 
 	o := filesync.FSSendRequestOpt{Name: name, DestDir: dir, Filter: func(_ string, st *fstypes.Stat) bool {
 		st.Uid, st.Gid = 0, 0
 		return true
-	}}
+	}, ProgressCb: func(bytes int, _ bool) { come(int64(bytes)) }}
 	for key, to := range map[string]*[]string{
 		pb.AttrIncludePatterns: &o.IncludePatterns, pb.AttrExcludePatterns: &o.ExcludePatterns, pb.AttrFollowPaths: &o.FollowPaths,
 	} {

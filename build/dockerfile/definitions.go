@@ -22,8 +22,9 @@ import (
 // host: [Options].Caller is asked in the place of [Input] and [ProcessOptions].
 type Caller interface {
 	// Dir returns a directory with the files of a local source; attrs are those of
-	// BuildKit's source operation. It stays until the session is over.
-	Dir(ctx context.Context, name string, attrs map[string]string) (string, error)
+	// BuildKit's source operation. It stays until the session is over. come is told how
+	// many bytes have come so far.
+	Dir(ctx context.Context, name string, attrs map[string]string, come func(bytes int64)) (string, error)
 	// Secret returns a secret, or an error that is [ErrNoSecret].
 	Secret(ctx context.Context, id string) ([]byte, error)
 	// Agent returns a socket of an SSH agent, or an error that is [ErrNoAgent]. The

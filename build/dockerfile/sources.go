@@ -118,7 +118,11 @@ func (s *solver) local(ctx context.Context, name string, op *pb.SourceOp) (*stat
 func (s *solver) callersDir(ctx context.Context, v *vertex, name string, op *pb.SourceOp) (_ *state, err error) {
 	p := s.start(v.name())
 	defer func() { p.end(false, err) }()
-	dir, err := s.Caller.Dir(ctx, name, op.Attrs)
+	dir, err := s.Caller.Dir(ctx, name, op.Attrs, func(bytes int64) {
+		if w, ok := s.Watch.(TransferWatcher); ok {
+			w.Came(p.number, bytes)
+		}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("get the directory %s: %w", name, err)
 	}
