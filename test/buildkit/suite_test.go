@@ -59,6 +59,22 @@ func listed(t *testing.T) map[string]string {
 	return all
 }
 
+// mostListed is how many cases may be listed: the list can only become shorter.
+const mostListed = 53
+
+// TestListed holds the list to what it is for: decisions, each said in a sentence.
+func TestListed(t *testing.T) {
+	all := listed(t)
+	if len(all) > mostListed {
+		t.Errorf("%d cases are listed, and there were %d", len(all), mostListed)
+	}
+	for name, reason := range all {
+		if !strings.HasSuffix(reason, ".") || strings.Contains(reason, "not yet") {
+			t.Errorf("%s: %q is no decision in a sentence", name, reason)
+		}
+	}
+}
+
 // TestDockerfiles runs BuildKit's tests of Dockerfiles.
 func TestDockerfiles(t *testing.T) {
 	harness.RequireRoot(t)
