@@ -320,13 +320,17 @@ func (s *suite) run(t *testing.T, how way, names, env []string) map[string]strin
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute
 	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run() // A case that fails makes it one.
+	var w io.Writer = &out
 	if log := os.Getenv("VENEER_BUILDKIT_LOG"); log != "" {
-		if err := os.WriteFile(log+"."+how.worker+"."+how.frontend, out.Bytes(), 0o600); err != nil {
-			t.Error(err)
+		f, err := os.Create(log + "." + how.worker + "." + how.frontend)
+		if err != nil {
+			t.Fatal(err)
 		}
+		defer f.Close()
+		w = io.MultiWriter(&out, f)
 	}
+	cmd.Stdout, cmd.Stderr = w, w
+	err := cmd.Run() // A case that fails makes it one.
 	for _, name := range names {
 		results[name] = notRun
 	}
