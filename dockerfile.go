@@ -133,6 +133,7 @@ func BuildDockerfile(ctx context.Context, e *engine.Engine, req DockerfileReques
 		if err != nil {
 			return nil, err
 		}
+		req.Epoch = all[0].Epoch()
 		var res *Result
 		if len(req.Platforms) > 0 {
 			res, err = req.finishAll(ctx, s, all)

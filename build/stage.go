@@ -8,6 +8,9 @@ import (
 	"os"
 	"strings"
 
+	cstore "github.com/containerd/containerd/v2/core/content"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/archive"
 )
@@ -74,6 +77,25 @@ func (s *Session) stage(ctx context.Context, a ArchiveRef, platform string) (_ *
 	}
 	img.Name = a.String()
 	return img, nil
+}
+
+// ImageFrom is [Session.Image] for an image in another store, of which the engine gets
+// what it lacks. It is stored without a name until the run is over.
+func (s *Session) ImageFrom(ctx context.Context, from cstore.Store, target ocispec.Descriptor, platform string) (*content.Image, error) {
+	found, err := content.ResolveTarget(ctx, from, target, platform)
+	if err != nil {
+		return nil, err
+	}
+	found.Name = found.Manifest.Digest.String()
+	if err := content.Copy(ctx, s.Engine.Client, from, found); err != nil {
+		return nil, err
+	}
+	img, err := content.ResolveTarget(ctx, s.Engine.Client.ContentStore(), found.Manifest, platform)
+	if err != nil {
+		return nil, err
+	}
+	img.Name = found.Name
+	return img, s.Adopt(ctx, img)
 }
 
 func (a ArchiveRef) open(ctx context.Context) (io.ReadCloser, error) {

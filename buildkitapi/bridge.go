@@ -180,6 +180,9 @@ func (s *bridges) ResolveSourceMeta(ctx context.Context, req *gwpb.ResolveSource
 		p := req.Platform.Spec()
 		o.ImageOpt.Platform, o.OCILayoutOpt.Platform = &p, &p
 	}
+	if req.Git != nil {
+		o.GitOpt = &sourceresolver.ResolveGitOpt{ReturnObject: req.Git.ReturnObject}
+	}
 	m, err := b.ResolveSourceMetadata(b.ctx, req.Source, o)
 	if err != nil {
 		return nil, err
@@ -187,6 +190,11 @@ func (s *bridges) ResolveSourceMeta(ctx context.Context, req *gwpb.ResolveSource
 	out := &gwpb.ResolveSourceMetaResponse{Source: m.Op}
 	if m.Image != nil {
 		out.Image = &gwpb.ResolveSourceImageResponse{Digest: string(m.Image.Digest), Config: m.Image.Config}
+	}
+	if m.Git != nil {
+		out.Git = &gwpb.ResolveSourceGitResponse{
+			Checksum: m.Git.Checksum, Ref: m.Git.Ref, CommitChecksum: m.Git.CommitChecksum, CommitObject: m.Git.CommitObject, TagObject: m.Git.TagObject,
+		}
 	}
 	if m.HTTP != nil {
 		out.HTTP = httpMeta(m.HTTP)
@@ -201,9 +209,14 @@ func (s *bridges) ResolveImageConfig(ctx context.Context, req *gwpb.ResolveImage
 		return nil, err
 	}
 	o := sourceresolver.Opt{LogName: req.LogName, ImageOpt: &sourceresolver.ResolveImageOpt{ResolveMode: req.ResolveMode}}
+	if sourceresolver.ResolverType(req.ResolverType) == sourceresolver.ResolverTypeOCILayout {
+		o.OCILayoutOpt = &sourceresolver.ResolveOCILayoutOpt{Store: sourceresolver.ResolveImageConfigOptStore{SessionID: req.SessionID, StoreID: req.StoreID}}
+	}
 	if req.Platform != nil {
 		p := req.Platform.Spec()
-		o.ImageOpt.Platform = &p
+		if o.ImageOpt.Platform = &p; o.OCILayoutOpt != nil {
+			o.OCILayoutOpt.Platform = &p
+		}
 	}
 	ref, d, config, err := b.ResolveImageConfig(b.ctx, req.Ref, o)
 	if err != nil {

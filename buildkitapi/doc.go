@@ -7,5 +7,6 @@
 // test/buildkit alone, which runs BuildKit's own tests of Dockerfiles against it.
 //
 // What a request asks for that Veneer does not do is an error that names it, and not
-// left out: attestations, exports of the cache, policies of sources.
+// left out: attestations, exports of the cache, policies of sources. There is no history
+// of builds: one is over when it ends.
 package buildkitapi

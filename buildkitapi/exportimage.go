@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/platforms"
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	epochtypes "github.com/moby/buildkit/exporter/exptypes"
 	gw "github.com/moby/buildkit/frontend/gateway/client"
 	sessioncontent "github.com/moby/buildkit/session/content"
 	"github.com/moby/buildkit/session/filesync"
@@ -99,7 +100,7 @@ func (x *solving) target(ctx context.Context, res *gw.Result, e *controlapi.Expo
 	}
 	var manifests []ocispec.Descriptor
 	for _, img := range all {
-		made, err := x.makeImage(ctx, res, img, notes)
+		made, err := x.makeImage(ctx, res, img, e, notes)
 		if err != nil {
 			return target, "", err
 		}
@@ -127,7 +128,7 @@ func (x *solving) target(ctx context.Context, res *gw.Result, e *controlapi.Expo
 
 // makeImage makes the image of one platform. A result without a config, as a
 // definition alone has none, gets that of an empty one.
-func (x *solving) makeImage(ctx context.Context, res *gw.Result, img image, notes map[string]string) (*content.Image, error) {
+func (x *solving) makeImage(ctx context.Context, res *gw.Result, img image, e *controlapi.Exporter, notes map[string]string) (*content.Image, error) {
 	get := func(key string) []byte {
 		if img.platform != "" {
 			if data := res.Metadata[key+"/"+img.platform]; data != nil {
@@ -154,7 +155,26 @@ func (x *solving) makeImage(ctx context.Context, res *gw.Result, img image, note
 	if err != nil {
 		return nil, err
 	}
+	if out.LayerAnnotations, err = x.rewritten(e); err != nil {
+		return nil, err
+	}
 	return out.Image(ctx, notes)
+}
+
+// rewritten are the annotations by which BuildKit says that a layer's times are
+// bounded. All layers' are, as they are written, where there is a bound; a client that
+// asks for the rewriting of times is told so.
+func (x *solving) rewritten(e *controlapi.Exporter) (map[string]string, error) {
+	text, asked := e.Attrs[string(exptypes.OptKeyRewriteTimestamp)]
+	if !asked {
+		return nil, nil
+	}
+	rewrite, err := strconv.ParseBool(text)
+	epoch := x.solver.Epoch()
+	if own, given := e.Attrs[string(epochtypes.OptKeySourceDateEpoch)]; err != nil || !rewrite || epoch == nil || given && own == "" {
+		return nil, err
+	}
+	return map[string]string{"buildkit/rewritten-timestamp": strconv.FormatInt(epoch.Unix(), 10)}, nil
 }
 
 // annotations are those that the exporter is told for manifests.

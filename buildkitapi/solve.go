@@ -205,6 +205,20 @@ func (x *solving) exportTo(ctx context.Context, res *gw.Result, e *controlapi.Ex
 	return fmt.Errorf("exporter %s: %w", e.Type, errors.ErrUnsupported)
 }
 
+// setEpoch takes the time that the Dockerfile says, unless an exporter is told another.
+func (x *solving) setEpoch(res *gw.Result) error {
+	for _, e := range x.req.Exporters {
+		if e.Attrs[string(epochtypes.OptKeySourceDateEpoch)] != "" {
+			return nil
+		}
+	}
+	epoch, err := dockerfile.EpochOf(res)
+	if err == nil && epoch != nil {
+		x.solver.SetEpoch(epoch)
+	}
+	return err
+}
+
 // export does what becomes of the result. Without an exporter it is made, and kept as
 // what later builds need not do.
 func (x *solving) export(ctx context.Context, res *gw.Result) error {
@@ -213,15 +227,11 @@ func (x *solving) export(ctx context.Context, res *gw.Result) error {
 			x.response[key] = string(data)
 		}
 	}
-	if t := res.Metadata[string(epochtypes.ExporterEpochKey)]; t != nil {
-		epoch, err := parseEpoch(string(t))
-		if err != nil {
-			return err
-		}
-		x.solver.SetEpoch(epoch)
-	}
 	all, err := images(res)
 	if err != nil {
+		return err
+	}
+	if err := x.setEpoch(res); err != nil {
 		return err
 	}
 	for id, e := range x.req.Exporters {

@@ -85,12 +85,23 @@ type watcher struct {
 	mu    sync.Mutex
 	names map[int]string
 	began map[int]time.Time
+	// came are the bytes that came from the client for steps that are not over, and when
+	// that was told last.
+	came map[int]transfer
 }
 
-var _ dockerfile.Watcher = (*watcher)(nil)
+type transfer struct {
+	bytes int64
+	told  time.Time
+}
+
+// transferPause is the time between two tellings of a transfer, as in BuildKit.
+const transferPause = 100 * time.Millisecond
+
+var _ dockerfile.TransferWatcher = (*watcher)(nil)
 
 func newWatcher(ref string, log *statusLog) *watcher {
-	return &watcher{ref: ref, log: log, names: map[int]string{}, began: map[int]time.Time{}}
+	return &watcher{ref: ref, log: log, names: map[int]string{}, began: map[int]time.Time{}, came: map[int]transfer{}}
 }
 
 // vertex is what a step is known by; each has a number of its own.
@@ -108,6 +119,27 @@ func (w *watcher) Started(number int, name string) {
 	}}})
 }
 
+// Came implements dockerfile.TransferWatcher.
+func (w *watcher) Came(number int, bytes int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t := w.came[number]
+	if t.bytes = bytes; time.Since(t.told) >= transferPause {
+		t.told = time.Now()
+		w.transferred(number, t, nil)
+	}
+	w.came[number] = t
+}
+
+// transferred tells of a transfer, by BuildKit's name of it. ended is nil while it goes
+// on.
+func (w *watcher) transferred(number int, t transfer, ended *timestamppb.Timestamp) {
+	w.log.add(&controlapi.StatusResponse{Statuses: []*controlapi.VertexStatus{{
+		ID: "transferring:", Vertex: w.vertex(number), Name: "transferring", Current: t.bytes,
+		Timestamp: timestamppb.Now(), Started: timestamppb.New(w.began[number]), Completed: ended,
+	}}})
+}
+
 // Output implements dockerfile.Watcher.
 func (w *watcher) Output(number int, data []byte) {
 	w.log.add(&controlapi.StatusResponse{Logs: []*controlapi.VertexLog{{
@@ -119,6 +151,10 @@ func (w *watcher) Output(number int, data []byte) {
 func (w *watcher) Ended(number int, e dockerfile.Ending) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if t, ok := w.came[number]; ok {
+		delete(w.came, number)
+		w.transferred(number, t, timestamppb.Now())
+	}
 	v := &controlapi.Vertex{
 		Digest: w.vertex(number), Name: w.names[number], Cached: e.Cached, Started: timestamppb.New(w.began[number]), Completed: timestamppb.Now(),
 	}

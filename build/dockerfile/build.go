@@ -35,6 +35,8 @@ type Outcome struct {
 	Steps, Cached int
 	// Platform is what it is for, as an index lists it.
 	Platform ocispec.Platform
+	// LayerAnnotations are set on the layers that the steps made.
+	LayerAnnotations map[string]string
 
 	s      *solver
 	vertex *vertex
@@ -55,6 +57,11 @@ func Build(ctx context.Context, session *build.Session, o Options) ([]*Outcome, 
 	res, err := s.frontend(ctx, s.frontendOptions())
 	if err != nil {
 		return nil, err
+	}
+	if s.Layers.Epoch == nil {
+		if s.Layers.Epoch, err = EpochOf(res); err != nil {
+			return nil, err
+		}
 	}
 	all, err := s.outcomes(res)
 	if err != nil {
@@ -193,13 +200,16 @@ func (o *Outcome) UsualBytes() int64 {
 // Layers are the layers that the steps made, as they are stored.
 func (o *Outcome) Layers() []graph.Layer {
 	var own []graph.Layer
-	for _, l := range o.state.layers[min(len(o.below.RootFS.DiffIDs), len(o.state.layers)):] {
+	for _, l := range o.state.layers[o.belowLayers():] {
 		if l.DiffID != "" {
 			own = append(own, l)
 		}
 	}
 	return own
 }
+
+// belowLayers is how many of the layers are the base's.
+func (o *Outcome) belowLayers() int { return min(len(o.below.RootFS.DiffIDs), len(o.state.layers)) }
 
 // Lint is what is doubtful in a Dockerfile.
 type Lint struct {

@@ -11,8 +11,10 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	gw "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/veneer-build/veneer/build"
+	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
@@ -20,16 +22,30 @@ import (
 // host: [Options].Caller is asked in the place of [Input] and [ProcessOptions].
 type Caller interface {
 	// Dir returns a directory with the files of a local source; attrs are those of
-	// BuildKit's source operation. It stays until the session is over.
-	Dir(ctx context.Context, name string, attrs map[string]string) (string, error)
+	// BuildKit's source operation. It stays until the session is over. come is told how
+	// many bytes have come so far.
+	Dir(ctx context.Context, name string, attrs map[string]string, come func(bytes int64)) (string, error)
 	// Secret returns a secret, or an error that is [ErrNoSecret].
 	Secret(ctx context.Context, id string) ([]byte, error)
 	// Agent returns a socket of an SSH agent, or an error that is [ErrNoAgent]. The
 	// socket stays until the session is over.
 	Agent(ctx context.Context, id string) (string, error)
+	// Image returns an image of a layout. The session holds what it stores.
+	Image(ctx context.Context, session *build.Session, l Layout) (*content.Image, error)
 	// Transport returns how files are fetched by their URLs, which may be the
 	// caller's own; base is how others are.
 	Transport(base http.RoundTripper) http.RoundTripper
+}
+
+// Layout is an image in an OCI layout of the caller's.
+type Layout struct {
+	// Session is the ID of the caller's session that has it, and Store the name that
+	// it has there.
+	Session, Store string
+	// Digest is that of the image, or of an index with one for the Platform; empty: the
+	// host's.
+	Digest   digest.Digest
+	Platform string
 }
 
 // Solver does what BuildKit's definitions (LLB) say, for frontends that are run by

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
@@ -24,6 +25,9 @@ type downloaded struct {
 	*small
 	file *os.File
 	size int64
+	sum  digest.Digest
+	// modified is when the server says that the file was changed; nil: it does not say.
+	modified *time.Time
 }
 
 // fetch downloads the file of an http source.
@@ -59,9 +63,9 @@ func fetch(ctx context.Context, client *http.Client, op *pb.SourceOp, spool stri
 	if d.size > maxDownload {
 		return nil, fmt.Errorf("fetch %s: it is larger than %d bytes", from, int64(maxDownload))
 	}
-	sum := digest.NewDigest(digest.SHA256, h)
-	if want := op.Attrs[pb.AttrHTTPChecksum]; want != "" && want != sum.String() {
-		return nil, fmt.Errorf("fetch %s: its digest is %s, and %s is asked for", from, sum, want)
+	d.sum = digest.NewDigest(digest.SHA256, h)
+	if want := op.Attrs[pb.AttrHTTPChecksum]; want != "" && want != d.sum.String() {
+		return nil, fmt.Errorf("fetch %s: its digest is %s, and %s is asked for", from, d.sum, want)
 	}
 	return d, d.describe(resp, op)
 }
@@ -81,7 +85,7 @@ func (d *downloaded) describe(resp *http.Response, op *pb.SourceOp) error {
 	}
 	e := tree.Entry{Name: name, Meta: tree.Meta{Mode: unix.S_IFREG | uint32(mode)&0o7777, Size: d.size}}
 	if t, err := http.ParseTime(resp.Header.Get("Last-Modified")); err == nil {
-		e.MTime = t.Unix()
+		e.MTime, d.modified = t.Unix(), &t
 	}
 	d.entries = append(d.entries, e)
 	return nil

@@ -91,9 +91,6 @@ func (x *execStep) check() error {
 	if len(x.op.Meta.ValidExitCodes) > 0 {
 		return no("exit codes other than 0 are not supported")
 	}
-	if r := x.v.meta.GetLinuxResources(); r != nil {
-		return no("limits of memory and processors are not supported yet")
-	}
 	for _, m := range x.op.Mounts {
 		if m.Dest != "/" && m.Output > 0 {
 			return no("a mount whose content is kept as a result is not supported")
@@ -269,6 +266,10 @@ func (x *execStep) process(ctx context.Context, p *progress) (run.Process, error
 	out := run.Process{
 		Args: m.Args, Env: slices.Clone(m.Env), Cwd: m.Cwd, User: m.User, Hostname: m.Hostname,
 		Insecure: x.op.Security == pb.SecurityMode_INSECURE, Stdout: p, Stderr: p,
+	}
+	if r := x.v.meta.GetLinuxResources(); r != nil {
+		out.Memory, out.Swap = r.Memory, r.MemorySwap
+		out.CPU = run.CPU{Shares: r.CpuShares, Quota: r.CpuQuota, Period: r.CpuPeriod, Processors: r.CpusetCpus, Nodes: r.CpusetMems}
 	}
 	network := x.s.Process.Network
 	switch x.op.Network {

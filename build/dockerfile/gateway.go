@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client/llb"
@@ -65,19 +64,6 @@ func (g *gateway) Warn(_ context.Context, _ digest.Digest, msg string, o gw.Warn
 	}
 	g.s.Watch.Warn(msg)
 	return nil
-}
-
-// ResolveSourceMetadata implements gw.Client.
-func (g *gateway) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
-	ref, ok := strings.CutPrefix(op.Identifier, "docker-image://")
-	if !ok {
-		return &sourceresolver.MetaResponse{Op: op}, nil
-	}
-	_, d, config, err := g.ResolveImageConfig(ctx, ref, opt)
-	if err != nil {
-		return nil, err
-	}
-	return &sourceresolver.MetaResponse{Op: op, Image: &sourceresolver.ResolveImageResponse{Digest: d, Config: config}}, nil
 }
 
 // ResolveImageConfig implements gw.Client.

@@ -100,7 +100,7 @@ func (r *repository) check() error {
 	case strings.HasPrefix(r.ref, "-") || strings.ContainsAny(r.ref, ": \n"):
 		return fmt.Errorf("repository %s: %q names no branch, tag or commit", r.name(), r.ref)
 	case strings.Trim(r.checksum, "0123456789abcdef") != "":
-		return fmt.Errorf("repository %s: the checksum %q is not a commit's", r.name(), r.checksum)
+		return fmt.Errorf("repository %s: invalid checksum %q, expected hex commit hash", r.name(), r.checksum)
 	case r.byCommit && !gitutil.IsCommitSHA(r.ref) && !gitutil.IsCommitSHA(r.checksum):
 		return fmt.Errorf("repository %s: to be fetched by its commit it needs the whole commit as the checksum", r.name())
 	}
@@ -123,35 +123,48 @@ func (s *solver) git(ctx context.Context, v *vertex, op *pb.SourceOp) (_ *state,
 	p := s.start(strings.ReplaceAll(v.name(), r.remote, r.name()))
 	cached := false
 	defer func() { p.end(cached, err) }()
+	var m *graph.Made
+	err = s.withGit(ctx, r, func(g *gitRun) error {
+		at, err := s.resolveGit(ctx, g)
+		if err != nil {
+			return err
+		}
+		key := r.key(at)
+		m, err = s.cache.Lookup(ctx, key, false)
+		if cached = m != nil; err != nil || cached {
+			return err
+		}
+		if m, err = s.checkOut(ctx, g, at); err != nil {
+			return err
+		}
+		return s.cache.Keep(ctx, key, *m)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return scratch().next(m), nil
+}
+
+// withGit calls do with git for a repository, in a directory that is gone afterwards.
+func (s *solver) withGit(ctx context.Context, r *repository, do func(*gitRun) error) (err error) {
 	if _, err := exec.LookPath("git"); err != nil {
-		return nil, &fault.Error{Kind: ErrNoGit, Op: "fetch repository", Ref: r.name()}
+		return &fault.Error{Kind: ErrNoGit, Op: "fetch repository", Ref: r.name()}
 	}
 	// A later prune finds the directory of a killed process there.
 	dir, remove, err := snapshot.TempStores()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	g, err := s.newGit(ctx, r, dir)
 	defer func() { err = errors.Join(err, g.close()) }()
-	if err != nil {
-		return nil, fmt.Errorf("repository %s: %w", r.name(), err)
-	}
-	at, err := s.resolveGit(ctx, g)
-	if err != nil {
-		return nil, fmt.Errorf("repository %s: %w", r.name(), err)
-	}
-	key := r.key(at)
-	m, err := s.cache.Lookup(ctx, key, false)
-	if cached = m != nil; err == nil && !cached {
-		if m, err = s.checkOut(ctx, g, at); err == nil {
-			err = s.cache.Keep(ctx, key, *m)
-		}
+	if err == nil {
+		err = do(g)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("repository %s: %w", r.name(), err)
+		return fmt.Errorf("repository %s: %w", r.name(), err)
 	}
-	return scratch().next(m), nil
+	return nil
 }
 
 // key is of the commit and of what is checked out of it. Where the repository is

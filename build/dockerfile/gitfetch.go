@@ -77,7 +77,7 @@ func (g *gitRun) sum(object, commit string) error {
 	if strings.HasPrefix(object, g.checksum) || strings.HasPrefix(commit, g.checksum) {
 		return nil
 	}
-	return fmt.Errorf("its commit is %s, and %s is asked for", commit, g.checksum)
+	return fmt.Errorf("expected checksum to match %s, got %s", g.checksum, commit)
 }
 
 // commitTime is when a commit was made, in seconds.
@@ -90,14 +90,41 @@ func (g *gitRun) commitTime(ctx context.Context, at revision) (*int64, error) {
 	return &seconds, err
 }
 
+// within returns a context that ends with what goes beyond the bounds.
+func (g *gitRun) within(ctx context.Context) (_ context.Context, end func()) {
+	ctx, cancel := context.WithTimeoutCause(ctx, maxGitTime, fmt.Errorf("it takes longer than %s", maxGitTime))
+	ctx, tooMuch := context.WithCancelCause(ctx)
+	go watchSize(ctx, g.dir, tooMuch)
+	return ctx, func() {
+		tooMuch(nil)
+		cancel()
+	}
+}
+
+// objects fetches a commit and returns its text, and that of the annotated tag that
+// leads to it; nil: there is none.
+func (g *gitRun) objects(ctx context.Context, at revision) (commit, tag []byte, err error) {
+	ctx, end := g.within(ctx)
+	defer end()
+	g.cli = g.cli.New(gitutil.WithGitDir(filepath.Join(g.dir, "repository")))
+	if err := g.fetch(ctx, at); err != nil {
+		return nil, nil, err
+	}
+	if at.object != at.commit {
+		if tag, err = g.run(ctx, "cat-file", "tag", at.object); err != nil {
+			return nil, nil, fmt.Errorf("read tag %s: %w", at.object, err)
+		}
+	}
+	if commit, err = g.run(ctx, "cat-file", "commit", at.commit+"^{commit}"); err != nil {
+		return nil, nil, fmt.Errorf("read commit %s: %w", at.commit, err)
+	}
+	return commit, tag, nil
+}
+
 // checkOut fetches a commit and returns the directory that has its files.
 func (g *gitRun) checkOut(ctx context.Context, at revision) (_ string, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, maxGitTime, fmt.Errorf("it takes longer than %s", maxGitTime))
-	defer cancel()
-	ctx, tooMuch := context.WithCancelCause(ctx)
-	defer tooMuch(nil)
-	go watchSize(ctx, g.dir, tooMuch)
-
+	ctx, end := g.within(ctx)
+	defer end()
 	files, repo := filepath.Join(g.dir, "files"), filepath.Join(g.dir, "repository")
 	if g.keepGit {
 		repo = filepath.Join(files, ".git")

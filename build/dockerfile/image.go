@@ -22,8 +22,11 @@ func (o *Outcome) Image(ctx context.Context, annotations map[string]string) (*co
 		ConfigJSON: o.ConfigJSON, Created: created, Docker: o.state.docker, Platform: o.Config.Platform, Missing: o.state.missing, Annotations: annotations,
 		History: fitHistory(o.Config.History, len(o.below.History), o.state.layers, len(o.below.RootFS.DiffIDs), created),
 	}
-	for _, l := range o.state.layers {
+	for i, l := range o.state.layers {
 		if l.DiffID != "" {
+			if i >= o.belowLayers() && len(o.LayerAnnotations) > 0 {
+				l.Desc.Annotations = o.LayerAnnotations
+			}
 			c.Layers, c.DiffIDs = append(c.Layers, l.Desc), append(c.DiffIDs, l.DiffID)
 		}
 	}

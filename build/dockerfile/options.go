@@ -94,7 +94,8 @@ type LayerOptions struct {
 	Compression layer.Compression
 	Level       int
 	// Epoch bounds all times in them, and is part of the keys of steps: with it a
-	// result depends on the files, the base and the Dockerfile alone.
+	// result depends on the files, the base and the Dockerfile alone. nil: what the
+	// Dockerfile or the build argument SOURCE_DATE_EPOCH says.
 	Epoch *time.Time
 }
 
@@ -119,6 +120,13 @@ type Watcher interface {
 	Ended(number int, e Ending)
 	// Warn tells what the frontend finds doubtful.
 	Warn(text string)
+}
+
+// TransferWatcher is a [Watcher] that follows what comes from the [Caller], too.
+type TransferWatcher interface {
+	Watcher
+	// Came says how many bytes a step has got so far.
+	Came(number int, bytes int64)
 }
 
 // Ending is how a step ended.

@@ -161,27 +161,40 @@ func layoutRef(text string) build.ArchiveRef {
 }
 
 // layout finds the image of a context that is a layout.
-func (s *solver) layout(ctx context.Context, store, platform string) (*content.Image, error) {
-	n, err := strconv.Atoi(strings.TrimPrefix(store, "layout-"))
-	if err != nil || n < 0 || n >= len(s.layouts) {
-		return nil, fmt.Errorf("there is no layout %s", store)
-	}
+func (s *solver) layout(ctx context.Context, l Layout) (*content.Image, error) {
 	s.images.Lock()
 	defer s.images.Unlock()
-	name := s.layouts[n].String() + "\n" + platform
-	if img := s.fromLayouts[name]; img != nil {
+	if img := s.fromLayouts[l]; img != nil {
 		return img, nil
 	}
-	img, err := s.session.Image(ctx, s.layouts[n].String(), platform)
+	img, err := s.findLayout(ctx, l)
 	if err == nil {
-		s.fromLayouts[name] = img
+		s.fromLayouts[l] = img
 	}
 	return img, err
 }
 
+func (s *solver) findLayout(ctx context.Context, l Layout) (*content.Image, error) {
+	if s.Caller != nil {
+		return s.Caller.Image(ctx, s.session, l)
+	}
+	n, err := strconv.Atoi(strings.TrimPrefix(l.Store, "layout-"))
+	if err != nil || n < 0 || n >= len(s.layouts) {
+		return nil, fmt.Errorf("there is no layout %s", l.Store)
+	}
+	return s.session.Image(ctx, s.layouts[n].String(), l.Platform)
+}
+
+// layoutOf is what a reference to a layout says: NAME@DIGEST, of which the name is
+// for messages.
+func layoutOf(ref, session, store, platform string) Layout {
+	_, sum, _ := strings.Cut(ref, "@")
+	return Layout{Session: session, Store: store, Digest: digest.Digest(sum), Platform: platform}
+}
+
 // resolveLayout is ResolveImageConfig of a layout's image.
 func (g *gateway) resolveLayout(ctx context.Context, ref, platform string, o *sourceresolver.ResolveOCILayoutOpt) (string, digest.Digest, []byte, error) {
-	img, err := g.s.layout(ctx, o.Store.StoreID, platform)
+	img, err := g.s.layout(ctx, layoutOf(ref, o.Store.SessionID, o.Store.StoreID, platform))
 	if err != nil {
 		return "", "", nil, err
 	}
@@ -189,10 +202,10 @@ func (g *gateway) resolveLayout(ctx context.Context, ref, platform string, o *so
 }
 
 // layoutState unpacks the image of a context that is a layout.
-func (s *solver) layoutState(ctx context.Context, v *vertex, op *pb.SourceOp) (_ *state, err error) {
+func (s *solver) layoutState(ctx context.Context, v *vertex, ref string, op *pb.SourceOp) (_ *state, err error) {
 	p := s.start(v.name())
 	defer func() { p.end(false, err) }()
-	img, err := s.layout(ctx, op.Attrs[pb.AttrOCILayoutStoreID], platformOf(v.op.Platform))
+	img, err := s.layout(ctx, layoutOf(ref, op.Attrs[pb.AttrOCILayoutSessionID], op.Attrs[pb.AttrOCILayoutStoreID], platformOf(v.op.Platform)))
 	if err != nil {
 		return nil, err
 	}

@@ -42,6 +42,8 @@ type solver struct {
 	cached map[string]bool
 	locals map[string]*state
 	opened []io.Closer
+	// downloads are the files of http sources, by what they are asked for by.
+	downloads map[string]*onceDownloaded
 	// unread is the error of a file that exists but could not be read for the
 	// frontend.
 	unread error
@@ -52,9 +54,9 @@ type solver struct {
 	gitRefs   sync.Mutex
 	revisions map[string]revision
 	// layouts are the images of contexts that are layouts, and fromLayouts those that
-	// were found, by reference and platform.
+	// were found.
 	layouts     []build.ArchiveRef
-	fromLayouts map[string]*content.Image
+	fromLayouts map[Layout]*content.Image
 }
 
 func newSolver(s *build.Session, o Options) *solver {
@@ -62,7 +64,7 @@ func newSolver(s *build.Session, o Options) *solver {
 		Options: o, session: s, runner: graph.New[*state](min(maxSteps, max(2, runtime.GOMAXPROCS(0)))),
 		cache: &graph.Cache{Client: s.Engine.Client, Snapshotter: s.Engine.Snapshotter, Dir: graph.Dir(s.Engine.Root)},
 		began: time.Now(), locals: map[string]*state{}, cached: map[string]bool{}, revisions: map[string]revision{},
-		fromLayouts: map[string]*content.Image{},
+		downloads: map[string]*onceDownloaded{}, fromLayouts: map[Layout]*content.Image{},
 	}
 	s.AtEnd(func(context.Context) error { return x.close() })
 	return x

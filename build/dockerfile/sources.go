@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/moby/buildkit/solver/pb"
 
@@ -26,7 +27,7 @@ func (s *solver) source(ctx context.Context, v *vertex, op *pb.SourceOp) (*state
 	case "docker-image":
 		return s.imageState(ctx, v, name)
 	case "oci-layout":
-		return s.layoutState(ctx, v, op)
+		return s.layoutState(ctx, v, name, op)
 	case "local":
 		if s.Caller != nil {
 			return s.callersDir(ctx, v, name, op)
@@ -117,7 +118,11 @@ func (s *solver) local(ctx context.Context, name string, op *pb.SourceOp) (*stat
 func (s *solver) callersDir(ctx context.Context, v *vertex, name string, op *pb.SourceOp) (_ *state, err error) {
 	p := s.start(v.name())
 	defer func() { p.end(false, err) }()
-	dir, err := s.Caller.Dir(ctx, name, op.Attrs)
+	dir, err := s.Caller.Dir(ctx, name, op.Attrs, func(bytes int64) {
+		if w, ok := s.Watch.(TransferWatcher); ok {
+			w.Came(p.number, bytes)
+		}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("get the directory %s: %w", name, err)
 	}
@@ -183,18 +188,48 @@ const maxDownload = 16 << 30
 
 // download does the ADD of a URL. Each build downloads the file, since only its
 // bytes tell whether it is the same.
-func (s *solver) download(ctx context.Context, v *vertex, op *pb.SourceOp) (_ *state, err error) {
-	p := s.start(v.name())
-	defer func() { p.end(false, err) }()
+func (s *solver) download(ctx context.Context, v *vertex, op *pb.SourceOp) (*state, error) {
 	if u, err := url.Parse(op.Identifier); err == nil && u.User != nil {
 		s.Watch.Warn(fmt.Sprintf("ADD %s: its user name and password stay in the image's history; use RUN with a secret mount", u.Redacted()))
 	}
+	d, err := s.downloaded(ctx, v.name(), op)
+	if err != nil {
+		return nil, err
+	}
+	return &state{source: &source{name: op.Identifier, tree: d}}, nil
+}
+
+// onceDownloaded is a file that a build downloads, which it does once.
+type onceDownloaded struct {
+	mu   sync.Mutex
+	file *downloaded
+}
+
+// downloaded returns the file of an http source, under the name of the step that
+// needs it first.
+func (s *solver) downloaded(ctx context.Context, name string, op *pb.SourceOp) (_ *downloaded, err error) {
+	key := fmt.Sprintf("%q %q", op.Identifier, op.Attrs) // Go prints a map in the order of its keys.
+	s.mu.Lock()
+	one := s.downloads[key]
+	if one == nil {
+		one = &onceDownloaded{}
+		s.downloads[key] = one
+	}
+	s.mu.Unlock()
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	if one.file != nil {
+		return one.file, nil
+	}
+	p := s.start(name)
+	defer func() { p.end(false, err) }()
 	d, err := fetch(ctx, &http.Client{Transport: s.transport()}, op, s.session.Roots.Spool)
 	if err != nil {
 		return nil, err
 	}
 	s.closeAtEnd(d)
-	return &state{source: &source{name: op.Identifier, tree: d}}, nil
+	one.file = d
+	return d, nil
 }
 
 func (s *solver) transport() http.RoundTripper {

@@ -60,6 +60,10 @@ type Process struct {
 	ShmSize int64
 	// Memory is the memory that the process may use, in bytes. 0: no limit.
 	Memory int64
+	// Swap is the memory and the swap space together. -1: as much swap space as there
+	// is; 0: what the kernel has by itself.
+	Swap int64
+	CPU  CPU
 	// Stdin is read until it ends or the process ends. In the second case, one call
 	// of Read may still be running. nil: the input is empty.
 	Stdin io.Reader
@@ -69,6 +73,21 @@ type Process struct {
 	// process itself had none.
 	Stdout, Stderr io.Writer
 }
+
+// CPU is what the process may use of the processors; the zero value: all of it. The
+// words are those of the kernel's cgroups.
+type CPU struct {
+	// Shares are a weight against other processes.
+	Shares uint64
+	// Quota is the time in a Period, both in microseconds.
+	Quota  int64
+	Period uint64
+	// Processors and Nodes (of memory) are those that may be used, as in 0-3,6.
+	Processors, Nodes string
+}
+
+// limited reports whether a cgroup is needed for a limit.
+func (p *Process) limited() bool { return p.Memory > 0 || p.Swap != 0 || p.CPU != CPU{} }
 
 // Mount is something that the process finds in its file system.
 type Mount struct {
@@ -132,8 +151,8 @@ func (p Process) withDefaults() (Process, error) {
 	default:
 		return p, fmt.Errorf("run process with network %q: unknown; use %s or %s", p.Network, NetworkNone, NetworkHost)
 	}
-	if p.ShmSize < 0 || p.Memory < 0 {
-		return p, fmt.Errorf("run process: a size is below zero (/dev/shm %d, memory %d)", p.ShmSize, p.Memory)
+	if p.ShmSize < 0 || p.Memory < 0 || p.Swap < -1 || p.CPU.Quota < 0 {
+		return p, fmt.Errorf("run process: a size is below zero (/dev/shm %d, memory %d, with swap %d, quota %d)", p.ShmSize, p.Memory, p.Swap, p.CPU.Quota)
 	}
 	return p, p.checkParts()
 }

@@ -192,6 +192,25 @@ func testLimits(t *testing.T, f *fixture) {
 	if !errors.As(err, &exit) || !exit.OOM || !strings.Contains(err.Error(), "out of memory") {
 		t.Errorf("out of memory: %v", err)
 	}
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err != nil {
+		testLimitsV1(t, f)
+		return
+	}
+	p = run.Process{Memory: 40 << 20, Swap: 50 << 20, CPU: run.CPU{Quota: 20_000, Period: 100_000, Processors: "0"}}
+	out = f.must(t, i, p, "cd /sys/fs/cgroup; cat memory.max memory.swap.max cpu.max cpuset.cpus")
+	if out != "41943040\n10485760\n20000 100000\n0\n" {
+		t.Errorf("limits: %s", out)
+	}
+}
+
+// testLimitsV1 looks for the limits where cgroups of v1 have them. Swap is left out:
+// few kernels count it there.
+func testLimitsV1(t *testing.T, f *fixture) {
+	p := run.Process{Memory: 40 << 20, CPU: run.CPU{Quota: 20_000, Period: 100_000, Shares: 512}}
+	out := f.must(t, f.image(t, nil), p, "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us cpu/cpu.shares")
+	if out != "41943040\n20000\n100000\n512\n" {
+		t.Errorf("limits: %s", out)
+	}
 }
 
 func testCgroup(t *testing.T, f *fixture) {

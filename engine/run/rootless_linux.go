@@ -14,8 +14,8 @@ import (
 // the owner of the network. Bind mounts keep the restrictions of the mounts of the
 // host.
 func toRootless(spec *specs.Spec, p *Process) error {
-	if p.Memory > 0 {
-		return &MissingError{What: "a cgroup, which limits memory,", Advice: "run veneer as root (sudo), or give no limit"}
+	if p.limited() {
+		return &MissingError{What: "a cgroup, which limits memory and processors,", Advice: "run veneer as root (sudo), or give no limit"}
 	}
 	spec.Linux.Resources = nil
 	spec.Linux.CgroupsPath = ""

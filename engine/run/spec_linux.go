@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"strings"
 
 	"github.com/containerd/containerd/v2/contrib/seccomp"
 	"github.com/containerd/containerd/v2/core/containers"
@@ -116,23 +115,6 @@ func withSecurity(p *Process) oci.SpecOpts {
 		return seccomp.WithDefaultProfile()
 	}
 	return oci.Compose() // The kernel has no filters.
-}
-
-// withLimits takes away the limit of open files that containerd's defaults have.
-func withLimits(p *Process) oci.SpecOpts {
-	return func(ctx context.Context, c oci.Client, container *containers.Container, spec *specs.Spec) error {
-		spec.Process.Rlimits = nil
-		for _, u := range p.Ulimits {
-			spec.Process.Rlimits = append(spec.Process.Rlimits, specs.POSIXRlimit{
-				// -1 becomes RLIM_INFINITY.
-				Type: "RLIMIT_" + strings.ToUpper(u.Name), Hard: uint64(u.Hard), Soft: uint64(u.Soft), //nolint:gosec // see above
-			})
-		}
-		if p.Memory == 0 {
-			return nil
-		}
-		return oci.WithMemoryLimit(uint64(p.Memory))(ctx, c, container, spec) //nolint:gosec // it was checked
-	}
 }
 
 // cgroupNamespaces is false with cgroup v1, where a hierarchy of another layout

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,7 @@ func pushImages(t *testing.T, host string) {
 
 // system is a root file system of busybox, as a tar.
 type system struct {
+	t       *testing.T
 	data    bytes.Buffer
 	w       *tar.Writer
 	applets []string
@@ -69,7 +71,7 @@ func newSystem(t *testing.T) *system {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &system{applets: strings.Fields(string(list))}
+	s := &system{t: t, applets: strings.Fields(string(list))}
 	s.w = tar.NewWriter(&s.data)
 	for _, dir := range []string{"bin", "dev", "etc", "home", "lib", "proc", "root", "sys", "tmp", "usr", "usr/bin", "usr/lib", "usr/sbin", "var", "var/spool", "var/spool/mail", "var/www"} {
 		mode := int64(0o755)
@@ -163,8 +165,37 @@ func (s *system) alpine() {
 	}
 	s.text("etc/alpine-release", "3.18.0\n")
 	s.text("etc/os-release", "ID=alpine\nVERSION_ID=3.18.0\n")
+	s.program("git")
+	s.add(tar.Header{Name: "bin/apk", Mode: 0o755}, []byte(apk))
 	s.cmd = "/bin/sh"
 }
+
+// apk installs the one package that a test of ADD asks for: it is there already.
+const apk = `#!/bin/sh
+[ "$*" = "add git" ]
+`
+
+// program adds a program of this host with the libraries that it is linked with.
+func (s *system) program(name string) {
+	at, err := exec.LookPath(name)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	out, err := exec.CommandContext(s.t.Context(), "ldd", at).Output()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, file := range append(library.FindAllString(string(out), -1), at) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.add(tar.Header{Name: file[1:], Mode: 0o755}, data)
+	}
+}
+
+// library is the path of a library in the output of ldd.
+var library = regexp.MustCompile(`/\S+\.so\S*`)
 
 func (s *system) push(ref string) error {
 	if err := s.w.Close(); err != nil {

@@ -150,7 +150,7 @@ ADD URL/dumb/main.git#`+first+` /dumb
 		t.Errorf("after a commit, done: %q", w.ran)
 	}
 	for text, word := range map[string]string{
-		"ADD --checksum=abcdef URL/main.git /": "abcdef is asked for",
+		"ADD --checksum=abcdef URL/main.git /": "expected checksum to match abcdef",
 		"ADD URL/main.git#none /":              "no branch or tag none",
 		"ADD URL/none.git /":                   "none.git",
 		"ADD URL/main.git#main:none /":         "none",

@@ -43,6 +43,7 @@ func serve() (err error) {
 	root := flag.String("root", "", "the directory of the embedded engine")
 	file := flag.String("config", "", "a buildkitd.toml")
 	containerd := flag.String("containerd", "", "the socket of a containerd in place of the embedded engine")
+	cni := flag.String("cni", "", "a directory with a configuration of CNI")
 	flag.Parse()
 	var c config
 	data, err := os.ReadFile(*file)
@@ -67,7 +68,7 @@ func serve() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
-	runner, err := run.New(e, run.Options{Notify: func(text string) { fmt.Fprintln(os.Stderr, "note:", text) }})
+	runner, err := run.New(e, run.Options{CNI: run.CNI{ConfDir: *cni}, Notify: func(text string) { fmt.Fprintln(os.Stderr, "note:", text) }})
 	if err != nil {
 		return err
 	}

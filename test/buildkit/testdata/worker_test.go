@@ -53,7 +53,7 @@ func (w veneerWorker) New(_ context.Context, c *integration.BackendConfig) (_ in
 		undo.Append(release)
 	}
 	address := "unix://" + filepath.Join(dir, "s")
-	args := []string{"-addr", address, "-root", filepath.Join(dir, "root"), "-config", config}
+	args := []string{"-addr", address, "-root", filepath.Join(dir, "root"), "-config", config, "-cni", os.Getenv("VENEER_CNI")}
 	b := veneerBackend{address: address}
 	if w.containerd {
 		stop, err := startContainerd(dir, c)
