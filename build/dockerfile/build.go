@@ -156,7 +156,7 @@ func (o *Outcome) Made() build.Made {
 	}
 	return build.Made{
 		Name: "the Dockerfile",
-		Of:   func(ctx context.Context) (tree.Tree, error) { return o.s.openSnapshot(ctx, on.snapshot) },
+		Of:   func(ctx context.Context) (tree.Tree, error) { return o.s.open(ctx, on) },
 		Then: func(ctx context.Context, changes *differ.Changes) ([]io.Closer, error) {
 			var opened []io.Closer
 			for _, f := range steps {

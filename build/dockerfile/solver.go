@@ -12,10 +12,12 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/build/graph"
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/snapshot"
 )
@@ -55,6 +57,8 @@ type solver struct {
 	// were found, by reference and platform.
 	layouts     []build.ArchiveRef
 	fromLayouts map[string]*content.Image
+	// layerTimes are the trees of imageTimes, by chain ID.
+	layerTimes map[digest.Digest]tree.Tree
 }
 
 func newSolver(s *build.Session, o Options) *solver {
@@ -62,7 +66,7 @@ func newSolver(s *build.Session, o Options) *solver {
 		Options: o, session: s, runner: graph.New[*state](min(maxSteps, max(2, runtime.GOMAXPROCS(0)))),
 		cache: &graph.Cache{Client: s.Engine.Client, Snapshotter: s.Engine.Snapshotter, Dir: graph.Dir(s.Engine.Root)},
 		began: time.Now(), locals: map[string]*state{}, cached: map[string]bool{}, revisions: map[string]revision{},
-		fromLayouts: map[string]*content.Image{},
+		fromLayouts: map[string]*content.Image{}, layerTimes: map[digest.Digest]tree.Tree{},
 	}
 	s.AtEnd(func(context.Context) error { return x.close() })
 	return x
