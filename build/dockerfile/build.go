@@ -60,6 +60,9 @@ func Build(ctx context.Context, session *build.Session, o Options) ([]*Outcome, 
 	if err != nil {
 		return nil, err
 	}
+	if err := checkEmulators(all); err != nil {
+		return nil, err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, out := range all {
 		plan(out.vertex, o.Deferred)

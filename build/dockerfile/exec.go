@@ -163,10 +163,8 @@ func (x *execStep) layer(ctx context.Context, k keyed) (*graph.Made, error) {
 
 // run runs the process, and makes a snapshot of what it wrote.
 func (x *execStep) run(ctx context.Context, p *progress) (_ *graph.Made, err error) {
-	if o := x.v.op.Platform; o != nil {
-		if err := run.CheckPlatform(o.Spec()); err != nil {
-			return nil, fmt.Errorf("%s: %w", x.v.name(), err)
-		}
+	if err := x.v.runsHere(); err != nil {
+		return nil, err
 	}
 	mounts, release, err := x.mounts(ctx)
 	defer func() { err = errors.Join(err, release()) }()

@@ -129,6 +129,10 @@ func (s *solver) do(ctx context.Context, v *vertex, inputs []*state) (*state, er
 		return s.file(ctx, v, op.File, inputs)
 	case *pb.Op_Exec:
 		return s.exec(ctx, v, op.Exec, inputs)
+	case *pb.Op_Merge:
+		return nil, fmt.Errorf("%s: the merge operation is not supported", v.name())
+	case *pb.Op_Diff:
+		return nil, fmt.Errorf("%s: the diff operation is not supported", v.name())
 	}
 	return nil, fmt.Errorf("%s: a step of type %T is not supported", v.name(), v.op.Op)
 }
