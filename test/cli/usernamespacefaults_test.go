@@ -28,7 +28,7 @@ FROM shell:1
 ENV PATH=/bin
 COPY --from=builder /twice /app/twice
 RUN cp /app/twice /app/more
-RUN --mount=type=secret,id=token echo it-began; cat /app/twice /app/more >/app/again; sleep SECONDS
+RUN --mount=type=secret,id=token echo it-began && cat /app/twice /app/more >/app/again && sleep SECONDS
 `
 
 // newShell returns a user's bench with an image of busybox and [shellFile], by name.
