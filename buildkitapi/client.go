@@ -58,6 +58,7 @@ func (c *client) run(ctx context.Context, name string, opts map[string]string, i
 		return nil, fmt.Errorf("the frontend %s is not supported: there is %s alone", name, dockerfileFrontend)
 	}
 	f := newClient(c.solver, c.watch, opts, inputs)
+	f.Client = c.solver.BoundedClient(f.opts, inputs)
 	if _, ok := f.opts["cmdline"]; !ok {
 		f.opts["cmdline"] = "veneer"
 	}

@@ -32,6 +32,7 @@ const fillPiece = 4 << 20
 // a mount.
 type Fill struct {
 	active  *active
+	dir     string
 	release lease.Release
 	w       *io.PipeWriter
 	done    chan struct{}
@@ -69,7 +70,7 @@ func NewFill(ctx context.Context, c *client.Client, snapshotter string, parent d
 		return nil, fmt.Errorf("fill snapshot: %w: %w", ErrNoLayers, err)
 	}
 	r, w := io.Pipe()
-	f.w = w
+	f.w, f.dir = w, dir
 	go f.unpack(ctx, r, dir, opts)
 	return f, nil
 }
@@ -107,6 +108,10 @@ func unpackSynced(ctx context.Context, r io.Reader, dir string, opts []archive.A
 	}
 	return s.end()
 }
+
+// Dir is the directory that is filled. Nobody writes to it before the first
+// [Fill.Write].
+func (f *Fill) Dir() string { return f.dir }
 
 // Write takes the next part of the layer's tar.
 func (f *Fill) Write(p []byte) (int, error) {

@@ -67,6 +67,9 @@ func Build(ctx context.Context, session *build.Session, o Options) ([]*Outcome, 
 	if err != nil {
 		return nil, err
 	}
+	if err := checkEmulators(all); err != nil {
+		return nil, err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, out := range all {
 		plan(out.vertex, o.Deferred)
@@ -163,7 +166,7 @@ func (o *Outcome) Made() build.Made {
 	}
 	return build.Made{
 		Name: "the Dockerfile",
-		Of:   func(ctx context.Context) (tree.Tree, error) { return o.s.openSnapshot(ctx, on.snapshot) },
+		Of:   func(ctx context.Context) (tree.Tree, error) { return o.s.open(ctx, on) },
 		Then: func(ctx context.Context, changes *differ.Changes) ([]io.Closer, error) {
 			var opened []io.Closer
 			for _, f := range steps {

@@ -160,10 +160,8 @@ func (x *execStep) layer(ctx context.Context, k keyed) (*graph.Made, error) {
 
 // run runs the process, and makes a snapshot of what it wrote.
 func (x *execStep) run(ctx context.Context, p *progress) (_ *graph.Made, err error) {
-	if o := x.v.op.Platform; o != nil {
-		if err := run.CheckPlatform(o.Spec()); err != nil {
-			return nil, fmt.Errorf("%s: %w", x.v.name(), err)
-		}
+	if err := x.v.runsHere(); err != nil {
+		return nil, err
 	}
 	mounts, release, err := x.mounts(ctx)
 	defer func() { err = errors.Join(err, release()) }()
@@ -180,6 +178,9 @@ func (x *execStep) run(ctx context.Context, p *progress) (_ *graph.Made, err err
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, work.Close(ctx)) }()
+	if err := x.s.keepTimesOf(ctx, work, x.on); err != nil {
+		return nil, err
+	}
 	if err := x.s.Runner.Run(ctx, work.Mounts(), process); err != nil {
 		return nil, &RunError{Command: strings.Join(x.op.Meta.Args, " "), Err: err}
 	}
@@ -214,7 +215,7 @@ func (x *execStep) layerOf(ctx context.Context, work *snapshot.Work) (_ *graph.M
 // compare makes the layer with the differences between the files before and after
 // the process.
 func (x *execStep) compare(ctx context.Context, now tree.Tree) (_ *graph.Made, err error) {
-	base, err := x.s.openSnapshot(ctx, x.on.snapshot)
+	base, err := x.s.open(ctx, x.on)
 	if err != nil {
 		return nil, err
 	}

@@ -132,7 +132,7 @@ func (f *fileStep) fromHost() bool {
 }
 
 func (f *fileStep) make(ctx context.Context, on *state) (_ *graph.Made, err error) {
-	base, err := f.s.openSnapshot(ctx, on.snapshot)
+	base, err := f.s.open(ctx, on)
 	if err != nil {
 		return nil, err
 	}

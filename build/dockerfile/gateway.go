@@ -21,6 +21,8 @@ import (
 type gateway struct {
 	s    *solver
 	opts map[string]string
+	// bounds are for a Dockerfile that the frontend reads; nil: it is the solver's.
+	bounds *bounds
 }
 
 var _ gw.Client = (*gateway)(nil)
@@ -82,7 +84,7 @@ func (g *gateway) ResolveImageConfig(ctx context.Context, ref string, opt source
 	if err != nil {
 		return "", "", nil, err
 	}
-	if err := checkExpansion(g.s.Dockerfile, g.s.Args, img.ConfigJSON); err != nil {
+	if err := g.checkBase(img.ConfigJSON); err != nil {
 		return "", "", nil, fmt.Errorf("build on %s: %w", ref, err)
 	}
 	return ref, img.Manifest.Digest, img.ConfigJSON, nil
@@ -99,6 +101,6 @@ func (g *gateway) Solve(_ context.Context, req gw.SolveRequest) (*gw.Result, err
 		return nil, err
 	}
 	res := gw.NewResult()
-	res.SetRef(&reference{s: g.s, def: req.Definition, v: v})
+	res.SetRef(&reference{s: g.s, def: req.Definition, v: v, bounds: g.bounds})
 	return res, nil
 }

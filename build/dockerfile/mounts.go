@@ -118,6 +118,11 @@ func (m *mounting) bind(ctx context.Context, op *pb.Mount) (*run.Mount, error) {
 		return nil, err
 	}
 	m.ends = append(m.ends, func() error { return w.Close(ctx) })
+	if !op.Readonly {
+		if err := m.s.keepTimesOf(ctx, w, in); err != nil {
+			return nil, err
+		}
+	}
 	sub := path.Join("/", op.Selector)
 	if sub == "/" {
 		sub = ""

@@ -25,6 +25,8 @@ type reference struct {
 	s   *solver
 	def *pb.Definition
 	v   *vertex
+	// bounds are for what the frontend reads; nil: there are none.
+	bounds *bounds
 
 	mu sync.Mutex
 	st *state
@@ -81,7 +83,7 @@ func (r *reference) ReadFile(ctx context.Context, req gw.ReadRequest) ([]byte, e
 		defer r.s.mu.Unlock()
 		r.s.unread = errors.Join(r.s.unread, err)
 	}
-	return data, err
+	return data, r.bounds.read(req, data, err)
 }
 
 func (r *reference) readFile(ctx context.Context, req gw.ReadRequest) ([]byte, error) {

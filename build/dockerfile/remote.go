@@ -198,7 +198,7 @@ func (g *gateway) resolveLayout(ctx context.Context, ref, platform string, o *so
 	if err != nil {
 		return "", "", nil, err
 	}
-	return ref, img.Manifest.Digest, img.ConfigJSON, checkExpansion(g.s.Dockerfile, g.s.Args, img.ConfigJSON)
+	return ref, img.Manifest.Digest, img.ConfigJSON, g.checkBase(img.ConfigJSON)
 }
 
 // layoutState unpacks the image of a context that is a layout.

@@ -12,10 +12,12 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/build/graph"
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/snapshot"
 )
@@ -57,6 +59,8 @@ type solver struct {
 	// were found.
 	layouts     []build.ArchiveRef
 	fromLayouts map[Layout]*content.Image
+	// layerTimes are the trees of imageTimes, by chain ID.
+	layerTimes map[digest.Digest]tree.Tree
 }
 
 func newSolver(s *build.Session, o Options) *solver {
@@ -64,7 +68,7 @@ func newSolver(s *build.Session, o Options) *solver {
 		Options: o, session: s, runner: graph.New[*state](min(maxSteps, max(2, runtime.GOMAXPROCS(0)))),
 		cache: &graph.Cache{Client: s.Engine.Client, Snapshotter: s.Engine.Snapshotter, Dir: graph.Dir(s.Engine.Root)},
 		began: time.Now(), locals: map[string]*state{}, cached: map[string]bool{}, revisions: map[string]revision{},
-		downloads: map[string]*onceDownloaded{}, fromLayouts: map[Layout]*content.Image{},
+		downloads: map[string]*onceDownloaded{}, fromLayouts: map[Layout]*content.Image{}, layerTimes: map[digest.Digest]tree.Tree{},
 	}
 	s.AtEnd(func(context.Context) error { return x.close() })
 	return x
@@ -127,6 +131,10 @@ func (s *solver) do(ctx context.Context, v *vertex, inputs []*state) (*state, er
 		return s.file(ctx, v, op.File, inputs)
 	case *pb.Op_Exec:
 		return s.exec(ctx, v, op.Exec, inputs)
+	case *pb.Op_Merge:
+		return nil, fmt.Errorf("%s: the merge operation is not supported", v.name())
+	case *pb.Op_Diff:
+		return nil, fmt.Errorf("%s: the diff operation is not supported", v.name())
 	}
 	return nil, fmt.Errorf("%s: a step of type %T is not supported", v.name(), v.op.Op)
 }

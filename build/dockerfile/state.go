@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/build/graph"
+	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/differ/tree/filecache"
@@ -35,6 +36,8 @@ type state struct {
 	// the base that are not stored.
 	docker  bool
 	missing []ocispec.Descriptor
+	// image is set if the files are those of an image as it is.
+	image *content.Image
 	// bytes is the size of the files that the steps after the base wrote.
 	bytes int64
 	// made is the time of the last step. 0: there was none.
@@ -90,7 +93,7 @@ func (s *solver) tree(ctx context.Context, st *state) (tree.Tree, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.opened == nil {
-		t, err := s.openSnapshot(ctx, st.snapshot)
+		t, err := s.open(ctx, st)
 		if err != nil {
 			return nil, err
 		}
@@ -127,6 +130,9 @@ func (o openTree) Close() error { return errors.Join(o.Tree.Close(), o.also.Clos
 // next returns the state after a step that was done on this one.
 func (st *state) next(m *graph.Made) *state {
 	n := &state{snapshot: m.Snapshot, id: m.ID, layered: st.layered && m.Layered, docker: st.docker, missing: st.missing, bytes: st.bytes + m.Bytes, made: m.Time}
+	if n.snapshot == st.snapshot {
+		n.image = st.image // Nothing was changed.
+	}
 	if !n.layered {
 		return n
 	}

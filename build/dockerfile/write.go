@@ -62,7 +62,13 @@ func (s *solver) fill(ctx context.Context, on *state) (*snapshot.Fill, error) {
 	if errors.Is(err, snapshot.ErrNoLayers) {
 		return nil, nil
 	}
-	return fill, err
+	if err != nil {
+		return nil, err
+	}
+	if err := s.keepDirTimes(ctx, fill.Dir(), on); err != nil {
+		return nil, errors.Join(err, fill.Close(ctx))
+	}
+	return fill, nil
 }
 
 // writeLayer writes the layer into the snapshot, and stores it if asked to.

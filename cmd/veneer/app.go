@@ -53,14 +53,14 @@ type globalFlags struct {
 
 func (f *globalFlags) bind(fs *pflag.FlagSet) {
 	f.engine = newEnum("", string(veneer.EngineAuto), string(veneer.EngineContainerd), string(veneer.EngineEmbedded))
-	f.progress = newEnum("auto", "auto", "plain", "tty", "json", "quiet")
+	f.progress = newEnum("auto", "auto", "plain", "tty", "json", rawProgress, "quiet")
 	fs.StringVarP(&f.address, "address", "a", "", "`socket` of containerd ($CONTAINERD_ADDRESS; default "+veneer.DefaultAddress+")")
 	fs.StringVarP(&f.namespace, "namespace", "n", "", "containerd `namespace` ($CONTAINERD_NAMESPACE; default \""+veneer.DefaultNamespace+"\")")
 	fs.StringVar(&f.snapshotter, "snapshotter", "", "containerd snapshotter, by `name` ($CONTAINERD_SNAPSHOTTER; default \""+veneer.DefaultSnapshotter+"\")")
 	fs.Var(&f.engine, "engine", "where images live: auto, containerd or embedded ($VENEER_ENGINE; default \"auto\": containerd if it answers)")
 	fs.StringVar(&f.root, "root", "", "`directory` of the embedded engine and of caches ($VENEER_ROOT; default /var/lib/veneer, for others than root ~/.local/share/veneer)")
 	fs.BoolVar(&f.debug, "debug", false, "log what is done, on standard error")
-	fs.Var(&f.progress, "progress", "how to show progress: auto, plain, tty, json or quiet")
+	fs.Var(&f.progress, "progress", "how to show progress: auto, plain, tty, json, rawjson (a Dockerfile's steps as BuildKit tells them) or quiet")
 }
 
 // start sets up what the global flags ask for.
@@ -96,7 +96,9 @@ func (a *app) beQuiet() {
 
 // jsonMessages reports whether messages, and the error at the end, are JSON for a
 // program.
-func (a *app) jsonMessages() bool { return a.flags.progress.value == "json" }
+func (a *app) jsonMessages() bool {
+	return a.flags.progress.value == "json" || a.flags.progress.value == rawProgress
+}
 
 // engineFlags are veneer.EngineOptions before the mode is checked.
 type engineFlags veneer.EngineOptions

@@ -26,6 +26,7 @@ type dockerfileFlags struct {
 	shmSize                     string
 	pull, check                 bool
 	output                      string
+	load                        bool
 	caches                      []string
 }
 
@@ -34,7 +35,7 @@ type dockerfileFlags struct {
 func dockerfileOnly() []string {
 	return []string{
 		"file", "build-arg", "target", "secret", "ssh", "label", "pull", "network", "add-host", "check", "output", "onto",
-		"build-context", "allow", "ulimit", "shm-size", "no-cache-filter", "cache-to", "cache-from",
+		"build-context", "allow", "ulimit", "shm-size", "no-cache-filter", "cache-to", "cache-from", "load",
 	}
 }
 
@@ -57,7 +58,8 @@ func (f *dockerfileFlags) bind(cmd *cobra.Command) {
 	fs.StringVar(&f.network, "network", "", "of RUN: default, none or host (`word`)")
 	fs.StringArrayVar(&f.hosts, "add-host", nil, "`NAME:IP` for RUN (repeatable)")
 	fs.BoolVar(&f.check, "check", false, "look at the Dockerfile and build nothing; exit code 1 if it is wrong")
-	fs.StringVarP(&f.output, "output", "o", "", "where the Dockerfile's result goes instead: `type=local|tar|oci|docker,dest=PATH`; dest=- is standard output")
+	fs.StringVarP(&f.output, "output", "o", "", "where the Dockerfile's result goes instead: `type=local|tar|oci|docker,dest=PATH`; dest=- is standard output; or type=image|registry, with name=NAME and push=true, into the engine")
+	fs.BoolVar(&f.load, "load", false, "of docker buildx: the image is stored in the engine, which it is without --output")
 	fs.StringVar(&f.onto, "onto", "", "make the Dockerfile's result of this `image` and one layer, which holds what differs from it")
 	fs.StringArrayVar(&f.contexts, "build-context", nil, "`NAME=CONTEXT` that COPY --from=NAME takes from, or FROM NAME: a directory, docker-image://IMAGE, oci-layout://DIRECTORY[:TAG], a URL or a repository (repeatable)")
 	fs.StringArrayVar(&f.allow, "allow", nil, "`word`: network.host or security.insecure, for a RUN that asks for it (repeatable)")
@@ -123,6 +125,10 @@ func (a *app) buildDockerfile(ctx context.Context, path string, f *dockerfileFla
 			return err
 		}
 	}
+	out, err := f.outputOf(&req, &o)
+	if err != nil {
+		return err
+	}
 	req.Registry = veneer.RegistryOptions{PlainHTTP: o.push.PlainHTTP, HostsDirs: o.push.HostsDirs}
 	closeContext, err := a.readContext(ctx, path, f.file, &req)
 	if err != nil {
@@ -137,8 +143,8 @@ func (a *app) buildDockerfile(ctx context.Context, path string, f *dockerfileFla
 	}
 	w := a.newStepPrinter()
 	req.Watch = w
-	if f.output != "" {
-		return a.buildOutput(ctx, f.output, req, o, w)
+	if out != nil {
+		return a.buildOutput(ctx, *out, req, o, w)
 	}
 	err = a.makeImage(ctx, o, req.Tags, func(ctx context.Context, e *veneer.Engine, _ veneer.Progress) (*veneer.Result, error) {
 		return veneer.BuildDockerfile(ctx, e, req)

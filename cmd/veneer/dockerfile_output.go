@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"encoding/csv"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/term"
@@ -11,51 +14,116 @@ import (
 )
 
 // outputFlag is the parsed value of --output.
-type outputFlag struct{ kind, dest string }
+type outputFlag struct {
+	kind, dest string
+	// names and push are of an image in the engine.
+	names []string
+	push  bool
+}
 
-// parseOutput parses type=KIND,dest=PATH, or a directory.
+// parseOutput parses type=KIND with what else the kind takes, or a directory.
 func parseOutput(text string) (o outputFlag, err error) {
 	if text == "-" {
-		return outputFlag{"tar", "-"}, nil
+		return outputFlag{kind: "tar", dest: "-"}, nil
 	}
 	if !strings.Contains(text, "=") {
-		return outputFlag{"local", text}, nil
+		return outputFlag{kind: "local", dest: text}, nil
 	}
 	fields, err := csv.NewReader(strings.NewReader(text)).Read()
 	if err != nil {
 		return o, usagef("--output %s: %w", text, err)
 	}
+	values := map[string]string{}
 	for _, field := range fields {
-		key, value, _ := strings.Cut(field, "=")
-		switch key {
-		case "type":
-			o.kind = value
-		case "dest":
-			o.dest = value
-		default:
-			return o, usagef("--output %s: %q is not supported; use type and dest", text, key)
+		key, value, found := strings.Cut(field, "=")
+		if !found {
+			return o, usagef("--output %s: want KEY=VALUE, got %q", text, field)
 		}
+		values[strings.ToLower(key)] = value
 	}
+	o.kind = values["type"]
+	delete(values, "type")
 	switch o.kind {
 	case "local", "tar", "oci", "docker":
+		err = o.elsewhere(text, values)
+	case "image", "registry":
+		err = o.inEngine(text, values)
 	default:
-		return o, usagef("--output %s: the type is local, tar, oci or docker; without --output the image is stored in the engine", text)
+		err = usagef("--output %s: the type is local, tar, oci, docker, image or registry; without --output the image is stored in the engine", text)
 	}
-	if o.dest == "" && o.kind != "local" {
-		o.dest = "-"
+	return o, err
+}
+
+// elsewhere reads what goes with a result outside of the engine.
+func (f *outputFlag) elsewhere(text string, values map[string]string) error {
+	f.dest = values["dest"]
+	if err := onlyKeys(text, values, "dest"); err != nil {
+		return err
 	}
-	if o.dest == "" || o.dest == "-" && o.kind == "local" {
-		return o, usagef("--output %s: a directory takes dest=PATH", text)
+	if f.dest == "" && f.kind != "local" {
+		f.dest = "-"
 	}
-	return o, nil
+	if f.dest == "" || f.dest == "-" && f.kind == "local" {
+		return usagef("--output %s: a directory takes dest=PATH", text)
+	}
+	return nil
+}
+
+// inEngine reads what goes with an image in the engine.
+func (f *outputFlag) inEngine(text string, values map[string]string) error {
+	if err := onlyKeys(text, values, "name", "push"); err != nil {
+		return err
+	}
+	if names := values["name"]; names != "" {
+		f.names = strings.Split(names, ",")
+	}
+	f.push = f.kind == "registry"
+	if value, given := values["push"]; given {
+		push, err := strconv.ParseBool(value)
+		if err != nil {
+			return usagef("--output %s: push is true or false, not %q", text, value)
+		}
+		if f.kind == "registry" && !push {
+			return usagef("--output %s: type=registry is an image that is pushed: leave out push, or use type=image", text)
+		}
+		f.push = push
+	}
+	return checkTags(f.names)
+}
+
+// onlyKeys returns an error for what a type of output does not take.
+func onlyKeys(text string, values map[string]string, known ...string) error {
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if !slices.Contains(known, key) {
+			return usagef("--output %s: %q is not supported; use type and %s", text, key, strings.Join(known, " and "))
+		}
+	}
+	return nil
+}
+
+// outputOf returns where the result goes instead of into the engine; nil: it goes
+// there, by the names and to the registries that --output says.
+func (f *dockerfileFlags) outputOf(req *veneer.DockerfileRequest, o *buildOptions) (*outputFlag, error) {
+	if f.output == "" {
+		return nil, nil
+	}
+	out, err := parseOutput(f.output)
+	if err != nil {
+		return nil, err
+	}
+	if out.kind != "image" && out.kind != "registry" {
+		if f.load {
+			return nil, usagef("--load stores the image in the engine, and --output %s puts the result elsewhere: leave out one of them", f.output)
+		}
+		return &out, nil
+	}
+	req.Tags = append(req.Tags, out.names...)
+	o.push.push = o.push.push || out.push
+	return nil, nil
 }
 
 // buildOutput builds, and writes the result to a place outside of the engine.
-func (a *app) buildOutput(ctx context.Context, text string, req veneer.DockerfileRequest, o buildOptions, w *stepPrinter) error {
-	out, err := parseOutput(text)
-	if err != nil {
-		return err
-	}
+func (a *app) buildOutput(ctx context.Context, out outputFlag, req veneer.DockerfileRequest, o buildOptions, w stepDisplay) error {
 	if err := out.check(o); err != nil {
 		return err
 	}

@@ -42,6 +42,8 @@ func (a *app) chosenDisplay() display {
 		return newTTYDisplay(a.stderr, !noColor)
 	case "json":
 		return &lineDisplay{w: a.stderr, format: jsonLine}
+	case rawProgress:
+		return &rawDisplay{rawPrinter: newRawPrinter(a.stderr)}
 	case "quiet":
 		return quietDisplay{}
 	}

@@ -55,6 +55,9 @@ func (a *app) startBefore(cmd *cobra.Command) {
 			if err := a.start(); err != nil {
 				return err
 			}
+			if err := a.checkProgress(cmd); err != nil {
+				return err
+			}
 			return runE(cmd, args)
 		}
 	}

@@ -42,7 +42,17 @@ type printedStep struct {
 	last []string
 }
 
-func (a *app) newStepPrinter() *stepPrinter {
+// stepDisplay shows what the steps of a Dockerfile do. explain adds, after an error,
+// what the error itself does not say.
+type stepDisplay interface {
+	veneer.StepWatcher
+	explain(err error)
+}
+
+func (a *app) newStepPrinter() stepDisplay {
+	if a.flags.progress.value == rawProgress && !a.quiet {
+		return newRawPrinter(a.stderr)
+	}
 	return &stepPrinter{
 		w: a.stderr, quiet: a.quiet || a.flags.progress.value == "quiet", asJSON: a.jsonMessages(), steps: map[int]*printedStep{},
 	}

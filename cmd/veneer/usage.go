@@ -129,8 +129,13 @@ func wantsJSON(args []string) bool {
 		switch {
 		case arg == "--":
 			return false
-		case arg == "--progress=json", arg == "--progress" && i+1 < len(args) && args[i+1] == "json":
-			return true
+		case arg == "--progress" && i+1 < len(args):
+			arg += "=" + args[i+1]
+			fallthrough
+		case strings.HasPrefix(arg, "--progress="):
+			if arg == "--progress=json" || arg == "--progress="+rawProgress {
+				return true
+			}
 		}
 	}
 	return false

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/test/harness"
 )
 
 // TestDockerfileOfOthers: in a build context that is a stranger's, what the build
@@ -139,4 +142,53 @@ func TestDockerfileOutput(t *testing.T) {
 	}
 	b.fails(2, []string{"--iidfile", "makes none"}, "build", "c", "-o", "type=tar,dest=out", "--iidfile", "iid")
 	b.fails(2, []string{"standard output"}, "build", "c", "-o", "type=oci,dest=-", "--format", "json")
+}
+
+// TestDockerfileToRegistry: docker buildx's words for an image in the engine and in a
+// registry.
+func TestDockerfileToRegistry(t *testing.T) {
+	b := newBench(t)
+	name := harness.NewRegistry(t).Addr() + "/out:1"
+	b.write("c/Dockerfile", "FROM scratch\nCOPY f /f\n")
+	b.write("c/f", "f\n")
+	b.ok("build", "c", "-o", "type=registry,name="+name, "--plain-http")
+	b.ok("rmi", name)
+	b.ok("pull", "--plain-http", name)
+	b.ok("build", "c", "--load", "-t", "x:1", "-o", "type=image,name=x:2")
+	if one, two := digestOf(t, b, "x:1"), digestOf(t, b, "x:2"); one != two {
+		t.Errorf("one name has %s, and the other %s", one, two)
+	}
+	b.fails(2, []string{`"dest" is not supported`, "name and push"}, "build", "c", "-o", "type=image,dest=x")
+	b.fails(2, []string{"--load", "type=tar"}, "build", "c", "--load", "-o", "type=tar,dest=out")
+	b.fails(2, []string{"--tag"}, "build", "c", "-o", "type=registry")
+}
+
+// TestDockerfileRawJSON: standard error is JSON alone, with a status of BuildKit's for
+// each step, and elsewhere there is no such progress.
+func TestDockerfileRawJSON(t *testing.T) {
+	b := newBench(t)
+	b.write("c/Dockerfile", "FROM scratch\nCOPY f /f\n")
+	b.write("c/f", "f\n")
+	raw := func(args ...string) []string { return append([]string{"--progress", "rawjson"}, args...) }
+	o := b.try(raw("build", "c", "-t", "x:1")...)
+	done := map[string]bool{}
+	for line := range strings.Lines(o.stderr) {
+		var status struct {
+			Vertexes []struct{ Name, Completed string }
+		}
+		if err := json.Unmarshal([]byte(line), &status); err != nil {
+			t.Errorf("%q: %v", line, err)
+		}
+		for _, v := range status.Vertexes {
+			done[v.Name] = v.Completed != ""
+		}
+	}
+	if o.code != 0 || !done["[1/1] COPY f /f"] {
+		t.Errorf("exit code %d, done %v: %s", o.code, done, o.stderr)
+	}
+	for _, args := range [][]string{{"build", "--from", "x:1", "--copy", "c/f:/g", "-t", "x:2"}, {"images"}} {
+		if o := b.try(raw(args...)...); o.code != 2 || !strings.HasPrefix(o.stderr, `{"error"`) || !strings.Contains(o.stderr, "--progress json") {
+			t.Errorf("%q: exit code %d, %s", args, o.code, o.stderr)
+		}
+	}
 }

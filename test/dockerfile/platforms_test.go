@@ -137,10 +137,20 @@ func TestOtherPlatform(t *testing.T) {
 	if run.CheckPlatform(p) == nil {
 		t.Skip("this machine runs programs of linux/s390x")
 	}
+	f.write("file", "1")
 	_, _, err := f.try("FROM scratch\nRUN [\"/x\"]\n", several("linux/s390x", "linux/amd64"))
 	var bad *run.PlatformError
 	if !errors.As(err, &bad) || !strings.Contains(err.Error(), "linux/s390x") || !strings.Contains(strings.Join(veneer.DockerfileExcerpts(err), ""), ">>> RUN") {
 		t.Errorf("error %v", err)
+	}
+	// No step is done before, neither above it nor for another platform.
+	_, w, err := f.try("FROM --platform=$BUILDPLATFORM BASE AS first\nRUN echo > /done\nFROM scratch\nCOPY --from=first /done /\nRUN [\"/x\"]\n", several("linux/amd64", "linux/s390x"))
+	if !errors.As(err, &bad) || len(w.ran)+len(w.cached) > 0 {
+		t.Errorf("done before: %q, %q, %v", w.ran, w.cached, err)
+	}
+	// Without a RUN there is nothing that cannot be run.
+	if _, _, err := f.try("FROM scratch\nCOPY file /\n", several("linux/s390x")); err != nil {
+		t.Error(err)
 	}
 	if _, _, err := f.try("FROM scratch\n", several("all")); err == nil {
 		t.Error("all platforms: no error")

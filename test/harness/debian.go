@@ -147,6 +147,14 @@ func bootstrap(ctx context.Context, path string, suites []string, options ...str
 	return nil
 }
 
+// AptSources returns the lines of sources.list for the mirror that this machine has Debian from, for apt in a container.
+func AptSources(t testing.TB) string {
+	t.Helper()
+	lines, err := aptSources(t.Context(), debianSuite)
+	Check(t, err)
+	return lines
+}
+
 // aptSources returns the lines of sources.list that reach the suite, as apt on this machine knows them.
 func aptSources(ctx context.Context, suite string) (string, error) {
 	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "deb $(REPO_URI) $(RELEASE) $(COMPONENT)",
