@@ -55,7 +55,7 @@ func overlayWarnings(fd int) ([]string, error) {
 			return found, fmt.Errorf("read /dev/kmsg: %w", err)
 		}
 		head, message, ok := strings.Cut(string(record[:n]), ";")
-		if ok && isWarning(head) && strings.HasPrefix(message, "overlayfs:") {
+		if ok && isWarning(head) && strings.HasPrefix(message, "overlayfs:") && !aboutFeatures(message) {
 			found = append(found, strings.TrimSpace(message))
 		}
 	}
@@ -66,4 +66,10 @@ func isWarning(head string) bool {
 	priority, _, _ := strings.Cut(head, ",")
 	n, err := strconv.Atoi(priority)
 	return err == nil && n&7 <= 4
+}
+
+// aboutFeatures reports whether a message tells of what overlayfs does without on an upper file system: one that is full,
+// or has no attributes of the kind. No mount does harm to another then.
+func aboutFeatures(message string) bool {
+	return strings.Contains(message, "failed to set xattr on upper") || strings.Contains(message, "...falling back to ")
 }
