@@ -43,14 +43,14 @@ func UserNamespace(ctx context.Context, root string) (done bool, status int, err
 	case usernsMapping:
 		return false, 0, waitMapped()
 	case usernsMapped:
-		// The kernel forgets it where a program gains rights.
-		err := errors.Join(os.Setenv(usernsEnv, usernsInside), unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0))
+		err := errors.Join(os.Setenv(usernsEnv, usernsInside), dieWithParent())
 		if merr := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); merr != nil {
 			err = errors.Join(err, noUserNamespace("the right to mount in a user namespace", merr, os.ReadFile))
 		}
 		return false, 1, err
 	case usernsInside:
-		return false, 0, nil
+		// The program may have started itself again for mounts of its own.
+		return false, 1, dieWithParent()
 	}
 	maps, err := usersOf()
 	if err != nil {
@@ -70,6 +70,20 @@ func UserNamespace(ctx context.Context, root string) (done bool, status int, err
 	status, err = runMapped(ctx, cmd, maps, tell)
 	_ = ready.Close() // Nothing is read here.
 	return true, status, err
+}
+
+// dieWithParent has the kernel kill this process when the one that started it ends.
+// It takes a thread that stays: the kernel remembers it for the thread that asked,
+// and forgets it with that thread, where a program gains rights, and where another
+// thread starts a program in place of this one.
+func dieWithParent() error {
+	asked := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		asked <- unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+		select {}
+	}()
+	return <-asked
 }
 
 // runMapped starts the program, gives it its users, and waits for it.
