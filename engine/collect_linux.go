@@ -10,6 +10,7 @@ import (
 	"time"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
@@ -60,6 +61,9 @@ func (s *stores) collect(ctx context.Context, tell bool) error {
 	// Do not stop half way. That would be harmless once, but builds that are always
 	// interrupted would never get to the second half.
 	ctx = context.WithoutCancel(ctx)
+	if s.lost.Swap(false) {
+		s.dropBlob(ctx)
+	}
 	err = s.reserve.during(func() error {
 		_, err := s.db.GarbageCollect(ctx)
 		return err
@@ -94,10 +98,22 @@ func (s *stores) collectAll(ctx context.Context) error {
 			return err
 		})
 	}
+	s.dropBlob(ctx)
+	return s.collectNow(ctx)
+}
+
+// dropBlob makes a blob for metadata to drop in the collection that follows, which
+// then removes all blobs and ingests on disk that metadata does not know.
+func (s *stores) dropBlob(ctx context.Context) {
+	ns, err := namespaces.NamespaceRequired(ctx)
+	if err != nil {
+		return
+	}
+	ctx = namespaces.WithNamespace(context.Background(), ns) //nolint:contextcheck // without a lease, which would keep the blob
+	name := "veneer-collect-" + rand.Text()
 	_ = s.reserve.during(func() error {
 		data := []byte(name)
 		desc := ocispec.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
 		return cstore.WriteBlob(ctx, s.db.ContentStore(), name, bytes.NewReader(data), desc)
 	})
-	return s.collectNow(ctx)
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -49,6 +50,8 @@ type stores struct {
 	reserve *reserve
 	// reading means that these are copies, see [openReading].
 	reading bool
+	// lost means that a blob or an ingest may be there that metadata does not know.
+	lost atomic.Bool
 
 	mu sync.Mutex
 	// notRemoved are errors of removing snapshots during a collection.
@@ -239,7 +242,7 @@ func (s *stores) client(namespace string) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	blobs := removingContent{s.db.ContentStore(), s.reserve}
+	blobs := removingContent{s.db.ContentStore(), s.reserve, func() { s.lost.Store(true) }}
 	all := s.db.Snapshotters()
 	for name, sn := range all {
 		all[name] = removingSnapshots{sn, s.reserve}

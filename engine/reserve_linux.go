@@ -10,6 +10,7 @@ import (
 
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
@@ -91,10 +92,41 @@ func (s removingSnapshots) Remove(ctx context.Context, key string) error {
 	return s.during(func() error { return s.Snapshotter.Remove(ctx, key) })
 }
 
-// removingContent is a content store that can remove even on a full disk.
+// removingContent is a content store that can remove even on a full disk. It calls
+// lost when a blob may have been written that metadata does not know.
 type removingContent struct {
 	cstore.Store
 	*reserve
+	lost func()
+}
+
+// Writer implements [cstore.Ingester]. Metadata begins the ingest on the disk
+// before it has written that there is one.
+func (s removingContent) Writer(ctx context.Context, opts ...cstore.WriterOpt) (cstore.Writer, error) {
+	w, err := s.Store.Writer(ctx, opts...)
+	if err != nil {
+		if !errdefs.IsAlreadyExists(err) {
+			s.lost()
+		}
+		return nil, err
+	}
+	return losingWriter{w, s.lost}, nil
+}
+
+// losingWriter calls lost when a blob may be there that metadata does not know.
+type losingWriter struct {
+	cstore.Writer
+	lost func()
+}
+
+// Commit implements [cstore.Writer]. Metadata gives the blob its place on the disk
+// before it has written that there is one.
+func (w losingWriter) Commit(ctx context.Context, size int64, expected digest.Digest, opts ...cstore.Opt) error {
+	err := w.Writer.Commit(ctx, size, expected, opts...)
+	if err != nil && !errdefs.IsAlreadyExists(err) {
+		w.lost()
+	}
+	return err
 }
 
 // Delete implements [cstore.Manager].

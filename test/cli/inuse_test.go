@@ -2,7 +2,9 @@ package cli_test
 
 import (
 	"context"
+	"encoding/json"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -80,61 +82,119 @@ func TestRemovingAnImageInUse(t *testing.T) {
 	}
 }
 
+// moves are the ways by which a name goes to another image.
+func moves(b *bench, r *harness.Registry) map[string]move {
+	archive, pulled := filepath.Join(b.t.TempDir(), "app.tar"), r.Addr()+"/app:1"
+	b.versions("app", "loaded")
+	b.ok(quiet("save", "app", "-o", archive)...)
+	b.versions(pulled, "pulled")
+	b.ok(quiet("push", "--plain-http", pulled)...)
+	b.write("context/Dockerfile", "FROM base\nENV V=new\n")
+	return map[string]move{
+		"build":      {"app", func(b *bench) { b.versions("app", "new") }},
+		"Dockerfile": {"app", func(b *bench) { b.ok(quiet("build", "-t", "app", "context")...) }},
+		"tag":        {"app", func(b *bench) { b.ok(quiet("tag", "base", "app")...) }},
+		"load":       {"app", func(b *bench) { b.ok(quiet("load", archive)...) }},
+		"commit":     {"app", func(b *bench) { b.ok(quiet("commit", "--from", "base", "web", "app")...) }},
+		"squash":     {"app", func(b *bench) { b.ok(quiet("squash", "app", "--onto", "base", "-t", "app")...) }},
+		"pull":       {pulled, func(b *bench) { b.ok(quiet("pull", "--plain-http", pulled)...) }},
+	}
+}
+
+// move gives a name to another image.
+type move struct {
+	name string
+	do   func(*bench)
+}
+
+// versions builds an image of two layers upon the base.
+func (b *bench) versions(name, version string) {
+	b.t.Helper()
+	from := "base"
+	for _, layer := range []string{"one", "two"} {
+		b.write("file", version+layer)
+		b.ok(quiet("build", "--from", from, "--copy", "file:/"+layer, "-c", "ENV V="+version, "-t", name)...)
+		from = name
+	}
+}
+
+// diffIDs are those of an image's layers, as its config lists them.
+func (b *bench) diffIDs(name string) []string {
+	b.t.Helper()
+	var config ocispec.Image
+	if err := json.Unmarshal([]byte(b.ok("inspect", "--config", name)), &config); err != nil {
+		b.t.Fatal(err)
+	}
+	var ids []string
+	for _, id := range config.RootFS.DiffIDs {
+		ids = append(ids, id.String())
+	}
+	return ids
+}
+
 // When the name of a container's image is given to another image, the container keeps its own: commit builds on it after
 // a collection, with its config, and it goes with the container.
 func TestContainersKeepTheirImage(t *testing.T) {
+	r := harness.NewRegistry(t)
 	for _, kind := range harness.Daemons(t) {
 		t.Run(string(kind), func(t *testing.T) {
 			d := harness.Start(t, kind)
 			c := d.Client(t)
-			ctx := namespaces.WithNamespace(t.Context(), "default")
 			b := newBench(t).onDaemon(d).withBase()
-			archive := filepath.Join(t.TempDir(), "app.tar")
-			build := func(b *bench, version string) {
-				b.t.Helper()
-				b.write("file", version)
-				b.ok(quiet("build", "--from", "base", "--copy", "file:/file", "-c", "ENV V="+version, "-t", "app")...)
-			}
-			build(b, "loaded")
-			b.ok(quiet("save", "app", "-o", archive)...)
-			for name, move := range map[string]func(*bench){
-				"build":  func(b *bench) { build(b, "new") },
-				"tag":    func(b *bench) { b.ok(quiet("tag", "base", "app")...) },
-				"load":   func(b *bench) { b.ok(quiet("load", archive)...) },
-				"commit": func(b *bench) { b.ok(quiet("commit", "--from", "base", "web", "app")...) },
-			} {
-				version := "V=old-" + name
-				t.Run(name, func(t *testing.T) {
+			for how, m := range moves(b, r) {
+				t.Run(how, func(t *testing.T) {
 					b := *b
 					b.t = t
-					build(&b, "old-"+name)
-					container(t, c, "web", "docker.io/library/app:latest", nil)
-					move(&b)
-					if config := b.ok("inspect", "--config", "app"); strings.Contains(config, version) {
-						t.Fatalf("the name has not moved: %s", config)
-					}
-					b.ok(quiet("prune")...)
-					b.ok(quiet("commit", "web", "saved")...)
-					if config := b.ok("inspect", "--config", "saved"); !strings.Contains(config, version) {
-						t.Errorf("commit built on another image: %s", config)
-					}
-					b.ok(quiet("rmi", "saved")...)
-					if o := b.ok("prune", "--dry-run", "--format", "json"); !strings.Contains(o, `"blobs": 0,`) {
-						t.Errorf("prune would remove what the container keeps: %s", o)
-					}
+					b.keepsItsImage(c, m, "old-"+how)
 				})
+				b.ok(quiet("tag", "base", m.name)...) // squash keeps the config
 				b.ok(quiet("prune")...)
-				err := c.ContentStore().Walk(ctx, func(info cstore.Info) error {
-					data, err := cstore.ReadBlob(ctx, c.ContentStore(), ocispec.Descriptor{Digest: info.Digest, Size: info.Size})
-					if strings.Contains(string(data), version) {
-						t.Errorf("%s: %s stays without the container", name, info.Digest)
-					}
-					return err
-				})
-				if err != nil {
-					t.Error(err)
-				}
+				noBlobWith(t, c, "V=old-"+how)
 			}
 		})
+	}
+}
+
+// keepsItsImage moves the name of a container's image.
+func (b *bench) keepsItsImage(c *client.Client, m move, version string) {
+	b.t.Helper()
+	b.versions(m.name, version)
+	old := b.diffIDs(m.name)
+	full := m.name
+	if full == "app" {
+		full = "docker.io/library/app:latest"
+	}
+	container(b.t, c, "web", full, nil)
+	m.do(b)
+	if slices.Equal(b.diffIDs(m.name), old) {
+		b.t.Fatalf("the name has not moved: %s", old)
+	}
+	b.ok(quiet("prune")...)
+	b.ok(quiet("commit", "web", "saved")...)
+	if got := b.diffIDs("saved"); !slices.Equal(got, old) { // nothing was written
+		b.t.Errorf("commit built on another image: %s, want %s", got, old)
+	}
+	if config := b.ok("inspect", "--config", "saved"); !strings.Contains(config, "V="+version) {
+		b.t.Errorf("commit took another image's config: %s", config)
+	}
+	b.ok(quiet("rmi", "saved")...)
+	if o := b.ok("prune", "--dry-run", "--format", "json"); !strings.Contains(o, `"blobs": 0,`) {
+		b.t.Errorf("prune would remove what the container keeps: %s", o)
+	}
+}
+
+// noBlobWith looks for a text in all blobs.
+func noBlobWith(t *testing.T, c *client.Client, text string) {
+	t.Helper()
+	ctx := namespaces.WithNamespace(t.Context(), "default")
+	err := c.ContentStore().Walk(ctx, func(info cstore.Info) error {
+		data, err := cstore.ReadBlob(ctx, c.ContentStore(), ocispec.Descriptor{Digest: info.Digest, Size: info.Size})
+		if strings.Contains(string(data), text) {
+			t.Errorf("%s, which has %q, stays without the container", info.Digest, text)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
