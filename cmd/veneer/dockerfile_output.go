@@ -95,7 +95,7 @@ func (f *outputFlag) inEngine(text string, values map[string]string) error {
 func onlyKeys(text string, values map[string]string, known ...string) error {
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		if !slices.Contains(known, key) {
-			return usagef("--output %s: %q is not supported; use type and %s", text, key, strings.Join(known, " and "))
+			return usagef("--output %s: %q is not supported; use %s", text, key, strings.Join(append([]string{"type"}, known...), " and "))
 		}
 	}
 	return nil

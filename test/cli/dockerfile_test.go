@@ -158,7 +158,7 @@ func TestDockerfileToRegistry(t *testing.T) {
 	if one, two := digestOf(t, b, "x:1"), digestOf(t, b, "x:2"); one != two {
 		t.Errorf("one name has %s, and the other %s", one, two)
 	}
-	b.fails(2, []string{`"dest" is not supported`, "name and push"}, "build", "c", "-o", "type=image,dest=x")
+	b.fails(2, []string{`"dest" is not supported`, "type and name and push"}, "build", "c", "-o", "type=image,dest=x")
 	b.fails(2, []string{"--load", "type=tar"}, "build", "c", "--load", "-o", "type=tar,dest=out")
 	b.fails(2, []string{"--tag"}, "build", "c", "-o", "type=registry")
 }
