@@ -37,6 +37,16 @@ func minArgs(n int) cobra.PositionalArgs {
 	}
 }
 
+// maxArgs wants at most n arguments.
+func maxArgs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > n {
+			return argsError(cmd, "at most "+strconv.Itoa(n), len(args))
+		}
+		return nil
+	}
+}
+
 func argsError(cmd *cobra.Command, want string, got int) error {
 	noun := "arguments"
 	if strings.HasSuffix(want, "1") {
