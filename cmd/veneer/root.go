@@ -38,7 +38,7 @@ func (a *app) rootCommand() *cobra.Command {
 	completeWords(root, map[string][]string{"engine": a.flags.engine.allowed, "progress": a.flags.progress.allowed})
 	root.AddCommand(
 		a.buildCommand(), a.deltaCommand(), a.squashCommand(), a.commitCommand(), a.diffCommand(),
-		a.pullCommand(), a.pushCommand(), a.saveCommand(), a.loadCommand(),
+		a.pullCommand(), a.pushCommand(), a.saveCommand(), a.loadCommand(), a.importCommand(),
 		a.imagesCommand(), a.historyCommand(), a.inspectCommand(),
 		a.verifyCommand(), a.tagCommand(), a.rmiCommand(), a.pruneCommand(),
 		a.versionCommand(), a.genDocsCommand(),
