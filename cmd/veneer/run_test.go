@@ -202,6 +202,9 @@ func TestHelpHasExamples(t *testing.T) {
 	root := newApp(streams{}, os.LookupEnv).rootCommand()
 	var check func(cmd *cobra.Command)
 	check = func(cmd *cobra.Command) {
+		if _, theirs := elsewhere[cmd.Name()]; theirs && cmd.Hidden {
+			return // It does nothing that an example could show.
+		}
 		if cmd.Example == "" || !strings.Contains(cmd.Example, "veneer ") || !strings.HasPrefix(cmd.Example, "  ") {
 			t.Errorf("%s has no example", cmd.CommandPath())
 		}
