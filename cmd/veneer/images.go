@@ -58,7 +58,7 @@ func (a *app) imagesCommand() *cobra.Command {
   veneer images --filter label=org.example.team=web --format '{{.Name}} {{.Size}}'
   veneer images --format 'table {{.Repository}}\t{{.Tag}}\t{{.CreatedSince}}'
   veneer images --format json`,
-		Args: maxArgs(1),
+		Args: atMostOneArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			filter, err := parseFilters(filters, args)
 			if err != nil {

@@ -45,7 +45,7 @@ type configWords struct {
 }
 
 // MarshalJSON implements [json.Marshaler].
-func (c configWords) MarshalJSON() ([]byte, error) {
+func (c configWords) MarshalJSON() ([]byte, error) { //nolint:unparam // the interface has the error
 	if c.stored == nil {
 		return []byte("null"), nil
 	}

@@ -36,7 +36,7 @@ and the same archive can be loaded again.`,
   veneer load -t debian:12 < debian-oci.tar.zst
   veneer load --image sha256:0e5f… -t app:2 several.tar
   veneer save app:2 --since app:1 | ssh edge veneer load -`,
-		Args:        maxArgs(1),
+		Args:        atMostOneArg,
 		Annotations: map[string]string{annotationMounts: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, err := a.archiveOf(args, input)

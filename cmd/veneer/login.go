@@ -36,7 +36,7 @@ What is not given is asked for on the terminal. Scripts give the password with
 --password-stdin: all processes of a machine can see what is in a command line.`,
 		Example: `  veneer login registry.example.org
   veneer login -u robot --password-stdin registry.example.org <token`,
-		Args: maxArgs(1),
+		Args: atMostOneArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			host, err := veneer.RegistryHost(strings.Join(args, ""))
 			if err != nil {
@@ -67,7 +67,7 @@ func (a *app) logoutCommand() *cobra.Command {
 		Short:   "Forget the credentials of a registry",
 		Long:    `Remove the credentials of a registry from where veneer login and docker login keep them.`,
 		Example: "  veneer logout registry.example.org",
-		Args:    maxArgs(1),
+		Args:    atMostOneArg,
 		RunE: func(_ *cobra.Command, args []string) error {
 			host, err := veneer.RegistryHost(strings.Join(args, ""))
 			if err != nil {

@@ -37,14 +37,12 @@ func minArgs(n int) cobra.PositionalArgs {
 	}
 }
 
-// maxArgs wants at most n arguments.
-func maxArgs(n int) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) > n {
-			return argsError(cmd, "at most "+strconv.Itoa(n), len(args))
-		}
-		return nil
+// atMostOneArg wants one argument or none.
+func atMostOneArg(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return argsError(cmd, "at most 1", len(args))
 	}
+	return nil
 }
 
 func argsError(cmd *cobra.Command, want string, got int) error {
