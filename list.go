@@ -7,6 +7,7 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/engine/container"
 )
 
 type (
@@ -14,6 +15,8 @@ type (
 	Image = content.Image
 	// Listed is an image as [Images] lists it.
 	Listed = content.Listed
+	// ImageFilter says which of the listed images are wanted.
+	ImageFilter = content.Filter
 	// HistoryStep is one step of how an image was made.
 	HistoryStep = content.Step
 )
@@ -22,6 +25,12 @@ type (
 // One that is damaged is listed with its error.
 func Images(ctx context.Context, e *engine.Engine) ([]Listed, error) {
 	return content.List(e.Context(ctx), e.Client)
+}
+
+// Containers returns what the containers of the engine's namespace are called, as
+// [CommitRequest] takes it.
+func Containers(ctx context.Context, e *engine.Engine) ([]string, error) {
+	return container.List(e.Context(ctx), e)
 }
 
 // Inspect finds an image. Platform chooses from a multi-platform one; empty: the host's.

@@ -18,6 +18,10 @@ type Ref = content.Ref
 // ParseRef reads what a user calls an image, as all verbs do.
 func ParseRef(text string) (Ref, error) { return content.ParseRef(text) }
 
+// SplitName splits an image's name as Docker shows it: "docker.io/library/app:1" is
+// "app" and "1". Where there is no tag, the second is empty.
+func SplitName(name string) (repository, tag string) { return content.SplitName(name) }
+
 // CheckName returns an error for what cannot be the name of a result.
 func CheckName(name string) error {
 	_, err := content.NormalizeTag(name)

@@ -12,6 +12,7 @@ import (
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -25,8 +26,15 @@ type Listed struct {
 	Size int64
 	// Incomplete: the layers of some of Platforms are not all here.
 	Incomplete bool
+	// Created and Labels are those of the config, of the host's platform if it is
+	// among Platforms, else of the first. Created is zero where the config has no time.
+	Created time.Time
+	Labels  map[string]string
 	// Err says why the image could not be read; the rest is then partial.
 	Err error
+
+	// blobs are those that Size counts.
+	blobs map[digest.Digest]int64
 }
 
 // List returns all image records of ctx's namespace, in order of their names.
@@ -50,11 +58,11 @@ func List(ctx context.Context, c Images) ([]Listed, error) {
 
 func (l *Listed) measure(ctx context.Context, store cstore.Store) error {
 	manifests := []ocispec.Descriptor{l.Record.Target}
-	seen := map[digest.Digest]bool{}
+	l.blobs = map[digest.Digest]int64{}
 	add := func(blobs ...ocispec.Descriptor) {
 		for _, b := range blobs {
-			if !seen[b.Digest] {
-				seen[b.Digest] = true
+			if _, seen := l.blobs[b.Digest]; !seen {
+				l.blobs[b.Digest] = b.Size
 				l.Size += b.Size
 			}
 		}
@@ -67,6 +75,8 @@ func (l *Listed) measure(ctx context.Context, store cstore.Store) error {
 		add(l.Record.Target)
 	}
 	var errs []error
+	host := platforms.Default()
+	described := false // by the config of the host's platform
 	for _, d := range manifests {
 		img, err := loadImage(ctx, store, d)
 		if errdefs.IsNotFound(err) && len(manifests) > 1 {
@@ -75,6 +85,10 @@ func (l *Listed) measure(ctx context.Context, store cstore.Store) error {
 		if err != nil {
 			errs = append(errs, err)
 			continue
+		}
+		if ours := host.Match(img.Platform); len(l.Platforms) == 0 || ours && !described {
+			described = ours
+			l.describe(img)
 		}
 		l.Platforms = append(l.Platforms, img.Platform)
 		l.Incomplete = l.Incomplete || len(img.Missing) > 0
@@ -86,6 +100,13 @@ func (l *Listed) measure(ctx context.Context, store cstore.Store) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (l *Listed) describe(img *Image) {
+	l.Labels, l.Created = img.Config.Config.Labels, time.Time{}
+	if img.Config.Created != nil {
+		l.Created = *img.Config.Created
+	}
 }
 
 // Step is one entry of an image's history, with the layer that it made.

@@ -160,6 +160,22 @@ func checkSnapshotter(ctx context.Context, c *client.Client, name string) error 
 	return noSnapshotter(name, usable)
 }
 
+// Snapshotters returns the names of the snapshotters that can be used, in order.
+func (e *Engine) Snapshotters(ctx context.Context) ([]string, error) {
+	resp, err := e.Client.IntrospectionService().Plugins(ctx, "type=="+plugins.SnapshotPlugin.String())
+	if err != nil {
+		return nil, fmt.Errorf("list snapshotters: %w", err)
+	}
+	var usable []string
+	for _, p := range resp.Plugins {
+		if p.InitErr == nil {
+			usable = append(usable, p.ID)
+		}
+	}
+	slices.Sort(usable)
+	return usable, nil
+}
+
 func noSnapshotter(name string, have []string) error {
 	return &fault.Error{Kind: ErrNoSnapshotter, Ref: name, Err: fmt.Errorf("no snapshotter %q; it has %s", name, strings.Join(have, ", "))}
 }

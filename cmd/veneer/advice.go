@@ -93,7 +93,7 @@ var advices = []advice{
 	{kind: veneer.ErrNotResumed, text: "it may be paused: veneer prune or `ctr task resume {ref}` lets it go on"},
 
 	// Archives and registries.
-	{kind: veneer.ErrNotImage, text: "files alone become an image with veneer build --from scratch --copy type=tar,src=FILE,dest=/ -t NAME"},
+	{kind: veneer.ErrNotImage, text: "files alone become an image with veneer import FILE NAME"},
 	{kind: veneer.ErrSeveral, text: "leave -t out, or choose one with --image"},
 	{kind: veneer.ErrSeveralNameless, text: "choose one with --image, and give it a name with -t"},
 	{kind: veneer.ErrNoName, text: "give one with -t"},

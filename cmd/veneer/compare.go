@@ -60,18 +60,30 @@ func checkTree(what string) error {
 	return checkRef(what)
 }
 
+// treeName is what the result calls A or B.
+func treeName(what string) string {
+	_, local := veneer.LocalTree(what)
+	if local || isArchive(what) || strings.HasPrefix(what, "container:") {
+		return what
+	}
+	if ref, err := veneer.ParseRef(what); err == nil && ref.Name != "" && ref.IDPrefix == "" {
+		return ref.Name
+	}
+	return what
+}
+
 func (f *compareFlags) request(args []string, base *baseFlags) veneer.CompareRequest {
 	return veneer.CompareRequest{
 		A: args[0], B: args[1], Platform: base.platform, Times: f.times, NoPause: !f.pause, NoCache: base.noCache,
 	}
 }
 
-func (a *app) compare(ctx context.Context, req veneer.CompareRequest, format string, exitCode bool) error {
+func (a *app) compare(ctx context.Context, req veneer.CompareRequest, o *diffOptions) error {
 	open := a.withReading
 	if isArchive(req.A) || isArchive(req.B) {
 		open = a.withEngine // An archive's image is stored for as long as that takes.
 	}
-	return a.showDiff(ctx, open, format, exitCode, func(ctx context.Context, e *veneer.Engine, p veneer.Progress) (*veneer.DiffResult, error) {
+	return a.showDiff(ctx, open, o, func(ctx context.Context, e *veneer.Engine, p veneer.Progress) (*veneer.DiffResult, error) {
 		req.Progress = p
 		return veneer.Compare(ctx, e, req)
 	})

@@ -3,8 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +16,7 @@ var errDiffers = &exitCodeError{code: exitError}
 func (a *app) diffCommand() *cobra.Command {
 	var base baseFlags
 	var two compareFlags
-	format, exitCode := newFormat(), false
+	o := diffOptions{format: newFormat()}
 	cmd := &cobra.Command{
 		Use:   "diff --from IMAGE [flags] | diff A B",
 		Short: "Show what a build would change, or what two images differ in",
@@ -30,11 +29,16 @@ archive, with :NAME after it where it holds several images), or dir:PATH; of a
 path that exists and has a slash in it, dir: may be left out. Times count only
 with --times.
 
-A line for each path says what happens to it, A for added, M for modified and D
-for deleted, the bytes that the layer stores for it, and the reason. Where files
-of the base disappear, it ends with how many, and their bytes: a deleted
-directory is one line, whatever was in it. The summary has the size of the layer, and the bytes that are stored again for metadata's
-sake alone: a layer cannot hold a changed mode or owner without the file.
+First comes what is compared, the size of the layer, and how much is added,
+modified and deleted; deleted directories are counted down to their files. The
+layer stores bytes again for metadata's sake alone where a mode or owner changed,
+and these are named. Then come the directories with the most bytes, and a line for
+each path: A for added, M for modified and D for deleted, the bytes that the layer
+stores for it, and the reason.
+
+On a terminal the paths are as many as fit, those with the most bytes; --all shows
+all, in $VENEER_PAGER, $PAGER or less. Elsewhere all paths are printed, with their
+bytes as numbers. --stat, --tree and --name-only show the paths in other ways.
 
 ` + targetHelp + `
 
@@ -42,6 +46,7 @@ With --exit-code the exit code is 0 if nothing differs, 1 if something does, and
 2 for every error.`,
 		Example: `  veneer diff --from app:1 --sync ./app:/app
   veneer diff app:1 app:2
+  veneer diff --tree app:1 app:2
   veneer diff container:web ./app-rootfs/
   veneer diff --exit-code --progress quiet --from app:1 --sync ./app:/app >/dev/null`,
 		Args:        two.args(&base),
@@ -49,11 +54,13 @@ With --exit-code the exit code is 0 if nothing differs, 1 if something does, and
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if len(args) > 0 {
-				err = a.compare(cmd.Context(), two.request(args, &base), format.value, exitCode)
+				o.to = treeName(args[1])
+				err = a.compare(cmd.Context(), two.request(args, &base), &o)
 			} else {
-				err = a.diffBuild(cmd.Context(), &base, format.value, exitCode)
+				o.to = "this build"
+				err = a.diffBuild(cmd.Context(), &base, &o)
 			}
-			if exitCode && err != nil && !errors.Is(err, errDiffers) {
+			if o.exitCode && err != nil && !errors.Is(err, errDiffers) {
 				return &exitCodeError{code: exitUsage, err: err}
 			}
 			return err
@@ -61,13 +68,35 @@ With --exit-code the exit code is 0 if nothing differs, 1 if something does, and
 	}
 	base.bind(cmd)
 	two.bind(cmd)
-	bindFormat(cmd, &format)
-	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "end with 1 if something differs, 2 on an error")
+	o.bind(cmd)
 	return cmd
 }
 
+// diffOptions say how a difference is shown.
+type diffOptions struct {
+	format                 enumValue
+	exitCode               bool
+	stat, tree, names, all bool
+	bytes, noPager         bool
+	// to is what is compared with the base, in words.
+	to string
+}
+
+func (o *diffOptions) bind(cmd *cobra.Command) {
+	bindFormat(cmd, &o.format)
+	fs := cmd.Flags()
+	fs.BoolVar(&o.exitCode, "exit-code", false, "end with 1 if something differs, 2 on an error")
+	fs.BoolVar(&o.stat, "stat", false, "show each path with a bar of its bytes")
+	fs.BoolVar(&o.tree, "tree", false, "show the paths as a tree of directories")
+	fs.BoolVar(&o.names, "name-only", false, "print the paths alone")
+	fs.BoolVar(&o.all, "all", false, "on a terminal, show all paths and not just what fits")
+	fs.BoolVar(&o.bytes, "bytes", false, "print sizes in bytes")
+	fs.BoolVar(&o.noPager, "no-pager", false, "on a terminal, show what does not fit there without a pager")
+	exclusive(cmd, "stat", "tree", "name-only", "format")
+}
+
 // diffBuild shows what a build would change.
-func (a *app) diffBuild(ctx context.Context, base *baseFlags, format string, exitCode bool) error {
+func (a *app) diffBuild(ctx context.Context, base *baseFlags, o *diffOptions) error {
 	build := veneer.BuildRequest{}
 	if err := base.request(&build); err != nil {
 		return err
@@ -83,10 +112,10 @@ func (a *app) diffBuild(ctx context.Context, base *baseFlags, format string, exi
 		req.Progress = p
 		return veneer.Diff(ctx, e, req)
 	}
-	err := a.showDiff(ctx, a.withReading, format, exitCode, do)
+	err := a.showDiff(ctx, a.withReading, o, do)
 	if errors.Is(err, veneer.ErrReading) {
 		// --reader view wants a snapshot, and the base has none yet.
-		return a.showDiff(ctx, a.withEngine, format, exitCode, do)
+		return a.showDiff(ctx, a.withEngine, o, do)
 	}
 	return err
 }
@@ -95,7 +124,7 @@ func (a *app) diffBuild(ctx context.Context, base *baseFlags, format string, exi
 type withEngine func(context.Context, func(context.Context, *veneer.Engine) error) error
 
 // showDiff runs one of the library's comparisons and prints the result.
-func (a *app) showDiff(ctx context.Context, open withEngine, format string, exitCode bool, do func(context.Context, *veneer.Engine, veneer.Progress) (*veneer.DiffResult, error)) error {
+func (a *app) showDiff(ctx context.Context, open withEngine, o *diffOptions, do func(context.Context, *veneer.Engine, veneer.Progress) (*veneer.DiffResult, error)) error {
 	var res *veneer.DiffResult
 	err := open(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
 		d := a.newDisplay()
@@ -107,48 +136,47 @@ func (a *app) showDiff(ctx context.Context, open withEngine, format string, exit
 		return err
 	}
 	adviseNotices(res.Warnings)
-	if format == "json" {
+	if o.format.value == "json" {
 		err = printJSON(a.std.out, res)
 	} else {
 		a.notifyAll("warning: ", res.Warnings)
-		err = printDiff(a.std.out, res)
+		err = a.printDiff(ctx, res, o)
 	}
-	if err == nil && exitCode && len(res.Changes) > 0 {
+	if err == nil && o.exitCode && len(res.Changes) > 0 {
 		return errDiffers
 	}
 	return err
 }
 
-// printDiff writes a line for each change, then the summary.
-func printDiff(w io.Writer, res *veneer.DiffResult) error {
-	for _, c := range res.Changes {
-		if err := printLine(w, "%s %s  %d  %s%s", c.Kind, quotePath(c.Path), c.Bytes, c.Reason, removedText(c.RemovedFiles, c.RemovedBytes)); err != nil {
-			return err
-		}
-	}
+// printDiff shows a difference to people.
+func (a *app) printDiff(ctx context.Context, res *veneer.DiffResult, o *diffOptions) error {
 	if len(res.Changes) == 0 {
-		return printLine(w, "nothing differs from %s", printable(res.Base))
+		if o.names {
+			return nil
+		}
+		return printLine(a.std.out, "nothing differs from %s", printable(res.Base))
 	}
-	return printLine(w, "\n%s\nlayer: about %s, %s uncompressed", diffText(res), bytesText(res.Layer), bytesText(res.UncompressedLayer))
-}
-
-// removedText is " (3000 files, 1.2 MB)" for the files that a change removes. It is
-// empty if there are none.
-func removedText(files, bytes int64) string {
-	if files == 0 {
-		return ""
+	t := a.terminal()
+	view := diffView{to: o.to, color: a.colors(t), exact: o.bytes}
+	if t != nil {
+		view.width, view.height = t.width, t.height
 	}
-	return fmt.Sprintf(" (%s, %s)", countText(files, "file", "files"), bytesText(bytes))
-}
-
-// diffText is changesText with the bytes of each kind.
-func diffText(res *veneer.DiffResult) string {
-	s := res.Summary
-	text := fmt.Sprintf("added %d (%s), modified %d (%s), deleted %d%s",
-		s.Added.Count, bytesText(s.Added.Bytes), s.Modified.Count, bytesText(s.Modified.Bytes), s.Deleted.Count,
-		removedText(res.Removed.Count, res.Removed.Bytes))
-	if m := s.MetadataOnly; m.Count > 0 {
-		text += fmt.Sprintf("\nof these, for metadata alone: %s, %s", countText(m.Count, "file", "files"), bytesText(m.Bytes))
+	if o.all {
+		view.height = 0
 	}
-	return text
+	write := view.summary
+	switch {
+	case o.stat:
+		write = view.stat
+	case o.tree:
+		write = view.tree
+	case o.names:
+		write = view.names
+	}
+	if o.noPager {
+		t = nil
+	}
+	var text strings.Builder
+	write(&text, res)
+	return a.page(ctx, t, text.String())
 }

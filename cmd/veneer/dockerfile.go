@@ -34,14 +34,14 @@ type dockerfileFlags struct {
 // has.
 func dockerfileOnly() []string {
 	return []string{
-		"file", "build-arg", "target", "secret", "ssh", "label", "pull", "network", "add-host", "check", "output", "onto",
+		"file", "build-arg", "target", "secret", "ssh", "pull", "network", "add-host", "check", "output", "onto",
 		"build-context", "allow", "ulimit", "shm-size", "no-cache-filter", "cache-to", "cache-from", "load",
 	}
 }
 
 func fromOnly() []string {
 	return []string{
-		"copy", "sync", "delete", "compare", "reader", "force-delete", "max-layers", "change", "unset", "author", "message",
+		"copy", "sync", "delete", "compare", "reader", "force-delete", "max-layers", "change", "env", "unset", "author", "message",
 		"no-unpack", "differ",
 	}
 }
@@ -53,7 +53,6 @@ func (f *dockerfileFlags) bind(cmd *cobra.Command) {
 	fs.StringVar(&f.target, "target", "", "`stage` of the Dockerfile to build (default the last)")
 	fs.StringArrayVar(&f.secrets, "secret", nil, "`id=ID[,src=FILE|,env=NAME]` for RUN --mount=type=secret (repeatable)")
 	fs.StringArrayVar(&f.ssh, "ssh", nil, "`default|ID[=SOCKET|KEY]`, an agent or keys for RUN --mount=type=ssh and for repositories (repeatable)")
-	fs.StringArrayVar(&f.labels, "label", nil, "label of the Dockerfile's image, `KEY=VALUE` (repeatable)")
 	fs.BoolVar(&f.pull, "pull", false, "ask registries for the Dockerfile's images that are here already, too")
 	fs.StringVar(&f.network, "network", "", "of RUN: default, none or host (`word`)")
 	fs.StringArrayVar(&f.hosts, "add-host", nil, "`NAME:IP` for RUN (repeatable)")
@@ -111,6 +110,7 @@ func (a *app) buildDockerfile(ctx context.Context, path string, f *dockerfileFla
 	epoch, _ := a.getenv("SOURCE_DATE_EPOCH")
 	var index []string
 	image.annotations, index = takeIndex(image.annotations)
+	f.labels = image.takeLabels()
 	if req.IndexAnnotations, err = parseAnnotations(index); err != nil {
 		return err
 	}

@@ -27,47 +27,67 @@ type imageRow struct {
 	Error      string             `json:"error,omitempty"`
 }
 
+const imagesHelp = `List the images of the namespace: name, digest, the platforms that are here, the
+size of what is here, and when the name was last set. With NAME, only those of
+that name, with TAG too if there is one; * and ? stand for others' letters, and no
+star for a slash.
+
+--filter leaves out what does not fit. Different keys must all hold, and of
+reference one:
+
+  reference=PATTERN     as NAME
+  label=KEY[=VALUE]     of the image's config
+  before=IMAGE, since=IMAGE
+                        created before or after another image
+  dangling=true|false   whether the name has no tag
+
+--format takes docker's templates. The fields are .Repository, .Tag, .ID, .Digest,
+.Size, .CreatedAt, .CreatedSince, and .Name, .UpdatedAt, .Platforms and .Labels.`
+
 func (a *app) imagesCommand() *cobra.Command {
-	format, quiet := newFormat(), false
+	format := newRowFormat("text", imageWords{})
+	var filters []string
+	quiet, full := false, false
 	cmd := &cobra.Command{
-		Use:     "images",
+		Use:     "images [NAME[:TAG]]",
 		Aliases: []string{"ls"},
 		Short:   "List images",
-		Long: `List the images of the namespace: name, digest, the platforms that are here, the
-size of what is here, and when the name was last set.`,
+		Long:    imagesHelp,
 		Example: `  veneer images
+  veneer images debian
+  veneer images --filter label=org.example.team=web --format '{{.Name}} {{.Size}}'
+  veneer images --format 'table {{.Repository}}\t{{.Tag}}\t{{.CreatedSince}}'
   veneer images --format json`,
-		Args: exactArgs(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args: atMostOneArg,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			filter, err := parseFilters(filters, args)
+			if err != nil {
+				return err
+			}
 			return a.withReading(cmd.Context(), func(ctx context.Context, e *veneer.Engine) error {
-				list, err := veneer.Images(ctx, e)
+				list, err := filter.list(ctx, e)
 				if err != nil {
 					return err
 				}
-				return a.printImages(list, format.value, quiet)
+				return a.printImages(list, &format, quiet, full)
 			})
 		},
 	}
-	bindFormat(cmd, &format)
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print digests only")
+	bindRowFormat(cmd, &format)
+	fs := cmd.Flags()
+	fs.StringArrayVarP(&filters, "filter", "f", nil, "list only images that fit: `KEY=VALUE` (repeatable)")
+	fs.BoolVarP(&quiet, "quiet", "q", false, "print digests only")
+	fs.BoolVar(&full, "no-trunc", false, "print digests whole")
 	exclusive(cmd, "quiet", "format")
 	return cmd
 }
 
-func (a *app) printImages(list []veneer.Listed, format string, quiet bool) error {
+func (a *app) printImages(list []veneer.Listed, format *rowFormat, quiet, full bool) error {
 	rows := make([]imageRow, 0, len(list))
-	for _, l := range list {
-		row := imageRow{
-			Name: l.Record.Name, Target: l.Record.Target, Size: l.Size, Labels: l.Record.Labels,
-			CreatedAt: l.Record.CreatedAt, UpdatedAt: l.Record.UpdatedAt, Incomplete: l.Incomplete,
-			Platforms: []string{},
-		}
-		for _, p := range l.Platforms {
-			row.Platforms = append(row.Platforms, platforms.FormatAll(p))
-		}
-		if l.Err != nil {
-			row.Error = advised(l.Err)
-			a.notify("warning: image " + l.Record.Name + ": " + row.Error)
+	for i := range list {
+		row := imageRowOf(&list[i])
+		if row.Error != "" {
+			a.notify("warning: image " + row.Name + ": " + row.Error)
 		}
 		rows = append(rows, row)
 	}
@@ -79,18 +99,42 @@ func (a *app) printImages(list []veneer.Listed, format string, quiet bool) error
 			}
 		}
 		return nil
-	case format == "json":
+	case format.json():
 		return printJSON(a.std.out, rows)
+	case format.rows != nil:
+		var words []any
+		for i, r := range rows {
+			words = append(words, wordsOfImage(&r, list[i].Created, list[i].Labels, full, time.Now()))
+		}
+		return format.print(a.std.out, imageHeading, words...)
 	}
 	t := newTable(a, "NAME", "DIGEST", "PLATFORM", "SIZE", "UPDATED")
 	for _, r := range rows {
-		size := bytesText(r.Size)
+		size, digest := bytesText(r.Size), r.Target.Digest.String()
 		if r.Incomplete {
 			size += " (incomplete)"
 		}
-		t.row(r.Name, shortDigest(r.Target.Digest.String()), strings.Join(r.Platforms, ","), size, timeText(r.UpdatedAt))
+		if !full {
+			digest = shortDigest(digest)
+		}
+		t.row(r.Name, digest, strings.Join(r.Platforms, ","), size, timeText(r.UpdatedAt))
 	}
 	return t.flush()
+}
+
+func imageRowOf(l *veneer.Listed) imageRow {
+	row := imageRow{
+		Name: l.Record.Name, Target: l.Record.Target, Size: l.Size, Labels: l.Record.Labels,
+		CreatedAt: l.Record.CreatedAt, UpdatedAt: l.Record.UpdatedAt, Incomplete: l.Incomplete,
+		Platforms: []string{},
+	}
+	for _, p := range l.Platforms {
+		row.Platforms = append(row.Platforms, platforms.FormatAll(p))
+	}
+	if l.Err != nil {
+		row.Error = advised(l.Err)
+	}
+	return row
 }
 
 // table aligns columns.

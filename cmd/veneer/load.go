@@ -8,20 +8,23 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/veneer-build/veneer"
 )
 
 func (a *app) loadCommand() *cobra.Command {
 	var req veneer.LoadRequest
+	input := ""
 	cmd := &cobra.Command{
-		Use:   "load FILE|-",
+		Use:   "load [FILE|-]",
 		Short: "Load images from an archive",
 		Long: `Load images from an archive, as veneer save, docker save, nerdctl save, skopeo
 and buildx write it: an OCI layout or a docker-archive in a tar, plain or
 compressed. The names are those that the archive carries, or those of --tag. Of
 several images --tag names the one for which the archive has no name that can be
-used; --image loads just one of them.
+used; --image loads just one of them. Without FILE, standard input is read unless
+it is a terminal.
 
 The archive is read as it arrives, and all of it is checked. A delta, written by
 veneer save --since, needs layers that must be here already, as blobs or
@@ -29,26 +32,50 @@ unpacked; if they are not, it says which base image to get first. Names are set
 last: after an error, or an interrupt, nothing has changed and nothing is left,
 and the same archive can be loaded again.`,
 		Example: `  veneer load debian.tar
-  veneer load -t debian:12 - < rootfs-oci.tar.zst
+  veneer load -t debian:12 -i debian-oci.tar.zst
+  veneer load -t debian:12 < debian-oci.tar.zst
   veneer load --image sha256:0e5f… -t app:2 several.tar
   veneer save app:2 --since app:1 | ssh edge veneer load -`,
-		Args:        exactArgs(1),
+		Args:        atMostOneArg,
 		Annotations: map[string]string{annotationMounts: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			file, err := a.archiveOf(args, input)
+			if err != nil {
+				return err
+			}
 			if err := checkTags(req.Names); err != nil {
 				return err
 			}
 			if err := checkPlatform(req.Platform); err != nil {
 				return err
 			}
-			return a.load(cmd.Context(), args[0], req)
+			return a.load(cmd.Context(), file, req)
 		},
 	}
+	cmd.Flags().StringVarP(&input, "input", "i", "", "the archive, as FILE")
 	cmd.Flags().StringArrayVarP(&req.Names, "tag", "t", nil, "`name` for the image, in place of those in the archive (repeatable)")
 	cmd.Flags().StringVar(&req.Image, "image", "", "load only this one of the archive's images: its `name` there, its tag or its digest")
 	cmd.Flags().StringVar(&req.Platform, "platform", "", "platform that the archive must hold, as in linux/arm64/v8 (default any)")
 	cmd.Flags().BoolVar(&req.NoUnpack, "no-unpack", false, "load the images, but make no snapshots of them")
 	return cmd
+}
+
+// archiveOf returns the file to read: the argument, or docker's --input, or else
+// standard input.
+func (a *app) archiveOf(args []string, input string) (string, error) {
+	switch f, isFile := a.std.in.(*os.File); {
+	case len(args) > 0 && input != "":
+		return "", usagef("--input %s and %s are two archives: load takes one", input, args[0])
+	case len(args) > 0 && args[0] == "":
+		return "", usagef("FILE is empty")
+	case len(args) > 0:
+		return args[0], nil
+	case input != "":
+		return input, nil
+	case isFile && term.IsTerminal(int(f.Fd())):
+		return "", usagef("say which archive: veneer load FILE, or give it on standard input")
+	}
+	return "-", nil
 }
 
 func (a *app) load(ctx context.Context, file string, req veneer.LoadRequest) error {

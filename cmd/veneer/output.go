@@ -101,12 +101,16 @@ func printJSON(w io.Writer, v any) error {
 // escapeJSON escapes characters that are not printable. In a JSON document they
 // occur in strings only. JSON itself requires escapes just for control characters
 // below the space.
-func escapeJSON(doc []byte) []byte {
+func escapeJSON(doc []byte) []byte { return escapeBytes(doc, "\n") }
+
+// escapeBytes escapes characters that are not printable, as JSON writes them. Those
+// in keep stay.
+func escapeBytes(doc []byte, keep string) []byte {
 	out := make([]byte, 0, len(doc))
 	for len(doc) > 0 {
 		r, size := utf8.DecodeRune(doc)
 		switch {
-		case r == '\n' || r != utf8.RuneError && unicode.IsPrint(r):
+		case r != utf8.RuneError && (unicode.IsPrint(r) || strings.ContainsRune(keep, r)):
 			out = append(out, doc[:size]...)
 		case r > 0xffff:
 			high, low := utf16.EncodeRune(r)
@@ -122,6 +126,14 @@ func escapeJSON(doc []byte) []byte {
 // printLine writes one line of a result.
 func printLine(w io.Writer, format string, args ...any) error {
 	if _, err := fmt.Fprintf(w, format+"\n", args...); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	return nil
+}
+
+// printRaw writes a result as it is.
+func printRaw(w io.Writer, data []byte) error {
+	if _, err := w.Write(data); err != nil {
 		return fmt.Errorf("write result: %w", err)
 	}
 	return nil

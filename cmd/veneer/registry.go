@@ -11,7 +11,7 @@ import (
 	"github.com/veneer-build/veneer"
 )
 
-const registryHelp = `Credentials are those of docker login, credential helpers included. Mirrors,
+const registryHelp = `Credentials are those of veneer login or docker login, helpers included. Mirrors,
 certificates and plain HTTP are taken from the hosts.toml files and certificates
 in ~/.config/containerd/certs.d, /etc/containerd/certs.d and /etc/docker/certs.d.
 On localhost plain HTTP is tried where HTTPS does not answer.

@@ -112,7 +112,8 @@ func (f *baseFlags) request(r *veneer.BuildRequest) error {
 // imageFlags are the flags that describe the new image.
 type imageFlags struct {
 	tags        []string
-	edit        veneer.ConfigEdit
+	edit        veneer.ConfigEdit // Changes are in changes.
+	changes     []change
 	annotations []string
 	compression enumValue
 	level       int
@@ -127,7 +128,7 @@ func (f *imageFlags) bind(cmd *cobra.Command) {
 	f.differ = newEnum("veneer", "veneer", string(veneer.DifferService))
 	fs := cmd.Flags()
 	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "`name` for the result (repeatable)")
-	fs.StringArrayVarP(&f.edit.Changes, "change", "c", nil, "edit the config by a Dockerfile `instruction`, as in 'CMD [\"/app\"]' (repeatable)")
+	f.bindChanges(fs)
 	fs.StringArrayVar(&f.edit.Unset, "unset", nil, "remove a `field` of the config, before --change: env=NAME, label=NAME, cmd, … (repeatable)")
 	fs.StringVar(&f.edit.Author, "author", "", "author of the image")
 	fs.StringVarP(&f.edit.Message, "message", "m", "", "`comment` in the image's history")
@@ -155,10 +156,14 @@ func (f *imageFlags) request(r *veneer.ImageOptions, l *veneer.LayerOptions, env
 	if err := checkTags(f.tags); err != nil {
 		return err
 	}
-	if err := f.edit.Validate(); err != nil {
+	var err error
+	edit := f.edit
+	if edit.Changes, err = instructions(f.changes); err != nil {
+		return err
+	}
+	if err := edit.Validate(); err != nil {
 		return asUsage(err)
 	}
-	var err error
 	if r.Annotations, err = parseAnnotations(f.annotations); err != nil {
 		return err
 	}
@@ -169,7 +174,7 @@ func (f *imageFlags) request(r *veneer.ImageOptions, l *veneer.LayerOptions, env
 	if l.Epoch, err = parseEpoch(f.epoch, env); err != nil {
 		return err
 	}
-	r.Tags, r.Config, r.NoUnpack, r.AllowEncrypted = f.tags, f.edit, f.noUnpack, f.encrypted
+	r.Tags, r.Config, r.NoUnpack, r.AllowEncrypted = f.tags, edit, f.noUnpack, f.encrypted
 	return nil
 }
 

@@ -16,7 +16,8 @@ error is one line on standard error; with --progress json it is a JSON object.
 
 Environment: CONTAINERD_ADDRESS, CONTAINERD_NAMESPACE, CONTAINERD_SNAPSHOTTER,
 VENEER_ENGINE and VENEER_ROOT stand for the flags that name them;
-SOURCE_DATE_EPOCH for --source-date-epoch; NO_COLOR turns colours off.`
+SOURCE_DATE_EPOCH for --source-date-epoch; NO_COLOR turns colours off; VENEER_PAGER
+or PAGER shows a long diff on a terminal.`
 
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
@@ -27,7 +28,7 @@ func (a *app) rootCommand() *cobra.Command {
   veneer build --from debian:12 --sync ./app:/app -t app:1
   veneer diff --from app:1 --sync ./app:/app`,
 		Version:           versionOf().Version,
-		Args:              cobra.NoArgs,
+		Args:              knownCommand,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
@@ -38,13 +39,30 @@ func (a *app) rootCommand() *cobra.Command {
 	completeWords(root, map[string][]string{"engine": a.flags.engine.allowed, "progress": a.flags.progress.allowed})
 	root.AddCommand(
 		a.buildCommand(), a.deltaCommand(), a.squashCommand(), a.commitCommand(), a.diffCommand(),
-		a.pullCommand(), a.pushCommand(), a.saveCommand(), a.loadCommand(),
+		a.pullCommand(), a.pushCommand(), a.loginCommand(), a.logoutCommand(), a.saveCommand(), a.loadCommand(), a.importCommand(),
 		a.imagesCommand(), a.historyCommand(), a.inspectCommand(),
-		a.verifyCommand(), a.tagCommand(), a.rmiCommand(), a.pruneCommand(),
+		a.verifyCommand(), a.tagCommand(), a.rmiCommand(), a.pruneCommand(), a.systemCommand(),
 		a.versionCommand(), a.genDocsCommand(),
 	)
+	root.AddCommand(a.elsewhereCommands()...)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		// That there is no such command says more than that it has no such flag.
+		if cmd == root && cmd.Flags().NArg() > 0 {
+			return unknownCommand(root, cmd.Flags().Args())
+		}
+		return err
+	})
 	a.startBefore(root)
+	a.complete(root)
 	return root
+}
+
+// knownCommand refuses arguments of the program itself: they are no command.
+func knownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return unknownCommand(root, args)
 }
 
 // startBefore makes each command call a.start first. Cobra's own hooks run too

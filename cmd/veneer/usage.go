@@ -37,6 +37,14 @@ func minArgs(n int) cobra.PositionalArgs {
 	}
 }
 
+// atMostOneArg wants one argument or none.
+func atMostOneArg(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return argsError(cmd, "at most 1", len(args))
+	}
+	return nil
+}
+
 func argsError(cmd *cobra.Command, want string, got int) error {
 	noun := "arguments"
 	if strings.HasSuffix(want, "1") {

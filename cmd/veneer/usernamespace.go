@@ -63,7 +63,7 @@ func wantsNamespace(args []string, getenv func(string) (string, bool)) namespace
 
 // filesNotNeeded are the commands that neither read nor remove unpacked files.
 func filesNotNeeded() []string {
-	return []string{"images", "history", "inspect", "version", "help", "completion", "gen-docs"}
+	return []string{"images", "history", "inspect", "version", "login", "logout", "help", "completion", "gen-docs"}
 }
 
 // buildsDockerfile reports whether the command has to run or to unpack something.

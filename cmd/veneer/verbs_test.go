@@ -148,7 +148,8 @@ func TestDiff(t *testing.T) {
 	for _, want := range []string{
 		`D "/app/odd\x1b[31m\nname"  0  absent (1 file, 1 B)` + "\n",
 		`M "/app/two words"  2  mode` + "\n",
-		"\nadded 0 (0 B), modified 1 (2 B), deleted 1 (1 file, 1 B)\nof these, for metadata alone: 1 file, 2 B\nlayer: about ",
+		"docker.io/library/app:1 -> this build\nlayer: about ",
+		"\nadded 0 (0 B), modified 1 (2 B), deleted 1 (1 file, 1 B)\nof these, for metadata alone: 1 file, 2 B\n",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)

@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	dockerconfig "github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/configfile"
-	"github.com/docker/cli/cli/config/credentials"
 )
 
 // Docker's config has Docker Hub's credentials under the address of its first API.
@@ -16,12 +14,9 @@ const (
 )
 
 func loadCredentials(dir string) (func(host string) (user, secret string, err error), error) {
-	cfg, err := dockerconfig.Load(dir)
+	cfg, err := loadConfig(dir)
 	if err != nil {
-		return nil, fmt.Errorf("read Docker's registry credentials: %w", err)
-	}
-	if !cfg.ContainsAuth() {
-		cfg.CredentialsStore = credentials.DetectDefaultStore(cfg.CredentialsStore)
+		return nil, err
 	}
 	return func(host string) (string, string, error) { return lookUp(cfg, host) }, nil
 }

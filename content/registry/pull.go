@@ -15,7 +15,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/lease"
@@ -101,25 +100,7 @@ const maxDownloads = 3
 
 // fetch resolves the name and fetches everything that is wanted.
 func (p *pull) fetch(ctx context.Context, resolver remotes.Resolver) (ocispec.Descriptor, error) {
-	from, err := resolver.Fetcher(ctx, p.name)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	var target ocispec.Descriptor
-	err = p.opts.retrier().do(ctx, func(ctx context.Context) error {
-		return overHosts(ctx, func(ctx context.Context) (err error) {
-			target, err = p.resolve(ctx, resolver, from)
-			return err
-		})
-	})
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	handler, err := p.handler(from)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	return target, images.Dispatch(ctx, handler, semaphore.NewWeighted(maxDownloads), target)
+	return p.find(ctx, resolver, p.handler)
 }
 
 // handler returns a handler that fetches one blob, labels it, and returns the

@@ -90,3 +90,25 @@ func Names(list []containers.Container) string {
 	}
 	return strings.Join(parts, ", ")
 }
+
+// List returns what each container is called, the shortest of its names or else its
+// ID, in order. The embedded engine has none.
+func List(ctx context.Context, e *engine.Engine) ([]string, error) {
+	if e.Mode == engine.Embedded {
+		return nil, nil
+	}
+	all, err := e.Client.ContainerService().List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	var list []string
+	for i := range all {
+		name := all[i].ID
+		if names := containerNames(&all[i]); len(names) > 0 {
+			name = names[0]
+		}
+		list = append(list, name)
+	}
+	slices.Sort(list)
+	return list, nil
+}

@@ -131,7 +131,7 @@ func TestUsageInPlainWords(t *testing.T) {
 		{"--quiet and --format do not go together: choose one", []string{"images", "-q", "--format", "json"}},
 		{"--quiet and --format do not go together: choose one", []string{"build", "--from", "scratch", "-q", "--format", "json"}},
 		{"--platform and --all-platforms do not go together", []string{"pull", "x", "--platform", "linux/amd64", "--all-platforms"}},
-		{`veneer images takes no arguments, but there is "x"`, []string{"images", "x"}},
+		{"want at most 1 argument, got 2: veneer images [NAME[:TAG]]", []string{"images", "x", "y"}},
 		{"want 2 arguments, got 1: veneer tag IMAGE NAME", []string{"tag", "a"}},
 		{"want at least 1 argument, got 0: veneer rmi IMAGE...", []string{"rmi"}},
 		{"say what to build: a directory with a Dockerfile, as in veneer build ., or --from IMAGE", []string{"build"}},
@@ -140,7 +140,7 @@ func TestUsageInPlainWords(t *testing.T) {
 		{`--max-layers "x": want a whole number`, []string{"build", "--from", "scratch", "--max-layers", "x"}},
 		{`--compression-level "99999999999999999999": the number is too large`, []string{"build", "--from", "scratch", "--compression-level", "99999999999999999999"}},
 		{`--pause "maybe": want true or false`, []string{"diff", "a", "b", "--pause=maybe"}},
-		{`--format "xml": use text or json`, []string{"images", "--format", "xml"}},
+		{`--format "xml": use text or json`, []string{"prune", "--format", "xml"}},
 		{"unknown flag --bogus", []string{"images", "--bogus"}},
 		{"unknown flag -Q", []string{"images", "-Q"}},
 	} {

@@ -50,7 +50,7 @@ func TestLoadOfOtherThings(t *testing.T) {
 	b.write("empty", "")
 	b.write("files/etc/passwd", "root")
 	b.write("layout/oci-layout", `{"imageLayoutVersion":"1.0.0"}`)
-	const advice = "veneer build --from scratch --copy type=tar,src=FILE,dest=/"
+	const advice = "veneer import FILE NAME"
 	for file, words := range map[string][]string{
 		"rootfs.tar":    {"root file system", advice},
 		"rootfs.tar.gz": {"root file system", advice},

@@ -1,0 +1,166 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	hosts "github.com/containerd/containerd/v2/core/remotes/docker/config"
+	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
+	dockerconfig "github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/configfile"
+	"github.com/docker/cli/cli/config/credentials"
+	"github.com/docker/cli/cli/config/types"
+)
+
+// hubName is what Docker Hub's images and settings are called by.
+const hubName = "docker.io"
+
+// ErrNotLoggedIn means that there are no credentials of the registry to remove.
+var ErrNotLoggedIn = errors.New("there are no credentials of it here")
+
+// HostName returns the registry that a user means: a host with a port, as names of
+// images begin with. Empty, and Docker Hub's other names, are "docker.io".
+func HostName(text string) (string, error) {
+	host := credentials.ConvertToHostname(text)
+	switch host {
+	case "", "index.docker.io", hubHost:
+		host = hubName
+	}
+	if strings.ContainsAny(host, " \t\r\n@?#") {
+		return "", fmt.Errorf("registry %q: want HOST[:PORT]", text)
+	}
+	return host, nil
+}
+
+// Login asks the registry whether it takes the credentials, and stores them if so:
+// where Docker's config says, in a credential helper or in the config itself. A
+// registry that asks nobody for credentials takes any.
+func Login(ctx context.Context, host, user, secret string, opts Options) error {
+	err := opts.retrier().do(ctx, func(ctx context.Context) error { return tryCredentials(ctx, host, user, secret, opts) })
+	if err != nil {
+		err = redact(err)
+		if denied(err) {
+			return fmt.Errorf("log in to %s: the registry does not take this user name and password: %w", host, err)
+		}
+		return fmt.Errorf("log in to %s: %w", host, err)
+	}
+	cfg, err := loadConfig(opts.DockerConfig)
+	if err != nil {
+		return err
+	}
+	auth := types.AuthConfig{ServerAddress: configKey(host), Username: user, Password: secret}
+	if err := cfg.GetCredentialsStore(auth.ServerAddress).Store(auth); err != nil {
+		return fmt.Errorf("store credentials of registry %s: %w", host, err)
+	}
+	return nil
+}
+
+// Logout removes the credentials of a registry. Where there are none, the error wraps
+// [ErrNotLoggedIn].
+func Logout(host string, opts Options) error {
+	cfg, err := loadConfig(opts.DockerConfig)
+	if err != nil {
+		return err
+	}
+	key := configKey(host)
+	store := cfg.GetCredentialsStore(key)
+	auth, err := store.Get(key)
+	if err != nil {
+		return fmt.Errorf("look up credentials of registry %s: %w", host, err)
+	}
+	if auth == (types.AuthConfig{}) {
+		return fmt.Errorf("log out of %s: %w", host, ErrNotLoggedIn)
+	}
+	if err := store.Erase(key); err != nil {
+		return fmt.Errorf("remove credentials of registry %s: %w", host, err)
+	}
+	return nil
+}
+
+func loadConfig(dir string) (*configfile.ConfigFile, error) {
+	cfg, err := dockerconfig.Load(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read Docker's registry credentials: %w", err)
+	}
+	if !cfg.ContainsAuth() {
+		cfg.CredentialsStore = credentials.DetectDefaultStore(cfg.CredentialsStore)
+	}
+	return cfg, nil
+}
+
+// configKey is what Docker's config has a host's credentials under.
+func configKey(host string) string {
+	if host == hubName {
+		return hubKey
+	}
+	return host
+}
+
+// maxChallenges is how often a registry may say how to log in: once by itself, and
+// once more where a token server wants another way.
+const maxChallenges = 3
+
+// tryCredentials makes the request that registries answer to whom they know
+// (distribution-spec, "Determining Support").
+func tryCredentials(ctx context.Context, name, user, secret string, opts Options) error {
+	dirs := opts.HostsDirs
+	if dirs == nil {
+		dirs = defaultHostsDirs()
+	}
+	options := hosts.HostOptions{
+		HostDir: hostDir(dirs), UpdateClient: opts.patience,
+		Credentials: func(string) (string, string, error) { return user, secret, nil },
+	}
+	if opts.PlainHTTP {
+		options.DefaultScheme = "http"
+	}
+	list, err := guarded(dirs, hosts.ConfigureHosts(ctx, options))(name)
+	if err != nil {
+		return err
+	}
+	// The last one is the registry itself, and those before are its mirrors.
+	h := list[len(list)-1]
+	var responses []*http.Response
+	for {
+		resp, err := askVersion(ctx, h)
+		if err != nil {
+			return err
+		}
+		switch {
+		case resp.StatusCode == http.StatusOK:
+			return nil
+		case resp.StatusCode != http.StatusUnauthorized || h.Authorizer == nil || len(responses) == maxChallenges:
+			return remoteerrors.NewUnexpectedStatusErr(resp)
+		}
+		responses = append(responses, resp)
+		if err := h.Authorizer.AddResponses(ctx, responses); err != nil {
+			return err
+		}
+	}
+}
+
+// askVersion sends the request. The response's body is read and closed.
+func askVersion(ctx context.Context, h docker.RegistryHost) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.Scheme+"://"+h.Host+strings.TrimSuffix(h.Path, "/")+"/", http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("User-Agent", "veneer")
+	if h.Authorizer != nil {
+		if err := h.Authorizer.Authorize(ctx, req); err != nil {
+			return nil, err
+		}
+	}
+	resp, err := h.Client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	// What it says beyond its status is of no use, and a little of it keeps the connection.
+	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
+	return resp, resp.Body.Close()
+}

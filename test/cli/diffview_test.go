@@ -1,0 +1,93 @@
+package cli_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestDiffOnATerminal: what fits, with colours, through the pager that was asked for;
+// --all has the rest. Elsewhere all is there, without either.
+func TestDiffOnATerminal(t *testing.T) {
+	const green = "\x1b[32m"
+	b := newBench(t).withBase()
+	for i := range 100 {
+		b.write(fmt.Sprintf("app/%02d", i), strings.Repeat("x", i))
+	}
+	args := quiet("diff", "--from", "base", "--copy", "app/:/many")
+	for _, c := range []struct {
+		env   []string
+		flags []string
+		lines int // of paths
+		color bool
+		paged bool
+	}{
+		{[]string{"TERM=xterm", "PAGER=cat"}, nil, 14, true, false},
+		{[]string{"TERM=xterm", "PAGER=cat"}, []string{"--all"}, 101, true, false},
+		{[]string{"TERM=xterm", "PAGER=cat", "NO_COLOR="}, []string{"--all"}, 101, false, false},
+		{[]string{"TERM=xterm", "VENEER_PAGER=sed 's/^/paged /'", "PAGER=false"}, []string{"--all"}, 101, true, true},
+		{[]string{"TERM=xterm", "VENEER_PAGER=sed 's/^/paged /'"}, []string{"--all", "--no-pager"}, 101, true, false},
+		{[]string{"TERM=xterm", "VENEER_PAGER=head -n 1"}, []string{"--all"}, 0, true, false}, // who leaves has seen enough
+	} {
+		b.env = c.env
+		out := b.onScreen(append(args, c.flags...)...)
+		if n := strings.Count(out, "A /many"); n != c.lines {
+			t.Errorf("%v %v: %d lines of paths, want %d:\n%s", c.env, c.flags, n, c.lines, out)
+		}
+		if color, paged := strings.Contains(out, green), strings.Contains(out, "paged "); c.lines > 0 && color != c.color || paged != c.paged {
+			t.Errorf("%v %v: colours %v, paged %v:\n%s", c.env, c.flags, color, paged, out)
+		}
+		if more := strings.Contains(out, "--all shows all"); more != (len(c.flags) == 0) {
+			t.Errorf("%v %v: says how to see more: %v", c.env, c.flags, more)
+		}
+	}
+	b.env = []string{"TERM=xterm", "PAGER=false"}
+	if out := b.ok(args...); strings.Count(out, "\nA /many") != 101 || strings.Contains(out, "\x1b") {
+		t.Errorf("in a pipe:\n%s", out)
+	}
+}
+
+// onScreen runs the program with a pseudo-terminal of 24 lines as standard output, and
+// returns what was shown there.
+func (b *bench) onScreen(args ...string) string {
+	b.t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer master.Close() // nothing is written to it
+	fd := int(master.Fd())
+	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 100})
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	terminal, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	shown := make(chan string, 1)
+	go func() {
+		var buf bytes.Buffer
+		_, _ = buf.ReadFrom(master) // ends with EIO when the other side is closed
+		shown <- buf.String()
+	}()
+	cmd := b.command(args...)
+	cmd.Stdout = terminal
+	err = cmd.Run()
+	_ = terminal.Close()
+	text := <-shown
+	if err != nil {
+		b.t.Errorf("%q: %v: %s", args, err, text)
+	}
+	return text
+}
