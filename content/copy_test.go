@@ -17,7 +17,7 @@ func TestCopy(t *testing.T) {
 	fromCtx, from := storetest.Open(t)
 	img := storetest.NewImage(storetest.Spec{Files: []string{"a", "b"}})
 	from.Put(fromCtx, t, img.Blobs()...)
-	found, err := content.ResolveTarget(fromCtx, from.Client.ContentStore(), img.Manifest.Descriptor, amd64)
+	found, err := content.ResolveTarget(fromCtx, from.ContentStore(), img.Manifest.Descriptor, amd64)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,12 +27,12 @@ func TestCopy(t *testing.T) {
 	}
 	s.Put(leased, t, img.Blobs()[0])
 	for range 2 {
-		if err := content.Copy(leased, s.Client, from.Client.ContentStore(), found); err != nil {
+		if err := content.Copy(leased, s.Client, from.ContentStore(), found); err != nil {
 			t.Fatal(err)
 		}
 	}
 	s.Collect(ctx, t)
-	copied, err := content.ResolveTarget(ctx, s.Client.ContentStore(), img.Manifest.Descriptor, amd64)
+	copied, err := content.ResolveTarget(ctx, s.ContentStore(), img.Manifest.Descriptor, amd64)
 	if err != nil || len(copied.Missing) > 0 {
 		t.Fatalf("%v, missing %v", err, copied.Missing)
 	}

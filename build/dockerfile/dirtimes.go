@@ -36,7 +36,7 @@ func (s *solver) keepDirTimes(ctx context.Context, dir string, on *state) (err e
 	if err != nil {
 		return err
 	}
-	defer root.Close() //nolint:errcheck // only a directory
+	defer root.Close()
 	_, top, err := below.Root(ctx)
 	if err == nil {
 		err = setDirTimes(ctx, root, top, "")

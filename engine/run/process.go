@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/netip"
@@ -123,18 +124,8 @@ func (p Process) withDefaults() (Process, error) {
 	if len(p.Args) == 0 || p.Args[0] == "" {
 		return p, fmt.Errorf("run process: no command is given")
 	}
-	if p.Cwd == "" {
-		p.Cwd = "/"
-	}
-	if p.Hostname == "" {
-		p.Hostname = DefaultHostname
-	}
-	if p.Stdout == nil {
-		p.Stdout = io.Discard
-	}
-	if p.Stderr == nil {
-		p.Stderr = io.Discard
-	}
+	p.Cwd, p.Hostname = cmp.Or(p.Cwd, "/"), cmp.Or(p.Hostname, DefaultHostname)
+	p.Stdout, p.Stderr = cmp.Or(p.Stdout, io.Discard), cmp.Or(p.Stderr, io.Discard)
 	for _, text := range slices.Concat(p.Args, p.Env, []string{p.Cwd, p.User, p.Hostname}) {
 		if strings.ContainsRune(text, 0) {
 			return p, fmt.Errorf("run process: %q holds a zero byte", text)
