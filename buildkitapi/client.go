@@ -58,9 +58,14 @@ func (c *client) run(ctx context.Context, name string, opts map[string]string, i
 		return nil, fmt.Errorf("the frontend %s is not supported: there is %s alone", name, dockerfileFrontend)
 	}
 	f := newClient(c.solver, c.watch, opts, inputs)
-	f.Client = c.solver.BoundedClient(f.opts, inputs)
+	bounded, broken := c.solver.BoundedClient(f.opts, inputs)
+	f.Client = bounded
 	if _, ok := f.opts["cmdline"]; !ok {
 		f.opts["cmdline"] = "veneer"
 	}
-	return builder.Build(ctx, f)
+	res, err := builder.Build(ctx, f)
+	if err := broken(); err != nil {
+		return nil, err
+	}
+	return res, err
 }

@@ -21,22 +21,28 @@ type bounds struct {
 }
 
 // BoundedClient is [Solver.Client] for a frontend that runs in this process: a
-// Dockerfile of which too much would become is an error.
-func (x *Solver) BoundedClient(opts map[string]string, inputs map[string]*pb.Definition) gw.Client {
+// Dockerfile of which too much would become is an error. broken returns that error,
+// since the frontend may say something else; nil: there was none.
+func (x *Solver) BoundedClient(opts map[string]string, inputs map[string]*pb.Definition) (_ gw.Client, broken func() error) {
 	b := &bounds{args: map[string]string{}}
 	for name, value := range opts {
 		if arg, ok := strings.CutPrefix(name, "build-arg:"); ok {
 			b.args[arg] = value
 		}
 	}
-	return &servedGateway{gateway{s: x.s, opts: opts, bounds: b}, inputs}
+	return &servedGateway{gateway{s: x.s, opts: opts, bounds: b}, inputs}, func() error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.broken
+	}
 }
 
 // read checks a file that the frontend has read, or failed to with an error. It reads
-// whole files of two kinds: Dockerfiles, under any name, and ignore files. After an
-// error it may look for the Dockerfile under another name, and report that instead.
+// whole files of two kinds: Dockerfiles, under any name, and ignore files. What has as
+// many bytes as were asked for is the beginning of a file.
 func (b *bounds) read(req gw.ReadRequest, data []byte, err error) error {
-	if b == nil || req.Range != nil || strings.HasSuffix(req.Filename, ".dockerignore") {
+	part := req.Range != nil && (req.Range.Offset > 0 || len(data) >= req.Range.Length)
+	if b == nil || part || strings.HasSuffix(req.Filename, ".dockerignore") {
 		return err
 	}
 	b.mu.Lock()
