@@ -16,6 +16,9 @@ import (
 // dockerfileFrontend is the frontend that is built in, and the only one.
 const dockerfileFrontend = "dockerfile.v0"
 
+// gatewayFrontend is that of BuildKit which runs another one, by its option source.
+const gatewayFrontend = "gateway.v0"
+
 // client is what a frontend takes for BuildKit's daemon. Unlike that of the solver it
 // runs the built-in frontend, too.
 type client struct {
@@ -54,6 +57,9 @@ func (c *client) Solve(ctx context.Context, req gw.SolveRequest) (*gw.Result, er
 // run runs a frontend. No other is fetched: a syntax line is read as what it is in
 // this frontend, which is told that by an option that says that it is it.
 func (c *client) run(ctx context.Context, name string, opts map[string]string, inputs map[string]*pb.Definition) (*gw.Result, error) {
+	if name == gatewayFrontend && opts["source"] == dockerfileFrontend {
+		name = dockerfileFrontend
+	}
 	if name != dockerfileFrontend {
 		return nil, fmt.Errorf("the frontend %s is not supported: there is %s alone", name, dockerfileFrontend)
 	}

@@ -69,7 +69,7 @@ func (g *gitRun) resolve(ctx context.Context) (at revision, err error) {
 		}
 		return at, g.sum(at.object, at.commit)
 	}
-	return at, fmt.Errorf("it has no branch or tag %s", ref)
+	return at, fmt.Errorf("repository does not contain ref %s, as a branch or tag", ref)
 }
 
 // sum checks a checksum, which may be the beginning of one.

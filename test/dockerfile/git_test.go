@@ -151,7 +151,7 @@ ADD URL/dumb/main.git#`+first+` /dumb
 	}
 	for text, word := range map[string]string{
 		"ADD --checksum=abcdef URL/main.git /": "expected checksum to match abcdef",
-		"ADD URL/main.git#none /":              "no branch or tag none",
+		"ADD URL/main.git#none /":              "does not contain ref none",
 		"ADD URL/none.git /":                   "none.git",
 		"ADD URL/main.git#main:none /":         "none",
 		"ADD URL/main.git#main:a /":            "no directory",
