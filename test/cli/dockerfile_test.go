@@ -155,7 +155,7 @@ func TestDockerfileToRegistry(t *testing.T) {
 	b.ok("rmi", name)
 	b.ok("pull", "--plain-http", name)
 	b.ok("build", "c", "--load", "-t", "x:1", "-o", "type=image,name=x:2")
-	if one, two := digestOf(t, b, "x:1"), digestOf(t, b, "x:2"); one != two {
+	if one, two := digestOf(t, b, "docker.io/library/x:1"), digestOf(t, b, "docker.io/library/x:2"); one != two {
 		t.Errorf("one name has %s, and the other %s", one, two)
 	}
 	b.fails(2, []string{`"dest" is not supported`, "type and name and push"}, "build", "c", "-o", "type=image,dest=x")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -137,16 +138,10 @@ func TestOrdinaryUserFullDisk(t *testing.T) {
 	if err := os.Mkdir(r.root, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	const size = 64 << 20
-	options := fmt.Sprintf("size=%d,mode=0700,uid=%d,gid=%[2]d", size, harness.UnprivilegedID)
-	if err := unix.Mount("tmpfs", r.root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
+	mountSmall(t, r.root, 96<<20)
+	if err := os.Chown(r.root, harness.UnprivilegedID, harness.UnprivilegedID); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(r.root, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
 	r.ok("load", "shell.tar")
 	r.ok(r.build("0")...) // The engine is one of a user namespace from then on.
 	r.ok("rmi", "app:1")
@@ -182,6 +177,27 @@ func TestOrdinaryUserFullDisk(t *testing.T) {
 	}
 	r.ok(r.build("0")...)
 	r.ok("verify", "app:1")
+}
+
+// mountSmall mounts a new ext4 of that many bytes. A tmpfs would not do: an ordinary
+// user's overlayfs needs attributes that it has not.
+func mountSmall(t *testing.T, dir string, size int64) {
+	t.Helper()
+	disk := filepath.Join(t.TempDir(), "disk")
+	if err := errors.Join(os.WriteFile(disk, nil, 0o600), os.Truncate(disk, size)); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"mkfs.ext4", "-q", "-m", "0", disk}, {"mount", "-o", "loop,nosuid,nodev", disk, dir}} {
+		harness.Check(t, harness.Installed(args[0], "e2fsprogs and util-linux"))
+		if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // used is how many bytes of a file system are.
