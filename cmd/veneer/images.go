@@ -29,8 +29,8 @@ type imageRow struct {
 
 const imagesHelp = `List the images of the namespace: name, digest, the platforms that are here, the
 size of what is here, and when the name was last set. With NAME, only those of
-that name, with TAG too if there is one; * and ? stand for others' letters, and no
-star for a slash.
+that name, or of that name and TAG. In a pattern * stands for any letters and ? for
+one; neither stands for a slash.
 
 --filter leaves out what does not fit. Different keys must all hold, and of
 reference one:

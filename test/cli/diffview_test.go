@@ -1,13 +1,9 @@
 package cli_test
 
 import (
-	"bytes"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // TestDiffOnATerminal: what fits, with colours, through the pager that was asked for;
@@ -55,37 +51,11 @@ func TestDiffOnATerminal(t *testing.T) {
 // returns what was shown there.
 func (b *bench) onScreen(args ...string) string {
 	b.t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer master.Close() // nothing is written to it
-	fd := int(master.Fd())
-	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
-	}
-	if err == nil {
-		err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 100})
-	}
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	terminal, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	shown := make(chan string, 1)
-	go func() {
-		var buf bytes.Buffer
-		_, _ = buf.ReadFrom(master) // ends with EIO when the other side is closed
-		shown <- buf.String()
-	}()
+	terminal, shown := openTerminal(b.t)
 	cmd := b.command(args...)
 	cmd.Stdout = terminal
-	err = cmd.Run()
-	_ = terminal.Close()
-	text := <-shown
+	err := cmd.Run()
+	text := shown()
 	if err != nil {
 		b.t.Errorf("%q: %v: %s", args, err, text)
 	}

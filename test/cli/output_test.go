@@ -298,11 +298,25 @@ func TestTerminal(t *testing.T) {
 // returns what was shown there.
 func (b *bench) onTerminal(args ...string) string {
 	b.t.Helper()
+	terminal, shown := openTerminal(b.t)
+	cmd := b.command(args...)
+	cmd.Stderr = terminal
+	out, err := cmd.Output()
+	if err != nil || !digestLine.MatchString(string(out)) {
+		b.t.Errorf("%v: %q", err, out)
+	}
+	return shown()
+}
+
+// openTerminal opens a pseudo-terminal of 24 lines and 100 columns. shown closes it,
+// and returns what was shown there.
+func openTerminal(t *testing.T) (terminal *os.File, shown func() string) {
+	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
-		b.t.Fatal(err)
+		t.Fatal(err)
 	}
-	defer master.Close() // nothing is written to it
+	t.Cleanup(func() { _ = master.Close() }) // Nothing is written to it.
 	fd := int(master.Fd())
 	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
 	if err == nil {
@@ -312,30 +326,27 @@ func (b *bench) onTerminal(args ...string) string {
 		err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 100})
 	}
 	if err != nil {
-		b.t.Fatal(err)
+		t.Fatal(err)
 	}
-	terminal, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		b.t.Fatal(err)
+		t.Fatal(err)
 	}
-	shown := make(chan string, 1)
+	text := make(chan string, 1)
 	go func() {
 		var buf bytes.Buffer
-		_, _ = buf.ReadFrom(master) // ends with EIO when the other side is closed
-		shown <- buf.String()
+		_, _ = buf.ReadFrom(master) // It ends with EIO when the other side is closed.
+		text <- buf.String()
 	}()
-	cmd := b.command(args...)
-	cmd.Stderr = terminal
-	out, err := cmd.Output()
-	_ = terminal.Close()
-	if err != nil || !digestLine.MatchString(string(out)) {
-		b.t.Errorf("%v: %q", err, out)
-	}
-	select {
-	case s := <-shown:
-		return s
-	case <-time.After(10 * time.Second):
-		b.t.Fatal("the terminal is still open")
-		return ""
+	return terminal, func() string {
+		t.Helper()
+		_ = terminal.Close() // Nothing is buffered.
+		select {
+		case s := <-text:
+			return s
+		case <-time.After(10 * time.Second):
+			t.Fatal("the terminal is still open")
+			return ""
+		}
 	}
 }
