@@ -31,7 +31,8 @@ func StartBuildKit(t testing.TB, d *Daemon) string {
 	}
 	config := filepath.Join(dir, "config.toml")
 	socket := "unix://" + filepath.Join(dir, "socket")
-	if err := os.WriteFile(config, nil, 0o600); err != nil {
+	temp := filepath.Join(dir, "tmp") // buildkitd leaves the directories of its mounts there when it is stopped
+	if err := errors.Join(os.WriteFile(config, nil, 0o600), os.Mkdir(temp, 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	p, err := startProcess(t.Context(), processSpec{
@@ -41,7 +42,7 @@ func StartBuildKit(t testing.TB, d *Daemon) string {
 			"--containerd-worker-namespace", BuildKitNamespace, "--containerd-worker-snapshotter", "overlayfs",
 			"--containerd-worker-net=host", "--containerd-worker-gc=false",
 		},
-		env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR=" + os.TempDir()},
+		env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR=" + temp},
 		log: filepath.Join(dir, "log"),
 	})
 	if err != nil {
