@@ -71,9 +71,11 @@ func (x *sums) entry(h *graph.Hash, e *tree.Entry, sum []byte) {
 	h.AddInt(int64(e.Rdev))
 	h.AddString(e.Link)
 	h.AddInt(int64(len(e.Xattrs)))
-	for _, name := range slices.Sorted(maps.Keys(e.Xattrs)) {
-		h.AddString(name)
-		h.AddString(e.Xattrs[name])
+	if len(e.Xattrs) > 0 {
+		for _, name := range slices.Sorted(maps.Keys(e.Xattrs)) {
+			h.AddString(name)
+			h.AddString(e.Xattrs[name])
+		}
 	}
 	if x.epoch != nil && e.MTime != tree.UnknownTime {
 		h.AddInt(min(e.MTime, x.epoch.Unix()))
@@ -92,18 +94,49 @@ func (x *sums) dir(ctx context.Context, dir tree.Dir) (graph.Key, error) {
 	if err != nil {
 		return "", err
 	}
-	parts := make([][]byte, len(entries))
+	keys, err := x.below(ctx, dir, entries)
+	if err != nil {
+		return "", err
+	}
+	h := graph.NewHash("directory")
+	for i := range entries {
+		e := &entries[i]
+		switch {
+		case e.IsDir():
+			x.entry(h, e, []byte(keys[i]))
+		case e.IsRegular():
+			x.entry(h, e, e.Digest[:])
+		default:
+			x.entry(h, e, nil)
+		}
+	}
+	return h.Key(), nil
+}
+
+// below finds the digests of what a directory holds: those of files become their
+// entries' Digest, and those of directories are returned at the entries' positions.
+// It does several at the same time as far as there are tokens.
+func (x *sums) below(ctx context.Context, dir tree.Dir, entries []tree.Entry) ([]graph.Key, error) {
+	var keys []graph.Key
 	var g errgroup.Group
 	for i := range entries {
 		e := &entries[i]
 		var do func() error
 		switch {
 		case e.IsDir():
-			do = func() error { return x.sub(ctx, dir, e.Name, &parts[i]) }
+			if keys == nil {
+				keys = make([]graph.Key, len(entries))
+			}
+			do = func() (err error) {
+				keys[i], err = x.sub(ctx, dir, e.Name)
+				return err
+			}
 		case e.IsRegular():
-			do = func() error {
-				sum, err := x.content(e, func() (tree.File, error) { return dir.Open(e.Name) })
-				parts[i] = sum[:]
+			if e.Digest = x.known(e); e.Digest.Known() {
+				continue
+			}
+			do = func() (err error) {
+				e.Digest, err = x.content(e, func() (tree.File, error) { return dir.Open(e.Name) })
 				return err
 			}
 		default:
@@ -118,41 +151,37 @@ func (x *sums) dir(ctx context.Context, dir tree.Dir) (graph.Key, error) {
 		default:
 			if err := do(); err != nil {
 				_ = g.Wait() // The first error is told.
-				return "", err
+				return nil, err
 			}
 		}
 	}
-	if err := g.Wait(); err != nil {
-		return "", err
-	}
-	h := graph.NewHash("directory")
-	for i := range entries {
-		x.entry(h, &entries[i], parts[i])
-	}
-	return h.Key(), nil
+	return keys, g.Wait()
 }
 
-func (x *sums) sub(ctx context.Context, dir tree.Dir, name string, to *[]byte) error {
+func (x *sums) sub(ctx context.Context, dir tree.Dir, name string) (graph.Key, error) {
 	sub, err := dir.Sub(name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer sub.Close() //nolint:errcheck // only read
-	key, err := x.dir(ctx, sub)
-	*to = []byte(key)
-	return err
+	return x.dir(ctx, sub)
 }
 
 // sumBuffer is how much of a file is read at once.
 const sumBuffer = 256 << 10
 
+// known is the digest of a file's content, if that is known without reading it.
+func (x *sums) known(e *tree.Entry) tree.Digest {
+	if !e.IsRegular() || e.Digest.Known() {
+		return e.Digest
+	}
+	return x.cache.Digest(e)
+}
+
 // content returns the digest of a file's content. It reads the file only if the
 // digest is not known.
 func (x *sums) content(e *tree.Entry, open func() (tree.File, error)) (tree.Digest, error) {
-	if !e.IsRegular() || e.Digest.Known() {
-		return e.Digest, nil
-	}
-	if d := x.cache.Digest(e); d.Known() {
+	if d := x.known(e); d.Known() || !e.IsRegular() {
 		return d, nil
 	}
 	f, err := open()

@@ -3,7 +3,6 @@ package dockerfile
 import (
 	"context"
 	"fmt"
-	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -52,7 +51,7 @@ func filterTree(t tree.Tree, exclude, include []string, disown bool) (tree.Tree,
 		}
 		*p.to = pm
 	}
-	if f.exclude == nil && f.include == nil && !disown {
+	if f.keepsAll() && !disown {
 		return t, nil
 	}
 	return filtered{t, f}, nil
@@ -89,8 +88,14 @@ func (f *filter) shape(e *tree.Entry) {
 // standing is the result of matching a directory, which matching its entries needs.
 type standing struct{ exclude, include patternmatcher.MatchInfo }
 
+// keepsAll reports whether there is no pattern.
+func (f *filter) keepsAll() bool { return f.include == nil && f.exclude == nil }
+
 // keep reports whether a path stays by itself.
 func (f *filter) keep(rel string, up standing) (bool, standing, error) {
+	if f.keepsAll() {
+		return true, standing{}, nil
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var at standing
@@ -157,6 +162,12 @@ func (d *filteredDir) Entries(ctx context.Context) ([]tree.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	if d.filter.keepsAll() {
+		for i := range all {
+			d.filter.shape(&all[i])
+		}
+		return all, nil
+	}
 	kept := all[:0]
 	for i := range all {
 		ok, err := d.stays(ctx, &all[i])
@@ -173,7 +184,7 @@ func (d *filteredDir) Entries(ctx context.Context) ([]tree.Entry, error) {
 
 // stays reports whether an entry stays, by itself or because of what is below it.
 func (d *filteredDir) stays(ctx context.Context, e *tree.Entry) (bool, error) {
-	rel := path.Join(d.path, e.Name)
+	rel := tree.JoinPath(d.path, e.Name)
 	keep, _, err := d.filter.keep(rel, d.at)
 	if keep || err != nil || !e.IsDir() || !d.filter.mayHold(rel) {
 		return keep, err
@@ -189,7 +200,7 @@ func (d *filteredDir) stays(ctx context.Context, e *tree.Entry) (bool, error) {
 
 // Sub implements [tree.Dir].
 func (d *filteredDir) Sub(name string) (tree.Dir, error) {
-	rel := path.Join(d.path, name)
+	rel := tree.JoinPath(d.path, name)
 	_, at, err := d.filter.keep(rel, d.at)
 	if err != nil {
 		return nil, err

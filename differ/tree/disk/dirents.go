@@ -19,29 +19,35 @@ type dirent struct {
 	ino  uint64
 }
 
-// dirents are buffers for the results of getdents64, and later for extended
-// attributes.
-var dirents = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+// direntBuffers are what listing a directory needs for a while.
+type direntBuffers struct {
+	// read takes the results of getdents64, and later extended attributes.
+	read []byte
+	// names and found are the names so far, as parseDirents appends them.
+	names []byte
+	found []direntAt
+}
 
-func getDirents() *[]byte {
-	b, _ := dirents.Get().(*[]byte) // The pool holds nothing else.
+var dirents = sync.Pool{New: func() any { return &direntBuffers{read: make([]byte, 64<<10)} }}
+
+func getDirents() *direntBuffers {
+	b, _ := dirents.Get().(*direntBuffers) // The pool holds nothing else.
 	return b
 }
 
-// listNames reads an open directory from its beginning, and returns its names in
-// bytewise order. All names share one string. buf is overwritten.
-func listNames(fd int, buf []byte) ([]dirent, error) {
-	var names []byte
-	var found []direntAt
+// listNames reads an open directory from where it stands, and returns its names in
+// bytewise order. All names share one string.
+func listNames(fd int, buf *direntBuffers) ([]dirent, error) {
+	buf.names, buf.found = buf.names[:0], buf.found[:0]
 	for {
-		n, err := eintr.Retry(func() (int, error) { return unix.Getdents(fd, buf) })
+		n, err := eintr.Retry(func() (int, error) { return unix.Getdents(fd, buf.read) })
 		if err != nil {
 			return nil, err
 		}
 		if n == 0 {
-			return sortedNames(names, found), nil
+			return sortedNames(buf.names, buf.found), nil
 		}
-		if names, found, err = parseDirents(buf[:n], names, found); err != nil {
+		if buf.names, buf.found, err = parseDirents(buf.read[:n], buf.names, buf.found); err != nil {
 			return nil, err
 		}
 	}

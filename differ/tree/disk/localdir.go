@@ -119,7 +119,7 @@ func (d *localDir) Entries(ctx context.Context) ([]tree.Entry, error) {
 	}
 	buf := getDirents()
 	defer dirents.Put(buf)
-	list, err := d.names(fd, *buf)
+	list, err := d.names(fd, fd == d.fd, buf)
 	if err != nil {
 		return nil, &os.PathError{Op: "list", Path: d.path(""), Err: err}
 	}
@@ -128,7 +128,7 @@ func (d *localDir) Entries(ctx context.Context) ([]tree.Entry, error) {
 		if n%1024 == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		err := d.stat(&entries[i], fd, list[i].name, *buf)
+		err := d.stat(&entries[i], fd, list[i].name, buf.read)
 		if errors.Is(err, unix.ENOENT) {
 			return nil, fmt.Errorf("read %s: it vanished while its directory was read", d.path(list[i].name.text()))
 		}
@@ -139,7 +139,12 @@ func (d *localDir) Entries(ctx context.Context) ([]tree.Entry, error) {
 	return entries, nil
 }
 
-func (d *localDir) names(fd int, buf []byte) ([]dirent, error) {
+// names lists a descriptor of the directory. One that is held may have been listed
+// before.
+func (d *localDir) names(fd int, held bool, buf *direntBuffers) ([]dirent, error) {
+	if !held {
+		return listNames(fd, buf)
+	}
 	d.list.Lock()
 	defer d.list.Unlock()
 	if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
