@@ -189,6 +189,7 @@ fmt: $(LINTERS) ## Format in place: gofumpt and import order
 
 .PHONY: check-docs
 check-docs: reference site ## Fail if docs/ is not what the code says, or has a broken link
+	cd tools/site && $(GO) test .
 	git diff --exit-code -- docs/
 	@new=$$(git ls-files --others --exclude-standard -- docs/); [ -z "$$new" ] || { echo "not committed: $$new" >&2; exit 1; }
 

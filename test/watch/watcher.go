@@ -35,7 +35,7 @@ func (w *watcher) print(s string) {
 		return
 	}
 	w.last = w.now()
-	fmt.Fprint(w.out, s) //nolint:errcheck // Nothing to do about a closed pipe but to end, which the next line does.
+	fmt.Fprint(w.out, s)
 }
 
 func (w *watcher) handle(e event) {
