@@ -54,7 +54,9 @@ func (w *watcher) handle(e event) {
 			p.running[e.Test] = w.now()
 		}
 	case "output":
-		w.output(p, e)
+		if !strings.HasPrefix(e.Output, "=== ") { // that a test runs, pauses and goes on
+			w.output(p, e)
+		}
 	case "pass", "skip", "fail":
 		if e.Test == "" {
 			delete(w.packages, e.Package)
@@ -104,7 +106,7 @@ func (w *watcher) ended(p *packageRun, e event) {
 }
 
 var (
-	marks  = regexp.MustCompile(`(?m)^ *(===|---) .*\n?`)
+	marks  = regexp.MustCompile(`(?m)^ *--- .*\n?`)
 	caller = regexp.MustCompile(`^\s*[\w.-]+\.go:\d+: `)
 )
 
@@ -145,7 +147,7 @@ func (w *watcher) summary() {
 	if total == 0 {
 		return
 	}
-	w.print(fmt.Sprintf("skipped: %d tests\n", total))
+	w.print(fmt.Sprintf("skipped tests: %d\n", total))
 	reasons := slices.SortedFunc(maps.Keys(w.skipped), func(a, b string) int {
 		return cmp.Or(cmp.Compare(w.skipped[b], w.skipped[a]), cmp.Compare(a, b))
 	})

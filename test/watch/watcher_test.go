@@ -32,6 +32,7 @@ not an event
 {"Action":"output","Package":"q","Test":"TestC","Output":"--- FAIL: TestC (0.00s)\n"}
 {"Action":"fail","Package":"q","Test":"TestC"}
 {"Action":"run","Package":"q","Test":"TestD"}
+{"Action":"output","Package":"q","Test":"TestD","Output":"=== RUN   TestD\n"}
 {"Action":"output","Package":"q","Test":"TestD","Output":"panic: no more\n"}
 {"Action":"output","Package":"q","Output":"FAIL\tq\t0.1s\n"}
 {"Action":"fail","Package":"q"}
@@ -44,7 +45,7 @@ not an event
 --- FAIL: TestC (0.00s)
 panic: no more
 FAIL	q	0.1s
-skipped: 1 tests
+skipped tests: 1
      1  no git here
 `
 	var out strings.Builder
