@@ -38,7 +38,7 @@ build: ## Build bin/veneer, static (the default)
 .PHONY: install
 install: build ## Install to $(PREFIX)/bin, and the man pages to $(PREFIX)/share/man
 	install -D -m 0755 bin/veneer '$(DESTDIR)$(PREFIX)/bin/veneer'
-	CGO_ENABLED=0 env -u GOOS -u GOARCH $(GO) run -trimpath ./cmd/veneer gen-docs $(if $(VERSION),--release '$(VERSION)') $(if $(COMMITTED),--date $(COMMITTED)) bin/docs
+	CGO_ENABLED=0 env -u GOOS -u GOARCH $(GO) run -trimpath ./cmd/veneer gen-docs $(if $(VERSION),--release '$(VERSION)' $(if $(COMMITTED),--date $(COMMITTED)),$(RELEASE)) bin/docs
 	install -D -m 0644 -t '$(DESTDIR)$(PREFIX)/share/man/man1' bin/docs/man/*.1
 
 .PHONY: demo

@@ -133,3 +133,20 @@ func TestDocumentedFlags(t *testing.T) {
 		t.Errorf("%d command lines", lines)
 	}
 }
+
+// TestDocumentedComparison: where docs/compare.md says that Veneer does a thing, a link leads to how.
+func TestDocumentedComparison(t *testing.T) {
+	page, err := os.ReadFile("docs/compare.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile(`(?m)^\| ([^|\s][^|]*) \| ([^|]*) \|(?:[^|]*\|){7}$`).FindAllStringSubmatch(string(page), -1)
+	if len(rows) < 25 {
+		t.Fatalf("%d rows of eight tools", len(rows))
+	}
+	for _, row := range rows {
+		if row[2] != "–" && !strings.HasPrefix(row[2], "[yes](") {
+			t.Errorf("%s: %q is neither – nor a link", row[1], row[2])
+		}
+	}
+}

@@ -66,7 +66,7 @@ func (p *manWriter) macro(name string, args ...string) {
 	p.line(strings.Join(quoted, " "))
 }
 
-func (p *manWriter) section(name string) { p.macro("SH", name) }
+func (p *manWriter) section(name string) { p.line(".SH " + name) }
 
 func (p *manWriter) text(s string) { p.line(roff(s)) }
 
@@ -78,7 +78,7 @@ func (p *manWriter) synopsis(use string) {
 		n = len(words)
 	}
 	p.line(".PP")
-	p.line(strings.TrimSpace(`\fB` + roff(strings.Join(words[:n], " ")) + `\fR ` + roff(strings.Join(words[n:], " "))))
+	p.line(strings.TrimSpace(`\fB` + roff(strings.Join(words[:n], " ")) + `\fP ` + roff(strings.Join(words[n:], " "))))
 }
 
 // prose writes a help text: paragraphs, tables (lines that two blanks begin) and code (lines that a tab begins).
@@ -96,7 +96,7 @@ func (p *manWriter) prose(text string) {
 			}
 		}
 		for _, row := range table {
-			p.term(`\fB`+roff(row.term)+`\fR`, row.text)
+			p.term(`\fB`+roff(row.term)+`\fP`, row.text)
 		}
 	}
 }
@@ -152,7 +152,7 @@ func (p *manWriter) commands(cmd *cobra.Command) {
 	p.section("COMMANDS")
 	for _, sub := range cmd.Commands() {
 		if sub.IsAvailableCommand() {
-			p.term(`\fB`+roff(sub.CommandPath())+`\fR`, sub.Short)
+			p.term(`\fB`+roff(sub.CommandPath())+`\fP`, sub.Short)
 		}
 	}
 }
@@ -167,15 +167,15 @@ func (p *manWriter) options(title string, flags *pflag.FlagSet) {
 			return
 		}
 		word, usage := pflag.UnquoteUsage(f)
-		name := `\fB` + roff("--"+f.Name) + `\fR`
+		name := `\fB` + roff("--"+f.Name) + `\fP`
 		if f.Shorthand != "" {
-			name = `\fB` + roff("-"+f.Shorthand) + `\fR, ` + name
+			name = `\fB` + roff("-"+f.Shorthand) + `\fP, ` + name
 		}
 		switch {
 		case word != "" && f.NoOptDefVal != "" && f.Value.Type() != "bool":
-			name += `[=\fI` + roff(word) + `\fR]`
+			name += `[=\fI` + roff(word) + `\fP]`
 		case word != "":
-			name += ` \fI` + roff(word) + `\fR`
+			name += ` \fI` + roff(word) + `\fP`
 		}
 		if !slices.Contains([]string{"", "false", "[]", "0", "<nil>"}, f.DefValue) {
 			usage += fmt.Sprintf(" (default %s)", f.DefValue)
@@ -187,7 +187,7 @@ func (p *manWriter) options(title string, flags *pflag.FlagSet) {
 func (p *manWriter) seeAlso(cmd *cobra.Command) {
 	var pages []string
 	add := func(c *cobra.Command) {
-		pages = append(pages, `\fB`+roff(strings.ReplaceAll(c.CommandPath(), " ", "-"))+`\fR(1)`)
+		pages = append(pages, `\fB`+roff(strings.ReplaceAll(c.CommandPath(), " ", "-"))+`\fP(1)`)
 	}
 	if cmd.HasParent() {
 		add(cmd.Parent())

@@ -58,7 +58,7 @@ func TestManTable(t *testing.T) {
 	cmd := &cobra.Command{Use: "x [flags]", Short: "s", Long: ".SH no macro\n'nor this\\n\n\n  .y  z", Run: func(*cobra.Command, []string) {}}
 	cmd.Flags().StringP("word", "w", "v", "a `thing`")
 	page := string(manPage(cmd, manHeader{"1", "d"}))
-	for _, part := range []string{"\\&.SH no macro\n\\(aqnor this\\en\n", ".TP\n\\fB\\&.y\\fR\nz\n", ".TP\n\\fB\\-w\\fR, \\fB\\-\\-word\\fR \\fIthing\\fR\na thing (default v)\n"} {
+	for _, part := range []string{"\\&.SH no macro\n\\(aqnor this\\en\n", ".TP\n\\fB\\&.y\\fP\nz\n", ".TP\n\\fB\\-w\\fP, \\fB\\-\\-word\\fP \\fIthing\\fP\na thing (default v)\n"} {
 		if !strings.Contains(page, part) {
 			t.Errorf("%q is not in\n%s", part, page)
 		}
