@@ -1,7 +1,7 @@
 # Veneer: build, prove, install. `make help` lists the targets.
 #
-# Needs Go and make alone for build, demo and test-unit. The end-to-end tests build the daemons they talk to from
-# their own modules (tools/), once, into .cache/tools; test/harness/doc.go says more.
+# Needs Go, make and a registry of Go modules alone for build, demo and test-unit. The end-to-end tests build the daemons
+# they talk to from their own modules (tools/), once, into .cache/tools; test/harness/doc.go says more.
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
@@ -23,6 +23,12 @@ RACE     := $(if $(CC_FOUND),-race)
 
 include tools/tools.mk
 
+# What takes long says at once what it will do, and then when each step starts.
+plan = @MISSING='$(foreach t,$(1),$(if $(wildcard $(t)),,$(t)))' RACE='$(RACE)' scripts/plan.sh $@
+step = @printf '\n==> %s  %s\n' "$$(date +%T)" '$(1)'
+# go test, by way of the program that says each minute what is running, and at the end what was skipped.
+WATCH := | $(GO) run ./test/watch
+
 ##@ Build
 
 .PHONY: build
@@ -30,53 +36,103 @@ build: ## Build bin/veneer, static (the default)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/veneer ./cmd/veneer
 
 .PHONY: install
-install: build ## Install to $(PREFIX)/bin
+install: build ## Install to $(PREFIX)/bin, and the man pages to $(PREFIX)/share/man
 	install -D -m 0755 bin/veneer '$(DESTDIR)$(PREFIX)/bin/veneer'
+	CGO_ENABLED=0 env -u GOOS -u GOARCH $(GO) run -trimpath ./cmd/veneer gen-docs $(if $(VERSION),--release '$(VERSION)' $(if $(COMMITTED),--date $(COMMITTED)),$(RELEASE)) bin/docs
+	install -D -m 0644 -t '$(DESTDIR)$(PREFIX)/share/man/man1' bin/docs/man/*.1
 
 .PHONY: demo
-demo: build ## Show the whole path on real files: no daemon, no root where the kernel allows it
-	scripts/demo.sh
+demo: ## Show the whole path on real files: no daemon, no root where the kernel allows it
+	$(call plan)
+	$(call step,build)
+	@$(MAKE) --no-print-directory build
+	$(call step,demo)
+	@scripts/demo.sh
+
+# The man pages in docs/man have the version and the date of the newest release in the changelog, and none before it; those
+# that are installed have the commit's. Never the clock's: the same source makes the same pages.
+RELEASE = $(shell sed -n 's/^\#\# \[\([0-9].*\)\] - \([0-9-]*\)$$/--release \1 --date \2/p;/^\#\# /q' CHANGELOG.md)
+COMMITTED = $(or $(shell date -u -d "@$${SOURCE_DATE_EPOCH:-none}" +%F 2>/dev/null),$(shell git log -1 --format=%cs 2>/dev/null))
 
 .PHONY: docs
-docs: ## Generate the command reference in docs/ from the code
+docs: reference ## The command reference and man pages in docs/, from the code, and the site in dist/site
+	@$(MAKE) --no-print-directory site $(if $(HAS_REPORT),REPORT='$(REPORT_FILE)')
+
+.PHONY: reference
+reference:
 	rm -rf docs/cli docs/man
-	$(GO) run ./cmd/veneer gen-docs docs/
+	$(GO) run ./cmd/veneer gen-docs $(RELEASE) docs/
+
+# The documents as pages that a browser reads from the disk. They are made by a module of its own, so that its Markdown
+# library has no place in Veneer's go.mod. REPORT is a file that becomes a page: that of the demo's image, which takes a
+# minute to make and is kept in dist/.
+SITE        := $(CURDIR)/dist/site
+REPORT_FILE := $(CURDIR)/dist/demo-report.html
+HAS_REPORT   = $(wildcard cmd/veneer/report.go)
+
+.PHONY: site
+site: $(REPORT) ## README.md, docs/ and contrib/ as a static site, in dist/site
+	cd tools/site && $(GO) run . -from '$(CURDIR)' -to '$(SITE)' $(if $(REPORT),-report '$(REPORT)')
+
+$(REPORT_FILE):
+	@mkdir -p $(@D)
+	@$(MAKE) --no-print-directory build
+	DEMO_REPORT='$@' scripts/demo.sh
 
 ##@ Test
 
+ALL_TOOLS := $(CONTAINERD2) $(CONTAINERD1) $(REGISTRY) $(CRANE) $(BUILDKIT) $(ORACLES)
+
 # The tools come first: a few unit tests compare with another program or talk to a daemon. Alone, test-unit skips those.
 .PHONY: test
-test: tools oracles ## Everything: test-unit, then test-e2e
-	@$(MAKE) --no-print-directory test-unit
-	@$(MAKE) --no-print-directory test-e2e
+test: ## Everything: test-unit, then test-e2e
+	$(call plan,$(ALL_TOOLS))
+	$(call step,tools)
+	@$(MAKE) --no-print-directory tools oracles
+	@$(MAKE) --no-print-directory PLANNED=1 test-unit
+	@$(MAKE) --no-print-directory PLANNED=1 test-e2e
+	$(call step,all tests passed)
+
+.PHONY: test-deps
+test-deps: ## Install what the tests use (test/packages.txt), on Debian as root
+	@scripts/test-deps.sh
 
 # The packages with no daemon in them, and the in-process parts of test/.
 UNIT := $(GO) list ./... | grep -v '/test/'
 
 .PHONY: test-unit
 test-unit: race-note ## Unit tests and fuzz seeds, with the race detector
-	$(GO) test $(RACE) -timeout 20m $$($(UNIT))
+	$(if $(PLANNED),,$(call plan))
+	$(call step,unit tests)
+	@$(GO) test -json $(RACE) -timeout 20m $$($(UNIT)) $(WATCH)
 
 # The tests of test/e2e that run under the race detector: one or two of each command. Under it all of them would take twice
 # the time, since there the library works inside of the test. (TestCrowd builds the program itself with it.)
 RACED := ^Test(Concurrent.*|FSSuite|CommitStates|DeltaInvariant|LoadDiscarded|BuildPush|PullAllPlatforms|PlatformsDocker|VerifyDamage)$$
 
 .PHONY: test-e2e
-test-e2e: build tools oracles race-note ## End to end, against private daemons and a real registry (wants root)
-	@[ "$$(id -u)" = 0 ] || echo "SKIP: not root: tests that need a daemon, a mount or another user are skipped"
+test-e2e: race-note ## End to end, against private daemons and a real registry (wants root)
+	$(if $(PLANNED),,$(call plan,$(ALL_TOOLS)))
+	$(call step,build)
+	@$(MAKE) --no-print-directory build tools oracles
 	@$(MAKE) --no-print-directory -j2 SIDE_BY_SIDE=1 test-e2e-1 test-e2e-2
-	$(GO) test -count=1 -timeout 30m -p 1 $$($(GO) list ./test/... | grep -v -e /test/e2e -e /test/cli -e /test/harness)
+	$(call step,other suites: faults Dockerfiles differential)
+	@$(GO) test -json -count=1 -timeout 30m -p 1 $$($(GO) list ./test/... | grep -v -e /test/e2e -e /test/cli -e /test/harness) $(WATCH)
 
 # Two halves that run beside each other, since they wait for daemons and disks for more than half of their time. test/faults
 # is not among them, nor are the tests of Dockerfiles: the kernel warns of what they do, which the others take for what they did.
 .PHONY: test-e2e-1 test-e2e-2
 test-e2e-1:
-	$(GO) test -count=1 -timeout 40m -run '^Test[A-O]' -skip '$(RACED)' ./test/e2e
-	$(GO) test $(RACE) -count=1 -timeout 20m -run '$(RACED)' ./test/e2e
+	$(call step,end to end: first half)
+	@$(GO) test -json -count=1 -timeout 40m -run '^Test[A-O]' -skip '$(RACED)' ./test/e2e $(WATCH)
+	$(call step,end to end: with the race detector)
+	@$(GO) test -json $(RACE) -count=1 -timeout 20m -run '$(RACED)' ./test/e2e $(WATCH)
 
 test-e2e-2:
-	$(GO) test -count=1 -timeout 40m -run '^Test[^A-O]' -skip '$(RACED)' ./test/e2e
-	$(GO) test -count=1 -timeout 30m -p 1 ./test/cli ./test/harness
+	$(call step,end to end: second half)
+	@$(GO) test -json -count=1 -timeout 40m -run '^Test[^A-O]' -skip '$(RACED)' ./test/e2e $(WATCH)
+	$(call step,the program)
+	@$(GO) test -json -count=1 -timeout 30m -p 1 ./test/cli ./test/harness $(WATCH)
 
 # The long form of the suites in test/ that try faults and load: everything in place of a sample.
 SOAK_TIMEOUT ?= 6h
@@ -94,8 +150,8 @@ fuzz: ## Fuzz each target for FUZZTIME; an input that breaks one is kept (wants 
 	FUZZTIME='$(FUZZTIME)' FUZZ='$(FUZZ)' FUZZBUILD='$(FUZZBUILD)' GO='$(GO)' scripts/fuzz.sh
 
 .PHONY: race-note
-race-note:
-	@[ -n '$(RACE)' ] || { echo 'NOTE: no C compiler: running without the race detector' >&2; [ -z "$$VENEER_REQUIRE" ]; }
+race-note: # the plan tells it where it is no error
+	@[ -n '$(RACE)' ] || [ -z "$$VENEER_REQUIRE" ] || { echo 'no C compiler for the race detector' >&2; exit 1; }
 
 ##@ Measure
 
@@ -125,13 +181,15 @@ profile: ## CPU and memory profiles of builds, into .cache/profile; prints the t
 lint: $(LINTERS) ## golangci-lint, strict (.golangci.yml)
 	$(LINT) run ./...
 	cd test/oracle && $(LINT) run --config $(CURDIR)/.golangci.yml ./...
+	cd tools/site && $(LINT) run --config $(CURDIR)/.golangci.yml ./...
 
 .PHONY: fmt
 fmt: $(LINTERS) ## Format in place: gofumpt and import order
 	$(LINT) fmt ./...
 
 .PHONY: check-docs
-check-docs: docs ## Fail if docs/ is not what the code says
+check-docs: reference site ## Fail if docs/ is not what the code says, or has a broken link
+	cd tools/site && $(GO) test .
 	git diff --exit-code -- docs/
 	@new=$$(git ls-files --others --exclude-standard -- docs/); [ -z "$$new" ] || { echo "not committed: $$new" >&2; exit 1; }
 

@@ -25,6 +25,7 @@ REGISTRY    := $(REGISTRY_DIR)/.built
 CRANE       := $(CRANE_DIR)/.built
 BUILDKIT    := $(BUILDKIT_DIR)/.built
 LINTERS     := $(LINT_DIR)/.built
+ORACLES     := $(ORACLES_DIR)/.built
 
 # build_tools(module folder): all its tool lines, static, into the folder of the target. The mark comes last, so an
 # interrupted build is done again.
@@ -57,7 +58,7 @@ $(LINTERS): tools/lint/go.mod tools/lint/go.sum
 # The readers that are not ours: small programs over umoci's unpacker and go-containerregistry's validator.
 ORACLE_FILES := $(shell find test/oracle -name '*.go' -o -name 'go.*' 2>/dev/null)
 
-$(ORACLES_DIR)/.built: $(ORACLE_FILES)
+$(ORACLES): $(ORACLE_FILES)
 	@mkdir -p $(@D)
 	@echo "building oracles"
 	cd test/oracle && CGO_ENABLED=0 $(GO) build -trimpath -o $(@D)/ ./...
@@ -67,7 +68,7 @@ $(ORACLES_DIR)/.built: $(ORACLE_FILES)
 tools: $(CONTAINERD2) $(CONTAINERD1) $(REGISTRY) $(CRANE) $(BUILDKIT) ## Build what the end-to-end tests talk to (once)
 
 .PHONY: oracles
-oracles: $(ORACLES_DIR)/.built ## Build the independent readers of test/oracle
+oracles: $(ORACLES) ## Build the independent readers of test/oracle
 
 # One after another, whatever -j says: builds of daemons take memory, and tests come after what they need. (Make before 4.4
 # knows this for all targets only.) What may run side by side asks for it.

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 )
 
@@ -10,7 +11,7 @@ import (
 // "make docs" brings them up to date.
 func TestDocsAreCurrent(t *testing.T) {
 	dir := t.TempDir()
-	if code, _, errOut := veneerRun(t.Context(), "gen-docs", dir); code != exitOK {
+	if code, _, errOut := veneerRun(t.Context(), append([]string{"gen-docs", dir}, release(t)...)...); code != exitOK {
 		t.Fatal(errOut)
 	}
 	for _, sub := range []string{"cli", "man"} {
@@ -41,4 +42,19 @@ func TestDocsAreCurrent(t *testing.T) {
 			}
 		}
 	}
+}
+
+// release returns the flags for the newest release in the changelog, as the Makefile gives them: none before it.
+func release(t *testing.T) []string {
+	t.Helper()
+	data, err := os.ReadFile("../../CHANGELOG.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	heading := regexp.MustCompile(`(?m)^## .*$`).Find(data)
+	m := regexp.MustCompile(`^## \[(\d.*)\] - ([\d-]+)$`).FindSubmatch(heading)
+	if m == nil {
+		return nil
+	}
+	return []string{"--release", string(m[1]), "--date", string(m[2])}
 }

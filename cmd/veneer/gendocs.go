@@ -1,30 +1,35 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 )
 
 func (a *app) genDocsCommand() *cobra.Command {
-	return &cobra.Command{
+	var header manHeader
+	cmd := &cobra.Command{
 		Use:   "gen-docs DIRECTORY",
 		Short: "Write the command reference and man pages",
 		Long: `Write the command reference to DIRECTORY/cli and man pages to DIRECTORY/man.
-The same program writes the same bytes.`,
-		Example: "  veneer gen-docs docs",
+The same program writes the same bytes: version and date of the man pages are those
+that it is given. Without them the pages say "unreleased", and "date" in parentheses.`,
+		Example: "  veneer gen-docs docs\n  veneer gen-docs --release 1.0.0 --date 2026-12-01 dist",
 		Hidden:  true,
 		Args:    exactArgs(1),
-		RunE:    func(cmd *cobra.Command, args []string) error { return genDocs(cmd.Root(), args[0]) },
+		RunE:    func(cmd *cobra.Command, args []string) error { return genDocs(cmd.Root(), args[0], header) },
 	}
+	cmd.Flags().StringVar(&header.release, "release", "", "`version` that the man pages tell")
+	cmd.Flags().StringVar(&header.date, "date", "", "`date` that the man pages tell")
+	return cmd
 }
 
-func genDocs(root *cobra.Command, dir string) error {
+func genDocs(root *cobra.Command, dir string, header manHeader) error {
 	// The version in a generated text would differ with every commit.
 	root.Version = ""
 	root.InitDefaultCompletionCmd()
@@ -33,29 +38,43 @@ func genDocs(root *cobra.Command, dir string) error {
 			return fmt.Errorf("write docs: %w", err)
 		}
 	}
+	// The words are those of Linux' own man pages, which get version and date when they are installed, too.
+	header.release = cmp.Or(header.release, "(unreleased)")
+	header.date = cmp.Or(header.date, "(date)")
+	if err := genMan(root, filepath.Join(dir, "man"), header); err != nil {
+		return err
+	}
+	fenceTables(root)
 	if err := doc.GenMarkdownTree(root, filepath.Join(dir, "cli")); err != nil {
 		return fmt.Errorf("write command reference: %w", err)
 	}
-	return genMan(root, filepath.Join(dir, "man"))
+	return nil
 }
 
-// genMan writes a man page for each command, without the date that cobra puts
-// into them.
-func genMan(cmd *cobra.Command, dir string) error {
+// fenceTables marks the tables of all help texts as blocks of text, since Markdown would make one paragraph of their lines.
+func fenceTables(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		fenceTables(sub)
+	}
+	paragraphs := strings.Split(cmd.Long, "\n\n")
+	for i, paragraph := range paragraphs {
+		if words, rows := splitTable(paragraph); rows != nil {
+			table := strings.TrimPrefix(strings.TrimPrefix(paragraph, words), "\n")
+			paragraphs[i] = strings.TrimPrefix(words+"\n\n```text\n"+strings.TrimRight(table, "\n")+"\n```", "\n\n")
+		}
+	}
+	cmd.Long = strings.Join(paragraphs, "\n\n")
+}
+
+// genMan writes a man page for each command.
+func genMan(cmd *cobra.Command, dir string, header manHeader) error {
 	for _, sub := range cmd.Commands() {
 		if sub.IsAvailableCommand() && !sub.IsAdditionalHelpTopicCommand() {
-			if err := genMan(sub, dir); err != nil {
+			if err := genMan(sub, dir, header); err != nil {
 				return err
 			}
 		}
 	}
-	var page bytes.Buffer
-	epoch := time.Unix(0, 0).UTC()
-	header := &doc.GenManHeader{Section: "1", Source: "Veneer", Manual: "Veneer Manual", Date: &epoch}
-	if err := doc.GenMan(cmd, header, &page); err != nil {
-		return fmt.Errorf("write man page of %s: %w", cmd.CommandPath(), err)
-	}
-	data := bytes.Replace(page.Bytes(), []byte(`"Jan 1970"`), []byte(`""`), 1)
-	name := string(bytes.ReplaceAll([]byte(cmd.CommandPath()), []byte(" "), []byte("-")))
-	return writeFile(cmd.Root().Context(), filepath.Join(dir, name+".1"), data)
+	name := strings.ReplaceAll(cmd.CommandPath(), " ", "-")
+	return writeFile(cmd.Root().Context(), filepath.Join(dir, name+".1"), manPage(cmd, header))
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/veneer-build/veneer"
 )
 
-// The settings of the Go runtime. docs/performance.md has what they gain. Whoever
+// The settings of the Go runtime. docs/contributing/performance.md has what they gain. Whoever
 // sets GOGC or GOMAXPROCS is obeyed.
 const (
 	// gcPercent is the garbage that may pile up before the collector runs, in

@@ -34,7 +34,7 @@ func (w *world) markdown() string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	p("# Benchmarks\n")
-	p("Written by `make bench` on %s; do not edit. What each step costs and why is in performance.md.\n", time.Now().UTC().Format("2006-01-02"))
+	p("Written by `make bench` on %s; do not edit. What each step costs and why is in [contributing/performance.md](contributing/performance.md).\n", time.Now().UTC().Format("2006-01-02"))
 	p("- machine: %s", w.machine())
 	p("- programs: %s; %s", strings.Join(unique(w.versions), "; "), runtime.Version())
 	p("- tree: %s: %d files, %.0f MB. Second state: %d files changed or added (%d of them added), %d deleted, %.0f MB of changed files",

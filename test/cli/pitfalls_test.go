@@ -14,13 +14,13 @@ import (
 	"github.com/veneer-build/veneer/test/harness"
 )
 
-// TestPitfalls: docs/pitfalls.md names no test that is not there, says of each item how it stands, and counts right.
+// TestPitfalls: docs/contributing/pitfalls.md names no test that is not there, says of each item how it stands, and counts right.
 func TestPitfalls(t *testing.T) {
 	repo, err := harness.RepoRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(filepath.Join(repo, "docs", "pitfalls.md"))
+	data, err := os.ReadFile(filepath.Join(repo, "docs", "contributing", "pitfalls.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

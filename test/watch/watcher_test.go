@@ -1,0 +1,70 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestWatch: of tests that pass only the package's line is shown, of those that fail all they said; a line tells what has
+// been running for long, and the end what was skipped.
+func TestWatch(t *testing.T) {
+	stream := `{"Action":"start","Package":"p"}
+{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:3: noise\n"}
+{"Action":"pass","Package":"p","Test":"TestA"}
+{"Action":"run","Package":"p","Test":"TestB"}
+{"Action":"output","Package":"p","Test":"TestB","Output":"=== RUN   TestB\n"}
+{"Action":"output","Package":"p","Test":"TestB","Output":"    require.go:21: SKIP: no git here: not available here\n"}
+{"Action":"output","Package":"p","Test":"TestB","Output":"--- SKIP: TestB (0.00s)\n"}
+{"Action":"skip","Package":"p","Test":"TestB"}
+{"Action":"output","Package":"p","Output":"PASS\n"}
+{"Action":"output","Package":"p","Output":"ok  \tp\t0.1s\n"}
+{"Action":"pass","Package":"p"}
+not an event
+{"Action":"start","Package":"q"}
+{"Action":"run","Package":"q","Test":"TestC"}
+{"Action":"run","Package":"q","Test":"TestC/sub"}
+{"Action":"output","Package":"q","Test":"TestC/sub","Output":"    c_test.go:9: wrong\n"}
+{"Action":"output","Package":"q","Test":"TestC/sub","Output":"    --- FAIL: TestC/sub (0.00s)\n"}
+{"Action":"fail","Package":"q","Test":"TestC/sub"}
+{"Action":"output","Package":"q","Test":"TestC","Output":"--- FAIL: TestC (0.00s)\n"}
+{"Action":"fail","Package":"q","Test":"TestC"}
+{"Action":"run","Package":"q","Test":"TestD"}
+{"Action":"output","Package":"q","Test":"TestD","Output":"=== RUN   TestD\n"}
+{"Action":"output","Package":"q","Test":"TestD","Output":"panic: no more\n"}
+{"Action":"output","Package":"q","Output":"FAIL\tq\t0.1s\n"}
+{"Action":"fail","Package":"q"}
+`
+	want := `ok  	p	0.1s
+not an event
+    12:01:01  q: 0 done, now TestC (61 s)
+    c_test.go:9: wrong
+    --- FAIL: TestC/sub (0.00s)
+--- FAIL: TestC (0.00s)
+panic: no more
+FAIL	q	0.1s
+skipped tests: 1
+     1  no git here
+`
+	var out strings.Builder
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	w := newWatcher(&out, func() time.Time { return now })
+	events, failed := read(strings.NewReader(stream))
+	for e := range events {
+		w.handle(e)
+		w.tick() // too early to say anything
+		if e.Test == "TestC/sub" && e.Action == "run" {
+			now = now.Add(quiet + time.Second)
+			w.tick()
+		}
+	}
+	w.summary()
+	if err := <-failed; err != nil {
+		t.Fatal(err)
+	}
+	if out.String() != want {
+		t.Errorf("shown:\n%s\nwanted:\n%s", out.String(), want)
+	}
+}
