@@ -34,6 +34,8 @@ type (
 	Tally = anatomy.Tally
 	// Waste is what an image stores without showing it, or shows several times.
 	Waste = anatomy.Waste
+	// AnatomyAction is what a layer did to a file, as one word.
+	AnatomyAction = anatomy.Action
 	// AnatomyChange is what another image costs those who have one.
 	AnatomyChange = anatomy.Change
 )
