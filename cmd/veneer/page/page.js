@@ -86,12 +86,17 @@ function fit(text, width) {
   return most < 4 ? "" : letters.slice(0, most - 1).join("") + "…";
 }
 
+// inside draws what is in a box, for the eye alone; directories with room for it have their names.
 function inside(g, box, x, y, w, h, color, depth) {
   if (w < 14 || h < 14 || depth > 3) return;
   for (const r of squarify(itemsOf(box), x, y, w, h)) {
     if (r.w < 2 || r.h < 2) continue;
-    g.append(svg("rect", { x: r.x, y: r.y, width: r.w, height: r.h, class: r.item.rest ? "rest" : color }));
-    if (r.item.box && opens(r.item.box)) inside(g, r.item.box, r.x + 1, r.y + 1, r.w - 2, r.h - 2, color, depth + 1);
+    const dir = r.item.box && r.item.box[KIDS] !== 0;
+    g.append(svg("rect", { x: r.x, y: r.y, width: r.w, height: r.h, class: (r.item.rest ? "rest" : color) + (dir ? " d" : "") }));
+    const name = r.item.box && depth < 3 && r.w > 50 && r.h > 26 ? fit(r.item.box[NAME] + (dir ? "/" : ""), r.w - 6) : "";
+    const head = name === "" ? 1 : 15;
+    if (name !== "") g.append(svg("text", { x: r.x + 4, y: r.y + 12 }, name));
+    if (dir && opens(r.item.box)) inside(g, r.item.box, r.x + 2, r.y + head + 1, r.w - 4, r.h - head - 3, color, depth + 1);
   }
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 var funcs = template.FuncMap{
-	"bytes": bytesText, "count": countText, "name": nameText, "short": shortDigest, "time": timeText, "share": share,
+	"bytes": bytesText, "count": countText, "name": nameText, "short": shortDigest, "time": timeText, "share": share, "files": filesText,
 }
 
 // nameText shows a name from a layer as the command line does: what is not printable,
@@ -62,6 +62,21 @@ func countText(n int64) string {
 		s = s[:i] + "\u202f" + s[i:] // a narrow space where no line breaks
 	}
 	return s
+}
+
+// filesText is "1 file", "2 files".
+func filesText(n int64) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return countText(n) + " files"
+}
+
+func layersText(n int) string {
+	if n == 1 {
+		return "1 layer"
+	}
+	return countText(int64(n)) + " layers"
 }
 
 func shortDigest(d digest.Digest) string {

@@ -112,7 +112,7 @@ func (v *view) facts(d *veneer.Dissected) {
 		stored += d.Parts.Layers[i].Stored
 	}
 	v.Facts = []fact{
-		{"Stored", bytesText(stored), countText(int64(len(d.Parts.Layers))) + " layers, as a registry sends them"},
+		{"Stored", bytesText(stored), "in " + layersText(len(d.Parts.Layers)) + ", as a registry sends them"},
 		{"Unpacked", bytesText(d.Parts.Shown.Bytes), "what a container sees"},
 		{"Files", countText(d.Parts.Shown.Files), "in " + countText(d.Parts.ShownDirs) + " directories"},
 		{"Platform", strings.Join([]string{d.Platform.OS, d.Platform.Architecture, d.Platform.Variant}, "/"), ""},
@@ -167,10 +167,10 @@ func (v *view) largest(parts *veneer.Anatomy) {
 
 func (v *view) waste(w *veneer.Waste) {
 	v.Waste = []fact{
-		{"Replaced", bytesText(w.Replaced.Bytes), countText(w.Replaced.Files) + " files that an upper layer has with other content"},
-		{"Deleted", bytesText(w.Deleted.Bytes), countText(w.Deleted.Files) + " files that an upper layer deletes"},
-		{"Stored again", bytesText(w.Restored.Bytes), countText(w.Restored.Files) + " files that an upper layer has with the same content, as for another owner, mode or time"},
-		{"Copies", bytesText(w.Copies.Bytes), countText(w.Copies.Files) + " files with the content of another one that the image shows"},
+		{"Replaced", bytesText(w.Replaced.Bytes), filesText(w.Replaced.Files) + " that an upper layer has with other content"},
+		{"Deleted", bytesText(w.Deleted.Bytes), filesText(w.Deleted.Files) + " that an upper layer deletes"},
+		{"Stored again", bytesText(w.Restored.Bytes), filesText(w.Restored.Files) + " that an upper layer has with the same content: for an owner, a mode, a time, or for nothing"},
+		{"Copies", bytesText(w.Copies.Bytes), filesText(w.Copies.Files) + " with the content of another one that the image shows"},
 	}
 	if w.Twice.Files > 0 {
 		v.Waste = append(v.Waste, fact{"Twice in a layer", bytesText(w.Twice.Bytes), countText(w.Twice.Files) + " entries that a later one of the same layer replaces"})
@@ -200,13 +200,13 @@ func (v *view) costs(d *veneer.Dissection) {
 	c := d.Change
 	thin := c.Thin()
 	v.Costs = []fact{
-		{"From a registry", bytesText(c.Fetch.Bytes), countText(c.Fetch.Files) + " of " + countText(c.Fetch.Files+c.Have.Files) + " layers have to be fetched; " + bytesText(c.Have.Bytes) + " are here"},
-		{"As a delta", bytesText(thin.Bytes), countText(thin.Files) + " files differ: what one thin layer of veneer delta holds, before it is compressed"},
-		{"On disk", bytesText(c.Unpack.Bytes), "unpacked beside the old image, which has the " + countText(int64(c.Kept)) + " lowest layers as well"},
-		{"Added", bytesText(c.Added.Bytes), countText(c.Added.Files) + " files"},
-		{"Replaced", bytesText(c.Replaced.Bytes), countText(c.Replaced.Files) + " files with other content"},
-		{"Metadata", bytesText(c.Metadata.Bytes), countText(c.Metadata.Files) + " files with the same content and another owner, mode, time or attribute"},
-		{"Removed", bytesText(c.Removed.Bytes), countText(c.Removed.Files) + " files"},
+		{"From a registry", bytesText(c.Fetch.Bytes), countText(c.Fetch.Files) + " of " + layersText(int(c.Fetch.Files+c.Have.Files)) + " to be fetched; " + bytesText(c.Have.Bytes) + " are there already"},
+		{"As a delta", bytesText(thin.Bytes), "before compression: " + filesText(thin.Files) + " in one thin layer, as veneer delta makes it"},
+		{"On disk", bytesText(c.Unpack.Bytes), "unpacked, beside the old image: its lowest " + layersText(c.Kept) + " are the same"},
+		{"Added", bytesText(c.Added.Bytes), filesText(c.Added.Files) + ""},
+		{"Replaced", bytesText(c.Replaced.Bytes), filesText(c.Replaced.Files) + " with other content"},
+		{"Metadata", bytesText(c.Metadata.Bytes), filesText(c.Metadata.Files) + " with the same content and another owner, mode, time or attribute"},
+		{"Removed", bytesText(c.Removed.Bytes), filesText(c.Removed.Files) + ""},
 	}
 	for _, f := range c.Files {
 		row := fileRow{Path: nameText(f.Path), Bytes: f.Bytes, What: changeText(f.Kind)}
