@@ -79,7 +79,7 @@ func look(t *testing.T, browser context.Context, file string) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	b := &tab{t: t, ctx: ctx}
-	url := "file://" + file
+	url, start := "file://"+file, time.Now()
 	if err := chromedp.Listen(ctx, func(ev any) { b.hear(ev, url) }); err != nil {
 		t.Fatal(err)
 	}
@@ -91,9 +91,12 @@ func look(t *testing.T, browser context.Context, file string) {
 			b.see(width, scheme, strings.TrimSuffix(file, ".html"))
 		}
 	}
+	t.Logf("seen at all widths after %v", time.Since(start))
 	b.structure()
 	b.searches(want)
+	t.Logf("searched after %v", time.Since(start))
 	b.zooms(want)
+	t.Logf("done after %v", time.Since(start))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, w := range b.wrong {
@@ -185,13 +188,25 @@ func (b *tab) structure() { b.problems("structure", structureScript) }
 
 // searches types into the search.
 func (b *tab) searches(want expected) {
-	b.run(chromedp.Focus("#search"), chromedp.SendKeys("#search", want.Search), chromedp.WaitReady("#results li"))
+	b.run(chromedp.Focus("#search"), chromedp.SendKeys("#search", want.Search))
+	b.wait(`document.querySelector("#results li") !== null`)
 	found, said := get(b, chromedp.TextContent("#results li .p")), get(b, chromedp.TextContent("#results li .m"))
 	if found != want.Path || !strings.Contains(said, want.Said) {
 		b.t.Errorf("the search for %q finds %q, %q; want %q, %q", want.Search, found, said, want.Path, want.Said)
 	}
 	b.problems("results", structureScript)
-	b.run(chromedp.SendKeys("#search", "no such file at all"), chromedp.WaitNotPresent("#results li"))
+	b.run(chromedp.SendKeys("#search", "no such file at all"))
+	b.wait(`document.querySelector("#results li") === null`)
+}
+
+// wait waits until a condition holds, and says what the search said if it never does.
+func (b *tab) wait(condition string) {
+	b.t.Helper()
+	for end := time.Now().Add(30 * time.Second); !get(b, chromedp.Evaluate[bool](condition)); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.t.Fatalf("never: %s; the page says %q to %q", condition, get(b, chromedp.TextContent("#found")), get(b, chromedp.Evaluate[string](`document.getElementById("search").value`)))
+		}
+	}
 }
 
 // zooms opens a directory by the keyboard, goes back, and opens it by a click.
