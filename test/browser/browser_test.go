@@ -140,7 +140,9 @@ func (b *tab) hear(ev any, url string) {
 		text = "log: " + ev.Entry.Text
 	case *page.EventJavascriptDialogOpening:
 		text = "dialog: " + ev.Message
-		go func() { _, _ = chromedp.Call(b.ctx, page.HandleJavaScriptDialog, page.HandleJavaScriptDialogParams{Accept: true}) }()
+		go func() {
+			_, _ = chromedp.Call(b.ctx, page.HandleJavaScriptDialog, page.HandleJavaScriptDialogParams{Accept: true})
+		}()
 	case *network.EventRequestWillBeSent:
 		if ev.Request.URL != url {
 			text = "request: " + ev.Request.URL
