@@ -169,7 +169,7 @@ func (b *tab) problems(what, script string) {
 	}
 }
 
-// see looks at the page at one width and in one scheme of colours. VENEER_SHOTS keeps a picture.
+// see looks at the page at one width and in one scheme of colours.
 func (b *tab) see(width int64, scheme, name string) {
 	b.run(chromedp.EmulateViewport(width, 900))
 	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
@@ -177,11 +177,17 @@ func (b *tab) see(width int64, scheme, name string) {
 	at := fmt.Sprintf("%d px, %s", width, scheme)
 	b.problems(at, layoutScript)
 	b.problems(at, contrastScript)
-	if dir := os.Getenv("VENEER_SHOTS"); dir != "" {
-		png := get(b, chromedp.FullScreenshot(100))
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%d-%s.png", filepath.Base(name), width, scheme)), png, 0o644); err != nil {
-			b.t.Fatal(err)
-		}
+	b.keep(fmt.Sprintf("%s-%d-%s.png", filepath.Base(name), width, scheme), chromedp.FullScreenshot(100))
+}
+
+// keep keeps a picture, where VENEER_SHOTS says.
+func (b *tab) keep(name string, shot chromedp.Action[[]byte]) {
+	dir := os.Getenv("VENEER_SHOTS")
+	if dir == "" {
+		return
+	}
+	if err := os.WriteFile(filepath.Join(dir, name), get(b, shot), 0o644); err != nil {
+		b.t.Fatal(err)
 	}
 }
 
@@ -197,6 +203,7 @@ func (b *tab) searches(want expected) {
 		b.t.Errorf("the search for %q finds %q, %q; want %q, %q", want.Search, found, said, want.Path, want.Said)
 	}
 	b.problems("results", structureScript)
+	b.keep(filepath.Base(b.t.Name())+"-search.png", chromedp.CaptureScreenshot())
 	b.run(chromedp.SendKeys("#search", "no such file at all"))
 	b.wait(`document.querySelector("#results li") === null`)
 }

@@ -66,7 +66,7 @@ func boxOf(b *veneer.AnatomyBox) box {
 func (d *data) search(parts *veneer.Anatomy) error {
 	least, atLeast := d.choose(parts)
 	var packed bytes.Buffer
-	z, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+	z, err := gzip.NewWriterLevel(&packed, gzip.DefaultCompression)
 	if err != nil {
 		return fmt.Errorf("compress paths: %w", err)
 	}
