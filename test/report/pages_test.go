@@ -147,7 +147,7 @@ func TestPages(t *testing.T) {
 	img, old := hostileImages(t, tmp)
 	out := filepath.Join(dir, "hostile.html")
 	checkEscaped(t, render(t, out, img, old))
-	expect(t, out, map[string]string{"Search": "dir/</scr", "Path": "/dir/<∕script><script>window.hacked=1<∕script>", "Said": "added by layer 1, 1.0 kB; replaced by layer 2, 900 B", "Zoom": "dir"})
+	expect(t, out, map[string]string{"Search": "dir/<∕scr", "Path": "/dir/<∕script><script>window.hacked=1<∕script>", "Said": "added by layer 1, 1.0 kB; replaced by layer 2, 900 B", "Zoom": "dir"})
 
 	out = filepath.Join(dir, "debian.html")
 	debian := harness.DebianImage(t)
