@@ -141,6 +141,7 @@ SOAK_TIMEOUT ?= 6h
 soak: build tools oracles ## The suites of faults and damage in full, on every containerd and snapshotter (root; hours)
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -p 1 -v ./test/faults/... ./test/e2e ./test/differential ./test/buildkit ./content/archive
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v -run TestManyFiles ./test/cli
+	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v -run TestMillion ./test/report
 
 # Bounds each target: 10m, or 100000x for that many inputs. FUZZ=regexp chooses targets.
 FUZZTIME ?= 10m

@@ -6,6 +6,7 @@
 //
 //   - [Build], [Commit], [Delta] and [Squash] make images.
 //   - [Diff] and [Compare] tell what would change and what it would cost.
+//   - [Dissect] tells what an image is made of, and what an update costs.
 //   - [Verify] and [SameRootfs] check images.
 //   - [Pull], [Save] and [Load] move images. [Remove] removes names.
 //

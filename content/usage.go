@@ -53,3 +53,14 @@ func Usage(list []Listed) (images []ImageUsage, total int64) {
 	}
 	return images, total
 }
+
+// Users are the names of the listed images that have a blob here.
+func Users(list []Listed, blob digest.Digest) []string {
+	var names []string
+	for i := range list {
+		if _, has := list[i].blobs[blob]; has {
+			names = append(names, list[i].Record.Name)
+		}
+	}
+	return names
+}

@@ -25,7 +25,7 @@ func (a *app) complete(root *cobra.Command) {
 	must(root.RegisterFlagCompletionFunc("snapshotter", a.completeWith(snapshotterNames)))
 	for _, cmd := range root.Commands() {
 		a.completeArgs(cmd)
-		for flag, find := range map[string]completer{"from": imageNames, "onto": imageNames, "since": imageNames, "platform": platformNames} {
+		for flag, find := range map[string]completer{"against": imageNames, "from": imageNames, "onto": imageNames, "since": imageNames, "platform": platformNames} {
 			if cmd.Flags().Lookup(flag) != nil {
 				names := a.completeWith(find)
 				must(cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
@@ -49,7 +49,7 @@ func (a *app) completeArgs(cmd *cobra.Command) {
 	switch cmd.Name() {
 	case "rmi", "save", "verify":
 		cmd.ValidArgsFunction = images
-	case "images", "history", "inspect", "push", "pull", "squash", "tag":
+	case "images", "history", "inspect", "push", "pull", "report", "squash", "tag":
 		cmd.ValidArgsFunction = firstOnly(1, images)
 	case "delta":
 		cmd.ValidArgsFunction = firstOnly(2, images)

@@ -40,7 +40,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(
 		a.buildCommand(), a.deltaCommand(), a.squashCommand(), a.commitCommand(), a.diffCommand(),
 		a.pullCommand(), a.pushCommand(), a.loginCommand(), a.logoutCommand(), a.saveCommand(), a.loadCommand(), a.importCommand(),
-		a.imagesCommand(), a.historyCommand(), a.inspectCommand(),
+		a.imagesCommand(), a.historyCommand(), a.inspectCommand(), a.reportCommand(),
 		a.verifyCommand(), a.tagCommand(), a.rmiCommand(), a.pruneCommand(), a.systemCommand(),
 		a.versionCommand(), a.genDocsCommand(),
 	)

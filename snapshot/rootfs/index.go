@@ -20,7 +20,7 @@ import (
 
 // openIndex opens the base as the merged indexes of its layers.
 func (r Files) openIndex(ctx context.Context) (tree.Tree, error) {
-	layers, err := r.indexes(ctx)
+	layers, err := r.Indexes(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -45,8 +45,9 @@ func (r Files) openIndex(ctx context.Context) (tree.Tree, error) {
 	return held{merged, spool}, nil
 }
 
-// indexes returns the indexes of all layers.
-func (r Files) indexes(ctx context.Context) ([]*index.Index, error) {
+// Indexes returns the indexes of all layers, the lowest first: from the cache, or made
+// of the layers' blobs, which must be stored.
+func (r Files) Indexes(ctx context.Context) ([]*index.Index, error) {
 	if len(r.Image.Missing) > 0 {
 		return nil, fmt.Errorf("read %s: the blob of layer %s is not stored; pull the image again", r, r.Image.Missing[0].Digest)
 	}

@@ -21,7 +21,7 @@ func (o *Opener) UnpackImage(ctx context.Context, img *content.Image) (bool, err
 	if err == nil || ctx.Err() != nil || len(img.Missing) > 0 || errors.Is(err, unix.ENOSPC) || errors.Is(err, content.ErrCorrupt) || img.Encryption().Any() {
 		return did, unpackEncrypted(img, err)
 	}
-	layers, why := o.Of(img, "image").indexes(ctx)
+	layers, why := o.Of(img, "image").Indexes(ctx)
 	if why == nil {
 		_, why = index.Merge(ctx, layers, index.MergeOptions{Direct: AppliesDirectly(o.Snapshotter)})
 	}

@@ -30,6 +30,10 @@ type MergeOptions struct {
 	// Direct applies all layers into one directory, as containerd does for
 	// snapshotters without overlayfs.
 	Direct bool
+	// Watch is told what each layer changes: layer by layer from the lowest, and
+	// within a layer a directory before what is in it. An error ends the merge. nil:
+	// nobody is told. It cannot be used with Direct.
+	Watch func(Covered) error
 }
 
 // Merged is the file tree of a list of layers. It does not change, has no open

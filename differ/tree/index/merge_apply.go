@@ -30,7 +30,8 @@ type applier struct {
 	impliedDirs int
 	lookups     int
 	alive       func() error // the context's
-	at          int32        // the layer being applied
+	watch       func(Covered) error
+	at          int32 // the layer being applied
 
 	// unpacked has the resolved paths of this layer's entries, and opaque the
 	// directories whose marker was seen. Both are nil in layers without markers.
@@ -46,7 +47,7 @@ type applier struct {
 }
 
 func newApplier(o MergeOptions) *applier {
-	a := &applier{rootMeta: o.RootMeta, direct: o.Direct, root: newRoot(), alive: func() error { return nil }}
+	a := &applier{rootMeta: o.RootMeta, direct: o.Direct, watch: o.Watch, root: newRoot(), alive: func() error { return nil }}
 	a.rootNode = a.root
 	return a
 }
@@ -185,6 +186,9 @@ func (a *applier) create(r *Record, dir, old *node) error {
 		dir.dir.add(base, target)
 		return nil
 	case old != nil:
+		if old.rec == nil { // It was implied so far.
+			old.rec, old.layer = r, a.at
+		}
 		old.apply(r)
 		return nil
 	case r.IsSymlink() && r.Link == "":

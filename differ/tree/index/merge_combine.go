@@ -17,8 +17,8 @@ func (a *applier) combine() error {
 		return nil
 	}
 	a.root = a.rootNode
-	for _, u := range a.uppers {
-		if err := a.cover(a.root.dir, u.dir); err != nil {
+	for i, u := range a.uppers {
+		if err := a.cover(covering{layer: i}, a.root.dir, u.dir); err != nil {
 			return err
 		}
 	}
@@ -26,14 +26,23 @@ func (a *applier) combine() error {
 	return nil
 }
 
+// covering is a layer that covers those below it, and the directory where it does.
+type covering struct {
+	layer int
+	dir   string
+}
+
 // cover adds the names of an upper directory to those of a lower one, replacing
 // equal names.
-func (a *applier) cover(c, up *children) error {
+func (a *applier) cover(at covering, c, up *children) error {
 	if err := a.alive(); err != nil {
 		return err
 	}
 	for _, e := range up.list {
 		old := c.find(e.name)
+		if err := a.tell(at, e.name, old, e.node); err != nil {
+			return err
+		}
 		switch {
 		case old == nil:
 			c.add(e.name, e.node)
@@ -42,7 +51,7 @@ func (a *applier) cover(c, up *children) error {
 			*old = *e.node
 			old.dir = kids
 			kids.touched = e.node.dir.touched
-			if err := a.cover(kids, e.node.dir); err != nil {
+			if err := a.cover(a.in(at, e.name), kids, e.node.dir); err != nil {
 				return err
 			}
 		default:
@@ -51,6 +60,14 @@ func (a *applier) cover(c, up *children) error {
 		}
 	}
 	return nil
+}
+
+// in is the covering of a directory below. Nobody needs its path but a watcher.
+func (a *applier) in(at covering, name string) covering {
+	if a.watch != nil {
+		at.dir = tree.JoinPath(at.dir, name)
+	}
+	return at
 }
 
 // dropWhiteouts removes the whiteouts, which overlayfs does not show.

@@ -1,0 +1,142 @@
+package anatomy_test
+
+import (
+	"archive/tar"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/veneer-build/veneer/anatomy"
+	"github.com/veneer-build/veneer/differ/tree/treetest"
+)
+
+func tars(t *testing.T, layers ...treetest.Layer) [][]byte {
+	t.Helper()
+	var all [][]byte
+	for _, l := range layers {
+		all = append(all, l.Bytes(t))
+	}
+	return all
+}
+
+func reg(name string, size int64) treetest.Header {
+	return treetest.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644}
+}
+
+func dir(name string) treetest.Header {
+	return treetest.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755}
+}
+
+func link(name, to string) treetest.Header {
+	return treetest.Header{Typeflag: tar.TypeLink, Name: name, Linkname: to, Mode: 0o644}
+}
+
+func actions(img *anatomy.Image, p string) string {
+	var all []string
+	for m := range img.File(p).Marks() {
+		all = append(all, m.Action.String())
+	}
+	return strings.Join(all, ", ")
+}
+
+// TestHardLinks: a content counts once, and is wasted when its last name is gone.
+func TestHardLinks(t *testing.T) {
+	low := treetest.Layer{reg("a", 100), link("b", "a"), link("d/c", "a"), reg("z", 7)}
+	img := imageOf(t, tars(t, low, treetest.Layer{reg(".wh.a", 0)}))
+	if got, want := img.Layers[0].Unpacked, (anatomy.Tally{Files: 4, Bytes: 107}); got != want {
+		t.Errorf("unpacked %v, want %v", got, want)
+	}
+	if got, want := img.Shown, (anatomy.Tally{Files: 3, Bytes: 107}); got != want {
+		t.Errorf("shown %v, want %v", got, want)
+	}
+	if w := img.Waste(10); w.Hidden().Bytes != 0 || w.Deleted.Files != 1 || len(w.Files) != 0 || w.Copies.Files != 0 {
+		t.Errorf("one of three names is gone: %+v", w)
+	}
+	if got := img.Layers[0].Hidden.Bytes; got != 0 {
+		t.Errorf("%d bytes are hidden", got)
+	}
+	whole := img.Whole()
+	if got := whole.Tally(img.Root).Bytes; got != 107 {
+		t.Errorf("the root has %d bytes", got)
+	}
+	if got := whole.Largest(9); len(got) != 2 || got[0].Path() != "/b" {
+		t.Errorf("the largest are %v", got)
+	}
+
+	img = imageOf(t, tars(t, low, treetest.Layer{reg(".wh.a", 0), reg(".wh.b", 0), reg(".wh.d", 0)}))
+	if w := img.Waste(10); w.Deleted != (anatomy.Tally{Files: 3, Bytes: 100}) || len(w.Files) != 1 {
+		t.Errorf("all names are gone: %+v", w)
+	}
+	if got := img.Layers[1].Deleted; got != (anatomy.Tally{Files: 3, Bytes: 100}) {
+		t.Errorf("deleted %v", got)
+	}
+}
+
+// TestOpaque: what an opaque directory hides is deleted or replaced, path by path.
+func TestOpaque(t *testing.T) {
+	low := treetest.Layer{dir("d"), reg("d/gone", 10), reg("d/new", 20), reg("d/same", 30), dir("d/e"), reg("d/e/f", 40)}
+	img := imageOf(t, tars(t, low, treetest.Layer{dir("d"), reg("d/.wh..wh..opq", 0), reg("d/new", 21), reg("d/same", 30)}))
+	for p, want := range map[string]string{
+		"d/gone": "added, deleted", "d/new": "added, replaced", "d/same": "added, stored again", "d/e": "added, deleted", "d/e/f": "added, deleted",
+	} {
+		if got := actions(img, p); got != want {
+			t.Errorf("%s: %s, want %s", p, got, want)
+		}
+	}
+	w := img.Waste(10)
+	if w.Deleted.Bytes != 50 || w.Replaced.Bytes != 20 || w.Restored.Bytes != 30 || img.Shown.Bytes != 51 {
+		t.Errorf("%+v, shown %v", w, img.Shown)
+	}
+}
+
+// TestKinds: a file in the place of a directory and the other way round, a second entry, and what comes back.
+func TestKinds(t *testing.T) {
+	img := imageOf(t, tars(t,
+		treetest.Layer{reg("twice", 5), reg("twice", 6), dir("d"), reg("d/f", 10), reg("x", 3)},
+		treetest.Layer{reg("d", 4), dir("x"), reg("x/y", 8)},
+		treetest.Layer{reg(".wh.d", 0)},
+		treetest.Layer{reg("d", 2)},
+	))
+	for p, want := range map[string]string{"d": "added, replaced, deleted, added", "d/f": "added, deleted", "x": "added, replaced", "twice": "added"} {
+		if got := actions(img, p); got != want {
+			t.Errorf("%s: %s, want %s", p, got, want)
+		}
+	}
+	if got := img.Layers[0].Twice; got != (anatomy.Tally{Files: 1, Bytes: 5}) {
+		t.Errorf("twice %v", got)
+	}
+	w := img.Waste(10)
+	if w.Deleted.Bytes != 14 || w.Replaced.Bytes != 3 || w.Twice.Bytes != 5 || w.Hidden().Bytes != 22 {
+		t.Errorf("%+v", w)
+	}
+	if up := img.UpTo(1); up.IsDir(img.File("d")) || !up.IsDir(img.File("x")) || up.Tally(img.Root).Bytes != 6+4+8 {
+		t.Errorf("up to the second layer: %v", up.Tally(img.Root))
+	}
+	names := []string{}
+	for _, f := range img.Layer(1).Children(img.Root) {
+		names = append(names, f.Name)
+	}
+	if !slices.Equal(names, []string{"x", "d"}) {
+		t.Errorf("the second layer has %v", names)
+	}
+}
+
+// TestCosts: which blobs and which files an update brings.
+func TestCosts(t *testing.T) {
+	base, app := treetest.Layer{reg("a", 10)}, treetest.Layer{reg("b", 20)}
+	old := imageOf(t, tars(t, base, app))
+	img := imageOf(t, tars(t, base, treetest.Layer{reg("c", 30), reg("a", 10)}, app))
+	c := anatomy.Compare(old, img, 10)
+	if c.Kept != 1 || c.Fetch.Files != 1 || c.Fetch.Bytes != img.Layers[1].Stored || c.Have.Files != 2 {
+		t.Errorf("%+v", c)
+	}
+	if c.Unpack != (anatomy.Tally{Files: 3, Bytes: 60}) || c.Thin() != (anatomy.Tally{Files: 1, Bytes: 30}) {
+		t.Errorf("%+v", c)
+	}
+	if c := anatomy.Compare(img, img, 10); c.Fetch.Files != 0 || c.Thin().Files != 0 || c.Unpack.Files != 0 {
+		t.Errorf("to itself: %+v", c)
+	}
+	if c := anatomy.Compare(imageOf(t, nil), img, 1); c.Added.Files != 3 || len(c.Files) != 1 || c.Files[0].Path != "/c" {
+		t.Errorf("from nothing: %+v", c)
+	}
+}

@@ -1,0 +1,159 @@
+package page
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/veneer-build/veneer"
+)
+
+const (
+	// maxBoxes bounds the boxes of all treemaps of a page. A box takes some 40 bytes.
+	// The whole image has a fourth of them, and the layers share the others.
+	maxBoxes = 16000
+	// maxSearched bounds the paths that the search knows. A path takes some 8 bytes of
+	// the page, compressed, and some 100 in a browser.
+	maxSearched = 1 << 20
+)
+
+// data is what the script works with.
+type data struct {
+	// Layers are what the layers are called.
+	Layers []string `json:"layers"`
+	// Trees are the whole image's and each layer's.
+	Trees []box `json:"trees"`
+	// Search are all paths as lines, compressed with gzip, in base64. A line is the
+	// path's depth, the marks, and the escaped name, with a space between. A mark is a
+	// layer, a letter and a size; numbers are of base 36.
+	Search string `json:"search"`
+	// Known are the paths in Search, and All those of the image.
+	Known int `json:"known"`
+	All   int `json:"all"`
+}
+
+// box is a box as the script has it: [name, bytes, files, boxes or 0, rest's bytes,
+// rest's files].
+type box []any
+
+func dataOf(parts *veneer.Anatomy) (*data, error) {
+	d := &data{Layers: make([]string, len(parts.Layers))}
+	for i := range d.Layers {
+		d.Layers[i] = strconv.Itoa(i + 1)
+	}
+	d.Trees = append(d.Trees, boxOf(parts.Whole().Fold(maxBoxes/4)))
+	for i := range parts.Layers {
+		d.Trees = append(d.Trees, boxOf(parts.Layer(i).Fold(min(2000, maxBoxes*3/4/len(parts.Layers)))))
+	}
+	return d, d.search(parts)
+}
+
+func boxOf(b *veneer.AnatomyBox) box {
+	if !b.Dir {
+		return box{nameText(b.Name), b.Bytes, b.Files, 0}
+	}
+	list := make([]box, len(b.Boxes))
+	for i, c := range b.Boxes {
+		list[i] = boxOf(c)
+	}
+	return box{nameText(b.Name), b.Bytes, b.Files, list, b.Rest.Bytes, b.Rest.Files}
+}
+
+// search writes the paths that the search knows.
+func (d *data) search(parts *veneer.Anatomy) error {
+	least, atLeast := d.choose(parts)
+	var packed bytes.Buffer
+	z, err := gzip.NewWriterLevel(&packed, gzip.DefaultCompression)
+	if err != nil {
+		return fmt.Errorf("compress paths: %w", err)
+	}
+	var line []byte
+	var werr error
+	parts.Walk(func(f *veneer.AnatomyFile) bool {
+		switch size := largest(f); {
+		case size < least:
+			return true
+		case size == least && atLeast == 0:
+			return true
+		case size == least:
+			atLeast--
+		}
+		d.Known++
+		line = appendLine(line[:0], f)
+		_, werr = z.Write(line)
+		return werr == nil
+	})
+	if werr == nil {
+		werr = z.Close()
+	}
+	if werr != nil {
+		return fmt.Errorf("compress paths: %w", werr)
+	}
+	d.Search = base64.StdEncoding.EncodeToString(packed.Bytes())
+	return nil
+}
+
+// largest is the size that decides whether a path is searched for: the largest that
+// any layer gave it. Directories go before all files, since paths are told by them.
+func largest(f *veneer.AnatomyFile) int64 {
+	size := int64(0)
+	for m := range f.Marks() {
+		if m.IsDir() {
+			return 1 << 62
+		}
+		size = max(size, m.Size())
+	}
+	return size
+}
+
+// choose returns the size from which paths are known, and how many of that size are.
+func (d *data) choose(parts *veneer.Anatomy) (least int64, atLeast int) {
+	var sizes []int64
+	parts.Walk(func(f *veneer.AnatomyFile) bool {
+		sizes = append(sizes, largest(f))
+		return true
+	})
+	d.All = len(sizes)
+	if len(sizes) <= maxSearched {
+		return 0, len(sizes)
+	}
+	slices.Sort(sizes)
+	sizes = sizes[len(sizes)-maxSearched:]
+	least = sizes[0]
+	n, _ := slices.BinarySearch(sizes, least+1)
+	return least, n
+}
+
+// letters are those of marks, by [veneer.AnatomyMark].Action; of directories they are
+// capital.
+const letters = "armpd"
+
+func appendLine(line []byte, f *veneer.AnatomyFile) []byte {
+	depth := 0
+	for at := f.Parent(); at.Parent() != nil; at = at.Parent() {
+		depth++
+	}
+	line = strconv.AppendInt(line, int64(depth), 36)
+	sep := byte(' ')
+	for m := range f.Marks() {
+		if m.Action == veneer.FilePassed {
+			continue
+		}
+		line = append(line, sep)
+		line = strconv.AppendInt(line, int64(m.Layer), 36)
+		letter := letters[m.Action]
+		if m.IsDir() {
+			letter -= 'a' - 'A'
+		}
+		line = append(append(line, '.', letter, '.'), strconv.FormatInt(m.Size(), 36)...)
+		sep = ','
+	}
+	if sep == ' ' {
+		line = append(line, " -"...)
+	}
+	line = append(append(line, ' '), nameText(f.Name)...)
+	return append(line, '\n')
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/cmd/veneer/page"
+)
+
+const reportLong = `Write a page that shows what an image is made of: its layers, what takes space in
+them and in the whole image, the largest files, what is stored and never seen, and
+for each file which layers put it there, replaced or deleted it. With --against it
+also says what the image costs those who have the older one: by registry, as a delta,
+and on disk, with config and history side by side.
+
+The page is one file of HTML that needs no network and no other file. It can be sent
+to others and opened in any browser.
+
+` + imageHelp + ` Here the layers are read too: those of a registry's image
+are fetched to a temporary directory.`
+
+// reportFlags are the flags that only report has.
+type reportFlags struct {
+	output string
+	open   bool
+	f      registryFlags
+}
+
+func (a *app) reportCommand() *cobra.Command {
+	var req veneer.DissectRequest
+	var flags reportFlags
+	cmd := &cobra.Command{
+		Use:   "report IMAGE -o FILE",
+		Short: "Write a page of what an image is made of",
+		Long:  reportLong,
+		Example: `  veneer report app:2 -o report.html
+  veneer report app:2 --against app:1 -o report.html --open
+  veneer report archive:app.tar -o report.html
+  veneer report docker://registry.example.org/team/app:2 -o report.html`,
+		Args: anyImageArg,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req.Image = args[0]
+			if req.Against != "" {
+				if err := anyImageArg(cmd, []string{req.Against}); err != nil {
+					return err
+				}
+			}
+			if err := checkPlatform(req.Platform); err != nil {
+				return err
+			}
+			return a.report(cmd.Context(), req, &flags)
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVarP(&flags.output, "output", "o", "", "`file` to write, \"-\" for standard output")
+	fs.StringVar(&req.Against, "against", "", "compare with an older `image`")
+	fs.BoolVar(&flags.open, "open", false, "open the page in a browser")
+	fs.BoolVar(&req.NoCache, "no-cache", false, "neither use nor keep indexes of layers")
+	bindPlatform(cmd, &req.Platform)
+	flags.f.bind(cmd)
+	return cmd
+}
+
+func (a *app) report(ctx context.Context, req veneer.DissectRequest, flags *reportFlags) error {
+	switch {
+	case flags.output == "":
+		return usagef("report needs a file to write, -o FILE, or -o - for standard output")
+	case flags.output == "-" && flags.open:
+		return usagef("--open needs a file: use -o FILE")
+	case flags.output == "-":
+		if f, ok := a.outputFile(); ok && term.IsTerminal(int(f.Fd())) {
+			return usagef("standard output is a terminal: use -o FILE, or a pipe")
+		}
+		return a.writeReport(ctx, a.std.out, req, &flags.f)
+	}
+	f, err := openPending(ctx, flags.output)
+	if err != nil {
+		return err
+	}
+	defer f.discard()
+	if err := a.writeReport(ctx, f, req, &flags.f); err != nil {
+		return err
+	}
+	if err := f.commit(nil); err != nil {
+		return err
+	}
+	if flags.open {
+		return a.openPage(ctx, flags.output)
+	}
+	return nil
+}
+
+// writeReport takes the image apart and writes the page.
+func (a *app) writeReport(ctx context.Context, w io.Writer, req veneer.DissectRequest, f *registryFlags) error {
+	open, err := a.engineFor(req)
+	if err != nil {
+		return err
+	}
+	return open(ctx, func(ctx context.Context, e *veneer.Engine) error {
+		d := a.newDisplay()
+		defer d.Close()
+		req.Progress, req.Log = d, a.log
+		req.Registry = f.RegistryOptions
+		req.Registry.Notify, req.Registry.Progress = a.notify, blobProgress(d)
+		res, err := veneer.Dissect(ctx, e, req)
+		if err != nil {
+			return err
+		}
+		d.Close()
+		a.notifyAll("warning: ", res.Warnings)
+		return page.Write(w, res, versionOf().Version)
+	})
+}
+
+// engineFor returns what opens the engine that the images are in, or a temporary one
+// for images that are in none.
+func (a *app) engineFor(req veneer.DissectRequest) (withEngine, error) {
+	refs := []string{req.Image}
+	if req.Against != "" {
+		refs = append(refs, req.Against)
+	}
+	out, remote := 0, false
+	for _, ref := range refs {
+		if outside(ref) {
+			out++
+		}
+		_, r := veneer.RegistryRef(ref)
+		remote = remote || r
+	}
+	switch {
+	case out == len(refs):
+		return withTemporaryEngine, nil
+	case remote:
+		return nil, usagef("one image is in a registry and the other in the engine: pull the first, or name both by their registry")
+	case out > 0:
+		return a.withEngine, nil // An archive's image is stored for as long as this takes.
+	}
+	return a.withReading, nil
+}
+
+// openPage opens a file in the user's browser, or says where it is.
+func (a *app) openPage(ctx context.Context, name string) error {
+	path, err := filepath.Abs(name)
+	if err != nil {
+		return err
+	}
+	opener, err := exec.LookPath("xdg-open")
+	if err != nil {
+		a.notify("no xdg-open here; the page is " + path)
+		return nil
+	}
+	if err := exec.CommandContext(ctx, opener, path).Run(); err != nil {
+		return fmt.Errorf("open %s in a browser: xdg-open: %w", path, err)
+	}
+	return nil
+}
