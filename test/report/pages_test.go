@@ -20,6 +20,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -51,7 +52,7 @@ func writeLayer(t *testing.T, path string, files iter.Seq[file]) string {
 	tw := tar.NewWriter(buffered)
 	for f := range files {
 		h := &tar.Header{Typeflag: tar.TypeReg, Name: f.name, Size: int64(len(f.data)), Mode: 0o644, Format: tar.FormatPAX}
-		if strings.ContainsAny(f.name, "\xff") {
+		if !utf8.ValidString(f.name) {
 			h.Format = tar.FormatGNU // PAX names are UTF-8
 		}
 		if err := tw.WriteHeader(h); err != nil {
