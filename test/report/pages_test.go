@@ -85,6 +85,7 @@ func hostileImages(t *testing.T, dir string) (img, old string) {
 		}
 		env, labels[strings.ToValidUTF8(name, "?")] = append(env, "X"+strings.ToValidUTF8(name, "?")), strings.ToValidUTF8(name, "?")
 	}
+	low = append(low, file{strings.Repeat("d/", 1900) + "deep", []byte("deep")})
 	lower, upper := writeLayer(t, filepath.Join(dir, "low.tar"), slices.Values(low)), writeLayer(t, filepath.Join(dir, "high.tar"), slices.Values(high))
 	img, old = filepath.Join(dir, "img.oci.tar"), filepath.Join(dir, "old.oci.tar")
 	harness.Check(t, harness.WriteImage(old, harness.Image{Name: "docker.io/library/old:1", Layers: []string{lower}}))
