@@ -29,5 +29,6 @@
 // A file takes about 100 bytes and each mark after the first 16, beside the records
 // of the indexes, which an image refers to (about 140 bytes and the path). A view
 // takes 16 bytes for each directory. Index.Budget bounds the records, and so all of
-// this: a million files take some 300 MB together.
+// this: a million files take some 300 MB together, and 1.1 GB at most while the layers
+// are merged and a page is made of them (TestMillion of test/report).
 package anatomy

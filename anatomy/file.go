@@ -16,16 +16,18 @@ import (
 type Action uint8
 
 const (
-	// Added: the layers below do not have the path.
+	// Added means that the layers below do not have the path.
 	Added Action = iota
-	// Replaced: the layers below have other content there, or another type of file.
+	// Replaced means that the layers below have other content there, or another type
+	// of file.
 	Replaced
-	// Restored: the layer stores a regular file again whose content is the same. Only
-	// metadata can differ. For other types: it stores the entry again.
+	// Restored means that the layer stores a regular file again whose content is the
+	// same, so only metadata can differ; or the entry of another type again.
 	Restored
-	// Passed: the layer has no entry for a directory, but files in it.
+	// Passed means that the layer has no entry for a directory, but files in it.
 	Passed
-	// Deleted: the layers below have the path, and from this layer on it is gone.
+	// Deleted means that the layers below have the path, and that it is gone from this
+	// layer on.
 	Deleted
 )
 

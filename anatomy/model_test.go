@@ -27,9 +27,9 @@ type model struct {
 	files map[string]stored // regular files that are shown
 	dirs  map[string]bool
 	// layers are what each of them stores and does, and waste what is hidden.
-	layers                       []anatomy.Layer
-	replaced, deleted, restored  anatomy.Tally
-	largestHidden, largestBefore int64
+	layers                      []anatomy.Layer
+	replaced, deleted, restored anatomy.Tally
+	largestHidden               int64
 }
 
 type stored struct {

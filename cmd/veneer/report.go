@@ -151,10 +151,10 @@ func (a *app) openPage(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	opener, err := exec.LookPath("xdg-open")
-	if err != nil {
+	opener, missing := exec.LookPath("xdg-open")
+	if missing != nil {
 		a.notify("no xdg-open here; the page is " + path)
-		return nil
+		return nil //nolint:nilerr // the page is written, and opening it is up to the user
 	}
 	if err := exec.CommandContext(ctx, opener, path).Run(); err != nil {
 		return fmt.Errorf("open %s in a browser: xdg-open: %w", path, err)

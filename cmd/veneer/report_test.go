@@ -76,7 +76,11 @@ func TestReportFails(t *testing.T) {
 		t.Errorf("left %v, %v", left, err)
 	}
 	for _, args := range [][]string{
-		{"app:1"}, {"app:1", "-o", "-", "--open"}, {"-o", out}, {"a", "b", "-o", out}, {"a", "--against", "Bad Name", "-o", out},
+		{"app:1"},
+		{"app:1", "-o", "-", "--open"},
+		{"-o", out},
+		{"a", "b", "-o", out},
+		{"a", "--against", "Bad Name", "-o", out},
 		{"a", "--against", "docker://localhost/b", "-o", out},
 	} {
 		if code, _, errOut := veneerRun(t.Context(), append([]string{"report"}, args...)...); code != exitUsage {

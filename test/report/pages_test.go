@@ -20,6 +20,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -51,7 +52,7 @@ func writeLayer(t *testing.T, path string, files iter.Seq[file]) string {
 	tw := tar.NewWriter(buffered)
 	for f := range files {
 		h := &tar.Header{Typeflag: tar.TypeReg, Name: f.name, Size: int64(len(f.data)), Mode: 0o644, Format: tar.FormatPAX}
-		if strings.ContainsAny(f.name, "\xff") {
+		if !utf8.ValidString(f.name) {
 			h.Format = tar.FormatGNU // PAX names are UTF-8
 		}
 		if err := tw.WriteHeader(h); err != nil {
@@ -84,6 +85,7 @@ func hostileImages(t *testing.T, dir string) (img, old string) {
 		}
 		env, labels[strings.ToValidUTF8(name, "?")] = append(env, "X"+strings.ToValidUTF8(name, "?")), strings.ToValidUTF8(name, "?")
 	}
+	low = append(low, file{strings.Repeat("d/", 1900) + "deep", []byte("deep")})
 	lower, upper := writeLayer(t, filepath.Join(dir, "low.tar"), slices.Values(low)), writeLayer(t, filepath.Join(dir, "high.tar"), slices.Values(high))
 	img, old = filepath.Join(dir, "img.oci.tar"), filepath.Join(dir, "old.oci.tar")
 	harness.Check(t, harness.WriteImage(old, harness.Image{Name: "docker.io/library/old:1", Layers: []string{lower}}))

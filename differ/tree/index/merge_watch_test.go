@@ -24,7 +24,7 @@ func TestWatch(t *testing.T) {
 			if err != nil {
 				rt.Fatal(err)
 			}
-			if want := shownPaths(rt, m); !maps.Equal(told[i], want) {
+			if want := shownPaths(m); !maps.Equal(told[i], want) {
 				rt.Fatalf("%s\nlayer %d: %v\nwant %v", text, i, told[i], want)
 			}
 		}
@@ -80,7 +80,7 @@ func shownText(s Shown) string {
 	return fmt.Sprintf("%o %d %d %x", s.Mode, s.Layer, s.Record.Size, s.Record.Digest)
 }
 
-func shownPaths(t *rapid.T, m *Merged) map[string]string {
+func shownPaths(m *Merged) map[string]string {
 	all := map[string]string{}
 	var walk func(string, *node)
 	walk = func(p string, n *node) {
