@@ -24,10 +24,15 @@ func (a *app) diffCommand() *cobra.Command {
 and B, what a layer would hold that makes A's files B's. Nothing is written.
 
 A and B are each an image, container:NAME (as veneer commit takes it; a running
-one is paused meanwhile), oci:DIR or archive:FILE (an OCI image layout, an image
-archive, with :NAME after it where it holds several images), or dir:PATH; of a
-path that exists and has a slash in it, dir: may be left out. Times count only
-with --times.
+one is paused meanwhile), registry:HOST/NAME or docker://NAME (an image in its
+registry), oci:DIR or archive:FILE (an OCI image layout, an image archive, with
+:NAME after it where it holds several images), or dir:PATH; of a path that exists
+and has a slash in it, dir: may be left out. Times count only with --times.
+
+Of an image in its registry the layers are fetched that are neither here nor known
+from an earlier diff, each once, also if A and B share it; none, if all layers of
+A and B are the same. They are stored until the diff ends. An archive is stored
+meanwhile as a whole.
 
 First comes what is compared, the size of the layer, and how much is added,
 modified and deleted; deleted directories are counted down to their files. The
@@ -48,6 +53,7 @@ With --exit-code the exit code is 0 if nothing differs, 1 if something does, and
   veneer diff app:1 app:2
   veneer diff --tree app:1 app:2
   veneer diff container:web ./app-rootfs/
+  veneer diff app:1 docker://registry.example.org/team/app:2
   veneer diff --exit-code --progress quiet --from app:1 --sync ./app:/app >/dev/null`,
 		Args:        two.args(&base),
 		Annotations: map[string]string{annotationMounts: "yes"},
