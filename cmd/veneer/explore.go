@@ -43,7 +43,7 @@ stored until all is read.
 			if err := checkPlatform(platform); err != nil {
 				return err
 			}
-			return a.explore(cmd.Context(), veneer.ExploreRequest{Image: args[0], Platform: platform}, &f)
+			return a.explore(cmd.Context(), veneer.DissectRequest{Image: args[0], Platform: platform, Listed: wasteListed}, &f)
 		},
 	}
 	bindPlatform(cmd, &platform)
@@ -51,7 +51,7 @@ stored until all is read.
 	return cmd
 }
 
-func (a *app) explore(ctx context.Context, req veneer.ExploreRequest, f *registryFlags) error {
+func (a *app) explore(ctx context.Context, req veneer.DissectRequest, f *registryFlags) error {
 	t := a.terminal()
 	if kind, _ := a.getenv("TERM"); t == nil || kind == "dumb" {
 		return errors.New("explore draws on a terminal, and there is none that it can draw on: veneer report writes a page instead, and veneer history lists the layers")
@@ -76,7 +76,7 @@ func (a *app) explore(ctx context.Context, req veneer.ExploreRequest, f *registr
 
 // takeApart reads the image. When it returns, the engine is closed: somebody may look
 // at an image for hours.
-func (a *app) takeApart(ctx context.Context, req veneer.ExploreRequest, f *registryFlags) (img *veneer.Explored, err error) {
+func (a *app) takeApart(ctx context.Context, req veneer.DissectRequest, f *registryFlags) (img *veneer.Dissection, err error) {
 	open := a.withReading
 	if outside(req.Image) {
 		open = a.withEngine // What is read of it is stored for as long as that takes.
@@ -87,7 +87,7 @@ func (a *app) takeApart(ctx context.Context, req veneer.ExploreRequest, f *regis
 		d := a.newDisplay()
 		defer d.Close()
 		req.Progress = d
-		img, err = veneer.Explore(ctx, e, req)
+		img, err = veneer.Dissect(ctx, e, req)
 		return err
 	})
 	return img, err

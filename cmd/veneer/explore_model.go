@@ -21,7 +21,8 @@ const (
 
 // explorer is the state of veneer explore. Only bubbletea's loop uses it.
 type explorer struct {
-	image *veneer.Explored
+	image veneer.Dissected
+	parts *veneer.Anatomy
 	// by says how each layer was made.
 	by            []string
 	color         bool
@@ -41,17 +42,17 @@ type explorer struct {
 	message string
 }
 
-func newExplorer(img *veneer.Explored, color bool) *explorer {
-	x := &explorer{image: img, color: color, by: make([]string, len(img.Layers))}
+func newExplorer(img *veneer.Dissection, color bool) *explorer {
+	x := &explorer{image: img.New, parts: img.New.Parts, color: color, by: make([]string, len(img.New.Parts.Layers))}
 	layer := 0
-	for _, step := range veneer.History(img.Of) {
+	for _, step := range veneer.History(x.image.Image) {
 		if step.Layer != nil && layer < len(x.by) {
 			x.by[layer] = oneLine(step.CreatedBy)
 			layer++
 		}
 	}
-	x.files = newFileTree(img)
-	x.waste = newWasteList(img)
+	x.files = newFileTree(x.parts)
+	x.waste = newWasteList(img.Waste)
 	return x
 }
 
@@ -140,7 +141,7 @@ func (x *explorer) paneKey(key string) {
 		case "enter", "right", "l":
 			x.focus = filePane
 		default:
-			if x.layers.key(key, len(x.image.Layers)+1, l.layerRows) {
+			if x.layers.key(key, len(x.parts.Layers)+1, l.layerRows) {
 				x.choose(x.layers.at)
 			}
 		}
@@ -244,7 +245,7 @@ func (s *scroller) fit(n, shown int) (from, to int) {
 // matches are the paths that a search has found.
 type matches struct {
 	text  string
-	files []*veneer.ExploredFile
+	files []*veneer.AnatomyFile
 	at    int
 	// more: there are others beside these.
 	more bool
@@ -259,7 +260,7 @@ func (t *fileTree) search(text string) matches {
 	found := matches{text: text}
 	fold := strings.ToLower(text) == text
 	whole := strings.Contains(text, "/")
-	t.image.Walk(func(f *veneer.ExploredFile) bool {
+	t.image.Walk(func(f *veneer.AnatomyFile) bool {
 		in := f.Name
 		if whole {
 			in = f.Path()

@@ -16,7 +16,7 @@ import (
 
 // exploredImage makes an image of three layers, with waste of every kind and a
 // hostile name, and takes it apart.
-func exploredImage(t *testing.T) *veneer.Explored {
+func exploredImage(t *testing.T) *veneer.Dissection {
 	t.Helper()
 	isolate(t)
 	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
@@ -51,7 +51,7 @@ func exploredImage(t *testing.T) *veneer.Explored {
 	ok(t, "build", "--from", "app:2", "--sync", dir+":/", "-t", "app:3", "--no-unpack", "--force-delete")
 	a := newApp(streams{err: os.Stderr}, os.LookupEnv)
 	a.quiet = true
-	img, err := a.takeApart(t.Context(), veneer.ExploreRequest{Image: "app:3"}, &registryFlags{})
+	img, err := a.takeApart(t.Context(), veneer.DissectRequest{Image: "app:3", Listed: wasteListed}, &registryFlags{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,15 +10,15 @@ import (
 // fileTree is the tree of files of an image, or of a layer.
 type fileTree struct {
 	scroller
-	image *veneer.Explored
+	image *veneer.Anatomy
 	// layer is the one that is looked at; -1: the image as it runs. below: the files
 	// of the layers below it are shown, too.
 	layer  int
 	below  bool
 	byName bool
-	open   map[*veneer.ExploredFile]bool
+	open   map[*veneer.AnatomyFile]bool
 	rows   []fileRow
-	views  map[viewKey]*veneer.ExploredView
+	views  map[viewKey]*veneer.AnatomyView
 }
 
 type viewKey struct {
@@ -28,7 +28,7 @@ type viewKey struct {
 
 // fileRow is a line of the tree.
 type fileRow struct {
-	file  *veneer.ExploredFile
+	file  *veneer.AnatomyFile
 	depth int
 	// mark is a letter for what the layer did, or a space.
 	mark      byte
@@ -36,19 +36,19 @@ type fileRow struct {
 	bytes     int64
 }
 
-func newFileTree(img *veneer.Explored) fileTree {
-	t := fileTree{image: img, layer: -1, open: map[*veneer.ExploredFile]bool{}, views: map[viewKey]*veneer.ExploredView{}}
+func newFileTree(img *veneer.Anatomy) fileTree {
+	t := fileTree{image: img, layer: -1, open: map[*veneer.AnatomyFile]bool{}, views: map[viewKey]*veneer.AnatomyView{}}
 	t.show()
 	return t
 }
 
 // view makes a view once.
-func (t *fileTree) view(layer int, below bool) *veneer.ExploredView {
+func (t *fileTree) view(layer int, below bool) *veneer.AnatomyView {
 	key := viewKey{layer, below || layer < 0}
 	if v := t.views[key]; v != nil {
 		return v
 	}
-	var v *veneer.ExploredView
+	var v *veneer.AnatomyView
 	switch {
 	case layer < 0:
 		v = t.image.Whole()
@@ -63,7 +63,7 @@ func (t *fileTree) view(layer int, below bool) *veneer.ExploredView {
 
 // show makes the rows anew, and stays at the file that was chosen.
 func (t *fileTree) show() {
-	var at *veneer.ExploredFile
+	var at *veneer.AnatomyFile
 	if row, ok := t.row(); ok {
 		at = row.file
 	}
@@ -81,12 +81,12 @@ func (t *fileTree) row() (fileRow, bool) {
 	return t.rows[t.at], true
 }
 
-func (t *fileTree) find(f *veneer.ExploredFile) int {
+func (t *fileTree) find(f *veneer.AnatomyFile) int {
 	return slices.IndexFunc(t.rows, func(r fileRow) bool { return r.file == f })
 }
 
 // list appends what is in a directory, and in those below it that are open.
-func (t *fileTree) list(rows []fileRow, dir *veneer.ExploredFile, depth int) []fileRow {
+func (t *fileTree) list(rows []fileRow, dir *veneer.AnatomyFile, depth int) []fileRow {
 	v := t.view(t.layer, t.below)
 	var here []fileRow
 	for _, f := range v.Children(dir) {
@@ -111,7 +111,7 @@ func (t *fileTree) list(rows []fileRow, dir *veneer.ExploredFile, depth int) []f
 
 // gone are the files that the layer deletes from a directory, with the bytes that
 // they had.
-func (t *fileTree) gone(dir *veneer.ExploredFile, depth int) []fileRow {
+func (t *fileTree) gone(dir *veneer.AnatomyFile, depth int) []fileRow {
 	if t.layer < 1 {
 		return nil
 	}
@@ -125,9 +125,9 @@ func (t *fileTree) gone(dir *veneer.ExploredFile, depth int) []fileRow {
 }
 
 // deletes reports whether the layer deletes a file.
-func (t *fileTree) deletes(f *veneer.ExploredFile) bool {
+func (t *fileTree) deletes(f *veneer.AnatomyFile) bool {
 	for m := range f.Marks() {
-		if int(m.Layer) == t.layer && m.Action == veneer.PathDeleted {
+		if int(m.Layer) == t.layer && m.Action == veneer.FileDeleted {
 			return true
 		}
 	}
@@ -135,7 +135,7 @@ func (t *fileTree) deletes(f *veneer.ExploredFile) bool {
 }
 
 // has reports whether the tree has the file, were all directories open.
-func (t *fileTree) has(f *veneer.ExploredFile) bool {
+func (t *fileTree) has(f *veneer.AnatomyFile) bool {
 	if _, ok := t.view(t.layer, t.below).Mark(f); ok {
 		return true
 	}
@@ -143,16 +143,16 @@ func (t *fileTree) has(f *veneer.ExploredFile) bool {
 }
 
 // letter says what the layer that is looked at did.
-func (t *fileTree) letter(m *veneer.ExploredMark) byte {
+func (t *fileTree) letter(m *veneer.AnatomyMark) byte {
 	if int(m.Layer) != t.layer || t.layer < 0 {
 		return ' '
 	}
 	switch m.Action {
-	case veneer.PathAdded:
+	case veneer.FileAdded:
 		return 'A'
-	case veneer.PathReplaced:
+	case veneer.FileReplaced:
 		return 'M'
-	case veneer.PathRestored:
+	case veneer.FileRestored:
 		if m.IsDir() {
 			return ' '
 		}
@@ -186,7 +186,7 @@ func (t *fileTree) key(key string, shown int) {
 	}
 }
 
-func parentOf(f *veneer.ExploredFile) *veneer.ExploredFile {
+func parentOf(f *veneer.AnatomyFile) *veneer.AnatomyFile {
 	if f == nil {
 		return nil
 	}
@@ -203,7 +203,7 @@ func (t *fileTree) set(row fileRow, open bool) {
 }
 
 // reveal opens what a file is in, and chooses it.
-func (t *fileTree) reveal(f *veneer.ExploredFile) {
+func (t *fileTree) reveal(f *veneer.AnatomyFile) {
 	for p := parentOf(f); p != nil; p = p.Parent() {
 		t.open[p] = true
 	}

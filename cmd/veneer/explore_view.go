@@ -45,7 +45,7 @@ func (x *explorer) layout() layout {
 		l.lower = max(4, x.height/4)
 		l.upper -= l.lower
 	}
-	l.layerRows = max(1, min(len(x.image.Layers)+1, l.upper-1-layerLines))
+	l.layerRows = max(1, min(len(x.parts.Layers)+1, l.upper-1-layerLines))
 	l.fileRows, l.wasteRows = max(1, l.upper-1-fileDetails), max(1, l.lower-1)
 	return l
 }
@@ -93,18 +93,18 @@ func (x *explorer) tooSmall() []string {
 func (x *explorer) line(spans ...span) string { return draw(spans, x.width, x.color, plain) }
 
 func (x *explorer) title() []span {
-	img := x.image
+	parts := x.parts
 	var stored int64
-	for i := range img.Layers {
-		stored += img.Layers[i].Stored
+	for i := range parts.Layers {
+		stored += parts.Layers[i].Stored
 	}
-	name := printable(img.Of.Name)
-	if repository, tag := veneer.SplitName(img.Of.Name); tag != "" {
+	name := printable(x.image.Name)
+	if repository, tag := veneer.SplitName(x.image.Name); tag != "" {
 		name = printable(repository + ":" + tag)
 	}
-	return []span{{fmt.Sprintf(" %s  %s  %s in %s, stored as %s in %s", name, printable(platforms.Format(img.Of.Platform)),
-		bytesText(img.Shown.Bytes), countText(img.Shown.Files, "file", "files"), bytesText(stored),
-		countText(int64(len(img.Layers)), "layer", "layers")), plain}}
+	return []span{{fmt.Sprintf(" %s  %s  %s in %s, stored as %s in %s", name, printable(platforms.Format(x.image.Platform)),
+		bytesText(parts.Shown.Bytes), countText(parts.Shown.Files, "file", "files"), bytesText(stored),
+		countText(int64(len(parts.Layers)), "layer", "layers")), plain}}
 }
 
 // status is the last line.
@@ -246,7 +246,7 @@ func (x *explorer) fileDetails(width int) []string {
 	}
 	// That a layer has an entry for a directory again says nothing.
 	for m := range row.file.Marks() {
-		if m.Action != veneer.PathPassed && (m.Action != veneer.PathRestored || !m.IsDir()) {
+		if m.Action != veneer.FilePassed && (m.Action != veneer.FileRestored || !m.IsDir()) {
 			who += fmt.Sprintf(", #%d %s", m.Layer+1, m.Action)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // wasteList is what an image stores in vain.
 type wasteList struct {
 	scroller
-	sums *veneer.ExploredWaste
+	sums *veneer.Waste
 	rows []wasteRow
 }
 
@@ -20,13 +20,13 @@ type wasteRow struct {
 	bytes int64
 	what  string
 	// file is in a layer, from 0; -1: in the image as it runs.
-	file  *veneer.ExploredFile
+	file  *veneer.AnatomyFile
 	layer int
 	where string
 }
 
-func newWasteList(img *veneer.Explored) wasteList {
-	w := wasteList{sums: img.Waste(wasteListed)}
+func newWasteList(sums *veneer.Waste) wasteList {
+	w := wasteList{sums: sums}
 	for i := range w.sums.Files {
 		f := &w.sums.Files[i]
 		w.rows = append(w.rows, wasteRow{
