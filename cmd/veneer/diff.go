@@ -13,14 +13,7 @@ import (
 // errDiffers ends veneer diff --exit-code: something differs.
 var errDiffers = &exitCodeError{code: exitError}
 
-func (a *app) diffCommand() *cobra.Command {
-	var base baseFlags
-	var two compareFlags
-	o := diffOptions{format: newFormat()}
-	cmd := &cobra.Command{
-		Use:   "diff --from IMAGE [flags] | diff A B",
-		Short: "Show what a build would change, or what two images differ in",
-		Long: `Show what a build with the same flags would change, and what that costs; or with A
+const diffLong = `Show what a build with the same flags would change, and what that costs; or with A
 and B, what a layer would hold that makes A's files B's. Nothing is written.
 
 A and B are each an image, container:NAME (as veneer commit takes it; a running
@@ -48,7 +41,16 @@ bytes as numbers. --stat, --tree and --name-only show the paths in other ways.
 ` + targetHelp + `
 
 With --exit-code the exit code is 0 if nothing differs, 1 if something does, and
-2 for every error.`,
+2 for every error.`
+
+func (a *app) diffCommand() *cobra.Command {
+	var base baseFlags
+	var two compareFlags
+	o := diffOptions{format: newFormat()}
+	cmd := &cobra.Command{
+		Use:   "diff --from IMAGE [flags] | diff A B",
+		Short: "Show what a build would change, or what two images differ in",
+		Long:  diffLong,
 		Example: `  veneer diff --from app:1 --sync ./app:/app
   veneer diff app:1 app:2
   veneer diff --tree app:1 app:2

@@ -23,12 +23,7 @@ type verifyOptions struct {
 	registry registryFlags
 }
 
-func (a *app) verifyCommand() *cobra.Command {
-	o := verifyOptions{format: newFormat()}
-	cmd := &cobra.Command{
-		Use:   "verify IMAGE | verify --same-rootfs IMAGE IMAGE",
-		Short: "Derive everything about an image again, and repair it",
-		Long: `Derive everything again that is derived of an image, and say what does not fit:
+const verifyLong = `Derive everything again that is derived of an image, and say what does not fit:
 the digest and the size of each blob, media types, diff IDs, chain IDs, the
 history, the labels by which containerd keeps blobs and snapshots, and each file
 of the snapshot (type, mode, owner, size, content, link target, hard links,
@@ -54,7 +49,27 @@ space again. Outside of an engine images have no labels and no snapshot.
 
 --same-rootfs compares the files of two images with each other, whatever their
 layers are, and prints each difference: what the first has, what the second has.
-Times do not count unless --times is given.`,
+Times do not count unless --times is given.`
+
+func (o *verifyOptions) bind(cmd *cobra.Command) {
+	bindFormat(cmd, &o.format)
+	fs := cmd.Flags()
+	fs.StringVar(&o.platform, "platform", "", "verify just this `platform` of a multi-platform image (default all that are here; with --same-rootfs and of a registry the host's)")
+	fs.BoolVar(&o.repair, "repair", false, "mend labels and the snapshot, and remove damaged layer blobs")
+	fs.BoolVar(&o.same, "same-rootfs", false, "compare the files of two images")
+	fs.BoolVar(&o.times, "times", false, "with --same-rootfs: modification times count, too")
+	fs.BoolVar(&o.registry.AllPlatforms, "all-platforms", false, "verify all platforms of an image in its registry")
+	o.registry.bind(cmd)
+	exclusive(cmd, "repair", "same-rootfs", "all-platforms")
+	exclusive(cmd, "platform", "all-platforms")
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	o := verifyOptions{format: newFormat()}
+	cmd := &cobra.Command{
+		Use:   "verify IMAGE | verify --same-rootfs IMAGE IMAGE",
+		Short: "Derive everything about an image again, and repair it",
+		Long:  verifyLong,
 		Example: `  veneer verify app:2
   veneer verify --repair app:2
   veneer verify --format json --platform linux/arm64 app:2
@@ -88,16 +103,7 @@ Times do not count unless --times is given.`,
 			return a.verify(cmd.Context(), args[0], &o)
 		},
 	}
-	bindFormat(cmd, &o.format)
-	fs := cmd.Flags()
-	fs.StringVar(&o.platform, "platform", "", "verify just this `platform` of a multi-platform image (default all that are here; with --same-rootfs and of a registry the host's)")
-	fs.BoolVar(&o.repair, "repair", false, "mend labels and the snapshot, and remove damaged layer blobs")
-	fs.BoolVar(&o.same, "same-rootfs", false, "compare the files of two images")
-	fs.BoolVar(&o.times, "times", false, "with --same-rootfs: modification times count, too")
-	fs.BoolVar(&o.registry.AllPlatforms, "all-platforms", false, "verify all platforms of an image in its registry")
-	o.registry.bind(cmd)
-	exclusive(cmd, "repair", "same-rootfs", "all-platforms")
-	exclusive(cmd, "platform", "all-platforms")
+	o.bind(cmd)
 	return cmd
 }
 
