@@ -16,6 +16,9 @@ DESTDIR ?=
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS := -s -w$(if $(VERSION), -X main.version=$(VERSION))
 
+# What makes the documents is left out of the program: see cmd/veneer/gendocs_without.go.
+TAGS := nodocs
+
 # The race detector needs a C compiler. Where there is none the tests run without it, and say so; under VENEER_REQUIRE
 # its absence is an error.
 CC_FOUND := $(shell command -v $$($(GO) env CC) 2>/dev/null)
@@ -33,7 +36,7 @@ WATCH := | $(GO) run ./test/watch
 
 .PHONY: build
 build: ## Build bin/veneer, static (the default)
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/veneer ./cmd/veneer
+	CGO_ENABLED=0 $(GO) build -tags $(TAGS) -trimpath -ldflags '$(LDFLAGS)' -o bin/veneer ./cmd/veneer
 
 .PHONY: install
 install: build ## Install to $(PREFIX)/bin, and the man pages to $(PREFIX)/share/man

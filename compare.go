@@ -3,6 +3,7 @@ package veneer
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/veneer-build/veneer/build"
@@ -11,7 +12,7 @@ import (
 )
 
 // CompareRequest names two file trees. A and B are required. Each is an image
-// of the engine; an [ArchiveRef]; container:NAME, where [CommitRequest] says
+// of the engine; an [ArchiveRef]; what [RegistryRef] takes; container:NAME, where [CommitRequest] says
 // what names one; dir:PATH; or a path that exists and has a slash in it.
 type CompareRequest struct {
 	A, B string
@@ -23,6 +24,8 @@ type CompareRequest struct {
 	NoPause bool
 	// NoCache: indexes of layers are neither taken from the cache nor kept in it.
 	NoCache bool
+	// Registry says how to talk to registries.
+	Registry RegistryOptions
 	// Progress is told of each step; nil: nobody is.
 	Progress Progress
 }
@@ -30,6 +33,11 @@ type CompareRequest struct {
 // Compare tells in what B differs from A: the changes in a layer on A that would
 // make it show exactly B's files, and the size of that layer. It writes nothing but
 // indexes of layers to the cache. A is the base in the [DiffResult].
+//
+// Of a registry's image those layers are fetched that are not in the engine and whose
+// index is not in the cache, each once, and those with contents that the layer would
+// hold. None is, if A and B have the same layers. They are stored until Compare
+// returns.
 func Compare(ctx context.Context, e *engine.Engine, req CompareRequest) (*DiffResult, error) {
 	layer, err := LayerOptions{}.withDefaults()
 	if err != nil {
@@ -37,16 +45,19 @@ func Compare(ctx context.Context, e *engine.Engine, req CompareRequest) (*DiffRe
 	}
 	o := build.Options{NoCache: req.NoCache, AllowEncrypted: true}
 	return measure(ctx, e, o, Reports{Progress: req.Progress}, layer, func(ctx context.Context, s *build.Session) (string, *build.Diff, error) {
-		a, name, err := req.source(ctx, s, req.A)
+		a, err := req.side(ctx, s, req.A)
 		if err != nil {
 			return "", nil, err
 		}
-		b, _, err := req.source(ctx, s, req.B)
+		b, err := req.side(ctx, s, req.B)
 		if err != nil {
 			return "", nil, err
 		}
-		d, err := s.Compare(ctx, a, build.Exactly{Of: b, Name: req.B, Times: req.Times}, ReadAuto)
-		return name, d, err
+		if (a.remote || b.remote) && a.image != nil && b.image != nil && slices.Equal(a.image.DiffIDs, b.image.DiffIDs) {
+			return a.name, build.Same(a.image), nil
+		}
+		d, err := s.Compare(ctx, a.Source, build.Exactly{Of: b.Source, Name: req.B, Times: req.Times}, ReadAuto)
+		return a.name, d, err
 	})
 }
 
@@ -55,23 +66,40 @@ const (
 	containerPrefix = "container:"
 )
 
-// source finds one of the two trees, and returns its name for messages.
-func (r CompareRequest) source(ctx context.Context, s *build.Session, what string) (build.Source, string, error) {
+// side is one of two trees that are compared.
+type side struct {
+	build.Source
+	// name is for messages.
+	name string
+	// image is nil if the tree is not an image's.
+	image *Image
+	// remote: the image is in its registry.
+	remote bool
+}
+
+// side finds one of the two trees.
+func (r CompareRequest) side(ctx context.Context, s *build.Session, what string) (side, error) {
 	if id, ok := strings.CutPrefix(what, containerPrefix); ok {
 		c, err := container.Find(ctx, s.Engine, id)
-		return build.Container(c, r.NoPause), what, err
+		return side{Source: build.Container(c, r.NoPause), name: what}, err
+	}
+	if name, ok := RegistryRef(what); ok {
+		r.Registry.Platform = r.Platform
+		img, err := s.Remote(ctx, name, r.Registry)
+		return side{Source: build.AllFiles(img, "image"), name: what, image: img, remote: true}, err
 	}
 	if dir, ok := LocalTree(what); ok {
-		return build.Dir(dir), what, nil
+		return side{Source: build.Dir(dir), name: what}, nil
 	}
 	img, err := s.Image(ctx, what, r.Platform)
 	if err != nil {
-		return nil, "", err
+		return side{}, err
 	}
+	from := build.AllFiles(img, "image")
 	if strings.HasPrefix(r.A, containerPrefix) || strings.HasPrefix(r.B, containerPrefix) {
-		return build.FilesInPlace(img), img.Name, nil
+		from = build.FilesInPlace(img)
 	}
-	return build.AllFiles(img, "image"), img.Name, nil
+	return side{Source: from, name: img.Name, image: img}, nil
 }
 
 // LocalTree returns the directory that A or B of a comparison names. It returns

@@ -11,7 +11,6 @@ import (
 	"github.com/veneer-build/veneer/anatomy"
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/content"
-	"github.com/veneer-build/veneer/content/registry"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/internal/progress"
 )
@@ -52,8 +51,7 @@ const (
 // DissectRequest says which image to take apart. Image is required.
 type DissectRequest struct {
 	// Image and Against are images of the engine, an [ArchiveRef], or what
-	// [RegistryRef] takes; the last only with an engine that [OpenTemporary] has
-	// opened. Against is an older image to compare with; empty: none.
+	// [RegistryRef] takes. Against is an older image to compare with; empty: none.
 	Image, Against string
 	Platform       string
 	// NoCache: indexes of layers are neither taken from the cache nor kept in it.
@@ -87,8 +85,9 @@ type Dissected struct {
 }
 
 // Dissect takes an image apart. It reads the layers' indexes, which it takes from the
-// cache or makes by reading the layers once, as streams. It changes nothing but the
-// cache. See package anatomy for the memory that it takes.
+// cache or makes by reading the layers once, as streams. Of a registry those without an
+// index in the cache are fetched, and stored until Dissect returns. It changes nothing
+// but the cache. See package anatomy for the memory that it takes.
 func Dissect(ctx context.Context, e *engine.Engine, req DissectRequest) (*Dissection, error) {
 	if req.Image == "" {
 		return nil, errors.New("take an image apart: no image given")
@@ -148,18 +147,11 @@ func (r DissectRequest) takeApart(ctx context.Context, s *build.Session, ref str
 }
 
 func (r DissectRequest) find(ctx context.Context, s *build.Session, ref string) (*content.Image, error) {
-	name, remote := RegistryRef(ref)
-	if !remote {
-		return s.Image(ctx, ref, r.Platform)
+	if name, remote := RegistryRef(ref); remote {
+		r.Registry.Platform = r.Platform
+		return s.Remote(ctx, name, r.Registry)
 	}
-	s.Steps.Start("fetch")
-	opts := r.Registry
-	opts.Platform = r.Platform
-	record, err := registry.Pull(ctx, s.Engine.Client, name, opts)
-	if err != nil {
-		return nil, err
-	}
-	return s.Base(ctx, record.Name, r.Platform)
+	return s.Image(ctx, ref, r.Platform)
 }
 
 // sharers finds the engine's other images that have an image's layers.

@@ -77,8 +77,9 @@ func (w *Warnings) All() []fault.Notice { return w.list }
 // ends are called in reverse order when the run is over, to release what steps hold.
 type ends struct {
 	list []func(context.Context) error
-	// spare: a snapshot was made that existed already. It takes up space until the
-	// engine has collected garbage.
+	// spare: something takes up space that nobody needs when the run is over, until the
+	// engine has collected garbage: a snapshot that existed already, or an image of
+	// elsewhere.
 	spare bool
 }
 

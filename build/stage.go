@@ -60,17 +60,28 @@ func (a ArchiveRef) String() string {
 	return kind + a.Path
 }
 
-// stage stores an archive's image. Only the session's lease keeps it.
-func (s *Session) stage(ctx context.Context, a ArchiveRef, platform string) (_ *content.Image, err error) {
+// Stage stores an archive's image, for all platforms that are in it. It returns what
+// the image's name stands for. Only the session's lease keeps it.
+func (s *Session) Stage(ctx context.Context, a ArchiveRef, platform string) (_ ocispec.Descriptor, err error) {
 	r, err := a.open(ctx)
 	if err != nil {
-		return nil, err
+		return ocispec.Descriptor{}, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	target, err := archive.Stage(ctx, s.Engine.Client, r, a.Name, platform)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", a, err)
+		return ocispec.Descriptor{}, fmt.Errorf("%s: %w", a, err)
 	}
+	return target, nil
+}
+
+// stage is [Session.Stage] for one platform's image.
+func (s *Session) stage(ctx context.Context, a ArchiveRef, platform string) (*content.Image, error) {
+	target, err := s.Stage(ctx, a, platform)
+	if err != nil {
+		return nil, err
+	}
+	s.ends.spare = true
 	img, err := content.ResolveTarget(ctx, s.Engine.Client.ContentStore(), target, platform)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", a, err)

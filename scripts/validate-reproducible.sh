@@ -13,7 +13,7 @@ git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' 
 done | tar -cf - --null -T - | tar -xf - -C "$temp/elsewhere"
 
 export CGO_ENABLED=0
-build() { go build -buildvcs=false -trimpath -ldflags "$1" -o "$2" ./cmd/veneer; }
+build() { go build -tags nodocs -buildvcs=false -trimpath -ldflags "$1" -o "$2" ./cmd/veneer; }
 build "$1" "$temp/a"
 (cd "$temp/elsewhere" && GOCACHE="$temp/cache" build "$1" "$temp/b")
 

@@ -39,7 +39,7 @@ func (v *verifier) document(ctx context.Context, doc *content.Document) error {
 		return nil
 	case errdefs.IsNotFound(doc.Err), errors.Is(doc.Err, content.ErrCorrupt):
 		f.Severity, f.Check = SeverityError, CheckBlob
-		f.Message, f.Cause = doc.Err.Error(), &fault.Error{Kind: ErrDocument, Ref: v.res.Image, Err: doc.Err}
+		f.Message, f.Cause = doc.Err.Error(), v.cause(ErrDocument, v.res.Image, doc.Err)
 		v.add(f)
 		return nil
 	default:
@@ -71,9 +71,17 @@ func (v *verifier) attestation(ctx context.Context, doc *content.Document) error
 	return nil
 }
 
+// open opens a blob for reading, as [content.ReadBlob] does.
+func (v *verifier) open(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
+	if v.outside != nil && v.outside.Blob != nil {
+		return v.outside.Blob(ctx, desc)
+	}
+	return content.ReadBlob(ctx, v.engine.Client.ContentStore(), desc)
+}
+
 // blob reads a blob to its end. That checks its size and digest.
 func (v *verifier) blob(ctx context.Context, desc ocispec.Descriptor) error {
-	r, err := content.ReadBlob(ctx, v.engine.Client.ContentStore(), desc)
+	r, err := v.open(ctx, desc)
 	if err != nil {
 		return err
 	}
@@ -89,15 +97,25 @@ func (v *verifier) blobFinding(desc ocispec.Descriptor, platform string, err err
 	switch {
 	case err == nil:
 		return
+	case errdefs.IsNotFound(err) && v.outside != nil:
+		f.Message = fmt.Sprintf("it is not there: %v", err)
 	case errdefs.IsNotFound(err):
 		f.Severity = SeverityNote
 		f.Message = "not checked: the blob is not stored here (containerd's discard_unpacked_layers leaves layers out); pull the image again to have it"
 	case errors.Is(err, content.ErrCorrupt):
-		f.Message, f.Cause = err.Error(), &fault.Error{Kind: ErrBlob, Ref: desc.Digest.String(), Err: err}
+		f.Message, f.Cause = err.Error(), v.cause(ErrBlob, desc.Digest.String(), err)
 	default:
 		f.Message = err.Error()
 	}
 	v.add(f)
+}
+
+// cause returns what a caller may act upon: nothing outside of the engine.
+func (v *verifier) cause(kind error, ref string, err error) error {
+	if v.outside != nil {
+		return nil
+	}
+	return &fault.Error{Kind: kind, Ref: ref, Err: err}
 }
 
 // image verifies one platform's image.
@@ -128,6 +146,9 @@ func (v *verifier) image(ctx context.Context, doc *content.Document) error {
 	indexes, err := v.layers(ctx, img, platform)
 	if err != nil {
 		return err
+	}
+	if v.outside != nil {
+		return nil
 	}
 	v.steps.Begin(progress.Step{Kind: "snapshot", Platform: platform})
 	s := &snapshotCheck{verifier: v, img: img, platform: platform, indexes: indexes}
@@ -193,7 +214,7 @@ func (v *verifier) layer(ctx context.Context, img *content.Image, i int, platfor
 	if content.IsEncrypted(desc.MediaType) {
 		return nil, v.encryptedLayer(ctx, desc, platform)
 	}
-	blob, err := content.ReadBlob(ctx, v.engine.Client.ContentStore(), desc)
+	blob, err := v.open(ctx, desc)
 	if err != nil {
 		v.blobFinding(desc, platform, err)
 		return nil, v.discard(ctx, desc, err)

@@ -139,11 +139,14 @@ func Image(ctx context.Context, e *engine.Engine, req Request) (_ *Result, err e
 	return v.finish(), nil
 }
 
-// verifier is one run of [Image].
+// verifier is one run of [Image] or [Outside].
 type verifier struct {
 	Request
 	engine *engine.Engine
 	steps  *progress.Steps
+	// outside is the image if it is none of the engine's, which has no labels and no
+	// snapshot of it then. Else it is nil.
+	outside *Found
 
 	docs []content.Document
 	// removed: a damaged blob was removed.
@@ -155,16 +158,23 @@ type verifier struct {
 
 func (v *verifier) run(ctx context.Context) error {
 	v.steps.Start("resolve")
-	record, err := content.Lookup(ctx, v.engine.Client, v.Image)
-	if err != nil {
+	if v.outside != nil {
+		v.res.Image, v.res.Target = v.outside.Name, v.outside.Target
+	} else {
+		record, err := content.Lookup(ctx, v.engine.Client, v.Image)
+		if err != nil {
+			return err
+		}
+		v.res.Image, v.res.Target = record.Name, record.Target
+	}
+	var err error
+	if v.docs, err = v.documents(ctx, v.res.Target); err != nil {
 		return err
 	}
-	v.res.Image, v.res.Target = record.Name, record.Target
-	if v.docs, err = v.documents(ctx, record.Target); err != nil {
-		return err
-	}
-	if err := v.hold(ctx); err != nil {
-		return err
+	if v.outside == nil {
+		if err := v.hold(ctx); err != nil {
+			return err
+		}
 	}
 	for i := range v.docs {
 		if err := v.document(ctx, &v.docs[i]); err != nil {
@@ -179,7 +189,7 @@ func (v *verifier) run(ctx context.Context) error {
 func (v *verifier) documents(ctx context.Context, target ocispec.Descriptor) ([]content.Document, error) {
 	store := v.engine.Client.ContentStore()
 	docs, err := content.Documents(ctx, store, target)
-	if err != nil || v.Platform == "" {
+	if err != nil || v.Platform == "" && (v.outside == nil || !v.outside.One) {
 		return docs, err
 	}
 	img, err := content.ResolveTarget(ctx, store, target, v.Platform)

@@ -11,14 +11,16 @@ import (
 
 // compareFlags are the flags that only veneer diff A B has.
 type compareFlags struct {
-	times bool
-	pause bool
+	times    bool
+	pause    bool
+	registry registryFlags
 }
 
 func (f *compareFlags) bind(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.BoolVar(&f.times, "times", false, "with A and B: modification times count too")
 	fs.BoolVar(&f.pause, "pause", true, "with A and B: pause a container while its files are read")
+	f.registry.bind(cmd)
 	// Only without A and B; args checks it.
 	if err := fs.SetAnnotation("from", cobra.BashCompOneRequiredFlag, []string{"false"}); err != nil {
 		panic(err) // There is no such flag.
@@ -54,6 +56,10 @@ func checkTree(what string) error {
 	if id, ok := strings.CutPrefix(what, "container:"); ok && id != "" {
 		return nil
 	}
+	if name, remote := veneer.RegistryRef(what); remote {
+		_, err := veneer.ParseRef(name)
+		return asUsage(err)
+	}
 	if dir, ok := veneer.LocalTree(what); ok && dir != "" || isArchive(what) {
 		return nil
 	}
@@ -63,7 +69,7 @@ func checkTree(what string) error {
 // treeName is what the result calls A or B.
 func treeName(what string) string {
 	_, local := veneer.LocalTree(what)
-	if local || isArchive(what) || strings.HasPrefix(what, "container:") {
+	if local || outside(what) || strings.HasPrefix(what, "container:") {
 		return what
 	}
 	if ref, err := veneer.ParseRef(what); err == nil && ref.Name != "" && ref.IDPrefix == "" {
@@ -75,14 +81,16 @@ func treeName(what string) string {
 func (f *compareFlags) request(args []string, base *baseFlags) veneer.CompareRequest {
 	return veneer.CompareRequest{
 		A: args[0], B: args[1], Platform: base.platform, Times: f.times, NoPause: !f.pause, NoCache: base.noCache,
+		Registry: f.registry.RegistryOptions,
 	}
 }
 
 func (a *app) compare(ctx context.Context, req veneer.CompareRequest, o *diffOptions) error {
 	open := a.withReading
-	if isArchive(req.A) || isArchive(req.B) {
-		open = a.withEngine // An archive's image is stored for as long as that takes.
+	if outside(req.A) || outside(req.B) {
+		open = a.withEngine // What is read of it is stored for as long as that takes.
 	}
+	req.Registry.Notify = a.notify
 	return a.showDiff(ctx, open, o, func(ctx context.Context, e *veneer.Engine, p veneer.Progress) (*veneer.DiffResult, error) {
 		req.Progress = p
 		return veneer.Compare(ctx, e, req)

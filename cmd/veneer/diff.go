@@ -13,21 +13,19 @@ import (
 // errDiffers ends veneer diff --exit-code: something differs.
 var errDiffers = &exitCodeError{code: exitError}
 
-func (a *app) diffCommand() *cobra.Command {
-	var base baseFlags
-	var two compareFlags
-	o := diffOptions{format: newFormat()}
-	cmd := &cobra.Command{
-		Use:   "diff --from IMAGE [flags] | diff A B",
-		Short: "Show what a build would change, or what two images differ in",
-		Long: `Show what a build with the same flags would change, and what that costs; or with A
+const diffLong = `Show what a build with the same flags would change, and what that costs; or with A
 and B, what a layer would hold that makes A's files B's. Nothing is written.
 
 A and B are each an image, container:NAME (as veneer commit takes it; a running
-one is paused meanwhile), oci:DIR or archive:FILE (an OCI image layout, an image
-archive, with :NAME after it where it holds several images), or dir:PATH; of a
-path that exists and has a slash in it, dir: may be left out. Times count only
-with --times.
+one is paused meanwhile), registry:HOST/NAME or docker://NAME (an image in its
+registry), oci:DIR or archive:FILE (an OCI image layout, an image archive, with
+:NAME after it where it holds several images), or dir:PATH; of a path that exists
+and has a slash in it, dir: may be left out. Times count only with --times.
+
+Of an image in its registry the layers are fetched that are neither here nor known
+from an earlier diff, each once, also if A and B share it; none, if all layers of
+A and B are the same. They are stored until the diff ends. An archive is stored
+meanwhile as a whole.
 
 First comes what is compared, the size of the layer, and how much is added,
 modified and deleted; deleted directories are counted down to their files. The
@@ -43,11 +41,21 @@ bytes as numbers. --stat, --tree and --name-only show the paths in other ways.
 ` + targetHelp + `
 
 With --exit-code the exit code is 0 if nothing differs, 1 if something does, and
-2 for every error.`,
+2 for every error.`
+
+func (a *app) diffCommand() *cobra.Command {
+	var base baseFlags
+	var two compareFlags
+	o := diffOptions{format: newFormat()}
+	cmd := &cobra.Command{
+		Use:   "diff --from IMAGE [flags] | diff A B",
+		Short: "Show what a build would change, or what two images differ in",
+		Long:  diffLong,
 		Example: `  veneer diff --from app:1 --sync ./app:/app
   veneer diff app:1 app:2
   veneer diff --tree app:1 app:2
   veneer diff container:web ./app-rootfs/
+  veneer diff app:1 docker://registry.example.org/team/app:2
   veneer diff --exit-code --progress quiet --from app:1 --sync ./app:/app >/dev/null`,
 		Args:        two.args(&base),
 		Annotations: map[string]string{annotationMounts: "yes"},

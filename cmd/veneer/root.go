@@ -40,10 +40,11 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(
 		a.buildCommand(), a.deltaCommand(), a.squashCommand(), a.commitCommand(), a.diffCommand(),
 		a.pullCommand(), a.pushCommand(), a.loginCommand(), a.logoutCommand(), a.saveCommand(), a.loadCommand(), a.importCommand(),
-		a.imagesCommand(), a.historyCommand(), a.inspectCommand(), a.reportCommand(),
+		a.imagesCommand(), a.historyCommand(), a.inspectCommand(), a.exploreCommand(), a.reportCommand(),
 		a.verifyCommand(), a.tagCommand(), a.rmiCommand(), a.pruneCommand(), a.systemCommand(),
-		a.versionCommand(), a.genDocsCommand(),
+		a.versionCommand(),
 	)
+	root.AddCommand(a.maintainerCommands()...)
 	root.AddCommand(a.elsewhereCommands()...)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		// That there is no such command says more than that it has no such flag.

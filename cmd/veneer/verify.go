@@ -20,14 +20,10 @@ type verifyOptions struct {
 	repair   bool
 	same     bool
 	times    bool
+	registry registryFlags
 }
 
-func (a *app) verifyCommand() *cobra.Command {
-	o := verifyOptions{format: newFormat()}
-	cmd := &cobra.Command{
-		Use:   "verify IMAGE | verify --same-rootfs IMAGE IMAGE",
-		Short: "Derive everything about an image again, and repair it",
-		Long: `Derive everything again that is derived of an image, and say what does not fit:
+const verifyLong = `Derive everything again that is derived of an image, and say what does not fit:
 the digest and the size of each blob, media types, diff IDs, chain IDs, the
 history, the labels by which containerd keeps blobs and snapshots, and each file
 of the snapshot (type, mode, owner, size, content, link target, hard links,
@@ -43,18 +39,48 @@ its layers make, and removes damaged layer blobs, so that veneer pull brings
 them again. A snapshot that a container or another image's snapshot lies on is
 not replaced.
 
+IMAGE may also be registry:HOST/NAME or docker://NAME, an image in its registry. All
+that can be verified there is: each blob is read to its end as it comes, so that as
+many bytes are fetched as a pull would fetch, and none but the manifests and the
+config is stored. That is done for the host's platform, unless --platform or
+--all-platforms says otherwise. archive:FILE and oci:DIR (with :NAME after it where
+it holds several images) are copied to temporary files first, so that takes as much
+space again. Outside of an engine images have no labels and no snapshot.
+
 --same-rootfs compares the files of two images with each other, whatever their
 layers are, and prints each difference: what the first has, what the second has.
-Times do not count unless --times is given.`,
+Times do not count unless --times is given.`
+
+func (o *verifyOptions) bind(cmd *cobra.Command) {
+	bindFormat(cmd, &o.format)
+	fs := cmd.Flags()
+	fs.StringVar(&o.platform, "platform", "", "verify just this `platform` of a multi-platform image (default all that are here; with --same-rootfs and of a registry the host's)")
+	fs.BoolVar(&o.repair, "repair", false, "mend labels and the snapshot, and remove damaged layer blobs")
+	fs.BoolVar(&o.same, "same-rootfs", false, "compare the files of two images")
+	fs.BoolVar(&o.times, "times", false, "with --same-rootfs: modification times count, too")
+	fs.BoolVar(&o.registry.AllPlatforms, "all-platforms", false, "verify all platforms of an image in its registry")
+	o.registry.bind(cmd)
+	exclusive(cmd, "repair", "same-rootfs", "all-platforms")
+	exclusive(cmd, "platform", "all-platforms")
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	o := verifyOptions{format: newFormat()}
+	cmd := &cobra.Command{
+		Use:   "verify IMAGE | verify --same-rootfs IMAGE IMAGE",
+		Short: "Derive everything about an image again, and repair it",
+		Long:  verifyLong,
 		Example: `  veneer verify app:2
   veneer verify --repair app:2
   veneer verify --format json --platform linux/arm64 app:2
+  veneer verify docker://registry.example.org/team/app:2
+  veneer verify archive:app.tar
   veneer verify --same-rootfs app:2 app:2-full`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if o.same {
 				return refArgs(2)(cmd, args)
 			}
-			return refArgs(1)(cmd, args)
+			return anyImageArg(cmd, args)
 		},
 		Annotations: map[string]string{annotationMounts: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -67,31 +93,39 @@ Times do not count unless --times is given.`,
 			if o.same {
 				return a.sameRootfs(cmd.Context(), args, o)
 			}
-			return a.verify(cmd.Context(), args[0], o)
+			_, remote := veneer.RegistryRef(args[0])
+			if o.registry.AllPlatforms && !remote {
+				return usagef("--all-platforms goes with an image in its registry: of others, all platforms that are there are verified")
+			}
+			if o.repair && outside(args[0]) {
+				return usagef("--repair mends images of the engine: %s is elsewhere", args[0])
+			}
+			return a.verify(cmd.Context(), args[0], &o)
 		},
 	}
-	bindFormat(cmd, &o.format)
-	fs := cmd.Flags()
-	fs.StringVar(&o.platform, "platform", "", "verify just this `platform` of a multi-platform image (default all that are here; with --same-rootfs the host's)")
-	fs.BoolVar(&o.repair, "repair", false, "mend labels and the snapshot, and remove damaged layer blobs")
-	fs.BoolVar(&o.same, "same-rootfs", false, "compare the files of two images")
-	fs.BoolVar(&o.times, "times", false, "with --same-rootfs: modification times count, too")
-	exclusive(cmd, "repair", "same-rootfs")
+	o.bind(cmd)
 	return cmd
 }
 
-func (a *app) verify(ctx context.Context, image string, o verifyOptions) error {
+func (a *app) verify(ctx context.Context, image string, o *verifyOptions) error {
 	var res *veneer.VerifyResult
 	open := a.withReading
-	if o.repair {
+	switch {
+	case o.repair:
 		open = a.withEngine
+	case outside(image):
+		open = withTemporaryEngine
 	}
 	err := open(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
 		d := a.newDisplay()
 		defer d.Close()
-		res, err = veneer.Verify(ctx, e, veneer.VerifyRequest{
-			Image: image, Platform: o.platform, Repair: o.repair, Progress: d, Log: a.log,
-		})
+		req := veneer.VerifyRequest{Image: image, Platform: o.platform, Repair: o.repair, Progress: d, Log: a.log}
+		if outside(image) {
+			o.registry.Notify = a.notify
+			res, err = veneer.VerifyOutside(ctx, e, req, o.registry.RegistryOptions)
+			return err
+		}
+		res, err = veneer.Verify(ctx, e, req)
 		return err
 	})
 	if err != nil {

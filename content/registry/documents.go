@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
@@ -19,40 +18,29 @@ import (
 // store and held until they are read. No name is set. Missing of the image is empty,
 // since its layers are not looked for.
 func Documents(ctx context.Context, e Engine, ref string, opts Options) (_ *content.Image, retErr error) {
-	name, err := content.Normalize(ref)
-	if err != nil {
-		return nil, err
-	}
-	match, err := matcher(opts)
-	if err != nil {
-		return nil, err
-	}
-	resolver, err := Resolver(ctx, opts)
-	if err != nil {
-		return nil, err
-	}
 	ctx, release, err := lease.New(ctx, e.LeasesService())
 	if err != nil {
 		return nil, err
 	}
 	defer func() { retErr = errors.Join(retErr, release(ctx)) }()
-	p := pull{store: e.ContentStore(), name: name, match: match, opts: opts}
-	target, err := p.find(ctx, resolver, p.documents)
+	r, err := Open(ctx, e, ref, opts)
 	if err != nil {
-		return nil, explain("inspect", name, err)
+		return nil, err
 	}
-	img, err := content.ResolveTarget(ctx, p.store, target, opts.Platform)
+	img, err := r.Image(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("inspect %s: %w", name, err)
+		return nil, err
 	}
-	img.Name, img.Missing = name, nil
-	img.Record = images.Image{Name: name, Target: target}
+	img.Missing = nil
 	return img, nil
 }
 
 // documents returns a handler that fetches what is no layer.
 func (p *pull) documents(from remotes.Fetcher) (images.Handler, error) {
-	below := p.chooseOne(images.FilterPlatforms(content.ChildrenHandler(p.store), p.match), from)
+	below := images.FilterPlatforms(content.ChildrenHandler(p.store), p.match)
+	if !p.opts.AllPlatforms {
+		below = p.chooseOne(below, from)
+	}
 	one := images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 		if !isDocument(d.MediaType) {
 			return nil, images.ErrStopHandler

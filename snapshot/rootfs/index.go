@@ -200,6 +200,11 @@ func (r Files) readLayer(ctx context.Context, l ocispec.Descriptor, fn func(io.R
 
 // openTar opens a layer's tar.
 func (r Files) openTar(ctx context.Context, l ocispec.Descriptor) (*layerTar, error) {
+	if fetch := r.absent[l.Digest]; fetch != nil {
+		if err := fetch(ctx, l); err != nil {
+			return nil, err
+		}
+	}
 	blob, err := content.ReadBlob(ctx, r.Client.ContentStore(), l)
 	if err != nil {
 		return nil, err

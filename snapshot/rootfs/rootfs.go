@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/cache"
@@ -85,6 +86,23 @@ type Opener struct {
 	// What images take together that are read in one command.
 	layers  indexes
 	streams tarball.Streams
+	// absent are layers that are fetched when their bytes are needed.
+	absent map[digest.Digest]fetch
+}
+
+// fetch brings a layer's blob into the engine's store.
+type fetch func(ctx context.Context, layer ocispec.Descriptor) error
+
+// Fetch says how layers that are not stored are fetched when their bytes are needed.
+// It must not be called while images are open. The images' Missing must not name these
+// layers.
+func (o *Opener) Fetch(layers []ocispec.Descriptor, how func(ctx context.Context, layer ocispec.Descriptor) error) {
+	if o.absent == nil {
+		o.absent = map[digest.Digest]fetch{}
+	}
+	for _, l := range layers {
+		o.absent[l.Digest] = how
+	}
 }
 
 // Files are the root file system of one image.

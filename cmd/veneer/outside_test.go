@@ -1,0 +1,199 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
+
+	"github.com/veneer-build/veneer"
+)
+
+// remote is a registry that counts which blobs are asked for.
+type remote struct {
+	host string
+
+	mu    sync.Mutex
+	blobs []string
+	// damage are digests of blobs of which it sends other bytes.
+	damage string
+}
+
+func newRemote(t *testing.T) *remote {
+	t.Helper()
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	r := &remote{}
+	handler := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_, blob, isBlob := strings.Cut(req.URL.Path, "/blobs/sha256:")
+		r.mu.Lock()
+		if isBlob && req.Method == http.MethodGet {
+			r.blobs = append(r.blobs, "sha256:"+blob)
+		}
+		bad := isBlob && req.Method == http.MethodGet && "sha256:"+blob == r.damage
+		r.mu.Unlock()
+		if !bad {
+			handler.ServeHTTP(w, req)
+			return
+		}
+		rec := httptest.NewRecorder()
+		handler.ServeHTTP(rec, req)
+		data := rec.Body.Bytes()
+		data[len(data)/2] ^= 1
+		_, _ = w.Write(data)
+	}))
+	t.Cleanup(srv.Close)
+	r.host = strings.TrimPrefix(srv.URL, "http://")
+	return r
+}
+
+// asked returns which of some blobs were asked for since the last call.
+func (r *remote) asked(of ...string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := slices.DeleteFunc(r.blobs, func(d string) bool { return !slices.Contains(of, d) })
+	r.blobs = nil
+	return list
+}
+
+// layersOf returns the digests of an image's layers.
+func layersOf(t *testing.T, image string) []string {
+	t.Helper()
+	out, _ := ok(t, "history", "--quiet", image)
+	return strings.Fields(out)
+}
+
+// twoRemotes pushes app:1 and app:2 on it, and forgets both.
+func twoRemotes(t *testing.T, r *remote) (refs, layers []string) {
+	t.Helper()
+	dir, _ := buildApp(t)
+	if err := os.WriteFile(filepath.Join(dir, "run"), []byte("#!/bin/bash\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ok(t, "build", "--from", "app:1", "--sync", dir+":/app", "-t", "app:2", "--no-unpack")
+	layers = layersOf(t, "app:2")
+	for _, name := range []string{"app:1", "app:2"} {
+		ok(t, "tag", name, r.host+"/"+name)
+		ok(t, "push", r.host+"/"+name)
+		refs = append(refs, "docker://"+r.host+"/"+name)
+	}
+	r.asked()
+	t.Setenv("VENEER_ROOT", t.TempDir())
+	return refs, layers
+}
+
+// TestVerifyOutside verifies an image where it is. A registry's blobs are streamed,
+// and none is stored.
+func TestVerifyOutside(t *testing.T) {
+	r := newRemote(t)
+	refs, layers := twoRemotes(t, r)
+	t.Setenv("VENEER_ENGINE", "containerd")
+	t.Setenv("CONTAINERD_ADDRESS", filepath.Join(t.TempDir(), "no.sock"))
+	out, messages := ok(t, "verify", refs[1], "--progress", "quiet")
+	if !strings.HasPrefix(out, r.host+"/app:2: 1 platform, 4 blobs, ") || !strings.HasSuffix(out, "; 0 errors, 0 warnings\n") || messages != "" {
+		t.Errorf("%q, %q", out, messages)
+	}
+	if got := r.asked(layers...); len(got) != 2 {
+		t.Errorf("layers that were asked for: %q", got)
+	}
+	r.damage = layers[1]
+	code, out, _ := veneerRun(t.Context(), "verify", refs[1], "--format", "json")
+	var res veneer.VerifyResult
+	if err := json.Unmarshal([]byte(out), &res); err != nil || code != exitError || len(res.Findings) != 1 {
+		t.Fatalf("%d, %v, %s", code, err, out)
+	}
+	if f := res.Findings[0]; f.Object.String() != layers[1] || !strings.Contains(f.Message, "digest differs") || strings.Contains(f.Message, "--repair") {
+		t.Errorf("%+v", f)
+	}
+	for _, args := range [][]string{
+		{"verify", "--repair", refs[0]}, {"verify", "--all-platforms", "app:1"}, {"verify", "docker://UPPER"}, {"diff", "docker://UPPER", "app:1"},
+	} {
+		if code, _, errOut := veneerRun(t.Context(), args...); code != exitUsage {
+			t.Errorf("%q: %d, %s", args, code, errOut)
+		}
+	}
+	if code, _, errOut := veneerRun(t.Context(), "verify", "docker://"+r.host+"/absent:1"); code != exitError || !strings.Contains(errOut, "absent:1") {
+		t.Errorf("absent: %d, %s", code, errOut)
+	}
+}
+
+// TestVerifyArchive verifies an archive and a layout, good ones and a damaged one.
+func TestVerifyArchive(t *testing.T) {
+	buildApp(t)
+	layers := layersOf(t, "app:1")
+	dir := t.TempDir()
+	archive, layout := filepath.Join(dir, "app.tar"), filepath.Join(dir, "layout")
+	ok(t, "save", "app:1", "-o", archive, "--progress", "quiet")
+	if err := os.Mkdir(layout, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "tar", "-C", layout, "-xf", archive).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, ref := range []string{"archive:" + archive, "oci:" + layout} {
+		out, messages := ok(t, "verify", ref, "--progress", "quiet")
+		if !strings.HasPrefix(out, ref+": 1 platform, 3 blobs, ") || !strings.HasSuffix(out, "; 0 errors, 0 warnings\n") || messages != "" {
+			t.Errorf("%q, %q", out, messages)
+		}
+	}
+	blob := filepath.Join(layout, "blobs", strings.Replace(layers[0], ":", "/", 1))
+	data, err := os.ReadFile(blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	if err := os.WriteFile(blob, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errOut := veneerRun(t.Context(), "verify", "oci:"+layout, "--progress", "quiet")
+	if code != exitError || !strings.HasPrefix(out, "error: blob") || !strings.Contains(out, layers[0][7:]) || errOut != "" {
+		t.Errorf("damaged: %d, %q, %q", code, out, errOut)
+	}
+}
+
+// TestDiffOutside: a diff of two images in a registry is as that of the same images
+// here. Each layer is fetched once, and one that is known is not fetched again.
+func TestDiffOutside(t *testing.T) {
+	r := newRemote(t)
+	refs, layers := twoRemotes(t, r)
+	if out, _ := ok(t, "diff", refs[0], refs[0]); out != "nothing differs from "+refs[0]+"\n" {
+		t.Errorf("the same: %q", out)
+	}
+	if got := r.asked(layers...); len(got) != 0 {
+		t.Errorf("the same: layers that were asked for: %q", got)
+	}
+	first, _ := ok(t, "diff", "--format", "json", refs[0], refs[1])
+	if got := r.asked(layers...); len(got) != 2 {
+		t.Errorf("layers that were asked for: %q", got)
+	}
+	if images, _ := ok(t, "images", "-q"); images != "" {
+		t.Errorf("left: %q", images)
+	}
+	again, _ := ok(t, "diff", "--format", "json", refs[0], refs[1])
+	if got := r.asked(layers...); !slices.Equal(got, layers[1:]) || again != first {
+		t.Errorf("again: layers that were asked for: %q of %q; %s", got, layers, again)
+	}
+	for _, ref := range refs {
+		ok(t, "pull", "--no-unpack", strings.TrimPrefix(ref, "docker://"))
+	}
+	r.asked()
+	names := []string{strings.TrimPrefix(refs[0], "docker://"), strings.TrimPrefix(refs[1], "docker://")}
+	here, _ := ok(t, "diff", "--format", "json", names[0], names[1])
+	if want := strings.ReplaceAll(here, `"base": "`, `"base": "docker://`); want != first {
+		t.Errorf("of the registry: %s; here: %s", first, here)
+	}
+	mixed, _ := ok(t, "diff", "--name-only", refs[0], names[1])
+	if got := r.asked(layers...); mixed != "/app/run\n" || len(got) != 0 {
+		t.Errorf("mixed: %q; layers that were asked for: %q", mixed, got)
+	}
+}
