@@ -108,19 +108,19 @@ func (r reading) parts(ended bool) []part {
 	}
 	switch {
 	case !ended && r.totalBytes > 0 && r.bytes <= r.totalBytes:
-		add(2, "%d%%", 100*r.bytes/r.totalBytes)
+		add(1, "%d%%", 100*r.bytes/r.totalBytes)
 		add(3, "%s of %s", bytesText(r.bytes), bytesText(r.totalBytes))
 	case r.bytes > 0:
-		add(2, "%s", bytesText(r.bytes))
+		add(3, "%s", bytesText(r.bytes))
 	}
 	if !ended && r.rate > 0 {
 		add(4, "%s/s", bytesText(int64(r.rate)))
 	}
 	if !ended && r.left > 0 {
-		add(1, "%s left", durationText(r.left))
+		add(2, "%s left", durationText(r.left))
 	}
 	if ended || r.left == 0 {
-		add(1, "%.1f s", r.seconds)
+		add(2, "%.1f s", r.seconds)
 	}
 	return list
 }
