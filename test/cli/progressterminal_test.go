@@ -160,9 +160,9 @@ func (b *bench) busybox() {
 
 // parallel has two stages that wait for each other, and one that needs both.
 const parallel = `FROM docker.io/library/busybox:1 AS one
-RUN echo one begins; sleep 1; echo one ends
+RUN echo one begins; sleep 3; echo one ends
 FROM docker.io/library/busybox:1 AS two
-RUN echo two begins; sleep 3; echo two ends
+RUN echo two begins; sleep 5; echo two ends
 FROM docker.io/library/busybox:1
 COPY --from=one /etc /one
 COPY --from=two /etc /two
