@@ -31,6 +31,8 @@ type (
 	Agent = dockerfile.Agent
 	// StepWatcher follows a Dockerfile's steps.
 	StepWatcher = dockerfile.Watcher
+	// StepsWatcher is a [StepWatcher] that is told how many steps there are, too.
+	StepsWatcher = dockerfile.StepsWatcher
 	// StepEnding is how a step ended.
 	StepEnding = dockerfile.Ending
 	// RunError is a RUN that failed.

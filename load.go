@@ -25,6 +25,8 @@ type LoadRequest struct {
 	Platform string
 	// NoUnpack leaves the snapshots out.
 	NoUnpack bool
+	// Size is the archive's size in bytes, for the progress; 0: it is unknown.
+	Size int64
 	// Progress is told of each step and of bytes that were read; nil: nobody is.
 	Progress Progress
 }
@@ -44,6 +46,9 @@ type Loaded struct {
 func Load(ctx context.Context, e *engine.Engine, r io.Reader, req LoadRequest) (*Loaded, error) {
 	s := &loadSnapshots{engine: e, noUnpack: req.NoUnpack, steps: progress.New(req.Progress)}
 	s.steps.Start("load")
+	if req.Size > 0 {
+		s.steps.Total(func() (int64, int64) { return 0, req.Size })
+	}
 	records, err := archive.Import(e.Context(ctx), e.Client, s.steps.Reader(r), archive.Options{
 		Names: req.Names, Image: req.Image, Platform: req.Platform, Snapshots: s,
 	})

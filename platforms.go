@@ -106,6 +106,13 @@ func (p platformProgress) Step(s Step) {
 	p.Progress.Step(s)
 }
 
+// Total implements [TotalProgress].
+func (p platformProgress) Total(files, bytes int64) {
+	if t, ok := p.Progress.(TotalProgress); ok {
+		t.Total(files, bytes)
+	}
+}
+
 func (platformProgress) Done() {}
 
 // index stores the index of the platforms' images, and sums up their results.

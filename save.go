@@ -73,7 +73,7 @@ func Save(ctx context.Context, e *engine.Engine, w io.Writer, req SaveRequest) (
 		items = append(items, item)
 		saved.Images = append(saved.Images, SavedImage{Name: strings.Join(item.Names, ""), Digest: item.Target.Digest})
 	}
-	var opts archive.ExportOptions
+	opts := archive.ExportOptions{Planned: func(bytes int64) { steps.Total(func() (int64, int64) { return 0, bytes }) }}
 	for _, ref := range req.Since {
 		record, err := content.Lookup(ctx, e.Client, ref)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ"
@@ -93,6 +94,7 @@ func (s *Session) writeLayer(ctx context.Context, d *Diff, o LayerOptions) (_ *L
 		// is needed one day, it is made from the layer.
 		opts.Tar, opts.NoIndex = l.fill, true
 	}
+	d.total(s)
 	blob, err := layer.Write(ctx, w, d.changes, opts)
 	if err != nil {
 		return nil, err
@@ -122,6 +124,20 @@ func (d *Diff) options(s *Session, o LayerOptions) layer.Options {
 	return opts
 }
 
+// total tells how many entries and bytes of content the layer is going to have.
+func (d *Diff) total(s *Session) {
+	s.Steps.Total(func() (files, bytes int64) {
+		_ = d.changes.Each(func(ch *differ.Change) error { // Fails only if the function does.
+			files++
+			if ch.Entry.Type() == unix.S_IFREG {
+				bytes += ch.Bytes()
+			}
+			return nil
+		})
+		return files, bytes
+	})
+}
+
 // Measure makes the layer to learn its size, throws it away, and closes the
 // difference. Before that it calls fn for each change, in the order of the layer,
 // with what the change removes from the base. fn must not keep the
@@ -146,6 +162,7 @@ func (s *Session) Measure(ctx context.Context, d *Diff, o LayerOptions, fn func(
 	if err != nil {
 		return 0, 0, err
 	}
+	d.total(s)
 	blob, err := layer.Write(ctx, io.Discard, d.changes, d.options(s, o))
 	if err != nil {
 		return 0, 0, err

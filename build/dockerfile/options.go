@@ -129,6 +129,14 @@ type TransferWatcher interface {
 	Came(number int, bytes int64)
 }
 
+// StepsWatcher is a [Watcher] that is told how many steps there are, too.
+type StepsWatcher interface {
+	Watcher
+	// Steps says how many of the steps are over, and how many there are as far as is
+	// known by now. A step of the Dockerfile can start more steps than itself.
+	Steps(over, all int)
+}
+
 // Ending is how a step ended.
 type Ending struct {
 	// Cached: an earlier build had done it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,10 @@ type solver struct {
 	number atomic.Int32
 
 	mu sync.Mutex
+	// planned are the steps that there are, by their IDs, and over is how many of them
+	// are over.
+	planned map[string]bool
+	over    int
 	// cached are the steps that an earlier build had done, by their IDs.
 	cached map[string]bool
 	locals map[string]*state
@@ -67,7 +72,7 @@ func newSolver(s *build.Session, o Options) *solver {
 	x := &solver{
 		Options: o, session: s, runner: graph.New[*state](min(maxSteps, max(2, runtime.GOMAXPROCS(0)))),
 		cache: &graph.Cache{Client: s.Engine.Client, Snapshotter: s.Engine.Snapshotter, Dir: graph.Dir(s.Engine.Root)},
-		began: time.Now(), locals: map[string]*state{}, cached: map[string]bool{}, revisions: map[string]revision{},
+		began: time.Now(), locals: map[string]*state{}, planned: map[string]bool{}, cached: map[string]bool{}, revisions: map[string]revision{},
 		downloads: map[string]*onceDownloaded{}, fromLayouts: map[Layout]*content.Image{}, layerTimes: map[digest.Digest]tree.Tree{},
 	}
 	s.AtEnd(func(context.Context) error { return x.close() })
@@ -100,7 +105,33 @@ func (s *solver) solve(ctx context.Context, v *vertex) (*state, error) {
 	if v == nil {
 		return scratch(), nil
 	}
-	return s.runner.Run(ctx, s.step(v, map[*vertex]*graph.Step[*state]{}))
+	n := s.step(v, map[*vertex]*graph.Step[*state]{})
+	s.tellSteps(0)
+	return s.runner.Run(ctx, n)
+}
+
+// plan counts a vertex as a step, and reports whether it is one. A directory of this host is none: it is only
+// opened.
+func (s *solver) plan(v *vertex) bool {
+	if strings.HasPrefix(v.op.GetSource().GetIdentifier(), "local://") {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.planned[v.id()] = true
+	return true
+}
+
+// tellSteps tells how many steps there are, after so many more are over.
+func (s *solver) tellSteps(more int) {
+	w, ok := s.Watch.(StepsWatcher)
+	if !ok {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over += more
+	w.Steps(s.over, len(s.planned))
 }
 
 // step is the vertex as a node of the graph.
@@ -110,11 +141,15 @@ func (s *solver) step(v *vertex, known map[*vertex]*graph.Step[*state]) *graph.S
 	}
 	n := &graph.Step[*state]{ID: v.id()}
 	known[v] = n
+	planned := s.plan(v)
 	for _, in := range v.inputs {
 		n.Inputs = append(n.Inputs, s.step(in, known))
 	}
 	n.Do = func(ctx context.Context, inputs []*state) (*state, error) {
 		st, err := s.do(ctx, v, inputs)
+		if err == nil && planned {
+			s.tellSteps(1)
+		}
 		return st, v.located(err)
 	}
 	return n

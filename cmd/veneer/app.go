@@ -60,7 +60,7 @@ func (f *globalFlags) bind(fs *pflag.FlagSet) {
 	fs.Var(&f.engine, "engine", "where images live: auto, containerd or embedded ($VENEER_ENGINE; default \"auto\": containerd if it answers)")
 	fs.StringVar(&f.root, "root", "", "`directory` of the embedded engine and of caches ($VENEER_ROOT; default /var/lib/veneer, for others than root ~/.local/share/veneer)")
 	fs.BoolVar(&f.debug, "debug", false, "log what is done, on standard error")
-	fs.Var(&f.progress, "progress", "how to show progress: auto, plain, tty, json, rawjson (a Dockerfile's steps as BuildKit tells them) or quiet")
+	fs.Var(&f.progress, "progress", "how to show progress: auto, plain, tty, json, rawjson (a Dockerfile's steps as BuildKit tells them) or quiet ($VENEER_PROGRESS)")
 }
 
 // start sets up what the global flags ask for.
@@ -201,11 +201,12 @@ func (s *switchWriter) Write(p []byte) (int, error) {
 	return s.w.Write(p)
 }
 
-// use sends messages to w from now on.
-func (s *switchWriter) use(w io.Writer) {
+// use sends messages to w from now on, and returns where they went before.
+func (s *switchWriter) use(w io.Writer) (before io.Writer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.w = w
+	before, s.w = s.w, w
+	return before
 }
 
 // enumValue is a flag whose value is one of a few words.

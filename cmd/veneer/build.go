@@ -158,7 +158,7 @@ func (a *app) makeImage(ctx context.Context, o buildOptions, tags []string, do f
 		open = withTemporaryEngine
 	}
 	err = open(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
-		d := a.newDisplay()
+		d := a.newDisplay(ctx)
 		defer d.Close()
 		if res, err = do(ctx, e, d); err != nil {
 			return err

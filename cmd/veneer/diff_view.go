@@ -149,6 +149,7 @@ type color string
 
 const (
 	bold   color = "\x1b[1m"
+	faint  color = "\x1b[2m"
 	red    color = "\x1b[31m"
 	green  color = "\x1b[32m"
 	yellow color = "\x1b[33m"

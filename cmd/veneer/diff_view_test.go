@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -61,26 +59,15 @@ func shown(write func(*strings.Builder, *veneer.DiffResult), res *veneer.DiffRes
 }
 
 // TestDiffViews compares what people are shown, at several widths, with
-// testdata/diff. VENEER_UPDATE=1 writes these files.
+// testdata/diff. -update writes these files.
 func TestDiffViews(t *testing.T) {
 	res := differs(t)
 	for _, size := range []struct{ width, height int }{{0, 0}, {40, 20}, {80, 24}, {200, 50}} {
 		v := diffView{to: "docker.io/library/app:2", width: size.width, height: size.height}
 		for name, write := range map[string]func(*strings.Builder, *veneer.DiffResult){"summary": v.summary, "stat": v.stat, "tree": v.tree, "name-only": v.names} {
 			text := shown(write, res)
-			file := filepath.Join("testdata", "diff", fmt.Sprintf("%s-%d.txt", name, size.width))
-			if os.Getenv("VENEER_UPDATE") == "1" {
-				if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil || string(want) != text {
-				t.Errorf("%s (%v):\n%s", file, err, text)
-			}
+			file := fmt.Sprintf("diff/%s-%d.txt", name, size.width)
+			golden(t, file, text)
 			lines := strings.Split(text, "\n")
 			if name == "summary" && size.height > 0 && len(lines) > size.height {
 				t.Errorf("%s: %d lines on a terminal of %d", file, len(lines), size.height)

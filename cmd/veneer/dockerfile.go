@@ -141,12 +141,14 @@ func (a *app) buildDockerfile(ctx context.Context, path string, f *dockerfileFla
 	if o.quiet {
 		a.beQuiet()
 	}
-	w := a.newStepPrinter()
+	w := a.newStepPrinter(ctx)
+	defer w.close()
 	req.Watch = w
 	if out != nil {
 		return a.buildOutput(ctx, *out, req, o, w)
 	}
 	err = a.makeImage(ctx, o, req.Tags, func(ctx context.Context, e *veneer.Engine, _ veneer.Progress) (*veneer.Result, error) {
+		defer w.close()
 		return veneer.BuildDockerfile(ctx, e, req)
 	})
 	w.explain(err)
@@ -231,7 +233,7 @@ func (f *dockerfileFlags) allowed(p *veneer.ProcessOptions) error {
 // checkDockerfile prints what is doubtful in a Dockerfile.
 func (a *app) checkDockerfile(ctx context.Context, req veneer.DockerfileRequest) error {
 	return a.withEngine(ctx, func(ctx context.Context, e *veneer.Engine) error {
-		w := a.newStepPrinter()
+		w := a.newStepPrinter(ctx)
 		lint, err := veneer.CheckDockerfile(ctx, e, req)
 		if err != nil {
 			w.explain(err)

@@ -159,6 +159,7 @@ func (a *app) buildOutput(ctx context.Context, out outputFlag, req veneer.Docker
 		}
 		return commit()
 	})
+	w.close()
 	w.explain(err)
 	if err == nil {
 		err = files.write(res)

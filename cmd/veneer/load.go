@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -80,6 +81,7 @@ func (a *app) archiveOf(args []string, input string) (string, error) {
 
 func (a *app) load(ctx context.Context, file string, req veneer.LoadRequest) error {
 	r := a.stdin(ctx)
+	req.Size = sizeOf(a.std.in)
 	if file != "-" {
 		if info, err := os.Stat(file); err == nil && info.IsDir() {
 			return loadDirError(file)
@@ -89,10 +91,10 @@ func (a *app) load(ctx context.Context, file string, req veneer.LoadRequest) err
 			return fmt.Errorf("load: %w", err)
 		}
 		defer f.Close() // only read
-		r = f
+		r, req.Size = f, sizeOf(f)
 	}
 	return a.withEngine(ctx, func(ctx context.Context, e *veneer.Engine) error {
-		d := a.newDisplay()
+		d := a.newDisplay(ctx)
 		defer d.Close()
 		req.Progress = d
 		loaded, err := veneer.Load(ctx, e, r, req)
@@ -109,6 +111,26 @@ func (a *app) load(ctx context.Context, file string, req veneer.LoadRequest) err
 		}
 		return nil
 	})
+}
+
+// sizeOf is how much is left to read of a file; 0: that is unknown, as of a pipe.
+func sizeOf(r io.Reader) int64 {
+	f, ok := r.(interface {
+		Stat() (os.FileInfo, error)
+		io.Seeker
+	})
+	if !ok {
+		return 0
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0
+	}
+	return max(0, info.Size()-at)
 }
 
 // loadDirError is the error for a directory in place of an archive. It says what

@@ -18,7 +18,7 @@ func realMain() int {
 	}
 	if mayMount(os.Args[1:]) {
 		if err := veneer.PrivateMounts(); err != nil {
-			return report(os.Stderr, err, wantsJSON(os.Args[1:]))
+			return report(os.Stderr, err, wantsJSON(os.Args[1:], os.LookupEnv))
 		}
 	}
 	veneer.RedactLogs()

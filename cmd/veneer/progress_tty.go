@@ -1,122 +1,225 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-	"io"
+	"context"
+	"slices"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 
 	"github.com/veneer-build/veneer"
 )
 
-// ttyDisplay shows each step as a line that is updated while the step runs.
+// ttyDisplay shows each step as a line that is updated while the step runs, and
+// leaves a line for each that is over.
 type ttyDisplay struct {
-	out      *switchWriter
-	terminal io.Writer
-	color    bool
-	bars     *mpb.Progress
+	live *live
+	stop func() bool // listening to the end of the context
 
 	mu      sync.Mutex
-	current *ttyStep
-	closed  bool
+	current *task
 }
 
-type ttyStep struct {
-	bar          *mpb.Bar
-	name         string
-	begun        time.Time
-	files, bytes atomic.Int64
-	// took is the step's duration once it has ended, in nanoseconds.
-	took atomic.Int64
-}
-
-func newTTYDisplay(out *switchWriter, color bool) *ttyDisplay {
-	d := &ttyDisplay{out: out, terminal: out.w, color: color}
-	d.bars = mpb.New(mpb.WithOutput(d.terminal), mpb.WithRefreshRate(100*time.Millisecond), mpb.WithAutoRefresh())
-	// Messages appear above the lines of steps.
-	out.use(aboveBars{d.bars, d.terminal})
+func (a *app) newTTYDisplay(ctx context.Context) *ttyDisplay {
+	d := &ttyDisplay{live: a.newLive(ctx)}
+	d.stop = context.AfterFunc(ctx, d.live.cancel)
 	return d
 }
 
-// aboveBars writes above the live lines while there are any.
-type aboveBars struct{ bars, terminal io.Writer }
-
-func (w aboveBars) Write(p []byte) (int, error) {
-	n, err := w.bars.Write(p)
-	if errors.Is(err, mpb.ErrDone) {
-		return w.terminal.Write(p)
-	}
-	return n, err
-}
-
+// Step implements [veneer.Progress].
 func (d *ttyDisplay) Step(step veneer.Step) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
-		return
-	}
-	d.end()
-	s := &ttyStep{name: step.String(), begun: time.Now()}
-	s.bar = d.bars.New(0, mpb.NopStyle(), mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return d.text(s) })))
-	d.current = s
+	d.live.end(d.current, doneWell)
+	d.current = d.live.begin(printable(step.String()))
 }
 
-// text is the step's line.
-func (d *ttyDisplay) text(s *ttyStep) string {
-	mark, took := "…", time.Duration(s.took.Load())
-	if took > 0 {
-		mark = "✓"
-		if d.color {
-			mark = "\x1b[32m✓\x1b[0m"
-		}
-	} else {
-		took = time.Since(s.begun)
-	}
-	return fmt.Sprintf("%s %-10s%s %.1f s", mark, printable(s.name), counted(s.files.Load(), s.bytes.Load()), took.Seconds())
-}
-
+// Count implements [veneer.Progress].
 func (d *ttyDisplay) Count(files, bytes int64) {
-	d.mu.Lock()
-	s := d.current
-	d.mu.Unlock()
-	if s != nil {
-		s.files.Add(files)
-		s.bytes.Add(bytes)
+	if t := d.running(); t != nil {
+		t.count(files, bytes)
 	}
 }
 
-func (d *ttyDisplay) Done() {
+// Total implements [veneer.TotalProgress].
+func (d *ttyDisplay) Total(files, bytes int64) {
+	if t := d.running(); t != nil {
+		t.total(files, bytes)
+	}
+}
+
+func (d *ttyDisplay) running() *task {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.end()
+	return d.current
 }
 
-func (d *ttyDisplay) end() {
-	if d.current == nil {
-		return
-	}
-	d.current.took.Store(max(1, int64(time.Since(d.current.begun))))
-	d.current.bar.SetTotal(-1, true)
+// Done implements [veneer.Progress].
+func (d *ttyDisplay) Done() { d.over(doneWell) }
+
+func (d *ttyDisplay) over(how ending) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.live.end(d.current, how)
 	d.current = nil
 }
 
-// Close stops updating the lines and leaves them on the terminal.
+// Close implements [display]. A step that still runs has failed.
 func (d *ttyDisplay) Close() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
+	d.stop()
+	d.over(doneBadly)
+	d.live.close()
+}
+
+// task is a step on a terminal.
+type task struct {
+	meter
+	name string
+	tail []string // the last lines of its output
+}
+
+// ending is how a step ended.
+type ending int
+
+const (
+	doneWell ending = iota
+	doneBefore
+	doneBadly
+	doneNot
+)
+
+// live are the steps that run, on the lines of a screen.
+type live struct {
+	app    *app
+	screen *screen
+	color  bool
+	now    func() time.Time
+	// cancelled: what fails from now on does so for that reason.
+	cancelled func() bool
+	// sum is a last line about all of it; nil: there is none.
+	sum func(width int) string
+
+	mu     sync.Mutex
+	tasks  []*task
+	opened bool
+	closed bool
+	ended  sync.Once
+}
+
+func (a *app) newLive(ctx context.Context) *live {
+	_, noColor := a.getenv("NO_COLOR")
+	l := &live{app: a, color: !noColor, now: time.Now, cancelled: func() bool { return ctx.Err() != nil }}
+	l.screen = &screen{size: a.terminalSize, lines: l.lines, every: frameTime}
+	return l
+}
+
+// begin shows a step. The terminal is the screen's from the first one on. After the
+// end there is no step (nil).
+func (l *live) begin(name string) *task {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	if !l.opened {
+		l.opened = true
+		l.screen.terminal = l.app.stderr.use(l.screen)
+		l.screen.start()
+	}
+	t := &task{name: name}
+	t.began = l.now()
+	l.tasks = append(l.tasks, t)
+	return t
+}
+
+// end leaves a line that says how a step went.
+func (l *live) end(t *task, how ending) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.Index(l.tasks, t)
+	if i < 0 {
 		return
 	}
-	d.closed = true
-	if d.current != nil {
-		d.current.bar.Abort(false)
-		d.current = nil
+	l.tasks = slices.Delete(l.tasks, i, i+1)
+	if how == doneBadly && l.cancelled() {
+		how = doneNot
 	}
-	d.bars.Wait()
-	d.out.use(d.terminal)
+	l.tell(t, how)
+}
+
+// tell writes the line. l.mu is locked.
+func (l *live) tell(t *task, how ending) {
+	width, _ := l.screen.size()
+	parts := t.read(l.now()).parts(true)
+	mark, paint := "✓", green
+	switch how {
+	case doneBefore:
+		parts = []part{{"cached", 0}}
+	case doneBadly:
+		mark, paint, parts = "✗", red, append([]part{{"failed", 0}}, parts...)
+	case doneNot:
+		mark, paint, parts = "✗", yellow, append([]part{{"cancelled", 0}}, parts...)
+	}
+	line := strings.TrimPrefix(fitLine(mark, t.name, parts, width-1), mark)
+	_, _ = l.screen.Write([]byte(l.paint(paint, mark) + line + "\n"))
+}
+
+func (l *live) paint(c color, text string) string {
+	if !l.color {
+		return text
+	}
+	return string(c) + text + "\x1b[0m"
+}
+
+// maxTail is how many lines of a running step's output are shown.
+const maxTail = 4
+
+// lines are the live lines. Steps come before what they write.
+func (l *live) lines(width, most int) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var sum []string
+	if l.sum != nil && most > 1 {
+		sum = []string{l.sum(width)}
+	}
+	most -= len(sum)
+	tasks := l.tasks[:min(len(l.tasks), most)]
+	tail := 0
+	if len(tasks) > 0 {
+		tail = min(maxTail, (most-len(tasks))/len(tasks))
+	}
+	now := l.now()
+	var list []string
+	for _, t := range tasks {
+		list = append(list, fitLine("…", t.name, t.read(now).parts(false), width))
+		for _, text := range t.tail[max(0, len(t.tail)-tail):] {
+			list = append(list, l.paint(faint, "  "+cutEnd(text, width-2)))
+		}
+	}
+	return append(list, sum...)
+}
+
+// cancel tells that what runs was cancelled, at once: cleaning up may take a while,
+// and a second signal leaves no time to.
+func (l *live) cancel() {
+	l.mu.Lock()
+	for _, t := range l.tasks {
+		l.tell(t, doneNot)
+	}
+	l.tasks = nil
+	l.mu.Unlock()
+	l.close()
+}
+
+// close gives the terminal back. When it returns, that is done.
+func (l *live) close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.ended.Do(func() {
+		if l.opened {
+			l.screen.close()
+			l.app.stderr.use(l.screen.terminal)
+		}
+	})
 }

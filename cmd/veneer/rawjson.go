@@ -19,10 +19,15 @@ const rawProgress = "rawjson"
 
 // checkProgress returns an error for the progress of Dockerfiles elsewhere.
 func (a *app) checkProgress(cmd *cobra.Command) error {
-	if a.flags.progress.value == rawProgress && (cmd.Name() != "build" || cmd.Flags().Changed("from")) {
+	if a.flags.progress.value == rawProgress && !tellsRaw(cmd) {
 		return usagef("--progress rawjson tells of a Dockerfile's steps, as docker buildx build does, and here is none: use --progress json")
 	}
 	return nil
+}
+
+// tellsRaw reports whether a command has what --progress rawjson tells of.
+func tellsRaw(cmd *cobra.Command) bool {
+	return cmd.Name() == "build" && !cmd.Flags().Changed("from")
 }
 
 // rawPrinter prints what the steps of a Dockerfile do as BuildKit's clients do with
@@ -89,6 +94,8 @@ func (p *rawPrinter) Warn(text string) {
 // explain implements [stepDisplay]: the lines have told all.
 func (p *rawPrinter) explain(error) {}
 
+func (p *rawPrinter) close() {}
+
 // rawDisplay shows the steps of a push in the same form.
 type rawDisplay struct {
 	*rawPrinter
@@ -106,6 +113,7 @@ func (d *rawDisplay) Step(s veneer.Step) {
 }
 
 func (d *rawDisplay) Count(int64, int64) {}
+func (d *rawDisplay) Total(int64, int64) {}
 func (d *rawDisplay) Done()              { d.Ended(afterSteps+d.n, veneer.StepEnding{}) }
 
 // Close says nothing of a step that still runs, since it did not complete.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
@@ -37,10 +36,10 @@ func (a *app) transfer(ctx context.Context, step veneer.Step, f *registryFlags, 
 		return err
 	}
 	return a.withEngine(ctx, func(ctx context.Context, e *veneer.Engine) error {
-		d := a.newDisplay()
+		d := a.newDisplay(ctx)
 		defer d.Close()
 		d.Step(step)
-		f.Progress, f.Notify = blobProgress(d), a.notify
+		f.Progress, f.Notify = blobProgress(d, step.Kind == "push"), a.notify
 		f.Ready = func(context.Context, *veneer.Image) error { d.Step(veneer.Step{Kind: "unpack"}); return nil }
 		dgst, err := do(ctx, e)
 		if err != nil {
@@ -140,12 +139,12 @@ func (f *pushFlags) send(ctx context.Context, a *app, e *veneer.Engine, names []
 	if !f.push {
 		return nil
 	}
-	d := a.newDisplay()
+	d := a.newDisplay(ctx)
 	defer d.Close()
 	for _, name := range names {
 		d.Step(veneer.Step{Kind: "push", Of: name})
 		o := f.RegistryOptions
-		o.Progress, o.Notify = blobProgress(d), a.notify
+		o.Progress, o.Notify = blobProgress(d, true), a.notify
 		if _, err := veneer.Push(ctx, e, name, o); err != nil {
 			return fmt.Errorf("%s is built and stored, but not pushed (veneer push %[1]s tries again): %w", name, err)
 		}
@@ -165,23 +164,4 @@ func nameArg(cmd *cobra.Command, args []string) error {
 		err = fmt.Errorf("%s is a digest: a registry wants a name, as in NAME@DIGEST", args[0])
 	}
 	return asUsage(err)
-}
-
-// blobProgress shows blobs as the files of the running step.
-func blobProgress(d display) func(veneer.BlobEvent) {
-	var mu sync.Mutex
-	done := map[digest.Digest]int64{}
-	finished := map[digest.Digest]bool{}
-	return func(e veneer.BlobEvent) {
-		mu.Lock()
-		defer mu.Unlock()
-		bytes := e.Done - done[e.Blob.Digest]
-		done[e.Blob.Digest] = e.Done
-		var files int64
-		if e.Finished && !finished[e.Blob.Digest] {
-			finished[e.Blob.Digest] = true
-			files = 1
-		}
-		d.Count(files, bytes)
-	}
 }

@@ -104,11 +104,11 @@ func (a *app) writeReport(ctx context.Context, w io.Writer, req veneer.DissectRe
 		return err
 	}
 	return open(ctx, func(ctx context.Context, e *veneer.Engine) error {
-		d := a.newDisplay()
+		d := a.newDisplay(ctx)
 		defer d.Close()
 		req.Progress, req.Log = d, a.log
 		req.Registry = f.RegistryOptions
-		req.Registry.Notify, req.Registry.Progress = a.notify, blobProgress(d)
+		req.Registry.Notify, req.Registry.Progress = a.notify, blobProgress(d, false)
 		res, err := veneer.Dissect(ctx, e, req)
 		if err != nil {
 			return err

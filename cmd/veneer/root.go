@@ -15,7 +15,7 @@ silence, where nobody reads standard output any more, as after head(1). Each
 error is one line on standard error; with --progress json it is a JSON object.
 
 Environment: CONTAINERD_ADDRESS, CONTAINERD_NAMESPACE, CONTAINERD_SNAPSHOTTER,
-VENEER_ENGINE and VENEER_ROOT stand for the flags that name them;
+VENEER_ENGINE, VENEER_ROOT and VENEER_PROGRESS stand for the flags that name them;
 SOURCE_DATE_EPOCH for --source-date-epoch; NO_COLOR turns colours off; VENEER_PAGER
 or PAGER shows a long diff on a terminal.`
 
@@ -71,6 +71,9 @@ func knownCommand(root *cobra.Command, args []string) error {
 func (a *app) startBefore(cmd *cobra.Command) {
 	if runE := cmd.RunE; runE != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if err := a.defaultProgress(cmd); err != nil {
+				return err
+			}
 			if err := a.start(); err != nil {
 				return err
 			}

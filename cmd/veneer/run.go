@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, std streams) int {
 		// Until a command's own code runs, only the command line can be wrong.
 		err = &usageError{err: clearUsage(cmd, err), command: cmd.CommandPath()}
 	}
-	return report(std.err, err, wantsJSON(args))
+	return report(std.err, err, wantsJSON(args, os.LookupEnv))
 }
 
 // report prints an error as one line, for people or as JSON. It returns the error's

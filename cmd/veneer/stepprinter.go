@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,50 +23,58 @@ const (
 // stepPrinter prints what the steps of a Dockerfile do, line by line, each with
 // the number of its step.
 type stepPrinter struct {
-	w      io.Writer
 	quiet  bool
 	asJSON bool
+	// cancelled: what fails from now on does so for that reason.
+	cancelled func() bool
+	failures
 
 	mu    sync.Mutex
 	steps map[int]*printedStep
-	// failed is the step that ended with an error; nil: none did.
-	failed *printedStep
 }
 
 // printedStep is a step that was begun.
 type printedStep struct {
-	name  string
+	stepOutput
 	began time.Time
-	// rest is the line that has not ended yet.
-	rest []byte
-	last []string
 }
 
 // stepDisplay shows what the steps of a Dockerfile do. explain adds, after an error,
-// what the error itself does not say.
+// what the error itself does not say. close gives the terminal back, for what is not
+// a step; it may be called more than once.
 type stepDisplay interface {
 	veneer.StepWatcher
 	explain(err error)
+	close()
 }
 
-func (a *app) newStepPrinter() stepDisplay {
-	if a.flags.progress.value == rawProgress && !a.quiet {
+func (a *app) newStepPrinter(ctx context.Context) stepDisplay {
+	switch a.progressKind() {
+	case rawProgress:
 		return newRawPrinter(a.stderr)
+	case "tty":
+		return a.newTTYSteps(ctx)
 	}
 	return &stepPrinter{
-		w: a.stderr, quiet: a.quiet || a.flags.progress.value == "quiet", asJSON: a.jsonMessages(), steps: map[int]*printedStep{},
+		quiet: a.progressKind() == "quiet", asJSON: a.jsonMessages(), steps: map[int]*printedStep{},
+		cancelled: func() bool { return ctx.Err() != nil },
+		failures:  failures{w: a.stderr, keep: keptLines, silent: a.jsonMessages()},
 	}
 }
 
 // stepLine is what is printed with --progress json.
 type stepLine struct {
-	Step    int     `json:"step"`
-	Name    string  `json:"name,omitempty"`
-	Output  string  `json:"output,omitempty"`
-	Done    bool    `json:"done,omitempty"`
-	Cached  bool    `json:"cached,omitempty"`
-	Seconds float64 `json:"seconds,omitempty"`
-	Error   string  `json:"error,omitempty"`
+	Step      int     `json:"step,omitempty"`
+	Name      string  `json:"name,omitempty"`
+	Output    string  `json:"output,omitempty"`
+	Done      bool    `json:"done,omitempty"`
+	Cached    bool    `json:"cached,omitempty"`
+	Cancelled bool    `json:"cancelled,omitempty"`
+	Seconds   float64 `json:"seconds,omitempty"`
+	Error     string  `json:"error,omitempty"`
+	// StepsDone of Steps are over. They have a line of their own.
+	StepsDone int `json:"steps_done,omitempty"`
+	Steps     int `json:"steps,omitempty"`
 }
 
 func (p *stepPrinter) print(text string, l stepLine) {
@@ -87,7 +95,7 @@ func (p *stepPrinter) print(text string, l stepLine) {
 func (p *stepPrinter) Started(number int, name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.steps[number] = &printedStep{name: name, began: time.Now()}
+	p.steps[number] = &printedStep{stepOutput: stepOutput{name: name, keep: p.keep}, began: time.Now()}
 	p.print(fmt.Sprintf("#%d %s", number, printable(name)), stepLine{Step: number, Name: name})
 }
 
@@ -95,31 +103,17 @@ func (p *stepPrinter) Started(number int, name string) {
 func (p *stepPrinter) Output(number int, data []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := p.steps[number]
-	if s == nil {
-		return
-	}
-	s.rest = append(s.rest, data...)
-	for {
-		line, rest, found := bytes.Cut(s.rest, []byte("\n"))
-		if !found && len(s.rest) < keptLine {
-			return
-		}
-		if !found {
-			line, rest = s.rest, nil
-		}
-		p.line(number, s, line)
-		s.rest = append(s.rest[:0], rest...)
+	if s := p.steps[number]; s != nil {
+		s.add(data, p.line(number, s))
 	}
 }
 
-func (p *stepPrinter) line(number int, s *printedStep, line []byte) {
-	text := printable(strings.TrimRight(string(line), "\r"))
-	if s.last = append(s.last, text); len(s.last) > keptLines {
-		s.last = s.last[1:]
+// line prints a line of a step's output.
+func (p *stepPrinter) line(number int, s *printedStep) func(text string, raw []byte) {
+	return func(text string, raw []byte) {
+		at := time.Since(s.began).Seconds()
+		p.print(fmt.Sprintf("#%d %.3f %s", number, at, text), stepLine{Step: number, Output: string(raw), Seconds: at})
 	}
-	at := time.Since(s.began).Seconds()
-	p.print(fmt.Sprintf("#%d %.3f %s", number, at, text), stepLine{Step: number, Output: string(line), Seconds: at})
 }
 
 // Ended implements [veneer.StepWatcher].
@@ -130,22 +124,32 @@ func (p *stepPrinter) Ended(number int, e veneer.StepEnding) {
 	if s == nil {
 		return
 	}
-	if len(s.rest) > 0 {
-		p.line(number, s, s.rest)
-	}
+	s.flush(p.line(number, s))
 	delete(p.steps, number)
 	l := stepLine{Step: number, Done: true, Cached: e.Cached, Seconds: e.Elapsed.Seconds()}
 	word := fmt.Sprintf("DONE %.1fs", e.Elapsed.Seconds())
+	if e.Err != nil {
+		l.Error = e.Err.Error()
+	}
 	switch {
+	case wasCancelled(e.Err, p.cancelled()):
+		word, l.Cancelled = "CANCELED", true
 	case e.Err != nil:
-		word, l.Error = "ERROR "+printable(cutMiddle(e.Err.Error(), 400)), e.Err.Error()
-		if p.failed == nil {
-			p.failed = s
-		}
+		word = "ERROR " + printable(cutMiddle(e.Err.Error(), 400))
+		p.note(&s.stepOutput)
 	case e.Cached:
 		word = "CACHED"
 	}
 	p.print(fmt.Sprintf("#%d %s", number, word), l)
+}
+
+// Steps implements [veneer.StepsWatcher].
+func (p *stepPrinter) Steps(over, all int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.asJSON {
+		p.print("", stepLine{StepsDone: over, Steps: all})
+	}
 }
 
 // Warn implements [veneer.StepWatcher].
@@ -163,22 +167,45 @@ func (p *stepPrinter) Warn(text string) {
 	}
 }
 
+func (p *stepPrinter) close() {}
+
+// failures explain, after an error, the step that failed.
+type failures struct {
+	w io.Writer
+	// keep is how many of the last lines of a step's output are kept.
+	keep int
+	// silent: the lines so far have told all.
+	silent bool
+
+	mu sync.Mutex
+	// failed is the first step that ended with an error; nil: none did.
+	failed *stepOutput
+}
+
+func (f *failures) note(o *stepOutput) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failed == nil {
+		f.failed = o
+	}
+}
+
 // explain shows, after an error, the last lines of the step that failed and the
 // place in the Dockerfile. The error itself is printed by whoever gets it. Of a
 // signal there is nothing to explain.
-func (p *stepPrinter) explain(err error) {
-	if err == nil || p.asJSON || errors.As(err, new(signalError)) {
+func (f *failures) explain(err error) {
+	if err == nil || f.silent || errors.As(err, new(signalError)) {
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	var run *veneer.RunError
-	if p.failed != nil && errors.As(err, &run) && len(p.failed.last) > 0 {
-		_, _ = fmt.Fprintf(p.w, "------\n > %s:\n%s\n------\n", printable(p.failed.name), strings.Join(p.failed.last, "\n"))
+	if f.failed != nil && errors.As(err, &run) && len(f.failed.last) > 0 {
+		_, _ = fmt.Fprintf(f.w, "------\n > %s:\n%s\n------\n", printable(f.failed.name), strings.Join(f.failed.last, "\n"))
 	}
 	for _, text := range veneer.DockerfileExcerpts(err) {
 		for line := range strings.Lines(text) {
-			_, _ = fmt.Fprintln(p.w, strings.TrimRight(" "+printable(strings.TrimRight(line, "\n")), " "))
+			_, _ = fmt.Fprintln(f.w, strings.TrimRight(" "+printable(strings.TrimRight(line, "\n")), " "))
 		}
 	}
 }

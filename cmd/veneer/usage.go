@@ -130,21 +130,19 @@ func requiredFlags(cmd *cobra.Command) []string {
 	return names
 }
 
-// wantsJSON reports whether a command line asks for messages as JSON. It works for
-// command lines that have errors, too.
-func wantsJSON(args []string) bool {
+// wantsJSON reports whether messages are to be JSON, by a command line, which may
+// have errors, or else by the environment.
+func wantsJSON(args []string, getenv func(string) (string, bool)) bool {
+	kind, _ := getenv(progressVariable)
 	for i, arg := range args {
-		switch {
-		case arg == "--":
-			return false
-		case arg == "--progress" && i+1 < len(args):
-			arg += "=" + args[i+1]
-			fallthrough
-		case strings.HasPrefix(arg, "--progress="):
-			if arg == "--progress=json" || arg == "--progress="+rawProgress {
-				return true
-			}
+		if arg == "--" {
+			break
+		}
+		if arg == "--progress" && i+1 < len(args) {
+			kind = args[i+1]
+		} else if value, ok := strings.CutPrefix(arg, "--progress="); ok {
+			kind = value
 		}
 	}
-	return false
+	return kind == "json" || kind == rawProgress
 }

@@ -28,7 +28,7 @@ func enterUserNamespace(args []string) (done bool, code int) {
 		return false, 0 // It may come to its end without.
 	}
 	if err != nil {
-		return true, report(os.Stderr, err, wantsJSON(args))
+		return true, report(os.Stderr, err, wantsJSON(args, os.LookupEnv))
 	}
 	return done, code
 }

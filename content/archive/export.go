@@ -26,6 +26,9 @@ type Item struct {
 type ExportOptions struct {
 	// Since are images that the reader has. Their layers are left out.
 	Since []*Base
+	// Planned is called before the first byte is written, with the archive's size.
+	// nil: no call.
+	Planned func(bytes int64)
 }
 
 // Exported describes an archive.
@@ -56,6 +59,13 @@ func Export(ctx context.Context, store cstore.Store, w io.Writer, items []Item, 
 	p, err := newPlan(ctx, store, items, opts)
 	if err != nil {
 		return nil, err
+	}
+	if opts.Planned != nil {
+		var size tarSize
+		if err := p.layout(&size, func(blob ocispec.Descriptor) error { return size.file(blobPath(blob), blob.Size, nil) }); err != nil {
+			return nil, err
+		}
+		opts.Planned(size.whole())
 	}
 	tw := tar.NewWriter(wholeWriter{w})
 	if err := p.write(ctx, store, tarSink{tw}); err != nil {
@@ -90,6 +100,22 @@ func (t tarSink) file(name string, size int64, data io.Reader) error {
 	return err
 }
 
+// tarSize is a sink that only adds up what tarSink would write. No name in a layout
+// is too long for a header of one block.
+type tarSize int64
+
+func (s *tarSize) mkdir(string) error { return s.file("", 0, nil) }
+
+func (s *tarSize) file(_ string, size int64, _ io.Reader) error {
+	*s += tarSize(tarBlock + (size+tarBlock-1)/tarBlock*tarBlock)
+	return nil
+}
+
+// whole is the size of the tar with its end, two empty blocks.
+func (s *tarSize) whole() int64 { return int64(*s) + 2*tarBlock }
+
+const tarBlock = 512
+
 // wholeWriter returns an error for a short write without one, which archive/tar
 // does not notice in headers.
 type wholeWriter struct{ w io.Writer }
@@ -104,6 +130,11 @@ func (w wholeWriter) Write(p []byte) (int, error) {
 
 // write writes the layout's files to a sink, documents first.
 func (p *plan) write(ctx context.Context, store cstore.Store, to sink) error {
+	return p.layout(to, func(blob ocispec.Descriptor) error { return copyBlob(ctx, store, blob, to) })
+}
+
+// layout writes the layout's files, the blobs by put.
+func (p *plan) layout(to sink, put func(ocispec.Descriptor) error) error {
 	documents, err := p.documents()
 	if err != nil {
 		return err
@@ -122,7 +153,7 @@ func (p *plan) write(ctx context.Context, store cstore.Store, to sink) error {
 		}
 	}
 	for _, blob := range p.blobs() {
-		if err := copyBlob(ctx, store, blob, to); err != nil {
+		if err := put(blob); err != nil {
 			return err
 		}
 	}

@@ -31,7 +31,7 @@ func (p *pull) chooseOne(below images.HandlerFunc, from remotes.Fetcher) images.
 			if !images.IsManifestType(c.MediaType) || content.IsAttestation(c) {
 				continue
 			}
-			if err := p.fetchBlob(ctx, from, c); err != nil {
+			if _, err := p.fetchBlob(ctx, from, c); err != nil {
 				return nil, err
 			}
 			if content.IsImage(ctx, p.store, c) {

@@ -45,7 +45,8 @@ func (p *pull) documents(from remotes.Fetcher) (images.Handler, error) {
 		if !isDocument(d.MediaType) {
 			return nil, images.ErrStopHandler
 		}
-		return nil, p.fetchBlob(ctx, from, d)
+		_, err := p.fetchBlob(ctx, from, d)
+		return nil, err
 	})
 	return images.Handlers(one, images.HandlerFunc(p.checkDocument), below), nil
 }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
@@ -21,17 +22,27 @@ import (
 // Event is the progress of one blob.
 type Event struct {
 	Blob ocispec.Descriptor
+	// Planned: the blob is a part of the image, and its transfer has not begun. Done is
+	// what the receiver has of it already; a push does not know that yet. What a
+	// document names is planned before the document is finished.
+	Planned bool
 	// Done is how many of Blob.Size bytes were transferred. It becomes smaller if a
 	// transfer starts again.
 	Done int64
-	// Finished is set in the blob's last event. Done is 0 then if the other side
-	// had the blob already.
+	// Finished is set in the blob's last event. Done is 0 then if the receiver had the
+	// blob already.
 	Finished bool
 }
 
 // Progress is called for each chunk of a transfer, from several goroutines at the
 // same time. It should return at once.
 type Progress func(Event)
+
+// Document reports whether the blob is a manifest or an index. What it names becomes
+// known with it.
+func (e Event) Document() bool {
+	return images.IsIndexType(e.Blob.MediaType) || images.IsManifestType(e.Blob.MediaType)
+}
 
 func (p Progress) tell(e Event) {
 	if p != nil {
@@ -168,6 +179,7 @@ func (p pusher) count(w cstore.Writer, desc ocispec.Descriptor, err error) (csto
 	if err != nil {
 		return nil, err
 	}
+	p.progress.tell(Event{Blob: desc})
 	return &countingWriter{Writer: w, event: Event{Blob: desc}, progress: p.progress, there: p.there}, nil
 }
 

@@ -118,13 +118,39 @@ func (p *pull) handler(from remotes.Fetcher) (images.Handler, error) {
 		return nil, err
 	}
 	one := images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-		if err := p.fetchBlob(ctx, from, d); err != nil {
+		end := Event{Blob: d, Finished: true}
+		got, err := p.fetchBlob(ctx, from, d)
+		if err != nil {
 			return nil, err
 		}
-		p.opts.Progress.tell(Event{Blob: d, Finished: true})
-		return nil, nil
+		if got > 0 {
+			end.Done = d.Size
+		}
+		children, err := images.Handlers(images.HandlerFunc(p.checkDocument), below).Handle(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		p.planned(ctx, children)
+		p.opts.Progress.tell(end)
+		return children, nil
 	})
-	return images.Handlers(one, images.HandlerFunc(p.checkDocument), below, source), nil
+	return images.Handlers(one, source), nil
+}
+
+// planned tells which blobs there are, and what is stored of them.
+func (p *pull) planned(ctx context.Context, blobs []ocispec.Descriptor) {
+	if p.opts.Progress == nil {
+		return
+	}
+	for _, d := range blobs {
+		e := Event{Blob: d, Planned: true}
+		if _, err := p.store.Info(ctx, d.Digest); err == nil {
+			e.Done = d.Size
+		} else if status, err := p.store.Status(ctx, remotes.MakeRefKey(ctx, d)); err == nil {
+			e.Done = status.Offset
+		}
+		p.opts.Progress.tell(e)
+	}
 }
 
 // checkDocument reads a manifest or an index before what it names is fetched.
@@ -137,13 +163,13 @@ func (p *pull) checkDocument(ctx context.Context, d ocispec.Descriptor) ([]ocisp
 }
 
 // fetchBlob fetches a blob that the store lacks. It continues an earlier attempt,
-// also that of another process.
-func (p *pull) fetchBlob(ctx context.Context, from remotes.Fetcher, d ocispec.Descriptor) error {
+// also that of another process. received are the bytes that came, in all attempts.
+func (p *pull) fetchBlob(ctx context.Context, from remotes.Fetcher, d ocispec.Descriptor) (received int64, _ error) {
 	switch {
 	case d.Digest.Validate() != nil:
-		return fmt.Errorf("descriptor with digest %q: %w", d.Digest, errdefs.ErrInvalidArgument)
+		return 0, fmt.Errorf("descriptor with digest %q: %w", d.Digest, errdefs.ErrInvalidArgument)
 	case isDocument(d.MediaType) && d.Size > maxDocument:
-		return fmt.Errorf("%s (%s): %d bytes are more than the %d that a manifest or config may have: %w",
+		return 0, fmt.Errorf("%s (%s): %d bytes are more than the %d that a manifest or config may have: %w",
 			d.Digest, d.MediaType, d.Size, maxDocument, errdefs.ErrInvalidArgument)
 	}
 	urls := d.URLs
@@ -164,12 +190,13 @@ func (p *pull) fetchBlob(ctx context.Context, from remotes.Fetcher, d ocispec.De
 	}
 	err := r.do(ctx, func(ctx context.Context) error { return overHosts(ctx, fetch) })
 	if !errdefs.IsNotFound(err) || !images.IsNonDistributable(d.MediaType) || len(urls) == 0 {
-		return err
+		return got.Load(), err
 	}
 	if one.Fetcher, err = p.elsewhere(d, urls, err); err != nil {
-		return err
+		return got.Load(), err
 	}
-	return fetch(ctx) // once: waiting for a server that hangs takes long enough
+	err = fetch(ctx) // once: waiting for a server that hangs takes long enough
+	return got.Load(), err
 }
 
 // isDocument reports whether blobs of the type are read into memory.

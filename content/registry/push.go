@@ -155,11 +155,27 @@ func pushOnce(ctx context.Context, in content.Images, ref string, target ocispec
 		return err
 	}
 	store := &sources{Store: in.ContentStore(), images: in, target: target}
+	plan(ctx, store, target, opts.Progress)
 	bounded := images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 		return nil, content.Bounded(ctx, store, d) // checked before containerd reads it
 	})
 	wrap := func(h images.Handler) images.Handler { return images.Handlers(bounded, h) }
 	return remotes.PushContent(ctx, pusher{to, opts.Progress, there}, target, store, semaphore.NewWeighted(maxUploads), platforms.All, wrap)
+}
+
+// plan tells which blobs an image has. What is wrong with it, the push will say.
+func plan(ctx context.Context, store cstore.Provider, target ocispec.Descriptor, p Progress) {
+	if p == nil {
+		return
+	}
+	below := content.ChildrenHandler(store)
+	_ = images.Walk(ctx, images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+		if err := content.Bounded(ctx, store, d); err != nil {
+			return nil, err
+		}
+		p.tell(Event{Blob: d, Planned: true})
+		return below(ctx, d)
+	}), target)
 }
 
 // maxForgotten is how often a push is repeated because the registry lost an upload,

@@ -74,7 +74,7 @@ func (r *Remote) Image(ctx context.Context) (*content.Image, error) {
 // Fetch fetches a blob into the engine's store, as a pull does. The lease of ctx
 // holds it.
 func (r *Remote) Fetch(ctx context.Context, blob ocispec.Descriptor) error {
-	if err := r.pull.fetchBlob(ctx, r.from, blob); err != nil {
+	if _, err := r.pull.fetchBlob(ctx, r.from, blob); err != nil {
 		return explain("fetch from", r.Name, err)
 	}
 	return nil

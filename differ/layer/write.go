@@ -187,7 +187,7 @@ func (w *writer) entry(ch *differ.Change) error {
 		w.key.add(hdr, ch.Fresh, sum)
 	}
 	w.blob.Summary.Add(ch)
-	w.Count(1, hdr.Size)
+	w.Count(1, 0)
 	return nil
 }
 
@@ -270,6 +270,7 @@ func (w *writer) copy(f io.Reader, size int64, hashed bool) error {
 		if _, err := w.tar.Write(w.buf[:n]); err != nil {
 			return err
 		}
+		w.Count(0, int64(n))
 		left -= int64(n)
 	}
 	return nil

@@ -38,6 +38,14 @@ type Progress interface {
 	Done()
 }
 
+// Totals is a [Progress] that is told how much there is to do, too.
+type Totals interface {
+	Progress
+	// Total says what the running step's counters will have come to at its end; 0 is
+	// unknown. It is called as soon as that is certain, and again where it changes.
+	Total(files, bytes int64)
+}
+
 // Duration is the wall time of one step. Name is the whole [Step.String].
 type Duration struct {
 	Name     string  `json:"name"`

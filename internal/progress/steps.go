@@ -79,6 +79,14 @@ func (s *Steps) Count(files, bytes int64) {
 	}
 }
 
+// Total reports how much the running step has to do, which count finds out. It is
+// not called if nobody wants to know.
+func (s *Steps) Total(count func() (files, bytes int64)) {
+	if t, ok := s.progress.(Totals); ok {
+		t.Total(count())
+	}
+}
+
 // End ends the last step and returns the times in seconds, of each and in all.
 func (s *Steps) End() ([]Duration, float64) {
 	s.Stop()

@@ -1,7 +1,6 @@
 package cli_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -11,9 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/veneer-build/veneer/test/harness"
 )
 
 var digestLine = regexp.MustCompile(`^sha256:[0-9a-f]{64}\n$`)
@@ -312,41 +310,6 @@ func (b *bench) onTerminal(args ...string) string {
 // and returns what was shown there.
 func openTerminal(t *testing.T) (terminal *os.File, shown func() string) {
 	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = master.Close() }) // Nothing is written to it.
-	fd := int(master.Fd())
-	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
-	}
-	if err == nil {
-		err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 100})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := make(chan string, 1)
-	go func() {
-		var buf bytes.Buffer
-		_, _ = buf.ReadFrom(master) // It ends with EIO when the other side is closed.
-		text <- buf.String()
-	}()
-	return terminal, func() string {
-		t.Helper()
-		_ = terminal.Close() // Nothing is buffered.
-		select {
-		case s := <-text:
-			return s
-		case <-time.After(10 * time.Second):
-			t.Fatal("the terminal is still open")
-			return ""
-		}
-	}
+	x := harness.OpenTerminal(t, 100, 24)
+	return x.File, x.Close
 }

@@ -139,24 +139,23 @@ func (x *Terminal) Sync() {
 	if _, err := fmt.Fprintf(x.File, "\x1b]2;%s\x07", want); err != nil {
 		x.t.Fatal(err)
 	}
-	x.until("it is in sync", func() bool { return x.title == want })
+	x.Until("it is in sync", func() bool {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		return x.title == want
+	})
 }
 
 // WaitFor waits until the text is on the screen.
 func (x *Terminal) WaitFor(text string) {
 	x.t.Helper()
-	x.until(fmt.Sprintf("it shows %q", text), func() bool { return strings.Contains(x.screen.String(), text) })
+	x.Until(fmt.Sprintf("it shows %q", text), func() bool { return strings.Contains(x.Screen(), text) })
 }
 
-func (x *Terminal) until(what string, is func() bool) {
+// Until waits until something is so. what says it in words.
+func (x *Terminal) Until(what string, is func() bool) {
 	x.t.Helper()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		x.mu.Lock()
-		ok := is()
-		x.mu.Unlock()
-		if ok {
-			return
-		}
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			x.t.Fatalf("waited until %s; the screen:\n%s", what, x.Screen())
 		}
