@@ -314,11 +314,3 @@ func (w *window) before(at int64) []byte {
 	}
 	return w.data[:at-w.start]
 }
-
-// drop lets the block be given up.
-func (w *window) drop() {
-	if w.b != nil {
-		w.b.pins--
-	}
-	w.b, w.data = nil, nil
-}
