@@ -11,6 +11,10 @@ const (
 	lookAhead = 1024
 	// lookBack is how far an alignment is extended backwards without getting better.
 	lookBack = 4096
+	// shortest is from how many bytes on a stretch is laid beside old bytes. The
+	// operations of a shorter one cost more than its bytes do in a zstd stream that has
+	// text of the same kind: an npm tree's delta is a third smaller for it.
+	shortest = 48
 )
 
 // stretch is a piece of the new file: n bytes, laid beside the old bytes from a place
@@ -78,9 +82,13 @@ func (a *aligner) align(src *source, new []byte) []stretch {
 	return a.out
 }
 
+// emit adds a stretch.
 func (a *aligner) emit(n int, old int64) {
 	if n == 0 {
 		return
+	}
+	if n < shortest {
+		old = none
 	}
 	// The last alignment's rest and bytes before a new one that are like nothing.
 	if last := len(a.out) - 1; old == none && last >= 0 && a.out[last].old == none {

@@ -3,6 +3,7 @@ package tardiff_test
 import (
 	"bytes"
 	"errors"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"strings"
@@ -24,7 +25,11 @@ func FuzzApply(f *testing.F) {
 	const limit = 1 << 20
 	old := memTree{"f": was}
 	f.Fuzz(func(t *testing.T, delta []byte) {
-		ceiling.Within(t, 80<<20, func() {
+		within := ceiling.Within
+		if crc32.ChecksumIEEE(delta)%16 > 0 { // Measuring takes a hundred times the time of applying.
+			within = func(_ testing.TB, _ int64, f func()) { f() }
+		}
+		within(t, 80<<20, func() {
 			var out counter
 			n, err := tardiff.Apply(t.Context(), bytes.NewReader(delta), old, &out, tardiff.Limits{Size: limit})
 			if n != int64(out) || n > limit {

@@ -53,8 +53,8 @@ func Make(ctx context.Context, newTar io.Reader, old Tree, w io.Writer) (*Made, 
 	if _, err := io.WriteString(w, magic); err != nil {
 		return nil, err
 	}
-	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(makeWindow),
-		zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+	in := bufio.NewReaderSize(newTar, plainPiece)
+	z, err := newStream(in, w)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func Make(ctx context.Context, newTar io.Reader, old Tree, w io.Writer) (*Made, 
 	if err != nil {
 		return nil, err
 	}
-	if err := m.tar(bufio.NewReaderSize(newTar, plainPiece)); err != nil {
+	if err := m.tar(in); err != nil {
 		return nil, err
 	}
 	if err := z.Close(); err != nil {
@@ -74,6 +74,17 @@ func Make(ctx context.Context, newTar io.Reader, old Tree, w io.Writer) (*Made, 
 		}
 	}
 	return &m.made, nil
+}
+
+// newStream returns the zstd stream of operations for a tar. The best compressor
+// wants 40 MiB of tables, which for a small tar take longer to clear than all else.
+func newStream(in *bufio.Reader, w io.Writer) (*zstd.Encoder, error) {
+	level, window := zstd.SpeedBestCompression, makeWindow
+	if head, _ := in.Peek(plainPiece); len(head) < plainPiece { // Who reads on finds the same error.
+		level, window = zstd.SpeedDefault, 1<<20
+	}
+	return zstd.NewWriter(w, zstd.WithEncoderLevel(level), zstd.WithWindowSize(window),
+		zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
 }
 
 // maker makes one delta.

@@ -220,8 +220,10 @@ func TestProbeFails(t *testing.T) {
 
 // TestUnknown: what is no generation's name is refused, for it may be a stranger's.
 func TestUnknown(t *testing.T) {
-	for _, g := range []Generation{"", "gzip", "veneer-gzip.1", "veneer-gzip.1:", "veneer-gzip.1:10", "veneer-gzip.1:-1", "veneer-gzip.1:06",
-		"veneer-gzip.1:+6", "veneer-gzip.2:6", "veneer-zstd.1:23", "none:0", "none ", "go-gzip.1:6:7"} {
+	for _, g := range []Generation{
+		"", "gzip", "veneer-gzip.1", "veneer-gzip.1:", "veneer-gzip.1:10", "veneer-gzip.1:-1", "veneer-gzip.1:06",
+		"veneer-gzip.1:+6", "veneer-gzip.2:6", "veneer-zstd.1:23", "none:0", "none ", "go-gzip.1:6:7",
+	} {
 		if _, err := g.NewWriter(io.Discard); err == nil {
 			t.Errorf("%q is known", g)
 		}
