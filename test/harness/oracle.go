@@ -63,3 +63,15 @@ func oracle(t testing.TB, name string, args ...string) error {
 	}
 	return nil
 }
+
+// TarDiff has github.com/containers/tar-diff make the delta of two tars, of which it reads the files' names.
+func TarDiff(t testing.TB, oldTar, newTar, delta string) error {
+	t.Helper()
+	return oracle(t, "tardiff", "diff", oldTar, newTar, delta)
+}
+
+// TarPatch has github.com/containers/tar-diff make a tar of a delta and the files below a directory.
+func TarPatch(t testing.TB, delta, dir, newTar string) error {
+	t.Helper()
+	return oracle(t, "tardiff", "patch", delta, dir, newTar)
+}

@@ -1,0 +1,79 @@
+package tardiff
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"io/fs"
+	"strings"
+)
+
+// MediaType is that of a delta.
+const MediaType = "application/vnd.tar-diff"
+
+// magic is what a delta begins with. "2" in place of "1" is a later version, which
+// has an operation 5.
+const magic = "tardf1\n\x00"
+
+// The operations.
+const (
+	opData = iota
+	opOpen
+	opCopy
+	opAdd
+	opSeek
+)
+
+// maxName is the length of a path that Linux takes.
+const maxName = 4095
+
+// ErrFormat is in the chain of errors about deltas that are damaged, hostile or of
+// another version.
+var ErrFormat = errors.New("bad delta")
+
+// File is an open file of a tree.
+type File interface {
+	io.ReaderAt
+	io.Closer
+	// Size is the number of bytes that can be read.
+	Size() int64
+}
+
+// Opener opens regular files of a tree by their paths, which are relative, clean and
+// separated by slashes ([fs.ValidPath]). It must follow no link and open nothing
+// outside of the tree, since the path may be a stranger's. The error wraps
+// [fs.ErrNotExist] where there is no such file.
+type Opener interface {
+	Open(path string) (File, error)
+}
+
+// Tree is what a delta is made against.
+type Tree interface {
+	Opener
+	// Files calls f with each regular file that whoever applies the delta can open
+	// too. No path comes twice. It returns f's error.
+	Files(f func(path string, size int64) error) error
+}
+
+// validName reports whether a path may be opened.
+func validName(name string) bool {
+	return len(name) <= maxName && name != "." && fs.ValidPath(name) && !strings.Contains(name, "\x00")
+}
+
+// appendOp appends an operation without its bytes.
+func appendOp(b []byte, op byte, n int64) []byte {
+	return binary.AppendUvarint(append(b, op), uint64(n)) //nolint:gosec // no length is negative
+}
+
+// strict is a writer that returns an error if it writes less than it was given, since
+// compressors look at the error alone.
+type strict struct{ w io.Writer }
+
+// Write implements [io.Writer].
+func (s strict) Write(b []byte) (int, error) {
+	n, err := s.w.Write(b)
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
+	return n, err
+}

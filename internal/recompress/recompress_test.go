@@ -1,0 +1,234 @@
+package recompress
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// update writes the table anew: `go test ./internal/recompress -run Golden -update`.
+var update = flag.Bool("update", false, "write the golden digests anew")
+
+// sample is some bytes of all kinds. ChaCha8 is specified, so they never change.
+func sample(size int) []byte {
+	src := rand.NewChaCha8([32]byte([]byte("golden digests of recompress 17.")))
+	next := func(n uint64) int {
+		var b [8]byte
+		_, _ = src.Read(b[:]) // It never fails.
+		return int(binary.LittleEndian.Uint64(b[:]) % n)
+	}
+	words := strings.Fields("the of base layer image and file snapshot in to 0755 root usr share doc copyright is which that by library a")
+	var b bytes.Buffer
+	for b.Len() < size {
+		switch next(40) {
+		case 0:
+			_, _ = io.CopyN(&b, src, int64(next(20_000)))
+		case 1:
+			b.Write(make([]byte, next(20_000)))
+		case 2:
+			at := next(uint64(b.Len() + 1))
+			b.Write(bytes.Clone(b.Bytes()[at:min(b.Len(), at+next(50_000))]))
+		default:
+			for range next(400) {
+				b.WriteString(words[next(uint64(len(words)))] + " ")
+			}
+		}
+	}
+	return b.Bytes()[:size]
+}
+
+// all is every generation there is.
+func all() []Generation {
+	list := []Generation{None}
+	for _, family := range []string{veneerGzip, goGzip, pgzipGzip, kGzip} {
+		for level := range 10 {
+			list = append(list, of(family, level))
+		}
+	}
+	for _, level := range []int{0, 1, 3, 7, 19, 22} {
+		list = append(list, of(veneerZstd, level))
+	}
+	return list
+}
+
+func pack(t testing.TB, g Generation, data []byte, piece int) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := g.NewWriter(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p := range slices.Chunk(data, piece) {
+		if _, err := w.Write(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// TestGolden: each generation's bytes are what they were when it got its name. A failure means that blobs which are
+// named by it cannot be made again: keep the code of the old version, and give the new one a name of its own.
+func TestGolden(t *testing.T) {
+	const file = "testdata/generations.golden"
+	data := sample(2<<20 + 12345)
+	var lines []string
+	for _, g := range all() {
+		lines = append(lines, fmt.Sprintf("%s %s", g, sum(pack(t, g, data, pieceSize))))
+		lines = append(lines, fmt.Sprintf("%s empty %s", g, sum(pack(t, g, nil, pieceSize))))
+	}
+	got := strings.Join(lines, "\n") + "\n"
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := strings.Split(string(want), "\n")
+	for _, line := range lines {
+		if !slices.Contains(have, line) {
+			t.Errorf("not in %s: %s", file, line)
+		}
+	}
+	if len(have)-1 != len(lines) {
+		t.Errorf("%d lines, %s has %d", len(lines), file, len(have)-1)
+	}
+}
+
+func sum(b []byte) string {
+	d := sha256.Sum256(b)
+	return hex.EncodeToString(d[:])
+}
+
+// TestPieces: how the tar is cut into pieces when it is written changes nothing.
+func TestPieces(t *testing.T) {
+	data := sample(1 << 20)
+	for _, g := range all() {
+		if level := string(g[len(g)-1]); level != "0" && level != "1" && level != "9" {
+			continue
+		}
+		want := pack(t, g, data, pieceSize)
+		for _, piece := range []int{64 << 10, 100_001} {
+			if !bytes.Equal(pack(t, g, data, piece), want) {
+				t.Errorf("%s: other bytes in pieces of %d", g, piece)
+			}
+		}
+	}
+}
+
+// TestProbe: of a blob of each generation, one is found that makes it again.
+func TestProbe(t *testing.T) {
+	for _, size := range []int{0, 1000, 1<<20 + 5} {
+		data := sample(size)
+		for _, g := range all() {
+			if size > 1000 && strings.Contains(string(g), ":") && !strings.HasSuffix(string(g), "0") && !strings.HasSuffix(string(g), ":9") {
+				continue // the others take long
+			}
+			blob := pack(t, g, data, pieceSize)
+			if size == 0 && len(blob) == 0 {
+				continue
+			}
+			found, err := Probe(t.Context(), bytes.NewReader(blob), int64(len(blob)))
+			if err != nil || found == "" {
+				t.Errorf("%s of %d bytes: found %q, %v", g, size, found, err)
+				continue
+			}
+			if !bytes.Equal(pack(t, found, data, pieceSize), blob) {
+				t.Errorf("%s of %d bytes: %s makes another blob", g, size, found)
+			}
+		}
+	}
+}
+
+// TestProbeOthers: what no generation makes is told, and costs little: each is given up in its first blocks.
+func TestProbeOthers(t *testing.T) {
+	data := sample(4 << 20)
+	var named bytes.Buffer
+	w, err := gzip.NewWriterLevel(&named, 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Name = "layer.tar"
+	_, _ = w.Write(data)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	changed := pack(t, of(goGzip, 6), data, 1<<20)
+	changed[9] = 3 // Unix, as gzip(1) says
+	twice := append(bytes.Clone(named.Bytes()), named.Bytes()...)
+	for what, blob := range map[string][]byte{"with a name": named.Bytes(), "gzip's header": changed, "two members": twice} {
+		r := &counting{r: bytes.NewReader(blob)}
+		found, err := Probe(t.Context(), r, int64(len(blob)))
+		if err != nil || found != "" {
+			t.Errorf("%s: found %q, %v", what, found, err)
+		}
+		if most := int64(len(candidates("gzip"))) * (2 << 20); r.n > most {
+			t.Errorf("%s: %d bytes were read, more than %d", what, r.n, most)
+		}
+	}
+	for what, blob := range map[string][]byte{"xz": []byte("\xfd7zXZ\x00and more"), "bzip2": []byte("BZh9")} {
+		if found, err := Probe(t.Context(), bytes.NewReader(blob), int64(len(blob))); err != nil || found != "" {
+			t.Errorf("%s: found %q, %v", what, found, err)
+		}
+	}
+}
+
+type counting struct {
+	r io.ReaderAt
+	n int64
+}
+
+// ReadAt implements [io.ReaderAt].
+func (c *counting) ReadAt(p []byte, off int64) (int, error) {
+	n, err := c.r.ReadAt(p, off)
+	c.n += int64(n)
+	return n, err
+}
+
+// TestProbeFails: a blob that is damaged, or cannot be read, is an error.
+func TestProbeFails(t *testing.T) {
+	blob := pack(t, of(veneerGzip, 0), sample(1<<20), pieceSize)
+	for what, bad := range map[string][]byte{"cut off": blob[:len(blob)-100], "header cut off": blob[:8]} {
+		if found, err := Probe(t.Context(), bytes.NewReader(bad), int64(len(bad))); err == nil {
+			t.Errorf("%s: found %q", what, found)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Probe(ctx, bytes.NewReader(blob), int64(len(blob))); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// TestUnknown: what is no generation's name is refused, for it may be a stranger's.
+func TestUnknown(t *testing.T) {
+	for _, g := range []Generation{
+		"", "gzip", "veneer-gzip.1", "veneer-gzip.1:", "veneer-gzip.1:10", "veneer-gzip.1:-1", "veneer-gzip.1:06",
+		"veneer-gzip.1:+6", "veneer-gzip.2:6", "veneer-zstd.1:23", "none:0", "none ", "go-gzip.1:6:7",
+	} {
+		if _, err := g.NewWriter(io.Discard); err == nil {
+			t.Errorf("%q is known", g)
+		}
+	}
+	if _, err := Current("xz", 0); err == nil {
+		t.Error("xz is a compression of ours")
+	}
+}
