@@ -38,10 +38,10 @@ type (
 	ArchiveRef = build.ArchiveRef
 	// Progress is told how a verb goes on.
 	Progress = progress.Progress
-	// Step is one step of a verb.
 	// TotalProgress is a [Progress] that is told how much there is to do, too.
 	TotalProgress = progress.Totals
-	Step          = progress.Step
+	// Step is one step of a verb.
+	Step = progress.Step
 	// StepDuration is the wall time of one step.
 	StepDuration = progress.Duration
 )

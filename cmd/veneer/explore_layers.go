@@ -49,8 +49,11 @@ func shortStep(by string) string {
 func (x *explorer) layerDetails(width int) []span {
 	if x.layers.at == 0 {
 		t := x.parts.Shown
-		return []span{{}, {fmt.Sprintf("%s, %s", bytesText(t.Bytes), countText(t.Files, "file", "files")), plain},
-			{countText(x.parts.ShownDirs, "directory", "directories"), plain}}
+		return []span{
+			{},
+			{fmt.Sprintf("%s, %s", bytesText(t.Bytes), countText(t.Files, "file", "files")), plain},
+			{countText(x.parts.ShownDirs, "directory", "directories"), plain},
+		}
 	}
 	l := &x.parts.Layers[x.layers.at-1]
 	spans := []span{{}, {"unpacked " + bytesText(l.Unpacked.Bytes) + ", " + countText(l.Unpacked.Files, "file", "files"), plain}}

@@ -170,19 +170,30 @@ func (t *fileTree) key(key string, shown int) {
 			t.set(row, !row.open)
 		}
 	case "right", "l":
-		if ok && row.dir && row.open {
-			t.scroller.key("down", len(t.rows), shown)
-		} else if ok && row.dir {
-			t.set(row, true)
-		}
+		t.inward(row, ok && row.dir, shown)
 	case "left", "h":
-		if ok && row.dir && row.open {
-			t.set(row, false)
-		} else if i := t.find(parentOf(row.file)); ok && i >= 0 {
-			t.at = i
-		}
+		t.outward(row, ok)
 	default:
 		t.scroller.key(key, len(t.rows), shown)
+	}
+}
+
+// inward opens a directory, or goes on from one that is open.
+func (t *fileTree) inward(row fileRow, dir bool, shown int) {
+	switch {
+	case dir && row.open:
+		t.scroller.key("down", len(t.rows), shown)
+	case dir:
+		t.set(row, true)
+	}
+}
+
+// outward closes a directory, or goes to the one that a file is in.
+func (t *fileTree) outward(row fileRow, ok bool) {
+	if ok && row.dir && row.open {
+		t.set(row, false)
+	} else if i := t.find(parentOf(row.file)); ok && i >= 0 {
+		t.at = i
 	}
 }
 
