@@ -195,7 +195,8 @@ func actCancelled(x *show) {
 	x.after(100*time.Millisecond, func() {})
 	d.Step(veneer.Step{Kind: "compare"})
 	x.after(time.Second, func() { d.Count(7, 1000) })
-	x.Type("^C") // as the terminal shows it
+	x.Type("^C") // as the terminal shows it, before the signal comes
+	x.WaitFor("^C")
 	cancel()
 	x.WaitFor("cancelled")
 	d.Count(1, 1)
