@@ -54,7 +54,8 @@ func goldenInputs() map[string][]byte {
 	}
 }
 
-// TestGoldenCompression: the bytes of each compressor at each level are those of the last release. A failure means that
+// TestGoldenCompression: the bytes of each compressor are those of the last release, at its own level and at one that a
+// user says. internal/recompress.TestGolden has all levels. A failure means that
 // layers get other digests than before: by a library's new version, which must be a decision, told in the changelog
 // (docs/images.md, "The same digest again"), or by a mistake.
 func TestGoldenCompression(t *testing.T) {
@@ -62,7 +63,7 @@ func TestGoldenCompression(t *testing.T) {
 	inputs := goldenInputs()
 	for name, data := range inputs {
 		lines = append(lines, fmt.Sprintf("%s input %s", name, sum(data)))
-		for compression, levels := range map[Compression][]int{Gzip: {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, Zstd: {0, 1, 3, 7, 19}} {
+		for compression, levels := range map[Compression][]int{Gzip: {0, 9}, Zstd: {0, 1}} {
 			for _, level := range levels {
 				// As the pipeline writes it.
 				var out bytes.Buffer
