@@ -17,6 +17,8 @@ import (
 
 	"github.com/veneer-build/veneer/engine/run"
 	"github.com/veneer-build/veneer/snapshot"
+
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // cacheMounts is the directory of the caches of RUN --mount=type=cache, below the
@@ -83,7 +85,7 @@ func lockDir(ctx context.Context, dir string, sharing pb.CacheSharingOpt) (*os.F
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(context.Cause(ctx), f.Close())
+			return nil, errors.Join(fault.Ended(ctx), f.Close())
 		case <-time.After(lockPoll):
 		}
 	}

@@ -9,10 +9,11 @@ package graph
 
 import (
 	"context"
-	"errors"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // Step is one node of a graph. Steps of one ID are the same step.
@@ -37,6 +38,8 @@ type job[T any] struct {
 	done  chan struct{}
 	value T
 	err   error
+	// stopped: the call that ran it was stopped, so that err says nothing of the step.
+	stopped bool
 }
 
 // New returns a runner that works on at most so many steps at a time. Steps that
@@ -59,6 +62,7 @@ func (r *Runner[T]) Run(ctx context.Context, s *Step[T]) (T, error) {
 		r.mu.Unlock()
 		if !known {
 			j.value, j.err = r.run(ctx, s)
+			j.stopped = j.err != nil && ctx.Err() != nil
 			if j.err != nil {
 				r.forget(s.ID)
 			}
@@ -69,10 +73,10 @@ func (r *Runner[T]) Run(ctx context.Context, s *Step[T]) (T, error) {
 		case <-j.done:
 		case <-ctx.Done():
 			var none T
-			return none, context.Cause(ctx)
+			return none, fault.Ended(ctx)
 		}
-		// The call that ran it may have been cancelled, and this one was not.
-		if !errors.Is(j.err, context.Canceled) || ctx.Err() != nil {
+		// The call that ran it may have been stopped, and this one was not.
+		if !j.stopped || ctx.Err() != nil {
 			return j.value, j.err
 		}
 	}
@@ -100,7 +104,7 @@ func (r *Runner[T]) run(ctx context.Context, s *Step[T]) (none T, _ error) {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
 	case <-ctx.Done():
-		return none, context.Cause(ctx)
+		return none, fault.Ended(ctx)
 	}
 	return s.Do(ctx, inputs)
 }

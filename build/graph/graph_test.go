@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/veneer-build/veneer/build/graph"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // step is one that joins the values of its inputs.
@@ -87,6 +88,47 @@ func TestAnErrorEndsTheOthers(t *testing.T) {
 	}}
 	if _, err := graph.New[int](2).Run(t.Context(), top); !errors.Is(err, fail) {
 		t.Errorf("error %v, want %v", err, fail)
+	}
+}
+
+// A step that two calls share runs again for the one, if an error beside it stopped the
+// other, and it is told as stopped and not as failed.
+func TestAStoppedStepRunsAgain(t *testing.T) {
+	fail := errors.New("fail")
+	r := graph.New[int](4)
+	begun, stopped := make(chan struct{}), make(chan error, 1)
+	var ran atomic.Int32
+	shared := &graph.Step[int]{ID: "shared", Do: func(ctx context.Context, _ []int) (int, error) {
+		if ran.Add(1) > 1 {
+			return 7, nil
+		}
+		close(begun)
+		<-ctx.Done()
+		stopped <- fault.Ended(ctx)
+		return 0, fmt.Errorf("run shared: %w", context.Cause(ctx))
+	}}
+	beside := make(chan struct{})
+	fails := &graph.Step[int]{ID: "fails", Do: func(context.Context, []int) (int, error) {
+		<-beside
+		return 0, fail
+	}}
+	both := &graph.Step[int]{ID: "both", Inputs: []*graph.Step[int]{shared, fails}}
+	var all sync.WaitGroup
+	all.Go(func() {
+		if _, err := r.Run(t.Context(), both); !errors.Is(err, fail) {
+			t.Errorf("the call that fails: %v", err)
+		}
+	})
+	<-begun
+	all.Go(func() {
+		if got, err := r.Run(t.Context(), shared); got != 7 || err != nil {
+			t.Errorf("the other call: %d, %v", got, err)
+		}
+	})
+	close(beside)
+	all.Wait()
+	if err := <-stopped; !errors.Is(err, fail) || !errors.Is(err, context.Canceled) || err.Error() != "fail" {
+		t.Errorf("the stopped step is told %v", err)
 	}
 }
 

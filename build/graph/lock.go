@@ -10,6 +10,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // lockPoll is how often a step is tried that another build is doing.
@@ -49,7 +51,7 @@ func (c *Cache) Lock(ctx context.Context, key Key, waiting func()) (unlock func(
 		}
 		select {
 		case <-ctx.Done():
-			return none, context.Cause(ctx)
+			return none, fault.Ended(ctx)
 		case <-time.After(lockPoll):
 		}
 	}

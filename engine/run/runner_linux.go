@@ -17,6 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/engine"
+
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 const (
@@ -159,7 +161,7 @@ func (h *host) run(ctx context.Context, rootfs []mount.Mount, p Process, show fu
 	}
 	defer func() {
 		if ctx.Err() != nil {
-			err = fmt.Errorf("run %q: %w", strings.Join(p.Args, " "), context.Cause(ctx))
+			err = fmt.Errorf("run %q: %w", strings.Join(p.Args, " "), fault.Ended(ctx))
 		}
 		err = errors.Join(err, s.close())
 	}()

@@ -3,6 +3,7 @@
 package fault
 
 import (
+	"context"
 	"errors"
 	"strings"
 )
@@ -96,3 +97,19 @@ func (n *Notice) UnmarshalText(text []byte) error {
 	n.Text = string(text)
 	return nil
 }
+
+// Ended returns why a context has ended: its cause, which errors.Is also finds to be
+// [context.Canceled] or [context.DeadlineExceeded]. A context whose cause is the error of
+// something else thereby does not pass that off as the error of what it stopped.
+func Ended(ctx context.Context) error {
+	cause, err := context.Cause(ctx), ctx.Err()
+	if err == nil || errors.Is(cause, err) {
+		return cause
+	}
+	return ended{cause, err}
+}
+
+type ended struct{ cause, err error }
+
+func (e ended) Error() string   { return e.cause.Error() }
+func (e ended) Unwrap() []error { return []error{e.cause, e.err} }
