@@ -23,6 +23,10 @@ const (
 	// written. Each byte that was written allows one more, so that a few bytes cannot
 	// become an endless number of files to open.
 	freeIdle = 4096
+	// tarBlock is the size of a file's header in a tar. A delta opens one old file, or
+	// a few, for each file that it makes; it may open one for each block that was
+	// written, beyond freeIdle.
+	tarBlock = 512
 )
 
 // Limits bound what a delta may make.
@@ -96,6 +100,7 @@ type applier struct {
 	limit   int64
 	written int64
 	idle    int64 // operations that wrote nothing
+	opened  int64 // files of the old tree
 
 	path string
 	file File // nil: none is open
@@ -138,6 +143,9 @@ func (a *applier) op() (more bool, _ error) {
 	}
 	switch op {
 	case opOpen:
+		if a.opened++; a.opened > freeIdle+a.written/tarBlock {
+			return false, fmt.Errorf("it opens %d files for %d bytes: %w", a.opened, a.written, ErrFormat)
+		}
 		return true, a.open(n)
 	case opSeek:
 		if a.file == nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/veneer-build/veneer/internal/compression"
 	"github.com/veneer-build/veneer/internal/ctxio"
@@ -15,9 +16,6 @@ import (
 // pieceSize is the number of bytes that a compressor gets at once, as when layers are
 // written.
 const pieceSize = 256 << 10
-
-// errDiffers is that another blob comes out.
-var errDiffers = errors.New("differs")
 
 // Probe returns the generation that makes a blob of its tar, or "" if none of those
 // that are known does. A wrong one is given up at the first byte that differs, which
@@ -77,7 +75,7 @@ func (g Generation) makes(ctx context.Context, blob io.ReaderAt, size int64) (bo
 	if err != nil {
 		return false, err
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{z}, struct{ io.Reader }{source{tar}}, make([]byte, pieceSize))
+	_, err = io.CopyBuffer(struct{ io.Writer }{z}, struct{ io.Reader }{source{tar, want}}, make([]byte, pieceSize))
 	closeErr := z.Close()
 	var bad *sourceError
 	switch {
@@ -85,7 +83,7 @@ func (g Generation) makes(ctx context.Context, blob io.ReaderAt, size int64) (bo
 		return false, fmt.Errorf("read the blob: %w", bad.error)
 	case want.err != nil:
 		return false, want.err
-	case want.differs || errors.Is(err, errDiffers):
+	case want.differs.Load():
 		return false, nil
 	case err != nil || closeErr != nil:
 		return false, errors.Join(err, closeErr)
@@ -93,13 +91,21 @@ func (g Generation) makes(ctx context.Context, blob io.ReaderAt, size int64) (bo
 	return want.n == size, nil
 }
 
-// source tells errors of reading from those of writing.
-type source struct{ r io.Reader }
+// source tells errors of reading from those of writing. It ends where the writer has
+// seen enough: a compressor that fails instead would leave its goroutines behind
+// (pgzip does).
+type source struct {
+	r    io.Reader
+	want *expected
+}
 
 type sourceError struct{ error }
 
 // Read implements [io.Reader].
 func (s source) Read(p []byte) (int, error) {
+	if s.want.over.Load() {
+		return 0, io.EOF
+	}
 	n, err := s.r.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = &sourceError{err}
@@ -107,33 +113,36 @@ func (s source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// expected is a writer that fails where other bytes come than were expected.
+// expected is a writer that compares what comes with what was expected. What comes
+// after the first difference, or after an error of r, it only takes.
 type expected struct {
-	r       io.Reader
-	buf     []byte
-	n       int64
-	differs bool
-	err     error // of r
+	r   io.Reader
+	buf []byte
+	n   int64
+	err error // of r
+	// over says that there is nothing more to find out, and differs that it was a
+	// difference. Some compressors write from a goroutine of their own.
+	over, differs atomic.Bool
 }
 
-// Write implements [io.Writer].
+// Write implements [io.Writer]. It never fails.
 func (e *expected) Write(p []byte) (int, error) {
-	if e.differs || e.err != nil {
-		return 0, errDiffers
+	if e.over.Load() {
+		return len(p), nil
 	}
 	if cap(e.buf) < len(p) {
 		e.buf = make([]byte, len(p))
 	}
 	buf := e.buf[:len(p)]
 	n, err := io.ReadFull(e.r, buf)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	switch {
+	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		e.err = err
-		return 0, err
-	}
-	if !bytes.Equal(buf[:n], p) {
-		e.differs = true
-		return 0, errDiffers
+		e.over.Store(true)
+	case !bytes.Equal(buf[:n], p):
+		e.differs.Store(true)
+		e.over.Store(true)
 	}
 	e.n += int64(n)
-	return n, nil
+	return len(p), nil
 }

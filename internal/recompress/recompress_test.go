@@ -13,9 +13,11 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // update writes the table anew: `go test ./internal/recompress -run Golden -update`.
@@ -201,6 +203,19 @@ func (c *counting) ReadAt(p []byte, off int64) (int, error) {
 	n, err := c.r.ReadAt(p, off)
 	c.n += int64(n)
 	return n, err
+}
+
+// TestProbeEnds: a compressor that turns out to be wrong leaves no goroutine behind.
+func TestProbeEnds(t *testing.T) {
+	blob := pack(t, of(goGzip, 3), sample(5<<20), pieceSize)
+	blob[len(blob)/2]++ // No generation makes it.
+	before := runtime.NumGoroutine()
+	_, _ = Probe(t.Context(), bytes.NewReader(blob), int64(len(blob))) // The damage may be an error.
+	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		}
+	}
 }
 
 // TestProbeFails: a blob that is damaged, or cannot be read, is an error.
