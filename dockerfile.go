@@ -39,6 +39,8 @@ type (
 	RunError = dockerfile.RunError
 	// MissingError says what this machine lacks for RUN, with what to do about it.
 	MissingError = process.MissingError
+	// DockerfileStep tells how a step went.
+	DockerfileStep = dockerfile.Step
 	// Lint is what is doubtful in a Dockerfile.
 	Lint = dockerfile.Lint
 )
@@ -145,6 +147,7 @@ func BuildDockerfile(ctx context.Context, e *engine.Engine, req DockerfileReques
 		if err != nil {
 			return nil, err
 		}
+		res.Dockerfile.Done = dockerfile.StepsOf(all)
 		if req.Output != nil && !req.Output.filesOnly() {
 			err = req.Output.writeImage(ctx, s, res, names)
 		}

@@ -58,6 +58,9 @@ type DockerfileResult struct {
 	// StepBytes are those of the files that the steps wrote, not compressed: what is
 	// stored for them unless the result is compared with an image.
 	StepBytes int64 `json:"step_bytes"`
+	// Done are all steps, those of several platforms too, in the order in which they
+	// began. They are not in the JSON, most of which they would be.
+	Done []DockerfileStep `json:"-"`
 }
 
 // LayerResult describes the new layer.

@@ -43,7 +43,7 @@ func (s *solver) file(ctx context.Context, v *vertex, op *pb.FileOp, inputs []*s
 	if !v.deferred {
 		return f.do(ctx, on)
 	}
-	p := s.start(v.name())
+	p := s.start(v, v.name())
 	defer p.end(false, nil)
 	st := &state{on: on, then: []*fileStep{f}, docker: on.docker, deferredBytes: &atomic.Int64{}}
 	if on.on != nil {

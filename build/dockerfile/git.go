@@ -120,7 +120,7 @@ func (s *solver) git(ctx context.Context, v *vertex, op *pb.SourceOp) (_ *state,
 	if r.name() != r.remote && !strings.HasPrefix(v.name(), "[internal]") {
 		s.Watch.Warn(fmt.Sprintf("ADD %s: its password stays in the image's history; use the secret GIT_AUTH_TOKEN", r.name()))
 	}
-	p := s.start(strings.ReplaceAll(v.name(), r.remote, r.name()))
+	p := s.start(v, strings.ReplaceAll(v.name(), r.remote, r.name()))
 	cached := false
 	defer func() { p.end(cached, err) }()
 	var m *graph.Made

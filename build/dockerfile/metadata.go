@@ -60,7 +60,7 @@ func (s *solver) gitMetadata(ctx context.Context, op *pb.SourceOp, opt sourceres
 	if err != nil {
 		return nil, err
 	}
-	p := s.start(strings.ReplaceAll(opt.LogName, r.remote, r.name()))
+	p := s.start(nil, strings.ReplaceAll(opt.LogName, r.remote, r.name()))
 	defer func() { p.end(false, err) }()
 	res := &sourceresolver.ResolveGitResponse{}
 	return res, s.withGit(ctx, r, func(g *gitRun) error {

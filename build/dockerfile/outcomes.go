@@ -69,24 +69,28 @@ func (s *solver) count(all ...*Outcome) (steps, cached int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	seen := map[string]bool{}
-	var walk func(*vertex)
-	walk = func(v *vertex) {
-		if v == nil || seen[v.id()] {
-			return
-		}
-		seen[v.id()] = true
-		if v.op.GetFile() != nil || v.op.GetExec() != nil {
-			steps++
-			if s.cached[v.id()] {
-				cached++
-			}
-		}
-		for _, in := range v.inputs {
-			walk(in)
-		}
-	}
 	for _, out := range all {
-		walk(out.vertex)
+		out.vertex.each(seen, func(v *vertex) {
+			if v.op.GetFile() != nil || v.op.GetExec() != nil {
+				steps++
+				if s.cached[v.id()] {
+					cached++
+				}
+			}
+		})
 	}
 	return steps, cached
+}
+
+// each calls fn for the vertex and all that it depends on, but for those of the IDs
+// that were seen. The vertex may be nil, which is none.
+func (v *vertex) each(seen map[string]bool, fn func(*vertex)) {
+	if v == nil || seen[v.id()] {
+		return
+	}
+	seen[v.id()] = true
+	fn(v)
+	for _, in := range v.inputs {
+		in.each(seen, fn)
+	}
 }

@@ -203,7 +203,7 @@ func (g *gateway) resolveLayout(ctx context.Context, ref, platform string, o *so
 
 // layoutState unpacks the image of a context that is a layout.
 func (s *solver) layoutState(ctx context.Context, v *vertex, ref string, op *pb.SourceOp) (_ *state, err error) {
-	p := s.start(v.name())
+	p := s.start(v, v.name())
 	defer func() { p.end(false, err) }()
 	img, err := s.layout(ctx, layoutOf(ref, op.Attrs[pb.AttrOCILayoutSessionID], op.Attrs[pb.AttrOCILayoutStoreID], platformOf(v.op.Platform)))
 	if err != nil {

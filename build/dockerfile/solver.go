@@ -47,8 +47,10 @@ type solver struct {
 	over    int
 	// cached are the steps that an earlier build had done, by their IDs.
 	cached map[string]bool
-	locals map[string]*state
-	opened []io.Closer
+	// recorded are the steps that ended well.
+	recorded []Step
+	locals   map[string]*state
+	opened   []io.Closer
 	// downloads are the files of http sources, by what they are asked for by.
 	downloads map[string]*onceDownloaded
 	// unread is the error of a file that exists but could not be read for the
@@ -177,20 +179,27 @@ func (s *solver) do(ctx context.Context, v *vertex, inputs []*state) (*state, er
 // progress is a step that is being done.
 type progress struct {
 	s      *solver
+	v      *vertex // nil: it is none of a definition
 	number int
+	name   string
 	began  time.Time
+	layer  *graph.Layer
 }
 
-// start tells that a step begins.
-func (s *solver) start(name string) *progress {
-	p := &progress{s: s, number: int(s.number.Add(1)), began: time.Now()}
+// start tells that a step begins, which may have a vertex.
+func (s *solver) start(v *vertex, name string) *progress {
+	p := &progress{s: s, v: v, number: int(s.number.Add(1)), name: name, began: time.Now()}
 	s.Watch.Started(p.number, name)
 	return p
 }
 
 // end tells how it went.
 func (p *progress) end(cached bool, err error) {
-	p.s.Watch.Ended(p.number, Ending{Cached: cached, Elapsed: time.Since(p.began), Err: err})
+	elapsed := time.Since(p.began)
+	if err == nil {
+		p.record(cached, elapsed)
+	}
+	p.s.Watch.Ended(p.number, Ending{Cached: cached, Elapsed: elapsed, Err: err})
 }
 
 // Write takes what the step's process writes.
@@ -260,9 +269,12 @@ func (s *solver) known(ctx context.Context, v *vertex, k keyed, p *progress) (m 
 // step. It keeps the result unless changed reports that the inputs are no longer
 // what the key says. nil: they cannot change.
 func (s *solver) remade(ctx context.Context, v *vertex, k keyed, do func(p *progress) (*graph.Made, error), changed func() (bool, error)) (m *graph.Made, err error) {
-	p := s.start(v.name())
+	p := s.start(v, v.name())
 	cached := false
-	defer func() { p.end(cached, err) }()
+	defer func() {
+		p.made(m)
+		p.end(cached, err)
+	}()
 	m, unlock, err := s.known(ctx, v, k, p)
 	defer unlock()
 	if m != nil || err != nil {

@@ -43,7 +43,7 @@ func (s *solver) source(ctx context.Context, v *vertex, op *pb.SourceOp) (*state
 
 // imageState unpacks an image.
 func (s *solver) imageState(ctx context.Context, v *vertex, name string) (_ *state, err error) {
-	p := s.start(v.name())
+	p := s.start(v, v.name())
 	defer func() { p.end(false, err) }()
 	img, err := s.image(ctx, name, platformOf(v.op.Platform))
 	if err != nil {
@@ -116,7 +116,7 @@ func (s *solver) local(ctx context.Context, name string, op *pb.SourceOp) (*stat
 // callersDir is a directory of the caller. Only the files that the source selects
 // are in it.
 func (s *solver) callersDir(ctx context.Context, v *vertex, name string, op *pb.SourceOp) (_ *state, err error) {
-	p := s.start(v.name())
+	p := s.start(v, v.name())
 	defer func() { p.end(false, err) }()
 	dir, err := s.Caller.Dir(ctx, name, op.Attrs, func(bytes int64) {
 		if w, ok := s.Watch.(TransferWatcher); ok {
@@ -221,7 +221,7 @@ func (s *solver) downloaded(ctx context.Context, name string, op *pb.SourceOp) (
 	if one.file != nil {
 		return one.file, nil
 	}
-	p := s.start(name)
+	p := s.start(nil, name)
 	defer func() { p.end(false, err) }()
 	d, err := fetch(ctx, &http.Client{Transport: s.transport()}, op, s.session.Roots.Spool)
 	if err != nil {

@@ -225,10 +225,13 @@ func (r resultFiles) discard() {
 }
 
 // metadata is the content of --metadata-file. It uses buildx's keys where buildx
-// has some, and one key of its own for the rest.
+// has some, and keys of its own for the rest. buildx's begin with buildx.,
+// containerimage. or image., and those of bake, names of targets, have no dot.
 type metadata struct {
 	Digest     string             `json:"containerimage.digest"`
 	Descriptor ocispec.Descriptor `json:"containerimage.descriptor"`
 	Name       string             `json:"image.name,omitempty"` // comma-separated
 	Veneer     *veneer.Result     `json:"veneer"`
+	// Steps are those of a Dockerfile.
+	Steps []veneer.DockerfileStep `json:"veneer.steps,omitempty"`
 }

@@ -18,7 +18,10 @@ const reportLong = `Write a page that shows what an image is made of: its layers
 them and in the whole image, the largest files, what is stored and never seen, and
 for each file which layers put it there, replaced or deleted it. With --against it
 also says what the image costs those who have the older one: by registry, as a delta,
-and on disk, with config and history side by side.
+and on disk, with config and history side by side. With --build it also shows the
+steps of the Dockerfile's build that made the image, from the file that
+veneer build --metadata-file wrote: how long each took, whether it was cached, and
+the bytes of its layer.
 
 The page is one file of HTML that needs no network and no other file. It can be sent
 to others and opened in any browser.
@@ -29,6 +32,7 @@ are fetched to a temporary directory.`
 // reportFlags are the flags that only report has.
 type reportFlags struct {
 	output string
+	build  string
 	open   bool
 	f      registryFlags
 }
@@ -42,6 +46,8 @@ func (a *app) reportCommand() *cobra.Command {
 		Long:  reportLong,
 		Example: `  veneer report app:2 -o report.html
   veneer report app:2 --against app:1 -o report.html --open
+  veneer build . -t app:3 --metadata-file build.json
+  veneer report app:3 --build build.json -o report.html
   veneer report archive:app.tar -o report.html
   veneer report docker://registry.example.org/team/app:2 -o report.html`,
 		Args: anyImageArg,
@@ -61,6 +67,7 @@ func (a *app) reportCommand() *cobra.Command {
 	fs := cmd.Flags()
 	fs.StringVarP(&flags.output, "output", "o", "", "`file` to write, \"-\" for standard output")
 	fs.StringVar(&req.Against, "against", "", "compare with an older `image`")
+	fs.StringVar(&flags.build, "build", "", "show the steps of a build, from the `file` of build --metadata-file")
 	fs.BoolVar(&flags.open, "open", false, "open the page in a browser")
 	fs.BoolVar(&req.NoCache, "no-cache", false, "neither use nor keep indexes of layers")
 	bindPlatform(cmd, &req.Platform)
@@ -78,14 +85,14 @@ func (a *app) report(ctx context.Context, req veneer.DissectRequest, flags *repo
 		if f, ok := a.outputFile(); ok && term.IsTerminal(int(f.Fd())) {
 			return usagef("standard output is a terminal: use -o FILE, or a pipe")
 		}
-		return a.writeReport(ctx, a.std.out, req, &flags.f)
+		return a.writeReport(ctx, a.std.out, req, flags)
 	}
 	f, err := openPending(ctx, flags.output)
 	if err != nil {
 		return err
 	}
 	defer f.discard()
-	if err := a.writeReport(ctx, f, req, &flags.f); err != nil {
+	if err := a.writeReport(ctx, f, req, flags); err != nil {
 		return err
 	}
 	if err := f.commit(nil); err != nil {
@@ -98,24 +105,35 @@ func (a *app) report(ctx context.Context, req veneer.DissectRequest, flags *repo
 }
 
 // writeReport takes the image apart and writes the page.
-func (a *app) writeReport(ctx context.Context, w io.Writer, req veneer.DissectRequest, f *registryFlags) error {
+func (a *app) writeReport(ctx context.Context, w io.Writer, req veneer.DissectRequest, flags *reportFlags) error {
 	open, err := a.engineFor(req)
 	if err != nil {
 		return err
+	}
+	var made *builtSteps
+	if flags.build != "" {
+		if made, err = readBuilt(ctx, flags.build); err != nil {
+			return err
+		}
 	}
 	return open(ctx, func(ctx context.Context, e *veneer.Engine) error {
 		d := a.newDisplay(ctx)
 		defer d.Close()
 		req.Progress, req.Log = d, a.log
-		req.Registry = f.RegistryOptions
+		req.Registry = flags.f.RegistryOptions
 		req.Registry.Notify, req.Registry.Progress = a.notify, blobProgress(d, false)
 		res, err := veneer.Dissect(ctx, e, req)
 		if err != nil {
 			return err
 		}
 		d.Close()
+		var steps []veneer.DockerfileStep
+		if made != nil {
+			steps = made.Steps
+			res.Warnings = append(res.Warnings, made.check(res.New.Image)...)
+		}
 		a.notifyAll("warning: ", res.Warnings)
-		return page.Write(w, res, versionOf().Version)
+		return page.Write(w, res, steps, versionOf().Version)
 	})
 }
 

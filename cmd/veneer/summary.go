@@ -8,12 +8,16 @@ import (
 )
 
 func metadataOf(res *veneer.Result) metadata {
-	return metadata{
+	m := metadata{
 		Digest:     res.Digest.String(),
 		Descriptor: res.Target,
 		Name:       strings.Join(res.Names, ","),
 		Veneer:     res,
 	}
+	if res.Dockerfile != nil {
+		m.Steps = res.Dockerfile.Done
+	}
+	return m
 }
 
 // summaryText tells people what was built, in two lines.

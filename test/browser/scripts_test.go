@@ -42,7 +42,7 @@ const contrastScript = `(() => {
 	}
 	// What is a picture has 3 (1.4.11).
 	for (const e of document.querySelectorAll(".bar rect:not(.track)")) {
-		const c = ratio(parse(getComputedStyle(e).fill), behind(e.closest("li")));
+		const c = ratio(parse(getComputedStyle(e).fill), behind(e.closest("li, th")));
 		if (c < 3) wrong.add("bar " + e.getAttribute("class") + ": " + c.toFixed(2));
 	}
 	return [...wrong];

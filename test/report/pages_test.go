@@ -22,6 +22,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer"
@@ -95,8 +96,19 @@ func hostileImages(t *testing.T, dir string) (img, old string) {
 	return img, old
 }
 
-// render writes the page of an image, which may have an older one, and returns it.
-func render(t *testing.T, out, img, old string) []byte {
+// hostileSteps are a build's, all of whose names are hostile.
+func hostileSteps() []veneer.DockerfileStep {
+	var steps []veneer.DockerfileStep
+	for i, name := range hostile {
+		steps = append(steps, veneer.DockerfileStep{
+			Name: "RUN " + name, Platforms: []string{name}, Line: i * i, Started: float64(i) / 2, Seconds: float64(i), Cached: i%3 == 0, Layer: digest.Digest(name), Bytes: int64(i * i * i * 1000),
+		})
+	}
+	return steps
+}
+
+// render writes the page of an image, which may have an older one and steps, and returns it.
+func render(t *testing.T, out, img, old string, steps ...veneer.DockerfileStep) []byte {
 	t.Helper()
 	e, closeAll, err := veneer.OpenTemporary(t.Context())
 	if err != nil {
@@ -118,7 +130,7 @@ func render(t *testing.T, out, img, old string) []byte {
 	}
 	apart := time.Since(start)
 	var b bytes.Buffer
-	if err := page.Write(&b, d, "test"); err != nil {
+	if err := page.Write(&b, d, steps, "test"); err != nil {
 		t.Fatal(err)
 	}
 	status, _ := os.ReadFile("/proc/self/status")
@@ -148,7 +160,7 @@ func TestPages(t *testing.T) {
 	dir, tmp := t.TempDir(), t.TempDir()
 	img, old := hostileImages(t, tmp)
 	out := filepath.Join(dir, "hostile.html")
-	checkEscaped(t, render(t, out, img, old))
+	checkEscaped(t, render(t, out, img, old, hostileSteps()...))
 	expect(t, out, map[string]string{"Search": "dir/<∕scr", "Path": "/dir/<∕script><script>window.hacked=1<∕script>", "Said": "added by layer 1, 1.0 kB; replaced by layer 2, 900 B", "Zoom": "dir"})
 
 	out = filepath.Join(dir, "debian.html")

@@ -9,7 +9,7 @@
 //
 // # Bounds
 //
-// Treemaps have at most [maxBoxes] boxes together, tables 100 rows each, and the search
-// at most [maxSearched] paths, the largest files; so the page of a million files has
-// some megabytes.
+// Treemaps have at most [maxBoxes] boxes together, tables of files 100 rows each, that of
+// a build's steps [maxSteps], and the search at most [maxSearched] paths, the largest
+// files; so the page of a million files has some megabytes.
 package page

@@ -20,8 +20,9 @@ var pageCSS string
 //go:embed page.js
 var pageJS string
 
-// Write writes the page of a dissection. version is the program's.
-func Write(w io.Writer, d *veneer.Dissection, version string) error {
+// Write writes the page of a dissection, with the steps of the build that made the
+// image, if they are known. version is the program's.
+func Write(w io.Writer, d *veneer.Dissection, steps []veneer.DockerfileStep, version string) error {
 	t, err := template.New("page").Funcs(funcs).Parse(pageHTML)
 	if err != nil {
 		return fmt.Errorf("parse the page's template: %w", err)
@@ -30,6 +31,7 @@ func Write(w io.Writer, d *veneer.Dissection, version string) error {
 	if err != nil {
 		return err
 	}
+	v.built(steps)
 	v.Version, v.Policy = version, policy
 	v.CSS, v.JS = template.CSS(pageCSS), template.JS(pageJS) //nolint:gosec // ours, embedded
 	if err := t.Execute(w, v); err != nil {

@@ -24,6 +24,9 @@ type view struct {
 	Config        []configRow
 	History       []stepRow
 	OldHistory    []stepRow
+	Built         []fact
+	Steps         []builtRow
+	StepsMore     int64
 	Warnings      []string
 	Note          string // of the search
 	HiddenMore    int64
