@@ -48,7 +48,15 @@ type stepDisplay interface {
 	close()
 }
 
-func (a *app) newStepPrinter(ctx context.Context) stepDisplay {
+// newStepPrinter is newDisplay for the steps of a Dockerfile.
+func (a *app) newStepPrinter(ctx context.Context) (stepDisplay, error) {
+	if a.badProgress != nil {
+		return nil, a.badProgress
+	}
+	return a.chosenSteps(ctx), nil
+}
+
+func (a *app) chosenSteps(ctx context.Context) stepDisplay {
 	switch a.progressKind() {
 	case rawProgress:
 		return newRawPrinter(a.stderr)
