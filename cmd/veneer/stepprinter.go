@@ -116,11 +116,14 @@ func (p *stepPrinter) Output(number int, data []byte) {
 	}
 }
 
-// line prints a line of a step's output.
+// line prints a line of a step's output; nil: none is to be printed.
 func (p *stepPrinter) line(number int, s *printedStep) func(text string, raw []byte) {
 	return func(text string, raw []byte) {
 		at := time.Since(s.began).Seconds()
 		p.print(fmt.Sprintf("#%d %.3f %s", number, at, text), stepLine{Step: number, Output: string(raw), Seconds: at})
+	}
+	if p.quiet {
+		return nil
 	}
 }
 
