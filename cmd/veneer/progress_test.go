@@ -190,6 +190,7 @@ func TestStepLines(t *testing.T) {
 			asJSON: asJSON, steps: map[int]*printedStep{}, cancelled: func() bool { return false },
 			failures: failures{w: &out, keep: keptLines, silent: asJSON},
 		}
+		p.Steps(0, 0)
 		p.Steps(0, 2)
 		p.Started(1, "RUN one")
 		p.Started(2, "RUN two")
@@ -206,15 +207,19 @@ func TestStepLines(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
+	first, rest, _ := strings.Cut(play(true), "\n")
+	if first != `{"steps_done":0,"steps":2}` {
+		t.Errorf("the first line: %s", first)
+	}
 	var all []stepLine
-	for line := range strings.Lines(play(true)) {
+	for line := range strings.Lines(rest) {
 		var l stepLine
 		if err := json.Unmarshal([]byte(line), &l); err != nil {
 			t.Fatalf("%s: %v", line, err)
 		}
 		all = append(all, l)
 	}
-	if len(all) != 6 || all[0].Steps != 2 || !all[3].Cancelled || all[5].Error == "" || all[5].Cancelled {
+	if len(all) != 5 || !all[2].Cancelled || all[4].Error == "" || all[4].Cancelled {
 		t.Errorf("%+v", all)
 	}
 }
