@@ -84,7 +84,7 @@ func TestProgressAuto(t *testing.T) {
 func lines(format func(progressLine) string) (d *lineDisplay, out *bytes.Buffer, after func(time.Duration, func())) {
 	now := time.Unix(1e9, 0)
 	out = &bytes.Buffer{}
-	d = &lineDisplay{w: out, format: format, stopped: func() bool { return false }, now: func() time.Time { return now }, end: make(chan struct{})}
+	d = &lineDisplay{w: out, format: format, stopped: func() bool { return false }, unread: func() bool { return false }, now: func() time.Time { return now }, end: make(chan struct{})}
 	return d, out, func(t time.Duration, do func()) {
 		for range t / lineTick {
 			do()
@@ -123,6 +123,13 @@ layer: cancelled after 11 files, 1.1 GB, 11.0 s
 	d.Close()
 	if out.String() != "compare: failed after 0.0 s\n" {
 		t.Errorf("a step that fails: %s", out.String())
+	}
+	d, out, _ = lines(plainLine)
+	d.unread = func() bool { return true }
+	d.Step(veneer.Step{Kind: "save"})
+	d.Close()
+	if out.String() != "" {
+		t.Errorf("nobody reads standard output: %s", out.String())
 	}
 }
 

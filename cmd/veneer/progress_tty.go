@@ -141,7 +141,10 @@ func (l *live) end(t *task, how ending) {
 		return
 	}
 	l.tasks = slices.Delete(l.tasks, i, i+1)
-	if how == doneBadly && l.cancelled() {
+	switch {
+	case how == doneBadly && l.app.unread():
+		return
+	case how == doneBadly && l.cancelled():
 		how = doneNot
 	}
 	l.tell(t, how)
