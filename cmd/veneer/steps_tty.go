@@ -51,12 +51,12 @@ func (s *ttySteps) sum(width int) string {
 	if s.all > 0 {
 		parts = append([]part{{fmt.Sprintf("%d of %s", s.over, countText(int64(s.all), "step", "steps")), 0}}, parts...)
 	}
-	return fitLine("…", "build", parts, width)
+	return fitLine("…", label{"build", cutEnd}, parts, width)
 }
 
 // Started implements [veneer.StepWatcher].
 func (s *ttySteps) Started(number int, name string) {
-	t := s.live.begin(printable(name))
+	t := s.live.begin(label{printable(name), cutEnd})
 	if t == nil {
 		return
 	}
