@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"runtime"
 	"strings"
@@ -57,5 +58,23 @@ func TestPiecesOfOutput(t *testing.T) {
 		if got := strings.Join(lines, "\n"); got != strings.Join(want, "\n") || strings.Join(o.last, "\n") != strings.Join(want[2:], "\n") {
 			t.Fatalf("pieces of %d bytes: %q, %q", size, lines, o.last)
 		}
+	}
+}
+
+// TestLineWithoutEnd: a screen does not keep a line that does not end.
+func TestLineWithoutEnd(t *testing.T) {
+	var out bytes.Buffer
+	s := &screen{terminal: &out}
+	for range 100 {
+		if _, err := s.Write(make([]byte, maxAbove/10)); err != nil {
+			t.Fatal(err)
+		}
+		if s.above.Len() > maxAbove {
+			t.Fatalf("%d bytes wait", s.above.Len())
+		}
+	}
+	s.close()
+	if got := bytes.Count(out.Bytes(), []byte{0}); got != 100*(maxAbove/10) {
+		t.Errorf("%d bytes are shown", got)
 	}
 }
