@@ -133,7 +133,8 @@ type TransferWatcher interface {
 type StepsWatcher interface {
 	Watcher
 	// Steps says how many of the steps are over, and how many there are as far as is
-	// known by now. A step of the Dockerfile can start more steps than itself.
+	// known by now: those that are numbered in the steps' names, as in [2/3]. A step of
+	// the Dockerfile can start more steps than itself.
 	Steps(over, all int)
 }
 

@@ -112,10 +112,12 @@ func (s *solver) solve(ctx context.Context, v *vertex) (*state, error) {
 	return s.runner.Run(ctx, n)
 }
 
-// plan counts a vertex as a step, and reports whether it is one. A directory of this host is none: it is only
-// opened.
+// plan counts a vertex as a step, and reports whether it is one: what the frontend
+// numbers, as in [2/3]. These are the images that a stage begins with, and what is done
+// there, but not the directories, files and repositories that are used in it.
 func (s *solver) plan(v *vertex) bool {
-	if strings.HasPrefix(v.op.GetSource().GetIdentifier(), "local://") {
+	scheme, _, _ := strings.Cut(v.op.GetSource().GetIdentifier(), "://")
+	if scheme != "" && scheme != "docker-image" && scheme != "oci-layout" {
 		return false
 	}
 	s.mu.Lock()

@@ -20,6 +20,10 @@ type app struct {
 	std    streams
 	getenv func(string) (string, bool)
 	flags  globalFlags
+	// args are all arguments of the program.
+	args []string
+	// badProgress says that the environment asks for a progress that there is not.
+	badProgress error
 
 	// started: a command's own code runs. From now on only errors that say so are
 	// errors of the command line.

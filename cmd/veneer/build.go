@@ -158,7 +158,10 @@ func (a *app) makeImage(ctx context.Context, o buildOptions, tags []string, do f
 		open = withTemporaryEngine
 	}
 	err = open(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
-		d := a.newDisplay(ctx)
+		d, err := a.newDisplay(ctx)
+		if err != nil {
+			return err
+		}
 		defer d.Close()
 		if res, err = do(ctx, e, d); err != nil {
 			return err

@@ -39,6 +39,13 @@ func (o *output) ended(err error) bool {
 	return o.closed.Load() && (err == nil || onlyClosedPipe(err))
 }
 
+// unread reports whether nobody reads standard output any more. What fails then does
+// so for that reason mostly, and of any other one the error at the end tells.
+func (a *app) unread() bool {
+	o, ok := a.std.out.(*output)
+	return ok && o.closed.Load()
+}
+
 // onlyClosedPipe reports whether all causes of an error are closedPipeError.
 func onlyClosedPipe(err error) bool {
 	switch e := err.(type) { //nolint:errorlint // it looks at each error of the chain in turn

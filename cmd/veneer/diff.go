@@ -135,7 +135,10 @@ type withEngine func(context.Context, func(context.Context, *veneer.Engine) erro
 func (a *app) showDiff(ctx context.Context, open withEngine, o *diffOptions, do func(context.Context, *veneer.Engine, veneer.Progress) (*veneer.DiffResult, error)) error {
 	var res *veneer.DiffResult
 	err := open(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
-		d := a.newDisplay(ctx)
+		d, err := a.newDisplay(ctx)
+		if err != nil {
+			return err
+		}
 		defer d.Close()
 		res, err = do(ctx, e, d)
 		return err

@@ -141,7 +141,10 @@ func (a *app) buildDockerfile(ctx context.Context, path string, f *dockerfileFla
 	if o.quiet {
 		a.beQuiet()
 	}
-	w := a.newStepPrinter(ctx)
+	w, err := a.newStepPrinter(ctx)
+	if err != nil {
+		return err
+	}
 	defer w.close()
 	req.Watch = w
 	if out != nil {
@@ -233,7 +236,10 @@ func (f *dockerfileFlags) allowed(p *veneer.ProcessOptions) error {
 // checkDockerfile prints what is doubtful in a Dockerfile.
 func (a *app) checkDockerfile(ctx context.Context, req veneer.DockerfileRequest) error {
 	return a.withEngine(ctx, func(ctx context.Context, e *veneer.Engine) error {
-		w := a.newStepPrinter(ctx)
+		w, err := a.newStepPrinter(ctx)
+		if err != nil {
+			return err
+		}
 		lint, err := veneer.CheckDockerfile(ctx, e, req)
 		if err != nil {
 			w.explain(err)

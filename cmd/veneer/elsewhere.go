@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // elsewhere are commands of docker that are about containers, with ctr's words for
@@ -42,12 +43,25 @@ func (a *app) elsewhereCommands() []*cobra.Command {
 			Use: verb, Hidden: true, DisableFlagParsing: true,
 			Short: "Say what does this, since veneer does not",
 			RunE: func(_ *cobra.Command, args []string) error {
-				namespace, _ := a.getenv("CONTAINERD_NAMESPACE")
+				namespace, args := a.afterVerb(args)
 				return usagef("%s", elsewhereText(verb, namespace, args))
 			},
 		})
 	}
 	return list
+}
+
+// afterVerb returns what follows the verb, and the namespace. The flags before it are
+// veneer's own, and the others do not know them; those after it are the verb's.
+func (a *app) afterVerb(args []string) (namespace string, after []string) {
+	own := newApp(a.std, a.getenv)
+	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+	own.flags.bind(fs)
+	fs.SetInterspersed(false)
+	if err := fs.Parse(a.args); err == nil && fs.NArg() > 0 {
+		args = fs.Args()[1:]
+	}
+	return own.engineOptions(nil).Namespace, args
 }
 
 // elsewhereText says what does the work of a verb, and the command line for it.

@@ -13,6 +13,8 @@ func TestUnknownVerbs(t *testing.T) {
 		want string
 	}{
 		{"run --rm -it app:2 sh", "veneer makes images; containers are for nerdctl or ctr: nerdctl run --rm -it app:2 sh, or ctr run --rm -t IMAGE ID"},
+		{"--root R --namespace k8s.io run -a stdin x", "nerdctl -n k8s.io run -a stdin x, or ctr -n k8s.io run"},
+		{"--root run --debug run --root R", "ctr: nerdctl run --root R, or ctr run"},
 		{"run --help", "nerdctl run --help"},
 		{"ps -a", "nerdctl ps -a, or ctr tasks ls"},
 		{"exec web ls", "nerdctl exec web ls, or ctr tasks exec --exec-id 1 -t ID COMMAND"},

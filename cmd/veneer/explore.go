@@ -84,7 +84,10 @@ func (a *app) takeApart(ctx context.Context, req veneer.DissectRequest, f *regis
 	f.Notify = a.notify
 	req.Registry = f.RegistryOptions
 	err = open(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
-		d := a.newDisplay(ctx)
+		d, err := a.newDisplay(ctx)
+		if err != nil {
+			return err
+		}
 		defer d.Close()
 		req.Progress = d
 		img, err = veneer.Dissect(ctx, e, req)

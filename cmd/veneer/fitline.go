@@ -14,12 +14,19 @@ const (
 	nameColumn = 10
 )
 
+// label is a name on a line.
+type label struct {
+	text string
+	// cut shortens it to a width.
+	cut func(s string, width int) string
+}
+
 // fitLine is a line of at most width columns: a mark, a name, and as many parts as
 // there is room for. Columns are what a terminal shows: a wide character has two,
 // and a combining one none.
-func fitLine(mark, name string, parts []part, width int) string {
+func fitLine(mark string, l label, parts []part, width int) string {
 	parts = slices.Clone(parts)
-	need := min(runewidth.StringWidth(name), shortName, width/3)
+	need := min(runewidth.StringWidth(l.text), shortName, width/3)
 	for {
 		line := joinParts(parts)
 		room := width - runewidth.StringWidth(mark) - 1
@@ -28,7 +35,7 @@ func fitLine(mark, name string, parts []part, width int) string {
 		}
 		last := leastPart(parts)
 		if room >= need || last < 0 {
-			name = cutName(name, max(room, 1))
+			name := l.cut(l.text, max(room, 1))
 			if line == "" {
 				return cutEnd(mark+" "+name, width)
 			}
@@ -61,8 +68,8 @@ func joinParts(parts []part) string {
 // cutEnd shortens text to a width by leaving out its end.
 func cutEnd(s string, width int) string { return runewidth.Truncate(s, max(width, 0), "…") }
 
-// cutName shortens a name to a width by leaving out its middle. Both ends of an
-// image's name say something.
+// cutName shortens an image's name to a width by leaving out its middle. Both
+// ends of it say something. A step's name says most at its beginning: see cutEnd.
 func cutName(s string, width int) string {
 	whole := runewidth.StringWidth(s)
 	if whole <= width || width < 8 {

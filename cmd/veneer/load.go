@@ -94,7 +94,10 @@ func (a *app) load(ctx context.Context, file string, req veneer.LoadRequest) err
 		r, req.Size = f, sizeOf(f)
 	}
 	return a.withEngine(ctx, func(ctx context.Context, e *veneer.Engine) error {
-		d := a.newDisplay(ctx)
+		d, err := a.newDisplay(ctx)
+		if err != nil {
+			return err
+		}
 		defer d.Close()
 		req.Progress = d
 		loaded, err := veneer.Load(ctx, e, r, req)

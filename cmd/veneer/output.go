@@ -10,13 +10,48 @@ import (
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/mattn/go-runewidth"
 )
 
 // printable makes text safe to show on a terminal. Line ends become "; ", and
 // characters that are not printable are escaped. So a file name can neither move
 // the cursor nor forge a line. See also quotePath.
 func printable(s string) string {
-	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
+	return escapeText(strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "))
+}
+
+// outputText is a line of what a process writes as a terminal shows it, but for
+// characters that are not printable: these are escaped. See also printable.
+func outputText(raw []byte) string {
+	text := strings.TrimRight(string(written(raw)), " \t\r")
+	var line strings.Builder
+	column := 0
+	for i, field := range strings.Split(text, "\t") {
+		if i > 0 {
+			gap := tabWidth - column%tabWidth
+			line.WriteString(strings.Repeat(" ", gap))
+			column += gap
+		}
+		field = escapeText(field)
+		line.WriteString(field)
+		column += runewidth.StringWidth(field)
+	}
+	return line.String()
+}
+
+// tabWidth is how many columns are between the places that a tab goes to.
+const tabWidth = 8
+
+// written is what a line shows in the end: what follows its last carriage return. One
+// at its end waits for what comes.
+func written(raw []byte) []byte {
+	raw = bytes.TrimRight(raw, "\r")
+	return raw[bytes.LastIndexByte(raw, '\r')+1:]
+}
+
+// escapeText escapes characters that are not printable.
+func escapeText(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); {
 		r, size := utf8.DecodeRuneInString(s[i:])

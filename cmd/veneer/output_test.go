@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -22,6 +24,32 @@ func TestPrintable(t *testing.T) {
 		if got := printable(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
+	}
+}
+
+// TestOutputText: a line of a process's output keeps its indentation, and shows what a
+// bar of progress has come to.
+func TestOutputText(t *testing.T) {
+	for in, want := range map[string]string{
+		"   indented  ":      "   indented",
+		"\ttab":              "        tab",
+		"日本\tb\t\tc\r":       "日本    b               c",
+		"10%\r20%\r99%":      "99%",
+		"10%\r20%\r":         "20%",
+		"10%\r\x1b[Kbad\xff": `\x1b[Kbad\xff`,
+		"windows\r\r":        "windows",
+		"\r":                 "",
+	} {
+		if got := outputText([]byte(in)); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+	bar := &stepOutput{keep: 9}
+	for i := range 100_000 {
+		bar.add(fmt.Appendf(nil, "\r%d of 100000", i), nil)
+	}
+	if got := bar.tail(maxTail); !slices.Equal(got, []string{"99999 of 100000"}) {
+		t.Errorf("a bar of progress: %q", got)
 	}
 }
 

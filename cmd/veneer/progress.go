@@ -20,8 +20,11 @@ type display interface {
 
 // newDisplay returns the display that --progress asks for. Where ctx has ended, a
 // step that is not done was cancelled.
-func (a *app) newDisplay(ctx context.Context) display {
-	return &diskWaiter{display: a.chosenDisplay(ctx), blocks: blocksRead}
+func (a *app) newDisplay(ctx context.Context) (display, error) {
+	if a.badProgress != nil {
+		return nil, a.badProgress
+	}
+	return &diskWaiter{display: a.chosenDisplay(ctx), blocks: blocksRead}, nil
 }
 
 func (a *app) chosenDisplay(ctx context.Context) display {
@@ -57,20 +60,19 @@ func (a *app) progressKind() string {
 const progressVariable = "VENEER_PROGRESS"
 
 // defaultProgress gives --progress the variable's value. A flag wins, whatever it
-// says.
-func (a *app) defaultProgress(cmd *cobra.Command) error {
+// says. What is no value is an error where progress is to be shown, and only there.
+func (a *app) defaultProgress(cmd *cobra.Command) {
 	value, ok := a.getenv(progressVariable)
 	if !ok || value == "" || cmd.Flags().Changed("progress") {
-		return nil
+		return
 	}
 	if err := a.flags.progress.Set(value); err != nil {
-		return usagef("%s=%q: %w", progressVariable, value, err)
+		a.badProgress = usagef("%s=%q: %w", progressVariable, value, err)
 	}
 	// BuildKit has no form for what is no Dockerfile's.
 	if value == rawProgress && !tellsRaw(cmd) {
 		a.flags.progress.value = "json"
 	}
-	return nil
 }
 
 // isTerminal reports whether w is a terminal that has a size. Some terminals that

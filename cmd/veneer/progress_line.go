@@ -78,7 +78,9 @@ type lineDisplay struct {
 	format func(progressLine) string
 	// stopped: the work was cancelled.
 	stopped func() bool
-	now     func() time.Time
+	// unread: nobody is to be told that a step failed.
+	unread func() bool
+	now    func() time.Time
 
 	mu    sync.Mutex
 	line  progressLine
@@ -89,7 +91,7 @@ type lineDisplay struct {
 }
 
 func (a *app) newLineDisplay(ctx context.Context, format func(progressLine) string) *lineDisplay {
-	return &lineDisplay{w: a.stderr, format: format, stopped: func() bool { return ctx.Err() != nil }, now: time.Now}
+	return &lineDisplay{w: a.stderr, format: format, stopped: func() bool { return ctx.Err() != nil }, unread: a.unread, now: time.Now}
 }
 
 const (
@@ -185,6 +187,9 @@ func (d *lineDisplay) last() {
 func (d *lineDisplay) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.meter != nil && d.unread() {
+		d.meter = nil
+	}
 	if d.meter != nil {
 		d.line.Cancelled = d.stopped()
 		d.line.Failed = !d.line.Cancelled

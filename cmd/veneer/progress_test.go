@@ -39,7 +39,10 @@ func TestProgressVariable(t *testing.T) {
 		{"json", append([]string{"--progress", "auto"}, plain...), exitOK, "compare: ", `"step"`},
 		{"rawjson", plain, exitOK, `"done":true`, "compare:"},
 		{"rawjson", []string{"images"}, exitOK, "", "progress"},
-		{"fancy", []string{"images"}, exitUsage, `VENEER_PROGRESS="fancy": use auto, plain, tty, json, rawjson or quiet`, "{"},
+		{"fancy", []string{"version"}, exitOK, "", "fancy"},
+		{"fancy", []string{"images"}, exitOK, "", "fancy"},
+		{"fancy", []string{"build", dir, "-t", "y"}, exitUsage, `VENEER_PROGRESS="fancy": use auto`, "{"},
+		{"fancy", plain, exitUsage, `VENEER_PROGRESS="fancy": use auto, plain, tty, json, rawjson or quiet`, "{"},
 		{"fancy", []string{"images", "--progress", "plain"}, exitOK, "", "fancy"},
 		{"json", []string{"inspect", "absent"}, exitError, `"exit_code":1`, "veneer:"},
 		{"json", []string{"images", "--bogus"}, exitUsage, `"exit_code":2`, "veneer: "},
@@ -81,7 +84,7 @@ func TestProgressAuto(t *testing.T) {
 func lines(format func(progressLine) string) (d *lineDisplay, out *bytes.Buffer, after func(time.Duration, func())) {
 	now := time.Unix(1e9, 0)
 	out = &bytes.Buffer{}
-	d = &lineDisplay{w: out, format: format, stopped: func() bool { return false }, now: func() time.Time { return now }, end: make(chan struct{})}
+	d = &lineDisplay{w: out, format: format, stopped: func() bool { return false }, unread: func() bool { return false }, now: func() time.Time { return now }, end: make(chan struct{})}
 	return d, out, func(t time.Duration, do func()) {
 		for range t / lineTick {
 			do()
@@ -120,6 +123,13 @@ layer: cancelled after 11 files, 1.1 GB, 11.0 s
 	d.Close()
 	if out.String() != "compare: failed after 0.0 s\n" {
 		t.Errorf("a step that fails: %s", out.String())
+	}
+	d, out, _ = lines(plainLine)
+	d.unread = func() bool { return true }
+	d.Step(veneer.Step{Kind: "save"})
+	d.Close()
+	if out.String() != "" {
+		t.Errorf("nobody reads standard output: %s", out.String())
 	}
 }
 
@@ -187,6 +197,7 @@ func TestStepLines(t *testing.T) {
 			asJSON: asJSON, steps: map[int]*printedStep{}, cancelled: func() bool { return false },
 			failures: failures{w: &out, keep: keptLines, silent: asJSON},
 		}
+		p.Steps(0, 0)
 		p.Steps(0, 2)
 		p.Started(1, "RUN one")
 		p.Started(2, "RUN two")
@@ -203,15 +214,19 @@ func TestStepLines(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
+	first, rest, _ := strings.Cut(play(true), "\n")
+	if first != `{"steps_done":0,"steps":2}` {
+		t.Errorf("the first line: %s", first)
+	}
 	var all []stepLine
-	for line := range strings.Lines(play(true)) {
+	for line := range strings.Lines(rest) {
 		var l stepLine
 		if err := json.Unmarshal([]byte(line), &l); err != nil {
 			t.Fatalf("%s: %v", line, err)
 		}
 		all = append(all, l)
 	}
-	if len(all) != 6 || all[0].Steps != 2 || !all[3].Cancelled || all[5].Error == "" || all[5].Cancelled {
+	if len(all) != 5 || !all[2].Cancelled || all[4].Error == "" || all[4].Cancelled {
 		t.Errorf("%+v", all)
 	}
 }

@@ -31,7 +31,7 @@ func (d *ttyDisplay) Step(step veneer.Step) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.live.end(d.current, doneWell)
-	d.current = d.live.begin(printable(step.String()))
+	d.current = d.live.begin(label{printable(step.String()), cutName})
 }
 
 // Count implements [veneer.Progress].
@@ -74,7 +74,7 @@ func (d *ttyDisplay) Close() {
 // task is a step on a terminal.
 type task struct {
 	meter
-	name string
+	name label
 	tail []string // the last lines of its output
 }
 
@@ -115,7 +115,7 @@ func (a *app) newLive(ctx context.Context) *live {
 
 // begin shows a step. The terminal is the screen's from the first one on. After the
 // end there is no step (nil).
-func (l *live) begin(name string) *task {
+func (l *live) begin(name label) *task {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -141,7 +141,10 @@ func (l *live) end(t *task, how ending) {
 		return
 	}
 	l.tasks = slices.Delete(l.tasks, i, i+1)
-	if how == doneBadly && l.cancelled() {
+	switch {
+	case how == doneBadly && l.app.unread():
+		return
+	case how == doneBadly && l.cancelled():
 		how = doneNot
 	}
 	l.tell(t, how)

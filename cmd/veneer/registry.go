@@ -36,7 +36,10 @@ func (a *app) transfer(ctx context.Context, step veneer.Step, f *registryFlags, 
 		return err
 	}
 	return a.withEngine(ctx, func(ctx context.Context, e *veneer.Engine) error {
-		d := a.newDisplay(ctx)
+		d, err := a.newDisplay(ctx)
+		if err != nil {
+			return err
+		}
 		defer d.Close()
 		d.Step(step)
 		f.Progress, f.Notify = blobProgress(d, step.Kind == "push"), a.notify
@@ -139,7 +142,10 @@ func (f *pushFlags) send(ctx context.Context, a *app, e *veneer.Engine, names []
 	if !f.push {
 		return nil
 	}
-	d := a.newDisplay(ctx)
+	d, err := a.newDisplay(ctx)
+	if err != nil {
+		return err
+	}
 	defer d.Close()
 	for _, name := range names {
 		d.Step(veneer.Step{Kind: "push", Of: name})

@@ -117,7 +117,10 @@ func (a *app) writeReport(ctx context.Context, w io.Writer, req veneer.DissectRe
 		}
 	}
 	return open(ctx, func(ctx context.Context, e *veneer.Engine) error {
-		d := a.newDisplay(ctx)
+		d, err := a.newDisplay(ctx)
+		if err != nil {
+			return err
+		}
 		defer d.Close()
 		req.Progress, req.Log = d, a.log
 		req.Registry = flags.f.RegistryOptions

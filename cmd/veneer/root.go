@@ -71,9 +71,7 @@ func knownCommand(root *cobra.Command, args []string) error {
 func (a *app) startBefore(cmd *cobra.Command) {
 	if runE := cmd.RunE; runE != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
-			if err := a.defaultProgress(cmd); err != nil {
-				return err
-			}
+			a.defaultProgress(cmd)
 			if err := a.start(); err != nil {
 				return err
 			}

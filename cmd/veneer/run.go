@@ -34,6 +34,7 @@ func run(ctx context.Context, args []string, std streams) int {
 	out := &output{w: std.out}
 	std.out = out
 	a := newApp(std, os.LookupEnv)
+	a.args = args
 	root := a.rootCommand() //nolint:contextcheck // the commands get theirs from ExecuteContextC
 	root.SetArgs(args)
 	root.SetIn(std.in)

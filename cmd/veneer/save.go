@@ -69,7 +69,10 @@ func (a *app) save(ctx context.Context, output string, req veneer.SaveRequest) e
 // saveTo writes the archive and says what is in it, when commit has made it last.
 func (a *app) saveTo(ctx context.Context, w io.Writer, req veneer.SaveRequest, commit func() error) error {
 	return a.withReading(ctx, func(ctx context.Context, e *veneer.Engine) error {
-		d := a.newDisplay(ctx)
+		d, err := a.newDisplay(ctx)
+		if err != nil {
+			return err
+		}
 		defer d.Close()
 		req.Progress = d
 		saved, err := veneer.Save(ctx, e, w, req)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -93,10 +94,13 @@ func (s *screen) frame() {
 
 // draw writes the lines. s.mu is locked.
 func (s *screen) draw(lines []string, width int) {
-	// A line that is not complete waits for its end.
+	// A line that is not complete waits for its end, unless it is too long for that.
 	above := s.above.Next(bytes.LastIndexByte(s.above.Bytes(), '\n') + 1)
+	if s.above.Len() > maxAbove {
+		above = slices.Concat(above, s.above.Next(s.above.Len()), []byte("\n"))
+	}
 	same := len(above) == 0 && width == s.width
-	if same && equalLines(lines, s.shown) {
+	if same && slices.Equal(lines, s.shown) {
 		return
 	}
 	var out strings.Builder
@@ -120,7 +124,7 @@ func (s *screen) draw(lines []string, width int) {
 		fmt.Fprintf(&out, "\x1b[%dA", len(lines)-1)
 	}
 	if same && len(lines) < len(s.shown) {
-		s.eraseRest(&out, len(lines))
+		eraseRest(&out, len(lines))
 	}
 	s.shown, s.width = lines, width
 	_, _ = io.WriteString(s.terminal, out.String())
@@ -128,24 +132,12 @@ func (s *screen) draw(lines []string, width int) {
 
 // eraseRest erases what an earlier frame had below n lines. The cursor is on the
 // first of them.
-func (s *screen) eraseRest(out *strings.Builder, n int) {
+func eraseRest(out *strings.Builder, n int) {
 	if n == 0 {
 		out.WriteString("\r\x1b[J")
 		return
 	}
 	fmt.Fprintf(out, "\x1b[%dB\x1b[J\x1b[%[1]dA", n)
-}
-
-func equalLines(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // close erases the live lines and writes what waits. Whatever is written later goes

@@ -48,7 +48,15 @@ type stepDisplay interface {
 	close()
 }
 
-func (a *app) newStepPrinter(ctx context.Context) stepDisplay {
+// newStepPrinter is newDisplay for the steps of a Dockerfile.
+func (a *app) newStepPrinter(ctx context.Context) (stepDisplay, error) {
+	if a.badProgress != nil {
+		return nil, a.badProgress
+	}
+	return a.chosenSteps(ctx), nil
+}
+
+func (a *app) chosenSteps(ctx context.Context) stepDisplay {
 	switch a.progressKind() {
 	case rawProgress:
 		return newRawPrinter(a.stderr)
@@ -72,12 +80,16 @@ type stepLine struct {
 	Cancelled bool    `json:"cancelled,omitempty"`
 	Seconds   float64 `json:"seconds,omitempty"`
 	Error     string  `json:"error,omitempty"`
-	// StepsDone of Steps are over. They have a line of their own.
-	StepsDone int `json:"steps_done,omitempty"`
-	Steps     int `json:"steps,omitempty"`
 }
 
-func (p *stepPrinter) print(text string, l stepLine) {
+// stepsLine says how many of the steps are over. It is printed with --progress json.
+type stepsLine struct {
+	StepsDone int `json:"steps_done"`
+	Steps     int `json:"steps"`
+}
+
+// print prints the text for people, or the line for programs.
+func (p *stepPrinter) print(text string, l any) {
 	if p.quiet {
 		return
 	}
@@ -108,8 +120,11 @@ func (p *stepPrinter) Output(number int, data []byte) {
 	}
 }
 
-// line prints a line of a step's output.
+// line prints a line of a step's output; nil: none is to be printed.
 func (p *stepPrinter) line(number int, s *printedStep) func(text string, raw []byte) {
+	if p.quiet {
+		return nil
+	}
 	return func(text string, raw []byte) {
 		at := time.Since(s.began).Seconds()
 		p.print(fmt.Sprintf("#%d %.3f %s", number, at, text), stepLine{Step: number, Output: string(raw), Seconds: at})
@@ -147,8 +162,8 @@ func (p *stepPrinter) Ended(number int, e veneer.StepEnding) {
 func (p *stepPrinter) Steps(over, all int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.asJSON {
-		p.print("", stepLine{StepsDone: over, Steps: all})
+	if p.asJSON && all > 0 { // 0: that is unknown
+		p.print("", stepsLine{StepsDone: over, Steps: all})
 	}
 }
 

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -51,12 +51,12 @@ func (s *ttySteps) sum(width int) string {
 	if s.all > 0 {
 		parts = append([]part{{fmt.Sprintf("%d of %s", s.over, countText(int64(s.all), "step", "steps")), 0}}, parts...)
 	}
-	return fitLine("…", "build", parts, width)
+	return fitLine("…", label{"build", cutEnd}, parts, width)
 }
 
 // Started implements [veneer.StepWatcher].
 func (s *ttySteps) Started(number int, name string) {
-	t := s.live.begin(printable(name))
+	t := s.live.begin(label{printable(name), cutEnd})
 	if t == nil {
 		return
 	}
@@ -149,21 +149,21 @@ type stepOutput struct {
 }
 
 // add takes what was written and calls line, if it is not nil, with each line that is
-// complete.
+// complete. Each byte is copied once, however many lines there are.
 func (o *stepOutput) add(data []byte, line func(text string, raw []byte)) {
+	for end := bytes.IndexByte(data, '\n'); end >= 0; end = bytes.IndexByte(data, '\n') {
+		o.rest = append(o.rest, data[:end]...)
+		o.take(o.rest, line)
+		o.rest, data = o.rest[:0], data[end+1:]
+	}
 	o.rest = append(o.rest, data...)
-	for {
-		end := strings.IndexByte(string(o.rest), '\n')
-		switch {
-		case end >= 0:
-			o.take(o.rest[:end], line)
-			o.rest = append(o.rest[:0], o.rest[end+1:]...)
-		case len(o.rest) >= keptLine:
-			o.take(o.rest, line)
-			o.rest = o.rest[:0]
-		default:
-			return
-		}
+	if len(o.rest) >= keptLine && line == nil {
+		// Nobody sees any more what a bar of progress has written over.
+		o.rest = append(o.rest[:0], written(o.rest)...)
+	}
+	if len(o.rest) >= keptLine {
+		o.take(o.rest, line)
+		o.rest = o.rest[:0]
 	}
 }
 
@@ -176,7 +176,7 @@ func (o *stepOutput) flush(line func(text string, raw []byte)) {
 }
 
 func (o *stepOutput) take(raw []byte, line func(text string, raw []byte)) {
-	text := printable(strings.TrimRight(string(raw), "\r"))
+	text := outputText(raw)
 	if o.last = append(o.last, text); len(o.last) > o.keep {
 		o.last = o.last[1:]
 	}
@@ -189,7 +189,7 @@ func (o *stepOutput) take(raw []byte, line func(text string, raw []byte)) {
 func (o *stepOutput) tail(n int) []string {
 	list := append([]string(nil), o.last[max(0, len(o.last)-n):]...)
 	if len(o.rest) > 0 {
-		list = append(list, printable(string(o.rest)))
+		list = append(list, outputText(o.rest))
 	}
 	return list[max(0, len(list)-n):]
 }

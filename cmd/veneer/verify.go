@@ -117,7 +117,10 @@ func (a *app) verify(ctx context.Context, image string, o *verifyOptions) error 
 		open = withTemporaryEngine
 	}
 	err := open(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
-		d := a.newDisplay(ctx)
+		d, err := a.newDisplay(ctx)
+		if err != nil {
+			return err
+		}
 		defer d.Close()
 		req := veneer.VerifyRequest{Image: image, Platform: o.platform, Repair: o.repair, Progress: d, Log: a.log}
 		if outside(image) {
@@ -193,7 +196,10 @@ func findingText(f veneer.Finding) string {
 func (a *app) sameRootfs(ctx context.Context, images []string, o verifyOptions) error {
 	var res *veneer.SameResult
 	err := a.withReading(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
-		d := a.newDisplay(ctx)
+		d, err := a.newDisplay(ctx)
+		if err != nil {
+			return err
+		}
 		defer d.Close()
 		res, err = veneer.SameRootfs(ctx, e, veneer.SameRequest{
 			A: images[0], B: images[1], Platform: o.platform, Times: o.times, Progress: d, Log: a.log,

@@ -27,8 +27,9 @@ func (s Step) String() string {
 	return name
 }
 
-// Progress is told how an operation goes on. Its methods are called from several
-// goroutines.
+// Progress is told how an operation goes on. Step and Done, and Total of [Totals], are
+// called one at a time, in the order of the steps. Count is called from several
+// goroutines at once, also while another method runs.
 type Progress interface {
 	// Step starts a step and ends the one before.
 	Step(s Step)

@@ -8,7 +8,7 @@ import (
 
 // Steps measures the steps of one operation, and reports them to a [Progress].
 // Each step begins when the one before it ends, so that all times add up to the
-// total. Count may be called from any goroutine, the other methods from one only.
+// total. Count may be called from any goroutine, the other methods one at a time.
 type Steps struct {
 	progress Progress
 	began    time.Time

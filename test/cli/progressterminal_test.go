@@ -50,7 +50,7 @@ var unsteady = []struct {
 	by string
 }{
 	{regexp.MustCompile(`\d+\.\d s\b`), "N s"},
-	{regexp.MustCompile(`sha256:[0-9a-f]{12,64}`), "sha256:…"},
+	{regexp.MustCompile(`sha256:[0-9a-f]{4,64}…?`), "sha256:…"},
 	{regexp.MustCompile(`127[\d.:…]*`), "registry"},
 	{regexp.MustCompile(`\[\S+ 1/`), "[stage 1/"}, // of stages with the same base, one has its name
 	{regexp.MustCompile(`…[0-9a-f]{8,}`), "…"},
