@@ -136,16 +136,11 @@ func (a *applier) op() (more bool, _ error) {
 		return false, fmt.Errorf("operation %d with the number %d: %w", op, u, ErrFormat)
 	}
 	n := int64(u)
-	if op == opOpen || op == opSeek || n == 0 {
-		if a.idle++; a.idle > freeIdle+a.written {
-			return false, fmt.Errorf("%d operations that write nothing: %w", a.idle, ErrFormat)
-		}
+	if err := a.count(op, n); err != nil {
+		return false, err
 	}
 	switch op {
 	case opOpen:
-		if a.opened++; a.opened > freeIdle+a.written/tarBlock {
-			return false, fmt.Errorf("it opens %d files for %d bytes: %w", a.opened, a.written, ErrFormat)
-		}
 		return true, a.open(n)
 	case opSeek:
 		if a.file == nil {
@@ -157,6 +152,22 @@ func (a *applier) op() (more bool, _ error) {
 		return true, a.write(op, n)
 	}
 	return false, fmt.Errorf("operation %d is unknown: %w", op, ErrFormat)
+}
+
+// count counts an operation that writes nothing, and is an error where there are too
+// many for what was written.
+func (a *applier) count(op byte, n int64) error {
+	if op == opOpen {
+		if a.opened++; a.opened > freeIdle+a.written/tarBlock {
+			return fmt.Errorf("it opens %d files for %d bytes: %w", a.opened, a.written, ErrFormat)
+		}
+	}
+	if op == opOpen || op == opSeek || n == 0 {
+		if a.idle++; a.idle > freeIdle+a.written {
+			return fmt.Errorf("%d operations that write nothing: %w", a.idle, ErrFormat)
+		}
+	}
+	return nil
 }
 
 // open opens the file whose name of n bytes follows.
