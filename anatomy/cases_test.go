@@ -140,3 +140,46 @@ func TestCosts(t *testing.T) {
 		t.Errorf("from nothing: %+v", c)
 	}
 }
+
+// TestDirectoriesDiffer: a mode of a directory is a difference, as for veneer diff, and so is an empty directory.
+func TestDirectoriesDiffer(t *testing.T) {
+	open := dir("etc")
+	open.Mode = 0o777
+	for name, layers := range map[string][2][]treetest.Layer{
+		"mode":    {{{dir("etc")}}, {{open}}},
+		"added":   {{{}}, {{dir("etc")}}},
+		"removed": {{{dir("etc")}}, {{}}},
+		"below":   {{{dir("etc"), reg("etc/a", 1)}}, {{open}, {reg("etc/a", 1)}}},
+	} {
+		c := anatomy.Compare(imageOf(t, tars(t, layers[0]...)), imageOf(t, tars(t, layers[1]...)), 10)
+		if c.Dirs != 1 || len(c.Files) != 1 || c.Files[0].Path != "/etc" || !c.Files[0].Dir || c.Thin().Files != 0 {
+			t.Errorf("%s: %+v", name, c)
+		}
+	}
+	implied := imageOf(t, tars(t, treetest.Layer{reg("etc/a", 1)}))
+	if c := anatomy.Compare(implied, imageOf(t, tars(t, treetest.Layer{dir("etc"), reg("etc/a", 1)})), 10); c.Dirs != 0 {
+		t.Errorf("a directory without an entry: %+v", c)
+	}
+}
+
+// TestLinksDiffer: a file that gets another name is stored with all of them, its content once, as veneer delta does.
+func TestLinksDiffer(t *testing.T) {
+	one, two := treetest.Layer{reg("a", 100)}, treetest.Layer{reg("a", 100), link("b", "a")}
+	a, both := imageOf(t, tars(t, one)), imageOf(t, tars(t, two))
+	if c := anatomy.Compare(a, both, 10); c.Thin() != (anatomy.Tally{Files: 2, Bytes: 100}) {
+		t.Errorf("a second name: %+v", c)
+	}
+	if c := anatomy.Compare(both, a, 10); c.Removed != (anatomy.Tally{Files: 1}) || c.Thin().Files != 0 {
+		t.Errorf("a name is gone: %+v", c)
+	}
+	if c := anatomy.Compare(both, imageOf(t, tars(t, treetest.Layer{reg("c", 1)})), 10); c.Removed != (anatomy.Tally{Files: 2, Bytes: 100}) {
+		t.Errorf("all names are gone: %+v", c)
+	}
+	if c := anatomy.Compare(both, imageOf(t, tars(t, treetest.Layer{reg("c", 1)}, two)), 10); c.Thin() != (anatomy.Tally{Files: 1, Bytes: 1}) {
+		t.Errorf("the same names: %+v", c)
+	}
+	apart := imageOf(t, tars(t, treetest.Layer{reg("a", 100), reg("b", 100)}))
+	if c := anatomy.Compare(both, apart, 10); c.Metadata != (anatomy.Tally{Files: 1, Bytes: 100}) {
+		t.Errorf("two files instead of one: %+v", c)
+	}
+}

@@ -48,6 +48,8 @@ type once struct {
 	layer  int32
 }
 
+func (m *Mark) once() once { return once{m.Record, m.Layer} }
+
 type counter struct {
 	img *Image
 	// stored and gone have contents of several names that were counted already.

@@ -364,11 +364,21 @@ func TestCompareModel(t *testing.T) {
 				count(&want.Removed, len(s.data))
 			}
 		}
+		for d := range n.dirs {
+			if !m.dirs[d] {
+				want.Dirs++
+			}
+		}
+		for d := range m.dirs {
+			if !n.dirs[d] {
+				want.Dirs++
+			}
+		}
 		got := anatomy.Compare(imageOf(rt, tars), imageOf(rt, others), 1000)
-		if got.Added != want.Added || got.Replaced != want.Replaced || got.Metadata != want.Metadata || got.Removed != want.Removed {
+		if got.Added != want.Added || got.Replaced != want.Replaced || got.Metadata != want.Metadata || got.Removed != want.Removed || got.Dirs != want.Dirs {
 			rt.Fatalf("%+v\nwant %+v", got, want)
 		}
-		if all := want.Thin().Files + want.Removed.Files; int64(len(got.Files)) != all {
+		if all := want.Thin().Files + want.Removed.Files + want.Dirs; int64(len(got.Files)) != all {
 			rt.Fatalf("%d files are listed, want %d", len(got.Files), all)
 		}
 		for _, f := range got.Files {
