@@ -52,6 +52,9 @@ func TestHardLinks(t *testing.T) {
 	if w := img.Waste(10); w.Hidden().Bytes != 0 || w.Deleted.Files != 1 || len(w.Files) != 0 || w.Copies.Files != 0 {
 		t.Errorf("one of three names is gone: %+v", w)
 	}
+	if got := img.Layers[1].Deleted; got != (anatomy.Tally{Files: 1}) {
+		t.Errorf("one of three names is deleted: %v", got)
+	}
 	if got := img.Layers[0].Hidden.Bytes; got != 0 {
 		t.Errorf("%d bytes are hidden", got)
 	}
@@ -69,6 +72,17 @@ func TestHardLinks(t *testing.T) {
 	}
 	if got := img.Layers[1].Deleted; got != (anatomy.Tally{Files: 3, Bytes: 100}) {
 		t.Errorf("deleted %v", got)
+	}
+}
+
+// TestLastNameDeleted: what a file of several names held is gone with its last name.
+func TestLastNameDeleted(t *testing.T) {
+	img := imageOf(t, tars(t, treetest.Layer{reg("a", 100), link("b", "a"), link("c", "a")},
+		treetest.Layer{reg(".wh.c", 0)}, treetest.Layer{reg("a", 3)}, treetest.Layer{reg(".wh.b", 0)}))
+	for i, want := range []anatomy.Tally{{}, {Files: 1}, {}, {Files: 1, Bytes: 100}} {
+		if got := img.Layers[i].Deleted; got != want {
+			t.Errorf("layer %d deletes %v, want %v", i+1, got, want)
+		}
 	}
 }
 
