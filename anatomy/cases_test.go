@@ -197,3 +197,12 @@ func TestLinksDiffer(t *testing.T) {
 		t.Errorf("two files instead of one: %+v", c)
 	}
 }
+
+// TestStored: a blob that is several layers counts once.
+func TestStored(t *testing.T) {
+	same := treetest.Layer{reg("a", 10)}
+	img := imageOf(t, tars(t, same, treetest.Layer{reg("b", 10)}, same))
+	if got, want := img.Stored(), (anatomy.Tally{Files: 2, Bytes: img.Layers[0].Stored + img.Layers[1].Stored}); got != want {
+		t.Errorf("stored %v, want %v", got, want)
+	}
+}

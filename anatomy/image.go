@@ -65,6 +65,19 @@ type Image struct {
 	dirs int32 // directories of Root, which are numbered from 0
 }
 
+// Stored counts the layers' blobs, each once: a registry sends a repeated one once.
+func (img *Image) Stored() (t Tally) {
+	seen := map[digest.Digest]bool{}
+	for i := range img.Layers {
+		l := &img.Layers[i]
+		if !seen[l.Desc.Digest] {
+			seen[l.Desc.Digest] = true
+			t.count(l.Stored)
+		}
+	}
+	return t
+}
+
 // New derives what an image is made of. Layers are applied as for overlayfs, see
 // [index.Merge]; what cannot be unpacked there is an error.
 func New(ctx context.Context, layers []Source) (*Image, error) {
