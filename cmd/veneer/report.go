@@ -126,19 +126,20 @@ func (a *app) engineFor(req veneer.DissectRequest) (withEngine, error) {
 	if req.Against != "" {
 		refs = append(refs, req.Against)
 	}
-	out, remote := 0, false
+	out, remote := 0, ""
 	for _, ref := range refs {
 		if outside(ref) {
 			out++
 		}
-		_, r := veneer.RegistryRef(ref)
-		remote = remote || r
+		if name, ok := veneer.RegistryRef(ref); ok {
+			remote = name
+		}
 	}
 	switch {
 	case out == len(refs):
 		return withTemporaryEngine, nil
-	case remote:
-		return nil, usagef("one image is in a registry and the other in the engine: pull the first, or name both by their registry")
+	case remote != "":
+		return nil, usagef("%s is in a registry and the other image in the engine: pull %s, or name both by their registry", remote, remote)
 	case out > 0:
 		return a.withEngine, nil // An archive's image is stored for as long as this takes.
 	}
