@@ -1,6 +1,8 @@
 package anatomy
 
 import (
+	"context"
+	"fmt"
 	"maps"
 
 	"github.com/opencontainers/go-digest"
@@ -55,15 +57,18 @@ type Changed struct {
 
 // Compare finds out what an image costs those who have the old one. most bounds the
 // files that are listed.
-func Compare(old, new *Image, most int) *Change {
+func Compare(ctx context.Context, old, new *Image, most int) (*Change, error) {
 	c := &Change{}
 	c.blobs(old, new)
-	d := &comparison{change: c, old: old.Whole(), new: new.Whole(), kept: map[inode]bool{}, stored: map[inode]bool{}}
+	d := &comparison{alive: ctx.Err, change: c, old: old.Whole(), new: new.Whole(), kept: map[inode]bool{}, stored: map[inode]bool{}}
 	d.largest = top[Changed]{most: most, size: func(x Changed) int64 { return x.Bytes }}
 	if c.Kept < len(new.Layers) || c.Kept < len(old.Layers) {
 		d.dir(old.Root, new.Root, d.link)
 		d.settle()
 		d.dir(old.Root, new.Root, d.file)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("compare two images: %w", err)
 	}
 	c.Files = d.largest.list()
 	for i := range c.Files {
@@ -73,7 +78,7 @@ func Compare(old, new *Image, most int) *Change {
 			f.Path = f.Old.Path()
 		}
 	}
-	return c
+	return c, nil
 }
 
 func (c *Change) blobs(old, new *Image) {
@@ -102,6 +107,7 @@ func (c *Change) blobs(old, new *Image) {
 }
 
 type comparison struct {
+	alive    func() error
 	change   *Change
 	old, new *View
 	largest  top[Changed]
@@ -142,7 +148,7 @@ func (d *comparison) dir(old, new *File, visit func(old, new side)) {
 	if new != nil {
 		b = new.Files()
 	}
-	for len(a) > 0 || len(b) > 0 {
+	for (len(a) > 0 || len(b) > 0) && d.alive() == nil {
 		var f, g *File
 		if len(b) == 0 || len(a) > 0 && a[0].Name <= b[0].Name {
 			f = a[0]

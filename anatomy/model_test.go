@@ -255,7 +255,7 @@ func TestModel(t *testing.T) {
 		for d := range m.dirs {
 			same(d, whole.Tally(img.File(d)), m.below(d, -1))
 		}
-		w := img.Waste(1)
+		w := waste(rt, img, 1)
 		same("replaced", w.Replaced, m.replaced)
 		same("deleted", w.Deleted, m.deleted)
 		same("restored", w.Restored, m.restored)
@@ -374,7 +374,7 @@ func TestCompareModel(t *testing.T) {
 				want.Dirs++
 			}
 		}
-		got := anatomy.Compare(imageOf(rt, tars), imageOf(rt, others), 1000)
+		got := compare(rt, imageOf(rt, tars), imageOf(rt, others), 1000)
 		if got.Added != want.Added || got.Replaced != want.Replaced || got.Metadata != want.Metadata || got.Removed != want.Removed || got.Dirs != want.Dirs {
 			rt.Fatalf("%+v\nwant %+v", got, want)
 		}

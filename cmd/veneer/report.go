@@ -88,6 +88,9 @@ func (a *app) report(ctx context.Context, req veneer.DissectRequest, flags *repo
 	if err := a.writeReport(ctx, f, req, &flags.f); err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return err // The file that was there stays.
+	}
 	if err := f.commit(nil); err != nil {
 		return err
 	}
@@ -115,7 +118,7 @@ func (a *app) writeReport(ctx context.Context, w io.Writer, req veneer.DissectRe
 		}
 		d.Close()
 		a.notifyAll("warning: ", res.Warnings)
-		return page.Write(w, res, versionOf().Version)
+		return page.Write(ctx, w, res, versionOf().Version)
 	})
 }
 

@@ -118,7 +118,7 @@ func render(t *testing.T, out, img, old string) []byte {
 	}
 	apart := time.Since(start)
 	var b bytes.Buffer
-	if err := page.Write(&b, d, "test"); err != nil {
+	if err := page.Write(t.Context(), &b, d, "test"); err != nil {
 		t.Fatal(err)
 	}
 	status, _ := os.ReadFile("/proc/self/status")

@@ -3,6 +3,7 @@ package page
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"slices"
@@ -39,16 +40,19 @@ type data struct {
 // rest's files].
 type box []any
 
-func dataOf(parts *veneer.Anatomy) (*data, error) {
+func dataOf(ctx context.Context, parts *veneer.Anatomy) (*data, error) {
 	d := &data{Layers: make([]string, len(parts.Layers))}
 	for i := range d.Layers {
 		d.Layers[i] = strconv.Itoa(i + 1)
 	}
 	d.Trees = append(d.Trees, boxOf(parts.Whole().Fold(maxBoxes/4)))
 	for i := range parts.Layers {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("draw layer %d: %w", i+1, err)
+		}
 		d.Trees = append(d.Trees, boxOf(parts.Layer(i).Fold(min(2000, maxBoxes*3/4/len(parts.Layers)))))
 	}
-	return d, d.search(parts)
+	return d, d.search(ctx, parts)
 }
 
 func boxOf(b *veneer.AnatomyBox) box {
@@ -63,7 +67,7 @@ func boxOf(b *veneer.AnatomyBox) box {
 }
 
 // search writes the paths that the search knows.
-func (d *data) search(parts *veneer.Anatomy) error {
+func (d *data) search(ctx context.Context, parts *veneer.Anatomy) error {
 	least, atLeast := d.choose(parts)
 	var packed bytes.Buffer
 	z, err := gzip.NewWriterLevel(&packed, gzip.DefaultCompression)
@@ -73,6 +77,9 @@ func (d *data) search(parts *veneer.Anatomy) error {
 	var line []byte
 	var werr error
 	parts.Walk(func(f *veneer.AnatomyFile) bool {
+		if werr = ctx.Err(); werr != nil {
+			return false
+		}
 		switch size := largest(f); {
 		case size < least:
 			return true

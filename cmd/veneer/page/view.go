@@ -1,6 +1,7 @@
 package page
 
 import (
+	"context"
 	"html/template"
 	"strings"
 
@@ -74,10 +75,10 @@ type stepRow struct {
 	Shared bool
 }
 
-func viewOf(d *veneer.Dissection) (*view, error) {
+func viewOf(ctx context.Context, d *veneer.Dissection) (*view, error) {
 	v := &view{Name: nameText(d.New.Name)}
 	var err error
-	if v.Data, err = dataOf(d.New.Parts); err != nil {
+	if v.Data, err = dataOf(ctx, d.New.Parts); err != nil {
 		return nil, err
 	}
 	if v.Data.Known < v.Data.All {

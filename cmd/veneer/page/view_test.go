@@ -1,7 +1,10 @@
 package page
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -9,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/anatomy"
 )
 
 func configOf(text string) *veneer.Dissected {
@@ -88,5 +92,20 @@ func TestWords(t *testing.T) {
 	}
 	if directoriesText(1) != "1 directory" || directoriesText(2) != "2 directories" {
 		t.Error(directoriesText(1), directoriesText(2))
+	}
+}
+
+// TestInterrupted: a page that nobody waits for is not written.
+func TestInterrupted(t *testing.T) {
+	parts, err := anatomy.New(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	img := configOf(`{}`)
+	img.Parts, img.Manifest.Digest = parts, digest.FromString("manifest")
+	if err := Write(ctx, io.Discard, &veneer.Dissection{New: *img, Waste: &veneer.Waste{}}, "test"); !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }
