@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"testing"
 
@@ -107,5 +108,19 @@ func TestInterrupted(t *testing.T) {
 	img.Parts, img.Manifest.Digest = parts, digest.FromString("manifest")
 	if err := Write(ctx, io.Discard, &veneer.Dissection{New: *img, Waste: &veneer.Waste{}}, "test"); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// TestChosen: the search is bounded in paths and in bytes, and takes directories and the largest files.
+func TestChosen(t *testing.T) {
+	for _, c := range []struct {
+		most, text int
+		least      int64
+		of         int
+	}{{9, 1000, 5, 2}, {3, 1000, 5, 1}, {9, 500, 5, 1}, {9, 300, 9, 1}, {9, 30, 1 << 62, 1}, {9, 3, math.MaxInt64, 0}} {
+		paths := []searched{{5, 200}, {9, 200}, {1 << 62, 10}, {5, 200}}
+		if least, of := chosen(paths, c.most, c.text); least != c.least || of != c.of {
+			t.Errorf("%d paths, %d bytes: %d of size %d, want %d of %d", c.most, c.text, of, least, c.of, c.least)
+		}
 	}
 }
