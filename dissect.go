@@ -109,9 +109,13 @@ func Dissect(ctx context.Context, e *engine.Engine, req DissectRequest) (*Dissec
 				return err
 			}
 			d.Old = &old
-			d.Change = anatomy.Compare(old.Parts, d.New.Parts, req.Listed)
+			if d.Change, err = anatomy.Compare(ctx, old.Parts, d.New.Parts, req.Listed); err != nil {
+				return err
+			}
 		}
-		d.Waste = d.New.Parts.Waste(req.Listed)
+		if d.Waste, err = d.New.Parts.Waste(ctx, req.Listed); err != nil {
+			return err
+		}
 		d.Warnings = s.Warnings.All()
 		return nil
 	})

@@ -1,6 +1,8 @@
 package anatomy
 
 import (
+	"context"
+	"fmt"
 	"maps"
 
 	"github.com/opencontainers/go-digest"
@@ -22,8 +24,13 @@ type Change struct {
 	// Added, Replaced and Removed are the files that differ between what the images
 	// show; Metadata are those with other metadata and the same content. Removed
 	// holds the old image's bytes, the others the new one's.
+	// A file of several names has its bytes once. It differs if it gets another name:
+	// a layer stores all names of a file or none.
 	Added, Replaced, Metadata, Removed Tally
-	// Files are the largest of these, the largest first.
+	// Dirs are the directories that one image lacks, or that have another owner, mode
+	// or attribute. Their times are left out: unpacking a layer changes them.
+	Dirs int64
+	// Files are the largest of all these, the largest first.
 	Files []Changed
 }
 
@@ -42,19 +49,26 @@ type Changed struct {
 	Old, New *File
 	// Bytes are the new content's, and the old one's if there is no new one.
 	Bytes int64
-	// Kind is Added, Replaced, Restored (only metadata differs) or Deleted.
+	// Kind is Added, Replaced, Restored (only metadata or names differ) or Deleted.
 	Kind Action
+	// Dir: it is a directory.
+	Dir bool
 }
 
 // Compare finds out what an image costs those who have the old one. most bounds the
 // files that are listed.
-func Compare(old, new *Image, most int) *Change {
+func Compare(ctx context.Context, old, new *Image, most int) (*Change, error) {
 	c := &Change{}
 	c.blobs(old, new)
-	d := &comparison{change: c, old: old.Whole(), new: new.Whole()}
+	d := &comparison{alive: ctx.Err, change: c, old: old.Whole(), new: new.Whole(), kept: map[inode]bool{}, stored: map[inode]bool{}}
 	d.largest = top[Changed]{most: most, size: func(x Changed) int64 { return x.Bytes }}
 	if c.Kept < len(new.Layers) || c.Kept < len(old.Layers) {
-		d.dir(old.Root, new.Root)
+		d.dir(old.Root, new.Root, d.link)
+		d.settle()
+		d.dir(old.Root, new.Root, d.file)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("compare two images: %w", err)
 	}
 	c.Files = d.largest.list()
 	for i := range c.Files {
@@ -64,7 +78,7 @@ func Compare(old, new *Image, most int) *Change {
 			f.Path = f.Old.Path()
 		}
 	}
-	return c
+	return c, nil
 }
 
 func (c *Change) blobs(old, new *Image) {
@@ -93,13 +107,40 @@ func (c *Change) blobs(old, new *Image) {
 }
 
 type comparison struct {
+	alive    func() error
 	change   *Change
 	old, new *View
 	largest  top[Changed]
+	// kept are files of the old image of which the new one has a name.
+	kept map[inode]bool
+	// members are names of files that have or had several, and stored those files of
+	// the new image that a layer has to store for the sake of their names.
+	members []member
+	stored  map[inode]bool
 }
 
-// dir compares what is in a directory; either may be nil. Both are sorted by name.
-func (d *comparison) dir(old, new *File) {
+// side is what an image shows at a path.
+type side struct {
+	file *File
+	mark Mark
+	ok   bool
+}
+
+func (s *side) isFile() bool { return s.ok && !s.mark.dir }
+
+func (s *side) isDir() bool { return s.ok && s.mark.dir }
+
+func sideOf(v *View, f *File) (s side) {
+	if f != nil {
+		s.file = f
+		s.mark, s.ok = v.Mark(f)
+	}
+	return s
+}
+
+// dir visits what is in a directory, first what is deepest; either may be nil. Both
+// are sorted by name.
+func (d *comparison) dir(old, new *File, visit func(old, new side)) {
 	var a, b []*File
 	if old != nil {
 		a = old.Files()
@@ -107,63 +148,109 @@ func (d *comparison) dir(old, new *File) {
 	if new != nil {
 		b = new.Files()
 	}
-	for len(a) > 0 || len(b) > 0 {
-		var x, y *File
+	for (len(a) > 0 || len(b) > 0) && d.alive() == nil {
+		var f, g *File
 		if len(b) == 0 || len(a) > 0 && a[0].Name <= b[0].Name {
-			x = a[0]
+			f = a[0]
 		}
 		if len(a) == 0 || len(b) > 0 && b[0].Name <= a[0].Name {
-			y = b[0]
+			g = b[0]
 		}
-		if x != nil {
+		x, y := sideOf(d.old, f), sideOf(d.new, g)
+		var p, q *File
+		if f != nil {
 			a = a[1:]
 		}
-		if y != nil {
+		if g != nil {
 			b = b[1:]
 		}
-		d.file(x, y)
+		if x.isDir() {
+			p = f
+		}
+		if y.isDir() {
+			q = g
+		}
+		if p != nil || q != nil {
+			d.dir(p, q, visit)
+		}
+		visit(x, y)
 	}
 }
 
 // file compares one path.
-func (d *comparison) file(old, new *File) {
-	m, had := markIn(d.old, old)
-	n, has := markIn(d.new, new)
-	d.dir(dirIn(old, m, had), dirIn(new, n, has))
-	had, has = had && !m.dir, has && !n.dir
-	ch := Changed{Old: old, New: new}
-	var sum *Tally
+func (d *comparison) file(old, new side) {
+	d.directory(old, new)
+	m, n := &old.mark, &new.mark
 	switch {
-	case !had && !has:
+	case !old.isFile() && !new.isFile():
+	case !new.isFile():
+		bytes := d.old.Tally(old.file).Bytes
+		if d.kept[old.inode()] {
+			bytes = 0
+		}
+		d.add(&d.change.Removed, Changed{Kind: Deleted, Old: old.file, Bytes: bytes})
+	case !old.isFile():
+		d.add(&d.change.Added, Changed{Kind: Added, New: new.file, Bytes: d.new.Tally(new.file).Bytes})
+	case !sameTypeAndContent(m.Record, n.Record):
+		d.add(&d.change.Replaced, Changed{Kind: Replaced, Old: old.file, New: new.file, Bytes: d.new.Tally(new.file).Bytes})
+	case !sameMetadata(m.Record, n.Record) || d.stored[new.inode()]:
+		d.add(&d.change.Metadata, Changed{Kind: Restored, Old: old.file, New: new.file, Bytes: d.new.Tally(new.file).Bytes})
+	}
+}
+
+func (d *comparison) add(sum *Tally, c Changed) {
+	sum.count(c.Bytes)
+	d.largest.add(c)
+}
+
+// directory compares one path as a directory.
+func (d *comparison) directory(old, new side) {
+	c := Changed{Dir: true}
+	switch {
+	case !old.isDir() && !new.isDir():
 		return
-	case !has:
-		sum, ch.Kind, ch.Bytes, ch.New = &d.change.Removed, Deleted, d.old.Tally(old).Bytes, nil
-	case !had:
-		sum, ch.Kind, ch.Bytes, ch.Old = &d.change.Added, Added, d.new.Tally(new).Bytes, nil
-	case m.Record.Mode&unix.S_IFMT != n.Record.Mode&unix.S_IFMT || !sameContent(m.Record, n.Record):
-		sum, ch.Kind, ch.Bytes = &d.change.Replaced, Replaced, d.new.Tally(new).Bytes
-	case !sameMetadata(m.Record, n.Record):
-		sum, ch.Kind, ch.Bytes = &d.change.Metadata, Restored, d.new.Tally(new).Bytes
+	case !new.isDir():
+		c.Kind, c.Old = Deleted, old.file
+	case !old.isDir():
+		c.Kind, c.New = Added, new.file
+	case !sameDirectory(d.old.dirRecord(old.file), d.new.dirRecord(new.file)):
+		c.Kind, c.Old, c.New = Restored, old.file, new.file
 	default:
 		return
 	}
-	sum.count(ch.Bytes)
-	d.largest.add(ch)
+	d.change.Dirs++
+	d.largest.add(c)
 }
 
-func markIn(v *View, f *File) (Mark, bool) {
-	if f == nil {
-		return Mark{}, false
+// dirRecord is the entry that a directory has its metadata from; nil: none has one. A
+// layer without one takes the metadata of those below it.
+func (v *View) dirRecord(f *File) *index.Record {
+	var r *index.Record
+	for m := range f.Marks() {
+		if m.Layer <= v.layer && m.dir && m.Record != nil {
+			r = m.Record
+		}
 	}
-	return v.Mark(f)
+	return r
 }
 
-func dirIn(f *File, m Mark, ok bool) *File {
-	if ok && m.dir {
-		return f
+func sameDirectory(a, b *index.Record) bool {
+	implied := &index.Record{}
+	implied.Mode = unix.S_IFDIR | 0o755 // of a directory that no layer has an entry for
+	if a == nil {
+		a = implied
 	}
-	return nil
+	if b == nil {
+		b = implied
+	}
+	return a.Mode&0o7777 == b.Mode&0o7777 && a.UID == b.UID && a.GID == b.GID && maps.Equal(a.Xattrs, b.Xattrs)
 }
+
+func sameTypeAndContent(a, b *index.Record) bool {
+	return a.Mode&unix.S_IFMT == b.Mode&unix.S_IFMT && sameContent(a, b)
+}
+
+func sameFile(a, b *index.Record) bool { return sameTypeAndContent(a, b) && sameMetadata(a, b) }
 
 func sameMetadata(a, b *index.Record) bool {
 	return a == b || a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.MTime == b.MTime && maps.Equal(a.Xattrs, b.Xattrs)

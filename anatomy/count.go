@@ -8,11 +8,12 @@ import (
 
 // count fills in the numbers of the layers and of the image.
 func (img *Image) count(ctx context.Context, indexes []*index.Index) error {
-	c := counter{img: img, stored: map[once]bool{}, gone: map[once]bool{}, visible: make([]Tally, len(img.Layers))}
+	c := counter{img: img, stored: map[once]bool{}, gone: map[once]end{}, visible: make([]Tally, len(img.Layers))}
 	img.Walk(func(f *File) bool {
 		c.file(f)
 		return ctx.Err() == nil
 	})
+	c.deleted()
 	for i := range img.Layers {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -48,11 +49,44 @@ type once struct {
 	layer  int32
 }
 
+func (m *Mark) once() once { return once{m.Record, m.Layer} }
+
 type counter struct {
 	img *Image
-	// stored and gone have contents of several names that were counted already.
-	stored, gone map[once]bool
-	visible      []Tally
+	// stored has contents of several names that were counted already, and gone when
+	// the last of their names goes.
+	stored  map[once]bool
+	gone    map[once]end
+	visible []Tally
+}
+
+// end is what becomes of a content of several names.
+type end struct {
+	// layer is the last one in which a name goes.
+	layer   int32
+	deleted bool // and not replaced there
+	shown   bool // the image shows one of the names
+}
+
+// ends notes that a name has no longer the content that it had.
+func (c *counter) ends(had *Mark, layer int32, deleted bool) {
+	e := c.gone[had.once()]
+	if layer > e.layer {
+		e.layer, e.deleted = layer, false
+	}
+	e.deleted = e.deleted || deleted && layer == e.layer
+	c.gone[had.once()] = e
+}
+
+// deleted counts what was in deleted files of several names, in the layer that deletes
+// the last one.
+func (c *counter) deleted() {
+	for content, e := range c.gone {
+		if e.deleted && !e.shown {
+			m := Mark{Record: content.record}
+			c.img.Layers[e.layer].Deleted.Bytes += m.Size()
+		}
+	}
 }
 
 // countOnce is what a name counts for: nothing if another name of the file has been
@@ -73,11 +107,16 @@ func (c *counter) file(f *File) {
 	var before *Mark
 	for m := range f.Marks() {
 		l := &c.img.Layers[m.Layer]
+		had := before != nil && !before.dir && before.Action != Deleted
+		if had && before.Linked {
+			c.ends(before, m.Layer, m.Action == Deleted)
+		}
 		switch {
+		case m.Action == Deleted && had && before.Linked:
+			l.Deleted.Files++
+		case m.Action == Deleted && had:
+			l.Deleted.count(before.Size())
 		case m.Action == Deleted:
-			if before != nil && !before.dir && before.Action != Deleted {
-				l.Deleted.count(countOnce(before, m.Layer, c.gone))
-			}
 		case m.dir:
 			if m.Record != nil {
 				l.Dirs++
@@ -94,6 +133,11 @@ func (c *counter) file(f *File) {
 	default:
 		// A name that is shown shows the content, whichever name was counted.
 		c.visible[before.Layer].count(countOnce(before, -1, c.stored))
+		if before.Linked {
+			e := c.gone[before.once()]
+			e.shown = true
+			c.gone[before.once()] = e
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package anatomy
 import (
 	"context"
 	"fmt"
+	"math"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -62,7 +64,21 @@ type Image struct {
 	Shown     Tally
 	ShownDirs int64
 
-	dirs int32 // directories of Root, which are numbered from 0
+	dirs  int32 // directories of Root, which are numbered from 0
+	whole func() *View
+}
+
+// Stored counts the layers' blobs, each once: a registry sends a repeated one once.
+func (img *Image) Stored() (t Tally) {
+	seen := map[digest.Digest]bool{}
+	for i := range img.Layers {
+		l := &img.Layers[i]
+		if !seen[l.Desc.Digest] {
+			seen[l.Desc.Digest] = true
+			t.count(l.Stored)
+		}
+	}
+	return t
 }
 
 // New derives what an image is made of. Layers are applied as for overlayfs, see
@@ -96,5 +112,6 @@ func New(ctx context.Context, layers []Source) (*Image, error) {
 		return nil, fmt.Errorf("take an image apart: %w", err)
 	}
 	img.dirs = img.Root.seal(0)
+	img.whole = sync.OnceValue(func() *View { return img.view(math.MaxInt32, false) })
 	return img, img.count(ctx, indexes)
 }

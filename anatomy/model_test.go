@@ -255,7 +255,7 @@ func TestModel(t *testing.T) {
 		for d := range m.dirs {
 			same(d, whole.Tally(img.File(d)), m.below(d, -1))
 		}
-		w := img.Waste(1)
+		w := waste(rt, img, 1)
 		same("replaced", w.Replaced, m.replaced)
 		same("deleted", w.Deleted, m.deleted)
 		same("restored", w.Restored, m.restored)
@@ -364,11 +364,21 @@ func TestCompareModel(t *testing.T) {
 				count(&want.Removed, len(s.data))
 			}
 		}
-		got := anatomy.Compare(imageOf(rt, tars), imageOf(rt, others), 1000)
-		if got.Added != want.Added || got.Replaced != want.Replaced || got.Metadata != want.Metadata || got.Removed != want.Removed {
+		for d := range n.dirs {
+			if !m.dirs[d] {
+				want.Dirs++
+			}
+		}
+		for d := range m.dirs {
+			if !n.dirs[d] {
+				want.Dirs++
+			}
+		}
+		got := compare(rt, imageOf(rt, tars), imageOf(rt, others), 1000)
+		if got.Added != want.Added || got.Replaced != want.Replaced || got.Metadata != want.Metadata || got.Removed != want.Removed || got.Dirs != want.Dirs {
 			rt.Fatalf("%+v\nwant %+v", got, want)
 		}
-		if all := want.Thin().Files + want.Removed.Files; int64(len(got.Files)) != all {
+		if all := want.Thin().Files + want.Removed.Files + want.Dirs; int64(len(got.Files)) != all {
 			rt.Fatalf("%d files are listed, want %d", len(got.Files), all)
 		}
 		for _, f := range got.Files {

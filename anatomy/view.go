@@ -2,7 +2,6 @@ package anatomy
 
 import (
 	"cmp"
-	"math"
 	"slices"
 )
 
@@ -18,8 +17,8 @@ type View struct {
 	named map[*File]bool
 }
 
-// Whole are the files that the image shows.
-func (img *Image) Whole() *View { return img.view(math.MaxInt32, false) }
+// Whole are the files that the image shows. It is made once.
+func (img *Image) Whole() *View { return img.whole() }
 
 // UpTo are the files that the image would show without the layers above one.
 func (img *Image) UpTo(layer int) *View { return img.view(int32(layer), false) }

@@ -3,6 +3,8 @@ package anatomy
 import (
 	"bytes"
 	"cmp"
+	"context"
+	"fmt"
 	"slices"
 
 	"github.com/veneer-build/veneer/differ/tree/index"
@@ -57,7 +59,7 @@ type Same struct {
 func (s *Same) Spare() int64 { return s.Size * int64(len(s.Files)-1) }
 
 // Waste finds out what is stored in vain. most bounds Files and Same each.
-func (img *Image) Waste(most int) *Waste {
+func (img *Image) Waste(ctx context.Context, most int) (*Waste, error) {
 	w := &Waste{}
 	whole := img.Whole()
 	h := hidden{w: w, shown: map[*index.Record]bool{}, counted: map[once]bool{}}
@@ -71,18 +73,21 @@ func (img *Image) Waste(most int) *Waste {
 		if ok && m.Size() > 0 && !whole.named[f] {
 			regular = append(regular, f)
 		}
-		return true
+		return ctx.Err() == nil
 	})
 	img.Walk(func(f *File) bool {
 		h.file(f)
-		return true
+		return ctx.Err() == nil
 	})
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("find what an image stores in vain: %w", err)
+	}
 	for _, l := range img.Layers {
 		w.Twice.add(l.Twice)
 	}
 	w.Files = h.largest.list()
 	w.copies(whole, regular, most)
-	return w
+	return w, nil
 }
 
 type hidden struct {

@@ -94,10 +94,7 @@ func (x *explorer) line(spans ...span) string { return draw(spans, x.width, x.co
 
 func (x *explorer) title() []span {
 	parts := x.parts
-	var stored int64
-	for i := range parts.Layers {
-		stored += parts.Layers[i].Stored
-	}
+	stored := parts.Stored().Bytes
 	name := printable(x.image.Name)
 	if repository, tag := veneer.SplitName(x.image.Name); tag != "" {
 		name = printable(repository + ":" + tag)

@@ -95,6 +95,9 @@ func (a *app) report(ctx context.Context, req veneer.DissectRequest, flags *repo
 	if err := a.writeReport(ctx, f, req, flags); err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return err // The file that was there stays.
+	}
 	if err := f.commit(nil); err != nil {
 		return err
 	}
@@ -136,7 +139,7 @@ func (a *app) writeReport(ctx context.Context, w io.Writer, req veneer.DissectRe
 			res.Warnings = append(res.Warnings, made.check(res.New.Image)...)
 		}
 		a.notifyAll("warning: ", res.Warnings)
-		return page.Write(w, res, steps, versionOf().Version)
+		return page.Write(ctx, w, res, steps, versionOf().Version)
 	})
 }
 
@@ -147,19 +150,20 @@ func (a *app) engineFor(req veneer.DissectRequest) (withEngine, error) {
 	if req.Against != "" {
 		refs = append(refs, req.Against)
 	}
-	out, remote := 0, false
+	out, remote := 0, ""
 	for _, ref := range refs {
 		if outside(ref) {
 			out++
 		}
-		_, r := veneer.RegistryRef(ref)
-		remote = remote || r
+		if name, ok := veneer.RegistryRef(ref); ok {
+			remote = name
+		}
 	}
 	switch {
 	case out == len(refs):
 		return withTemporaryEngine, nil
-	case remote:
-		return nil, usagef("one image is in a registry and the other in the engine: pull the first, or name both by their registry")
+	case remote != "":
+		return nil, usagef("%s is in a registry and the other image in the engine: pull %s, or name both by their registry", remote, remote)
 	case out > 0:
 		return a.withEngine, nil // An archive's image is stored for as long as this takes.
 	}

@@ -75,6 +75,9 @@ func TestReportFails(t *testing.T) {
 	if left, err := os.ReadDir(filepath.Dir(out)); err != nil || len(left) != 1 {
 		t.Errorf("left %v, %v", left, err)
 	}
+	if _, _, errOut := veneerRun(t.Context(), "report", "a", "--against", "docker://localhost/b", "-o", out); !strings.Contains(errOut, "pull localhost/b") {
+		t.Errorf("which image to pull: %s", errOut)
+	}
 	for _, args := range [][]string{
 		{"app:1"},
 		{"app:1", "-o", "-", "--open"},

@@ -130,7 +130,7 @@ func render(t *testing.T, out, img, old string, steps ...veneer.DockerfileStep) 
 	}
 	apart := time.Since(start)
 	var b bytes.Buffer
-	if err := page.Write(&b, d, steps, "test"); err != nil {
+	if err := page.Write(t.Context(), &b, d, steps, "test"); err != nil {
 		t.Fatal(err)
 	}
 	status, _ := os.ReadFile("/proc/self/status")

@@ -52,7 +52,7 @@ func TestRemote(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.New.Name = "the image"
-		if err := page.Write(&pages[i], d, nil, "test"); err != nil {
+		if err := page.Write(t.Context(), &pages[i], d, nil, "test"); err != nil {
 			t.Fatal(err)
 		}
 		if err := closeFresh(); err != nil {

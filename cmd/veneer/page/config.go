@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/veneer-build/veneer"
@@ -23,7 +24,7 @@ func steps(d, other *veneer.Dissected) []stepRow {
 	number := 0
 	for _, s := range veneer.History(d.Image) {
 		row := stepRow{HistoryStep: s}
-		row.CreatedBy, row.Comment = nameText(s.CreatedBy), nameText(s.Comment)
+		row.CreatedBy, row.Comment = plainText(s.CreatedBy), plainText(s.Comment)
 		if s.Layer != nil {
 			number++
 			row.Number, row.Shared = number, has[s.Layer.Digest.String()]
@@ -40,64 +41,102 @@ func configRows(d, old *veneer.Dissected) ([]configRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	before := map[string]string{}
+	before := map[string]field{}
 	if old != nil {
 		if before, err = fields(old); err != nil {
 			return nil, err
 		}
 	}
-	keys := map[string]bool{}
-	for _, m := range []map[string]string{now, before} {
-		for k := range m {
-			keys[k] = true
-		}
-	}
+	all := maps.Clone(before)
+	maps.Copy(all, now)
 	var rows []configRow
-	for _, k := range slices.Sorted(maps.Keys(keys)) {
-		rows = append(rows, configRow{Key: nameText(k), Old: nameText(before[k]), New: nameText(now[k]), Differs: old != nil && before[k] != now[k]})
+	for _, k := range slices.Sorted(maps.Keys(all)) {
+		x, had := before[k]
+		y, has := now[k]
+		rows = append(rows, configRow{
+			Key: nameText(all[k].name), Old: x.shown(), New: y.shown(), NoOld: !had, NoNew: !has, Differs: old != nil && (had != has || x != y),
+		})
 	}
 	return rows, nil
 }
 
-// fields are a config's by their names, with a dot between names. Of lists that people
+// field is one field of a config.
+type field struct {
+	name, value string
+	// json: the value is no text.
+	json bool
+}
+
+// shown is a field's value. JSON escapes backslashes itself.
+func (f field) shown() string {
+	if f.json {
+		return plainText(f.value)
+	}
+	return nameText(f.value)
+}
+
+// fields are a config's, by what sorts them and tells them apart. Of lists that people
 // read as lists, such as variables and labels, each entry is a field.
-func fields(d *veneer.Dissected) (map[string]string, error) {
+func fields(d *veneer.Dissected) (map[string]field, error) {
 	all := map[string]json.RawMessage{}
 	if err := json.Unmarshal(d.ConfigJSON, &all); err != nil {
 		return nil, fmt.Errorf("read config of %s: %w", d.Name, err)
 	}
 	delete(all, "history")
 	delete(all, "rootfs")
-	flat := map[string]string{}
+	flat := flatFields{}
 	for k, v := range all {
-		flatten(flat, k, v)
+		flat.add([]string{k}, v)
 	}
 	return flat, nil
 }
 
-func flatten(flat map[string]string, key string, value json.RawMessage) {
+type flatFields map[string]field
+
+// put adds a field. Its name has a dot between names; a name that has one itself is
+// quoted, but not the third, which is the last. NUL sorts before all that is in names.
+func (flat flatFields) put(names []string, f field) {
+	parts := slices.Clone(names)
+	for i := range min(2, len(parts)) {
+		if strings.ContainsAny(parts[i], `."`) {
+			parts[i] = strconv.Quote(parts[i])
+		}
+	}
+	f.name = strings.Join(parts, ".")
+	key := strings.Join(parts, "\x00")
+	for n := 2; ; n++ { // a variable may be there several times
+		if _, there := flat[key]; !there {
+			break
+		}
+		key = fmt.Sprintf("%s\x00\x00%06d", strings.Join(parts, "\x00"), n)
+		f.name = fmt.Sprintf("%s (%d)", strings.Join(parts, "."), n)
+	}
+	flat[key] = f
+}
+
+func (flat flatFields) add(names []string, value json.RawMessage) {
 	var object map[string]json.RawMessage
-	if json.Unmarshal(value, &object) == nil && object != nil && strings.Count(key, ".") < 2 {
+	if json.Unmarshal(value, &object) == nil && len(object) > 0 && len(names) < 3 {
 		for k, v := range object {
-			flatten(flat, key+"."+k, v)
+			flat.add(append(slices.Clone(names), k), v)
 		}
 		return
 	}
 	var list []string
-	if strings.HasSuffix(key, ".Env") && json.Unmarshal(value, &list) == nil {
+	if names[len(names)-1] == "Env" && len(names) == 2 && json.Unmarshal(value, &list) == nil && len(list) > 0 {
 		for _, env := range list {
 			k, v, _ := strings.Cut(env, "=")
-			flat[key+"."+k] = v
+			flat.put(append(slices.Clone(names), k), field{value: v})
 		}
 		return
 	}
-	var text string
-	if json.Unmarshal(value, &text) == nil {
-		flat[key] = text
+	var text *string
+	if json.Unmarshal(value, &text) == nil && text != nil {
+		flat.put(names, field{value: *text})
 		return
 	}
 	var b bytes.Buffer
 	if json.Compact(&b, value) == nil {
-		flat[key] = b.String()
+		flat.put(names, field{value: b.String(), json: true})
 	}
 }

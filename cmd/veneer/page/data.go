@@ -2,9 +2,12 @@ package page
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
+	"context"
 	"encoding/base64"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 
@@ -15,9 +18,12 @@ const (
 	// maxBoxes bounds the boxes of all treemaps of a page. A box takes some 40 bytes.
 	// The whole image has a fourth of them, and the layers share the others.
 	maxBoxes = 16000
-	// maxSearched bounds the paths that the search knows. A path takes some 8 bytes of
-	// the page, compressed, and some 100 in a browser.
+	// maxSearched bounds the paths that the search knows. A usual path takes some 8
+	// bytes of the page, compressed, and some 100 in a browser.
 	maxSearched = 1 << 20
+	// maxText bounds the text of these paths. Long names without a pattern hardly get
+	// smaller when they are compressed, and a browser holds them as they are.
+	maxText = 64 << 20
 )
 
 // data is what the script works with.
@@ -39,16 +45,19 @@ type data struct {
 // rest's files].
 type box []any
 
-func dataOf(parts *veneer.Anatomy) (*data, error) {
+func dataOf(ctx context.Context, parts *veneer.Anatomy) (*data, error) {
 	d := &data{Layers: make([]string, len(parts.Layers))}
 	for i := range d.Layers {
 		d.Layers[i] = strconv.Itoa(i + 1)
 	}
 	d.Trees = append(d.Trees, boxOf(parts.Whole().Fold(maxBoxes/4)))
 	for i := range parts.Layers {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("draw layer %d: %w", i+1, err)
+		}
 		d.Trees = append(d.Trees, boxOf(parts.Layer(i).Fold(min(2000, maxBoxes*3/4/len(parts.Layers)))))
 	}
-	return d, d.search(parts)
+	return d, d.search(ctx, parts)
 }
 
 func boxOf(b *veneer.AnatomyBox) box {
@@ -63,8 +72,8 @@ func boxOf(b *veneer.AnatomyBox) box {
 }
 
 // search writes the paths that the search knows.
-func (d *data) search(parts *veneer.Anatomy) error {
-	least, atLeast := d.choose(parts)
+func (d *data) search(ctx context.Context, parts *veneer.Anatomy) error {
+	least, atLeast := d.choose(ctx, parts)
 	var packed bytes.Buffer
 	z, err := gzip.NewWriterLevel(&packed, gzip.DefaultCompression)
 	if err != nil {
@@ -73,6 +82,9 @@ func (d *data) search(parts *veneer.Anatomy) error {
 	var line []byte
 	var werr error
 	parts.Walk(func(f *veneer.AnatomyFile) bool {
+		if werr = ctx.Err(); werr != nil {
+			return false
+		}
 		switch size := largest(f); {
 		case size < least:
 			return true
@@ -110,21 +122,39 @@ func largest(f *veneer.AnatomyFile) int64 {
 }
 
 // choose returns the size from which paths are known, and how many of that size are.
-func (d *data) choose(parts *veneer.Anatomy) (least int64, atLeast int) {
-	var sizes []int64
+func (d *data) choose(ctx context.Context, parts *veneer.Anatomy) (least int64, atLeast int) {
+	var paths []searched
+	var line []byte
 	parts.Walk(func(f *veneer.AnatomyFile) bool {
-		sizes = append(sizes, largest(f))
-		return true
+		line = appendLine(line[:0], f)
+		paths = append(paths, searched{largest(f), len(line)})
+		return ctx.Err() == nil
 	})
-	d.All = len(sizes)
-	if len(sizes) <= maxSearched {
-		return 0, len(sizes)
+	d.All = len(paths)
+	return chosen(paths, maxSearched, maxText)
+}
+
+// searched is a path that the search may know, and the bytes of its line.
+type searched struct {
+	size  int64
+	bytes int
+}
+
+// chosen sorts the paths, and chooses as many as have that text.
+func chosen(paths []searched, most, text int) (least int64, atLeast int) {
+	// Of one size the first paths are taken, as search does.
+	slices.SortStableFunc(paths, func(a, b searched) int { return cmp.Compare(b.size, a.size) })
+	least = math.MaxInt64
+	for i := range min(most, len(paths)) {
+		if text -= paths[i].bytes; text < 0 {
+			break
+		}
+		if paths[i].size != least {
+			least, atLeast = paths[i].size, 0
+		}
+		atLeast++
 	}
-	slices.Sort(sizes)
-	sizes = sizes[len(sizes)-maxSearched:]
-	least = sizes[0]
-	n, _ := slices.BinarySearch(sizes, least+1)
-	return least, n
+	return least, atLeast
 }
 
 // letters are those of marks, by [veneer.AnatomyMark].Action; of directories they are

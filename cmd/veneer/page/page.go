@@ -1,6 +1,7 @@
 package page
 
 import (
+	"context"
 	"crypto/sha256"
 	_ "embed" // the template, the style and the script
 	"encoding/base64"
@@ -22,18 +23,21 @@ var pageJS string
 
 // Write writes the page of a dissection, with the steps of the build that made the
 // image, if they are known. version is the program's.
-func Write(w io.Writer, d *veneer.Dissection, steps []veneer.DockerfileStep, version string) error {
+func Write(ctx context.Context, w io.Writer, d *veneer.Dissection, steps []veneer.DockerfileStep, version string) error {
 	t, err := template.New("page").Funcs(funcs).Parse(pageHTML)
 	if err != nil {
 		return fmt.Errorf("parse the page's template: %w", err)
 	}
-	v, err := viewOf(d)
+	v, err := viewOf(ctx, d)
 	if err != nil {
 		return err
 	}
 	v.built(steps)
 	v.Version, v.Policy = version, policy
 	v.CSS, v.JS = template.CSS(pageCSS), template.JS(pageJS) //nolint:gosec // ours, embedded
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("write the page: %w", err)
+	}
 	if err := t.Execute(w, v); err != nil {
 		return fmt.Errorf("write the page: %w", err)
 	}

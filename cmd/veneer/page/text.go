@@ -15,9 +15,13 @@ var funcs = template.FuncMap{
 	"bytes": bytesText, "count": countText, "name": nameText, "short": shortDigest, "time": timeText, "share": share, "files": filesText,
 }
 
-// nameText shows a name from a layer as the command line does: what is not printable,
-// such as control characters, marks of direction and what is no UTF-8, as an escape.
-func nameText(s string) string {
+// nameText shows a name from a layer: what plainText escapes, and the backslash, so that
+// different names look different.
+func nameText(s string) string { return plainText(strings.ReplaceAll(s, `\`, `\\`)) }
+
+// plainText shows a text as the command line does: what is not printable, such as
+// control characters, marks of direction and what is no UTF-8, as an escape.
+func plainText(s string) string {
 	plain := true
 	for _, r := range s {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
@@ -70,6 +74,13 @@ func filesText(n int64) string {
 		return "1 file"
 	}
 	return countText(n) + " files"
+}
+
+func directoriesText(n int64) string {
+	if n == 1 {
+		return "1 directory"
+	}
+	return countText(n) + " directories"
 }
 
 func layersText(n int) string {

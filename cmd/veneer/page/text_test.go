@@ -18,7 +18,9 @@ func TestNameText(t *testing.T) {
 		"</script>":          "</script>", // a text node or an escape of html/template
 		"\U000e0041hidden":   `\U000e0041hidden`,
 		"no\u00a0break":      `no\u00a0break`,
-		`back\slash "q" 'a'`: `back\slash "q" 'a'`,
+		`back\slash "q" 'a'`: `back\\slash "q" 'a'`,
+		`a\nb`:               `a\\nb`,
+		"a\\\n":              `a\\\n`,
 	} {
 		if got := nameText(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"context"
 	"html/template"
 	"strings"
 
@@ -50,6 +51,7 @@ type layerRow struct {
 	Bar, Barred, HiddenBar int64
 	Rest                   int64 // of Barred beside HiddenBar
 	Sharers                []string
+	MoreSharers            int
 	InOld                  bool
 }
 
@@ -66,6 +68,7 @@ type fileRow struct {
 
 type configRow struct {
 	Key, Old, New string
+	NoOld, NoNew  bool // the config lacks the field
 	Differs       bool
 }
 
@@ -75,10 +78,10 @@ type stepRow struct {
 	Shared bool
 }
 
-func viewOf(d *veneer.Dissection) (*view, error) {
+func viewOf(ctx context.Context, d *veneer.Dissection) (*view, error) {
 	v := &view{Name: nameText(d.New.Name)}
 	var err error
-	if v.Data, err = dataOf(d.New.Parts); err != nil {
+	if v.Data, err = dataOf(ctx, d.New.Parts); err != nil {
 		return nil, err
 	}
 	if v.Data.Known < v.Data.All {
@@ -110,14 +113,10 @@ func viewOf(d *veneer.Dissection) (*view, error) {
 }
 
 func (v *view) facts(d *veneer.Dissected) {
-	var stored int64
-	for i := range d.Parts.Layers {
-		stored += d.Parts.Layers[i].Stored
-	}
 	v.Facts = []fact{
-		{"Stored", bytesText(stored), "in " + layersText(len(d.Parts.Layers)) + ", as a registry sends them"},
+		{"Stored", bytesText(d.Parts.Stored().Bytes), "in " + layersText(len(d.Parts.Layers)) + ", as a registry sends them"},
 		{"Unpacked", bytesText(d.Parts.Shown.Bytes), "what a container sees"},
-		{"Files", countText(d.Parts.Shown.Files), "in " + countText(d.Parts.ShownDirs) + " directories"},
+		{"Files", countText(d.Parts.Shown.Files), "in " + directoriesText(d.Parts.ShownDirs)},
 		{"Platform", strings.Join([]string{d.Platform.OS, d.Platform.Architecture, d.Platform.Variant}, "/"), ""},
 		{"Digest", shortDigest(d.Manifest.Digest), d.Manifest.Digest.String()},
 	}
@@ -126,6 +125,10 @@ func (v *view) facts(d *veneer.Dissected) {
 		v.Facts[4].Note = "of " + timeText(c) + " UTC"
 	}
 }
+
+// sharersNamed is how many images are named that have a layer, too: a base may have
+// hundreds.
+const sharersNamed = 6
 
 func (v *view) layers(d *veneer.Dissection) {
 	parts := d.New.Parts
@@ -145,12 +148,14 @@ func (v *view) layers(d *veneer.Dissection) {
 	}
 	for i := range parts.Layers {
 		l := &parts.Layers[i]
-		row := layerRow{AnatomyLayer: *l, Number: i + 1, By: nameText(by[i+1]), InOld: old[l.Desc.Digest.String()]}
+		row := layerRow{AnatomyLayer: *l, Number: i + 1, By: by[i+1], InOld: old[l.Desc.Digest.String()]}
 		row.Bar, row.Barred, row.HiddenBar = share(l.Stored, most), share(l.Unpacked.Bytes, most), share(l.Hidden.Bytes, most)
 		row.Rest = row.Barred - row.HiddenBar
-		for _, name := range d.New.Sharers[l.Desc.Digest] {
+		names := d.New.Sharers[l.Desc.Digest]
+		for _, name := range names[:min(sharersNamed, len(names))] {
 			row.Sharers = append(row.Sharers, nameText(name))
 		}
+		row.MoreSharers = len(names) - len(row.Sharers)
 		v.HasSharers = v.HasSharers || len(row.Sharers) > 0
 		v.Layers = append(v.Layers, row)
 	}
@@ -205,17 +210,33 @@ func (v *view) costs(d *veneer.Dissection) {
 	v.Costs = []fact{
 		{"From a registry", bytesText(c.Fetch.Bytes), countText(c.Fetch.Files) + " of " + layersText(int(c.Fetch.Files+c.Have.Files)) + " to be fetched; " + bytesText(c.Have.Bytes) + " are there already"},
 		{"As a delta", bytesText(thin.Bytes), "before compression: " + filesText(thin.Files) + " in one thin layer, as veneer delta makes it"},
-		{"On disk", bytesText(c.Unpack.Bytes), "unpacked, beside the old image: its lowest " + layersText(c.Kept) + " are the same"},
-		{"Added", bytesText(c.Added.Bytes), filesText(c.Added.Files) + ""},
+		{"On disk", bytesText(c.Unpack.Bytes), "unpacked, beside the old image: " + keptText(c.Kept)},
+		{"Added", bytesText(c.Added.Bytes), filesText(c.Added.Files)},
 		{"Replaced", bytesText(c.Replaced.Bytes), filesText(c.Replaced.Files) + " with other content"},
-		{"Metadata", bytesText(c.Metadata.Bytes), filesText(c.Metadata.Files) + " with the same content and another owner, mode, time or attribute"},
-		{"Removed", bytesText(c.Removed.Bytes), filesText(c.Removed.Files) + ""},
+		{"Metadata", bytesText(c.Metadata.Bytes), filesText(c.Metadata.Files) + " with the same content and another owner, mode, time, attribute or hard link"},
+		{"Removed", bytesText(c.Removed.Bytes), filesText(c.Removed.Files)},
+	}
+	if c.Dirs > 0 {
+		v.Costs = append(v.Costs, fact{"Directories", countText(c.Dirs), "added, removed, or with another owner, mode or attribute"})
 	}
 	for _, f := range c.Files {
 		row := fileRow{Path: nameText(f.Path), Bytes: f.Bytes, What: changeText(f.Kind)}
+		if f.Dir {
+			row.Path += "/"
+		}
 		v.Changed = append(v.Changed, row)
 	}
-	v.ChangedMore = thin.Files + c.Removed.Files - int64(len(v.Changed))
+	v.ChangedMore = thin.Files + c.Removed.Files + c.Dirs - int64(len(v.Changed))
+}
+
+func keptText(layers int) string {
+	switch layers {
+	case 0:
+		return "it has no lowest layers in common"
+	case 1:
+		return "its lowest layer is the same"
+	}
+	return "its lowest " + layersText(layers) + " are the same"
 }
 
 func changeText(a veneer.AnatomyAction) string {
