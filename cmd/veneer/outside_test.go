@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"log"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 
@@ -25,8 +27,10 @@ type remote struct {
 
 	mu    sync.Mutex
 	blobs []string
-	// damage are digests of blobs of which it sends other bytes.
-	damage string
+	// damage is the digest of a blob of which it sends other bytes, fail that of one
+	// that it answers with status to.
+	damage, fail string
+	status       int
 }
 
 func newRemote(t *testing.T) *remote {
@@ -41,7 +45,15 @@ func newRemote(t *testing.T) *remote {
 			r.blobs = append(r.blobs, "sha256:"+blob)
 		}
 		bad := isBlob && req.Method == http.MethodGet && "sha256:"+blob == r.damage
+		status := 0
+		if isBlob && "sha256:"+blob == r.fail {
+			status = r.status
+		}
 		r.mu.Unlock()
+		if status != 0 {
+			w.WriteHeader(status)
+			return
+		}
 		if !bad {
 			handler.ServeHTTP(w, req)
 			return
@@ -124,6 +136,39 @@ func TestVerifyOutside(t *testing.T) {
 	}
 	if code, _, errOut := veneerRun(t.Context(), "verify", "docker://"+r.host+"/absent:1"); code != exitError || !strings.Contains(errOut, "absent:1") {
 		t.Errorf("absent: %d, %s", code, errOut)
+	}
+}
+
+// TestVerifyRegistryFails: of a registry that fails no image is called bad, and what
+// did not come is not counted as read.
+func TestVerifyRegistryFails(t *testing.T) {
+	r := newRemote(t)
+	refs, layers := twoRemotes(t, r)
+	verify := func() (res *veneer.VerifyResult, err error) {
+		open := withTemporaryEngine(t.Context(), func(ctx context.Context, e *veneer.Engine) error {
+			res, err = veneer.VerifyOutside(ctx, e, veneer.VerifyRequest{Image: refs[1]}, veneer.RegistryOptions{Backoff: time.Millisecond})
+			return nil
+		})
+		if open != nil {
+			t.Fatal(open)
+		}
+		return res, err
+	}
+	whole, err := verify()
+	if err != nil || whole.Errors != 0 {
+		t.Fatalf("%+v, %v", whole, err)
+	}
+	r.fail = layers[1]
+	for _, status := range []int{http.StatusServiceUnavailable, http.StatusForbidden} {
+		r.status = status
+		if res, err := verify(); err == nil || !strings.Contains(err.Error(), "try again") || !strings.Contains(err.Error(), layers[1]) {
+			t.Errorf("%d: %+v, %v", status, res, err)
+		}
+	}
+	r.status = http.StatusNotFound
+	res, err := verify()
+	if err != nil || res.Errors != 1 || res.Blobs != whole.Blobs-1 || res.Bytes >= whole.Bytes {
+		t.Errorf("a layer that is not there: %+v, %v; whole: %+v", res, err, whole)
 	}
 }
 
