@@ -206,6 +206,28 @@ func TestVerifyArchive(t *testing.T) {
 	}
 }
 
+// TestRegistryRef: an image called registry of the engine is not one of a registry.
+func TestRegistryRef(t *testing.T) {
+	digest := "@sha256:" + strings.Repeat("0", 64)
+	for text, want := range map[string]string{
+		"docker://app":            "app",
+		"docker://app" + digest:   "app" + digest,
+		"registry:h/app":          "h/app",
+		"registry:h/app" + digest: "h/app" + digest,
+		"registry:h:5000/app:2":   "h:5000/app:2",
+		"registry:app:2":          "app:2",
+		"registry:app:2" + digest: "app:2" + digest,
+		"registry:2":              "",
+		"registry:2" + digest:     "",
+		"registry" + digest:       "",
+		"app:2":                   "",
+	} {
+		if name, ok := veneer.RegistryRef(text); ok != (want != "") || ok && name != want {
+			t.Errorf("%s: %q, %v", text, name, ok)
+		}
+	}
+}
+
 // TestDiffOutside: a diff of two images in a registry is as that of the same images
 // here. Each layer is fetched once, and one that is known is not fetched again.
 func TestDiffOutside(t *testing.T) {
