@@ -19,9 +19,21 @@ func outside(ref string) bool {
 	return remote || isArchive(ref)
 }
 
+// namesOutside refuses a prefix without a name.
+func namesOutside(ref string) error {
+	switch ref {
+	case "docker://", "registry:":
+		return usagef("%s wants a name: %sHOST/NAME", ref, ref)
+	}
+	return nil
+}
+
 // anyImageArg wants one image, here or elsewhere.
 func anyImageArg(cmd *cobra.Command, args []string) error {
 	if err := exactArgs(1)(cmd, args); err != nil {
+		return err
+	}
+	if err := namesOutside(args[0]); err != nil {
 		return err
 	}
 	if name, remote := veneer.RegistryRef(args[0]); remote {

@@ -206,6 +206,23 @@ func TestVerifyArchive(t *testing.T) {
 	}
 }
 
+// TestOutsideUsage: what cannot be read is refused with what can.
+func TestOutsideUsage(t *testing.T) {
+	buildApp(t)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"verify", "docker://"}, "docker://HOST/NAME"},
+		{[]string{"inspect", "docker://"}, "docker://HOST/NAME"},
+		{[]string{"diff", "docker://", "app:1"}, "docker://HOST/NAME"},
+	} {
+		if code, out, errOut := veneerRun(t.Context(), c.args...); code != exitUsage || out != "" || !strings.Contains(errOut, c.want) {
+			t.Errorf("%q: %d, %q, %q", c.args, code, out, errOut)
+		}
+	}
+}
+
 // TestRegistryRef: an image called registry of the engine is not one of a registry.
 func TestRegistryRef(t *testing.T) {
 	digest := "@sha256:" + strings.Repeat("0", 64)
