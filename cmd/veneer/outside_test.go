@@ -216,6 +216,8 @@ func TestOutsideUsage(t *testing.T) {
 		{[]string{"verify", "docker://"}, "docker://HOST/NAME"},
 		{[]string{"inspect", "docker://"}, "docker://HOST/NAME"},
 		{[]string{"diff", "docker://", "app:1"}, "docker://HOST/NAME"},
+		{[]string{"verify", "--same-rootfs", "archive:t1.tar", "app:1"}, "veneer diff archive:t1.tar app:1"},
+		{[]string{"verify", "--same-rootfs", "app:1", "docker://localhost:1/app"}, "veneer diff app:1 docker://localhost:1/app"},
 	} {
 		if code, out, errOut := veneerRun(t.Context(), c.args...); code != exitUsage || out != "" || !strings.Contains(errOut, c.want) {
 			t.Errorf("%q: %d, %q, %q", c.args, code, out, errOut)
