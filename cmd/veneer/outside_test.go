@@ -206,6 +206,28 @@ func TestVerifyArchive(t *testing.T) {
 	}
 }
 
+// TestVerifyCutArchive: that an archive is cut off is found like other damage.
+func TestVerifyCutArchive(t *testing.T) {
+	buildApp(t)
+	archive := filepath.Join(t.TempDir(), "app.tar")
+	ok(t, "save", "app:1", "-o", archive, "--progress", "quiet")
+	info, err := os.Stat(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(archive, info.Size()*2/5+100); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errOut := veneerRun(t.Context(), "verify", "archive:"+archive, "--format", "json", "--progress", "quiet")
+	var res veneer.VerifyResult
+	if err := json.Unmarshal([]byte(out), &res); err != nil || code != exitError || res.Errors != 1 || errOut != "" {
+		t.Fatalf("%d, %v, %q, %q", code, err, out, errOut)
+	}
+	if f := res.Findings[0]; f.Check != "blob" || !strings.Contains(f.Message, "ends early") {
+		t.Errorf("%+v", f)
+	}
+}
+
 // TestOutsideUsage: what cannot be read is refused with what can.
 func TestOutsideUsage(t *testing.T) {
 	buildApp(t)
