@@ -210,6 +210,24 @@ func TestExploreSearchReveals(t *testing.T) {
 	}
 }
 
+// TestExploreOutside: an image that is elsewhere leaves nothing in the user's engine.
+func TestExploreOutside(t *testing.T) {
+	buildApp(t)
+	archive := filepath.Join(t.TempDir(), "app.tar")
+	ok(t, "save", "app:1", "-o", archive, "--progress", "quiet")
+	root := filepath.Join(t.TempDir(), "root")
+	t.Setenv("VENEER_ROOT", root)
+	a := newApp(streams{err: os.Stderr}, os.LookupEnv)
+	a.quiet = true
+	img, err := a.takeApart(t.Context(), veneer.DissectRequest{Image: "archive:" + archive}, &registryFlags{})
+	if err != nil || len(img.New.Parts.Layers) != 1 {
+		t.Fatalf("%+v, %v", img, err)
+	}
+	if _, err := os.Stat(root); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the engine's directory: %v", err)
+	}
+}
+
 // TestExploreColors: without colours only brightness is left.
 func TestExploreColors(t *testing.T) {
 	img := exploredImage(t)

@@ -99,24 +99,11 @@ func (a *app) report(ctx context.Context, req veneer.DissectRequest, flags *repo
 
 // writeReport takes the image apart and writes the page.
 func (a *app) writeReport(ctx context.Context, w io.Writer, req veneer.DissectRequest, f *registryFlags) error {
-	open, err := a.engineFor(req)
+	res, err := a.takeApart(ctx, req, f)
 	if err != nil {
 		return err
 	}
-	return open(ctx, func(ctx context.Context, e *veneer.Engine) error {
-		d := a.newDisplay(ctx)
-		defer d.Close()
-		req.Progress, req.Log = d, a.log
-		req.Registry = f.RegistryOptions
-		req.Registry.Notify, req.Registry.Progress = a.notify, blobProgress(d, false)
-		res, err := veneer.Dissect(ctx, e, req)
-		if err != nil {
-			return err
-		}
-		d.Close()
-		a.notifyAll("warning: ", res.Warnings)
-		return page.Write(w, res, versionOf().Version)
-	})
+	return page.Write(w, res, versionOf().Version)
 }
 
 // engineFor returns what opens the engine that the images are in, or a temporary one
