@@ -228,6 +228,16 @@ func TestExploreOutside(t *testing.T) {
 	}
 }
 
+// TestExploreLongStep: of a step of megabytes the beginning is kept.
+func TestExploreLongStep(t *testing.T) {
+	img := exploredImage(t)
+	img.New.Config.History[0].CreatedBy = "RUN " + strings.Repeat("é", 1<<20)
+	x := newExplorer(img, false)
+	if by := x.by[0]; len(by) > byShown+4 || !strings.HasPrefix(by, "RUN éé") || !strings.HasSuffix(by, "é…") {
+		t.Errorf("%d bytes: %.20q", len(by), by)
+	}
+}
+
 // TestExploreColors: without colours only brightness is left.
 func TestExploreColors(t *testing.T) {
 	img := exploredImage(t)
