@@ -34,7 +34,7 @@ What it costs: the layers are read once, and their indexes are remembered. An im
 that is not in the engine is fetched or copied to a temporary directory each time,
 and nothing of it is remembered.
 
-` + imageHelp,
+` + filesHelp,
 		Example: `  veneer explore app:2
   veneer explore --platform linux/arm64 debian:12
   veneer explore archive:app.tar`,

@@ -19,6 +19,11 @@ func outside(ref string) bool {
 	return remote || isArchive(ref)
 }
 
+// filesHelp says what commands take that read an image's files, too.
+const filesHelp = `IMAGE may also be registry:HOST/NAME or docker://NAME, an image in its registry, or
+archive:FILE or oci:DIR (an image archive or an OCI image layout, with :NAME after
+it where it holds several images).`
+
 // namesOutside refuses a prefix without a name.
 func namesOutside(ref string) error {
 	switch ref {

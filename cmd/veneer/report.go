@@ -23,8 +23,8 @@ and on disk, with config and history side by side.
 The page is one file of HTML that needs no network and no other file. It can be sent
 to others and opened in any browser.
 
-` + imageHelp + ` Here the layers are read too: those of a registry's image
-are fetched to a temporary directory.`
+` + filesHelp + ` The layers of a registry's image are
+fetched to a temporary directory.`
 
 // reportFlags are the flags that only report has.
 type reportFlags struct {
