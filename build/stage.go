@@ -61,25 +61,26 @@ func (a ArchiveRef) String() string {
 }
 
 // Stage stores an archive's image, for all platforms that are in it. It returns what
-// the image's name stands for. Only the session's lease keeps it.
+// the image's name stands for. Only the session's lease keeps it. Its errors do not
+// name the archive.
 func (s *Session) Stage(ctx context.Context, a ArchiveRef, platform string) (_ ocispec.Descriptor, err error) {
 	r, err := a.open(ctx)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	target, err := archive.Stage(ctx, s.Engine.Client, r, a.Name, platform)
-	if err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("%s: %w", a, err)
-	}
-	return target, nil
+	return archive.Stage(ctx, s.Engine.Client, r, a.Name, platform)
 }
 
 // stage is [Session.Stage] for one platform's image.
 func (s *Session) stage(ctx context.Context, a ArchiveRef, platform string) (*content.Image, error) {
-	target, err := s.Stage(ctx, a, platform)
+	r, err := a.open(ctx)
 	if err != nil {
-		return nil, err
+		return nil, err // It names the path.
+	}
+	target, err := archive.Stage(ctx, s.Engine.Client, r, a.Name, platform)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return nil, fmt.Errorf("%s: %w", a, err)
 	}
 	s.ends.spare = true
 	img, err := content.ResolveTarget(ctx, s.Engine.Client.ContentStore(), target, platform)
