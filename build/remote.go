@@ -23,7 +23,7 @@ func (s *Session) Remote(ctx context.Context, ref string, opts registry.Options)
 		return nil, fmt.Errorf("read %s: %w", r.Name, err)
 	}
 	if e := img.Encryption(); e.Any() {
-		return nil, fmt.Errorf("%s: %s, and can be read when the image is pulled: %w", img.Name, e, content.ErrEncrypted)
+		return nil, fmt.Errorf("read %s: %s: %w", img.Name, e, content.ErrEncrypted)
 	}
 	if err := s.Adopt(ctx, img); err != nil {
 		return nil, err
