@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
@@ -111,6 +112,13 @@ func (s *Session) ImageFrom(ctx context.Context, from cstore.Store, target ocisp
 }
 
 func (a ArchiveRef) open(ctx context.Context) (io.ReadCloser, error) {
+	if info, err := os.Stat(a.Path); err == nil && info.IsDir() != a.Layout {
+		other, is := ArchiveRef{Path: a.Path, Layout: !a.Layout, Name: a.Name}, "file"
+		if other.Layout {
+			is = "directory"
+		}
+		return nil, fmt.Errorf("open %s: it is a %s, so write %s: %w", a, is, other, errdefs.ErrInvalidArgument)
+	}
 	if a.Layout {
 		return archive.OpenLayout(a.Path)
 	}

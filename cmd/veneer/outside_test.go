@@ -247,6 +247,28 @@ func TestOutsideUsage(t *testing.T) {
 	}
 }
 
+// TestOtherPrefix: a file is no layout and a directory no archive, and one without an
+// image is not read as a whole.
+func TestOtherPrefix(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "f.tar")
+	if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for ref, want := range map[string]string{
+		"oci:" + file:    "it is a file, so write archive:" + file,
+		"archive:" + dir: "it is a directory, so write oci:" + dir,
+		"oci:" + dir:     "open layout " + dir + ": it holds no image",
+	} {
+		for _, verb := range []string{"verify", "inspect"} {
+			if code, out, errOut := veneerRun(t.Context(), verb, ref); code != exitError || out != "" || !strings.Contains(errOut, want) {
+				t.Errorf("%s %s: %d, %q, %q", verb, ref, code, out, errOut)
+			}
+		}
+	}
+}
+
 // TestRegistryRef: an image called registry of the engine is not one of a registry.
 func TestRegistryRef(t *testing.T) {
 	digest := "@sha256:" + strings.Repeat("0", 64)
