@@ -2,11 +2,14 @@ package veneer
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/veneer-build/veneer/build"
+	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/engine/container"
 )
@@ -86,6 +89,9 @@ func (r CompareRequest) side(ctx context.Context, s *build.Session, what string)
 	if name, ok := RegistryRef(what); ok {
 		r.Registry.Platform = r.Platform
 		img, err := s.Remote(ctx, name, r.Registry)
+		if errors.Is(err, content.ErrEncrypted) {
+			err = fmt.Errorf("%w; its files can be read when it is pulled and unpacked by who has the keys", err)
+		}
 		return side{Source: build.AllFiles(img, "image"), name: what, image: img, remote: true}, err
 	}
 	if dir, ok := LocalTree(what); ok {

@@ -16,13 +16,14 @@ import (
 
 // RegistryRef returns the name of an image that is to be read from its registry:
 // what follows docker://, or registry: where that cannot be the image "registry" with
-// a tag.
+// a tag, or with a tag and a digest.
 func RegistryRef(text string) (name string, ok bool) {
 	if name, ok := strings.CutPrefix(text, "docker://"); ok {
 		return name, name != ""
 	}
 	name, ok = strings.CutPrefix(text, "registry:")
-	return name, ok && strings.ContainsAny(name, "/:@")
+	before, _, _ := strings.Cut(name, "@") // A digest has a colon, and may follow a tag.
+	return name, ok && strings.ContainsAny(before, "/:")
 }
 
 // InspectOutside finds an image that is in no engine: an [ArchiveRef], or what

@@ -16,14 +16,14 @@ func (s *Session) Remote(ctx context.Context, ref string, opts registry.Options)
 	s.Steps.Start("resolve")
 	r, err := registry.Open(ctx, s.Engine.Client, ref, opts)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read %s: %w", ref, err)
 	}
 	img, err := r.Image(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read %s: %w", r.Name, err)
 	}
 	if e := img.Encryption(); e.Any() {
-		return nil, fmt.Errorf("%s: %s, and can be read when the image is pulled: %w", img.Name, e, content.ErrEncrypted)
+		return nil, fmt.Errorf("read %s: %s: %w", img.Name, e, content.ErrEncrypted)
 	}
 	if err := s.Adopt(ctx, img); err != nil {
 		return nil, err

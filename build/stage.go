@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
@@ -61,25 +62,26 @@ func (a ArchiveRef) String() string {
 }
 
 // Stage stores an archive's image, for all platforms that are in it. It returns what
-// the image's name stands for. Only the session's lease keeps it.
+// the image's name stands for. Only the session's lease keeps it. Its errors do not
+// name the archive.
 func (s *Session) Stage(ctx context.Context, a ArchiveRef, platform string) (_ ocispec.Descriptor, err error) {
 	r, err := a.open(ctx)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	target, err := archive.Stage(ctx, s.Engine.Client, r, a.Name, platform)
-	if err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("%s: %w", a, err)
-	}
-	return target, nil
+	return archive.Stage(ctx, s.Engine.Client, r, a.Name, platform)
 }
 
 // stage is [Session.Stage] for one platform's image.
 func (s *Session) stage(ctx context.Context, a ArchiveRef, platform string) (*content.Image, error) {
-	target, err := s.Stage(ctx, a, platform)
+	r, err := a.open(ctx)
 	if err != nil {
-		return nil, err
+		return nil, err // It names the path.
+	}
+	target, err := archive.Stage(ctx, s.Engine.Client, r, a.Name, platform)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return nil, fmt.Errorf("%s: %w", a, err)
 	}
 	s.ends.spare = true
 	img, err := content.ResolveTarget(ctx, s.Engine.Client.ContentStore(), target, platform)
@@ -110,6 +112,13 @@ func (s *Session) ImageFrom(ctx context.Context, from cstore.Store, target ocisp
 }
 
 func (a ArchiveRef) open(ctx context.Context) (io.ReadCloser, error) {
+	if info, err := os.Stat(a.Path); err == nil && info.IsDir() != a.Layout {
+		other, is := ArchiveRef{Path: a.Path, Layout: !a.Layout, Name: a.Name}, "file"
+		if other.Layout {
+			is = "directory"
+		}
+		return nil, fmt.Errorf("open %s: it is a %s, so write %s: %w", a, is, other, errdefs.ErrInvalidArgument)
+	}
 	if a.Layout {
 		return archive.OpenLayout(a.Path)
 	}

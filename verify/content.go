@@ -8,7 +8,6 @@ import (
 	"io"
 
 	"github.com/veneer-build/veneer/internal/compression"
-	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/snapshot/rootfs"
 
@@ -47,7 +46,7 @@ func (v *verifier) document(ctx context.Context, doc *content.Document) error {
 		v.add(f)
 		return nil
 	}
-	v.read(doc.Desc.Size)
+	v.read(1, doc.Desc.Size)
 	switch {
 	case doc.IsIndex():
 		return v.labels(ctx, doc, f.Platform, false)
@@ -66,56 +65,11 @@ func (v *verifier) attestation(ctx context.Context, doc *content.Document) error
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		v.blobFinding(c.Desc, "", err)
+		if err := v.blobFinding(c.Desc, "", err); err != nil {
+			return err
+		}
 	}
 	return nil
-}
-
-// open opens a blob for reading, as [content.ReadBlob] does.
-func (v *verifier) open(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	if v.outside != nil && v.outside.Blob != nil {
-		return v.outside.Blob(ctx, desc)
-	}
-	return content.ReadBlob(ctx, v.engine.Client.ContentStore(), desc)
-}
-
-// blob reads a blob to its end. That checks its size and digest.
-func (v *verifier) blob(ctx context.Context, desc ocispec.Descriptor) error {
-	r, err := v.open(ctx, desc)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	v.read(desc.Size)
-	_, err = io.Copy(io.Discard, r)
-	return err
-}
-
-// blobFinding records what is wrong with a blob, given the error of reading it.
-func (v *verifier) blobFinding(desc ocispec.Descriptor, platform string, err error) {
-	f := Finding{Severity: SeverityError, Check: CheckBlob, Platform: platform, Object: desc.Digest}
-	switch {
-	case err == nil:
-		return
-	case errdefs.IsNotFound(err) && v.outside != nil:
-		f.Message = fmt.Sprintf("it is not there: %v", err)
-	case errdefs.IsNotFound(err):
-		f.Severity = SeverityNote
-		f.Message = "not checked: the blob is not stored here (containerd's discard_unpacked_layers leaves layers out); pull the image again to have it"
-	case errors.Is(err, content.ErrCorrupt):
-		f.Message, f.Cause = err.Error(), v.cause(ErrBlob, desc.Digest.String(), err)
-	default:
-		f.Message = err.Error()
-	}
-	v.add(f)
-}
-
-// cause returns what a caller may act upon: nothing outside of the engine.
-func (v *verifier) cause(kind error, ref string, err error) error {
-	if v.outside != nil {
-		return nil
-	}
-	return &fault.Error{Kind: kind, Ref: ref, Err: err}
 }
 
 // image verifies one platform's image.
@@ -137,7 +91,7 @@ func (v *verifier) image(ctx context.Context, doc *content.Document) error {
 	}
 	img.Name = v.res.Image
 	platform := content.FormatPlatform(img.Platform)
-	v.read(img.ConfigDesc.Size)
+	v.read(1, img.ConfigDesc.Size)
 	v.res.Platforms = append(v.res.Platforms, Platform{
 		Platform: platform, Manifest: img.Manifest.Digest, Layers: len(img.Layers), ChainID: img.ChainID,
 	})
@@ -207,7 +161,7 @@ func (v *verifier) layers(ctx context.Context, img *content.Image, platform stri
 
 // layer reads one layer's blob to its end and returns its index, or nil if the
 // layer is bad. What is wrong becomes a finding. An error means that ctx ended, or
-// that a repair failed.
+// that a repair or the registry failed.
 func (v *verifier) layer(ctx context.Context, img *content.Image, i int, platform string, b *index.Budget) (*index.Index, error) {
 	desc, want := img.Layers[i], img.DiffIDs[i]
 	f := Finding{Severity: SeverityError, Platform: platform, Object: desc.Digest}
@@ -216,18 +170,21 @@ func (v *verifier) layer(ctx context.Context, img *content.Image, i int, platfor
 	}
 	blob, err := v.open(ctx, desc)
 	if err != nil {
-		v.blobFinding(desc, platform, err)
+		if err := v.blobFinding(desc, platform, err); err != nil {
+			return nil, err
+		}
 		return nil, v.discard(ctx, desc, err)
 	}
 	defer blob.Close()
-	v.read(desc.Size)
 	x, compression, got, err := scanLayer(ctx, blob, want.Algorithm(), layerBounds{maxUnpacked, b})
 	// Wrong bytes explain any other error, so they are reported first.
 	if _, berr := io.Copy(io.Discard, blob); berr != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		v.blobFinding(desc, platform, berr)
+		if err := v.blobFinding(desc, platform, berr); err != nil {
+			return nil, err
+		}
 		return nil, v.discard(ctx, desc, berr)
 	}
 	switch {
@@ -263,7 +220,9 @@ func (v *verifier) encryptedLayer(ctx context.Context, desc ocispec.Descriptor, 
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	v.blobFinding(desc, platform, err)
+	if err := v.blobFinding(desc, platform, err); err != nil {
+		return err
+	}
 	if err != nil {
 		return v.discard(ctx, desc, err)
 	}

@@ -29,7 +29,7 @@ type Found struct {
 // Outside is [Image] for an image that find finds outside of the engine. It verifies
 // all but what an engine adds to an image: labels and snapshots. find is called under
 // the lease of ctx, if there is one. If its error wraps [content.ErrCorrupt], that is
-// a finding.
+// a finding. A registry that fails is an error.
 func Outside(ctx context.Context, e *engine.Engine, req Request, find func(context.Context) (*Found, error)) (*Result, error) {
 	if req.Repair {
 		return nil, fmt.Errorf("verify %s: an image outside of the engine is not repaired: %w", req.Image, errdefs.ErrInvalidArgument)

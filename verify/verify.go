@@ -94,7 +94,8 @@ type Result struct {
 	Errors   int `json:"errors"`
 	Warnings int `json:"warnings"`
 	Repaired int `json:"repaired"`
-	// Blobs and Bytes count what was read from the content store.
+	// Blobs and Bytes count what was read of the image. Of a blob that is not there or
+	// cut off, just the bytes that came count.
 	Blobs   int64   `json:"blobs"`
 	Bytes   int64   `json:"bytes"`
 	Seconds float64 `json:"seconds"`
@@ -234,13 +235,13 @@ func (v *verifier) repaired(i int) {
 	v.res.Findings[i].Repaired = true
 }
 
-// read counts a blob that was read from the content store.
-func (v *verifier) read(bytes int64) {
+// read counts what was read: how many blobs, or that many more bytes of one.
+func (v *verifier) read(blobs, bytes int64) {
 	v.mu.Lock()
-	v.res.Blobs++
+	v.res.Blobs += blobs
 	v.res.Bytes += bytes
 	v.mu.Unlock()
-	v.steps.Count(1, bytes)
+	v.steps.Count(blobs, bytes)
 }
 
 func (v *verifier) finish() *Result {

@@ -56,6 +56,9 @@ func checkTree(what string) error {
 	if id, ok := strings.CutPrefix(what, "container:"); ok && id != "" {
 		return nil
 	}
+	if err := namesOutside(what); err != nil {
+		return err
+	}
 	if name, remote := veneer.RegistryRef(what); remote {
 		_, err := veneer.ParseRef(name)
 		return asUsage(err)

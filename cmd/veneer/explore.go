@@ -30,11 +30,11 @@ files stands which layers wrote the chosen one. / searches, and ? lists the keys
 arrows or h j k l, tab, enter. It needs no mouse, works over ssh, and wants 40
 columns and 10 lines at least. NO_COLOR turns colours off.
 
-What it costs: the layers are read once, and their indexes are remembered. Of an
-image in its registry the layers are fetched that are neither here nor known, and
-stored until all is read.
+What it costs: the layers are read once, and their indexes are remembered. An image
+that is not in the engine is fetched or copied to a temporary directory each time,
+and nothing of it is remembered.
 
-` + imageHelp,
+` + filesHelp,
 		Example: `  veneer explore app:2
   veneer explore --platform linux/arm64 debian:12
   veneer explore archive:app.tar`,
@@ -72,26 +72,4 @@ func (a *app) explore(ctx context.Context, req veneer.DissectRequest, f *registr
 		return fmt.Errorf("draw on the terminal: %w", err)
 	}
 	return nil
-}
-
-// takeApart reads the image. When it returns, the engine is closed: somebody may look
-// at an image for hours.
-func (a *app) takeApart(ctx context.Context, req veneer.DissectRequest, f *registryFlags) (img *veneer.Dissection, err error) {
-	open := a.withReading
-	if outside(req.Image) {
-		open = a.withEngine // What is read of it is stored for as long as that takes.
-	}
-	f.Notify = a.notify
-	req.Registry = f.RegistryOptions
-	err = open(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
-		d, err := a.newDisplay(ctx)
-		if err != nil {
-			return err
-		}
-		defer d.Close()
-		req.Progress = d
-		img, err = veneer.Dissect(ctx, e, req)
-		return err
-	})
-	return img, err
 }

@@ -42,12 +42,16 @@ type explorer struct {
 	message string
 }
 
+// byShown bounds the bytes of a step that are drawn: no terminal shows more, and each
+// frame goes through them. A config may have megabytes of them.
+const byShown = 4 << 10
+
 func newExplorer(img *veneer.Dissection, color bool) *explorer {
 	x := &explorer{image: img.New, parts: img.New.Parts, color: color, by: make([]string, len(img.New.Parts.Layers))}
 	layer := 0
 	for _, step := range veneer.History(x.image.Image) {
 		if step.Layer != nil && layer < len(x.by) {
-			x.by[layer] = oneLine(step.CreatedBy)
+			x.by[layer] = oneLine(firstBytes(step.CreatedBy, byShown))
 			layer++
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -156,6 +157,84 @@ func TestExploreAnySize(t *testing.T) {
 		if cmd := x.key(k, ""); cmd == nil {
 			t.Errorf("%s does not end it", k)
 		}
+	}
+}
+
+// TestExploreSearchReveals: each file that a search may find can be shown, also one in
+// a directory that a layer deletes or puts a file in the place of.
+func TestExploreSearchReveals(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	for _, name := range []string{"d/sub/needle", "e/needle", "f"} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755), os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ok(t, "build", "--from", "scratch", "--sync", dir+":/", "-t", "app:1", "--no-unpack")
+	if err := errors.Join(os.RemoveAll(filepath.Join(dir, "d")), os.RemoveAll(filepath.Join(dir, "e")), os.WriteFile(filepath.Join(dir, "e"), []byte("file"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	ok(t, "build", "--from", "app:1", "--sync", dir+":/", "-t", "app:2", "--no-unpack", "--force-delete")
+	a := newApp(streams{err: os.Stderr}, os.LookupEnv)
+	a.quiet = true
+	img, err := a.takeApart(t.Context(), veneer.DissectRequest{Image: "app:2", Listed: wasteListed}, &registryFlags{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for layer := range 3 {
+		for _, below := range []bool{false, true} {
+			x := newExplorer(img, false)
+			x.files.below = below
+			x.choose(layer)
+			found := x.files.search("needle")
+			if layer > 0 && len(found.files) != 2 {
+				t.Errorf("layer %d, below %v: %d found", layer, below, len(found.files))
+			}
+			for _, f := range found.files {
+				x.files.reveal(f)
+				if row, ok := x.files.row(); !ok || row.file != f {
+					t.Errorf("layer %d, below %v: %s is found and not shown", layer, below, f.Path())
+				}
+			}
+		}
+	}
+	x := newExplorer(img, false)
+	x.Update(tea.WindowSizeMsg{Width: 80, Height: 24})
+	press(x, "down", "down", "enter", "/", "type /d/sub", "enter", "left", "left")
+	if text := screenOf(t, x); !strings.Contains(text, "▸ d/") {
+		t.Errorf("closed: %s", text)
+	}
+	press(x, "enter")
+	if text := screenOf(t, x); !strings.Contains(text, "▾ d/") || !strings.Contains(text, "sub/") {
+		t.Errorf("opened: %s", text)
+	}
+}
+
+// TestExploreOutside: an image that is elsewhere leaves nothing in the user's engine.
+func TestExploreOutside(t *testing.T) {
+	buildApp(t)
+	archive := filepath.Join(t.TempDir(), "app.tar")
+	ok(t, "save", "app:1", "-o", archive, "--progress", "quiet")
+	root := filepath.Join(t.TempDir(), "root")
+	t.Setenv("VENEER_ROOT", root)
+	a := newApp(streams{err: os.Stderr}, os.LookupEnv)
+	a.quiet = true
+	img, err := a.takeApart(t.Context(), veneer.DissectRequest{Image: "archive:" + archive}, &registryFlags{})
+	if err != nil || len(img.New.Parts.Layers) != 1 {
+		t.Fatalf("%+v, %v", img, err)
+	}
+	if _, err := os.Stat(root); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the engine's directory: %v", err)
+	}
+}
+
+// TestExploreLongStep: of a step of megabytes the beginning is kept.
+func TestExploreLongStep(t *testing.T) {
+	img := exploredImage(t)
+	img.New.Config.History[0].CreatedBy = "RUN " + strings.Repeat("é", 1<<20)
+	x := newExplorer(img, false)
+	if by := x.by[0]; len(by) > byShown+4 || !strings.HasPrefix(by, "RUN éé") || !strings.HasSuffix(by, "é…") {
+		t.Errorf("%d bytes: %.20q", len(by), by)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"io/fs"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/sys/unix"
@@ -55,6 +56,17 @@ func draw(spans []span, width int, colors bool, over color) string {
 		return string(over) + b.String() + resetColor
 	}
 	return b.String()
+}
+
+// firstBytes shortens a text to that many bytes, at a rune's end, by leaving out its end.
+func firstBytes(text string, bytes int) string {
+	if len(text) <= bytes {
+		return text
+	}
+	for bytes > 0 && !utf8.RuneStart(text[bytes]) {
+		bytes--
+	}
+	return text[:bytes] + "…"
 }
 
 // cutFront shortens a text to a width by leaving out its beginning.

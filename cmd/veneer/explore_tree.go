@@ -91,7 +91,7 @@ func (t *fileTree) list(rows []fileRow, dir *veneer.AnatomyFile, depth int) []fi
 	var here []fileRow
 	for _, f := range v.Children(dir) {
 		m, _ := v.Mark(f)
-		here = append(here, fileRow{file: f, depth: depth, mark: t.letter(&m), dir: v.IsDir(f), open: t.open[f], bytes: v.Tally(f).Bytes})
+		here = append(here, fileRow{file: f, depth: depth, mark: t.letter(&m), dir: v.IsDir(f) || t.emptied(f), open: t.open[f], bytes: v.Tally(f).Bytes})
 	}
 	here = append(here, t.gone(dir, depth)...)
 	slices.SortStableFunc(here, func(a, b fileRow) int {
@@ -118,10 +118,18 @@ func (t *fileTree) gone(dir *veneer.AnatomyFile, depth int) []fileRow {
 	var rows []fileRow
 	for _, f := range dir.Files() {
 		if t.deletes(f) {
-			rows = append(rows, fileRow{file: f, depth: depth, mark: 'D', bytes: t.view(t.layer-1, true).Tally(f).Bytes})
+			rows = append(rows, fileRow{
+				file: f, depth: depth, mark: 'D', dir: t.emptied(f), open: t.open[f], bytes: t.view(t.layer-1, true).Tally(f).Bytes,
+			})
 		}
 	}
 	return rows
+}
+
+// emptied reports whether the layer deletes files in something that is no directory
+// any more: it deletes that as well, or puts a file there.
+func (t *fileTree) emptied(f *veneer.AnatomyFile) bool {
+	return t.layer > 0 && slices.ContainsFunc(f.Files(), t.deletes)
 }
 
 // deletes reports whether the layer deletes a file.

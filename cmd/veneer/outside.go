@@ -19,9 +19,26 @@ func outside(ref string) bool {
 	return remote || isArchive(ref)
 }
 
+// filesHelp says what commands take that read an image's files, too.
+const filesHelp = `IMAGE may also be registry:HOST/NAME or docker://NAME, an image in its registry, or
+archive:FILE or oci:DIR (an image archive or an OCI image layout, with :NAME after
+it where it holds several images).`
+
+// namesOutside refuses a prefix without a name.
+func namesOutside(ref string) error {
+	switch ref {
+	case "docker://", "registry:":
+		return usagef("%s wants a name: %sHOST/NAME", ref, ref)
+	}
+	return nil
+}
+
 // anyImageArg wants one image, here or elsewhere.
 func anyImageArg(cmd *cobra.Command, args []string) error {
 	if err := exactArgs(1)(cmd, args); err != nil {
+		return err
+	}
+	if err := namesOutside(args[0]); err != nil {
 		return err
 	}
 	if name, remote := veneer.RegistryRef(args[0]); remote {

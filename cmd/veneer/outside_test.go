@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"log"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 
@@ -25,8 +27,10 @@ type remote struct {
 
 	mu    sync.Mutex
 	blobs []string
-	// damage are digests of blobs of which it sends other bytes.
-	damage string
+	// damage is the digest of a blob of which it sends other bytes, fail that of one
+	// that it answers with status to.
+	damage, fail string
+	status       int
 }
 
 func newRemote(t *testing.T) *remote {
@@ -41,7 +45,15 @@ func newRemote(t *testing.T) *remote {
 			r.blobs = append(r.blobs, "sha256:"+blob)
 		}
 		bad := isBlob && req.Method == http.MethodGet && "sha256:"+blob == r.damage
+		status := 0
+		if isBlob && "sha256:"+blob == r.fail {
+			status = r.status
+		}
 		r.mu.Unlock()
+		if status != 0 {
+			w.WriteHeader(status)
+			return
+		}
 		if !bad {
 			handler.ServeHTTP(w, req)
 			return
@@ -122,8 +134,41 @@ func TestVerifyOutside(t *testing.T) {
 			t.Errorf("%q: %d, %s", args, code, errOut)
 		}
 	}
-	if code, _, errOut := veneerRun(t.Context(), "verify", "docker://"+r.host+"/absent:1"); code != exitError || !strings.Contains(errOut, "absent:1") {
+	if code, _, errOut := veneerRun(t.Context(), "verify", "docker://"+r.host+"/absent:1"); code != exitError || !strings.Contains(errOut, "absent:1") || strings.Contains(errOut, "inspect") {
 		t.Errorf("absent: %d, %s", code, errOut)
+	}
+}
+
+// TestVerifyRegistryFails: of a registry that fails no image is called bad, and what
+// did not come is not counted as read.
+func TestVerifyRegistryFails(t *testing.T) {
+	r := newRemote(t)
+	refs, layers := twoRemotes(t, r)
+	verify := func() (res *veneer.VerifyResult, err error) {
+		open := withTemporaryEngine(t.Context(), func(ctx context.Context, e *veneer.Engine) error {
+			res, err = veneer.VerifyOutside(ctx, e, veneer.VerifyRequest{Image: refs[1]}, veneer.RegistryOptions{Backoff: time.Millisecond})
+			return nil
+		})
+		if open != nil {
+			t.Fatal(open)
+		}
+		return res, err
+	}
+	whole, err := verify()
+	if err != nil || whole.Errors != 0 {
+		t.Fatalf("%+v, %v", whole, err)
+	}
+	r.fail = layers[1]
+	for _, status := range []int{http.StatusServiceUnavailable, http.StatusForbidden} {
+		r.status = status
+		if res, err := verify(); err == nil || !strings.Contains(err.Error(), "try again") || !strings.Contains(err.Error(), layers[1]) {
+			t.Errorf("%d: %+v, %v", status, res, err)
+		}
+	}
+	r.status = http.StatusNotFound
+	res, err := verify()
+	if err != nil || res.Errors != 1 || res.Blobs != whole.Blobs-1 || res.Bytes >= whole.Bytes {
+		t.Errorf("a layer that is not there: %+v, %v; whole: %+v", res, err, whole)
 	}
 }
 
@@ -158,6 +203,91 @@ func TestVerifyArchive(t *testing.T) {
 	code, out, errOut := veneerRun(t.Context(), "verify", "oci:"+layout, "--progress", "quiet")
 	if code != exitError || !strings.HasPrefix(out, "error: blob") || !strings.Contains(out, layers[0][7:]) || errOut != "" {
 		t.Errorf("damaged: %d, %q, %q", code, out, errOut)
+	}
+}
+
+// TestVerifyCutArchive: that an archive is cut off is found like other damage.
+func TestVerifyCutArchive(t *testing.T) {
+	buildApp(t)
+	archive := filepath.Join(t.TempDir(), "app.tar")
+	ok(t, "save", "app:1", "-o", archive, "--progress", "quiet")
+	info, err := os.Stat(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(archive, info.Size()*2/5+100); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errOut := veneerRun(t.Context(), "verify", "archive:"+archive, "--format", "json", "--progress", "quiet")
+	var res veneer.VerifyResult
+	if err := json.Unmarshal([]byte(out), &res); err != nil || code != exitError || res.Errors != 1 || errOut != "" {
+		t.Fatalf("%d, %v, %q, %q", code, err, out, errOut)
+	}
+	if f := res.Findings[0]; f.Check != "blob" || !strings.Contains(f.Message, "ends early") || strings.Contains(f.Message, archive) {
+		t.Errorf("%+v", f)
+	}
+}
+
+// TestOutsideUsage: what cannot be read is refused with what can.
+func TestOutsideUsage(t *testing.T) {
+	buildApp(t)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"verify", "docker://"}, "docker://HOST/NAME"},
+		{[]string{"inspect", "docker://"}, "docker://HOST/NAME"},
+		{[]string{"diff", "docker://", "app:1"}, "docker://HOST/NAME"},
+		{[]string{"verify", "--same-rootfs", "archive:t1.tar", "app:1"}, "veneer diff archive:t1.tar app:1"},
+		{[]string{"verify", "--same-rootfs", "app:1", "docker://localhost:1/app"}, "veneer diff app:1 docker://localhost:1/app"},
+	} {
+		if code, out, errOut := veneerRun(t.Context(), c.args...); code != exitUsage || out != "" || !strings.Contains(errOut, c.want) {
+			t.Errorf("%q: %d, %q, %q", c.args, code, out, errOut)
+		}
+	}
+}
+
+// TestOtherPrefix: a file is no layout and a directory no archive, and one without an
+// image is not read as a whole.
+func TestOtherPrefix(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "f.tar")
+	if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for ref, want := range map[string]string{
+		"oci:" + file:    "it is a file, so write archive:" + file,
+		"archive:" + dir: "it is a directory, so write oci:" + dir,
+		"oci:" + dir:     "open layout " + dir + ": it holds no image",
+	} {
+		for _, verb := range []string{"verify", "inspect"} {
+			if code, out, errOut := veneerRun(t.Context(), verb, ref); code != exitError || out != "" || !strings.Contains(errOut, want) {
+				t.Errorf("%s %s: %d, %q, %q", verb, ref, code, out, errOut)
+			}
+		}
+	}
+}
+
+// TestRegistryRef: an image called registry of the engine is not one of a registry.
+func TestRegistryRef(t *testing.T) {
+	digest := "@sha256:" + strings.Repeat("0", 64)
+	for text, want := range map[string]string{
+		"docker://app":            "app",
+		"docker://app" + digest:   "app" + digest,
+		"registry:h/app":          "h/app",
+		"registry:h/app" + digest: "h/app" + digest,
+		"registry:h:5000/app:2":   "h:5000/app:2",
+		"registry:app:2":          "app:2",
+		"registry:app:2" + digest: "app:2" + digest,
+		"registry:2":              "",
+		"registry:2" + digest:     "",
+		"registry" + digest:       "",
+		"app:2":                   "",
+	} {
+		if name, ok := veneer.RegistryRef(text); ok != (want != "") || ok && name != want {
+			t.Errorf("%s: %q, %v", text, name, ok)
+		}
 	}
 }
 

@@ -121,7 +121,7 @@ func (p *pendingFile) link() error {
 func (p *pendingFile) Write(data []byte) (int, error) {
 	n, err := p.f.Write(data)
 	if err != nil {
-		return n, fmt.Errorf("write %s: %w", p.name, err)
+		return n, p.wrap(err)
 	}
 	return n, nil
 }
@@ -154,7 +154,12 @@ func (p *pendingFile) commit(data []byte) error {
 	return p.wrap(durable.SyncDir(reopen.Path(p.dir)))
 }
 
+// wrap names the file as the user does. A write's own error has the name of what the
+// file is until it is in place, or the same name again.
 func (p *pendingFile) wrap(err error) error {
+	if path, ok := err.(*fs.PathError); ok && path.Op == "write" { //nolint:errorlint // just the error itself, so that no context is lost
+		err = path.Err
+	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", p.name, err)
 	}

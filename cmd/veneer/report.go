@@ -26,8 +26,8 @@ the bytes of its layer.
 The page is one file of HTML that needs no network and no other file. It can be sent
 to others and opened in any browser.
 
-` + imageHelp + ` Here the layers are read too: those of a registry's image
-are fetched to a temporary directory.`
+` + filesHelp + ` The layers of a registry's image are
+fetched to a temporary directory.`
 
 // reportFlags are the flags that only report has.
 type reportFlags struct {
@@ -109,38 +109,25 @@ func (a *app) report(ctx context.Context, req veneer.DissectRequest, flags *repo
 
 // writeReport takes the image apart and writes the page.
 func (a *app) writeReport(ctx context.Context, w io.Writer, req veneer.DissectRequest, flags *reportFlags) error {
-	open, err := a.engineFor(req)
-	if err != nil {
-		return err
-	}
 	var made *builtSteps
 	if flags.build != "" {
+		var err error
 		if made, err = readBuilt(ctx, flags.build); err != nil {
 			return err
 		}
 	}
-	return open(ctx, func(ctx context.Context, e *veneer.Engine) error {
-		d, err := a.newDisplay(ctx)
-		if err != nil {
-			return err
-		}
-		defer d.Close()
-		req.Progress, req.Log = d, a.log
-		req.Registry = flags.f.RegistryOptions
-		req.Registry.Notify, req.Registry.Progress = a.notify, blobProgress(d, false)
-		res, err := veneer.Dissect(ctx, e, req)
-		if err != nil {
-			return err
-		}
-		d.Close()
-		var steps []veneer.DockerfileStep
-		if made != nil {
-			steps = made.Steps
-			res.Warnings = append(res.Warnings, made.check(res.New.Image)...)
-		}
-		a.notifyAll("warning: ", res.Warnings)
-		return page.Write(ctx, w, res, steps, versionOf().Version)
-	})
+	res, err := a.takeApart(ctx, req, &flags.f)
+	if err != nil {
+		return err
+	}
+	var steps []veneer.DockerfileStep
+	if made != nil {
+		steps = made.Steps
+		other := made.check(res.New.Image)
+		a.notifyAll("warning: ", other)
+		res.Warnings = append(res.Warnings, other...)
+	}
+	return page.Write(ctx, w, res, steps, versionOf().Version)
 }
 
 // engineFor returns what opens the engine that the images are in, or a temporary one

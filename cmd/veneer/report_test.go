@@ -59,6 +59,15 @@ func TestReportOpens(t *testing.T) {
 	}
 }
 
+// TestReportFull: that a page cannot be written is said once.
+func TestReportFull(t *testing.T) {
+	buildApp(t)
+	code, _, errOut := veneerRun(t.Context(), "report", "app:1", "-o", "/dev/full", "--progress", "quiet")
+	if code != exitError || strings.Count(errOut, "/dev/full") != 1 || strings.Count(errOut, "write") != 1 {
+		t.Errorf("%d, %q", code, errOut)
+	}
+}
+
 // TestReportFails: a file that was there stays as it was.
 func TestReportFails(t *testing.T) {
 	isolate(t)

@@ -78,7 +78,7 @@ func (a *app) verifyCommand() *cobra.Command {
   veneer verify --same-rootfs app:2 app:2-full`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if o.same {
-				return refArgs(2)(cmd, args)
+				return sameArgs(cmd, args)
 			}
 			return anyImageArg(cmd, args)
 		},
@@ -105,6 +105,19 @@ func (a *app) verifyCommand() *cobra.Command {
 	}
 	o.bind(cmd)
 	return cmd
+}
+
+// sameArgs wants two images of the engine.
+func sameArgs(cmd *cobra.Command, args []string) error {
+	if err := exactArgs(2)(cmd, args); err != nil {
+		return err
+	}
+	for _, ref := range args {
+		if outside(ref) {
+			return usagef("--same-rootfs compares images of the engine, and %s is elsewhere: use veneer diff %s %s", ref, shellWord(args[0]), shellWord(args[1]))
+		}
+	}
+	return refArgs(2)(cmd, args)
 }
 
 func (a *app) verify(ctx context.Context, image string, o *verifyOptions) error {

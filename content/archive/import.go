@@ -168,7 +168,8 @@ func (r *reader) index(ctx context.Context) (storedIndex, error) {
 		}
 		text, ok := r.documents[ocispec.ImageIndexFile]
 		if !ok {
-			return storedIndex{}, fmt.Errorf("it has an %s and no %s, or it was cut off: %w", ocispec.ImageLayoutFile, ocispec.ImageIndexFile, errdefs.ErrInvalidArgument)
+			err := fmt.Errorf("it has an %s and no %s, or it was cut off: %w", ocispec.ImageLayoutFile, ocispec.ImageIndexFile, errdefs.ErrInvalidArgument)
+			return storedIndex{}, fault.Mark(content.ErrCorrupt, err)
 		}
 		return readIndex(text)
 	case isDocker:
@@ -201,9 +202,9 @@ var errNoImage = fmt.Errorf("it holds no image, neither oci-layout nor manifest.
 func readError(err error) error {
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("read archive: it ends early, so it was cut off or not copied whole: %w", err)
+		return fault.Mark(content.ErrCorrupt, fmt.Errorf("read archive: it ends early, so it was cut off or not copied whole: %w", err))
 	case errors.Is(err, tar.ErrHeader):
-		return fmt.Errorf("read archive: it is broken: %w", err)
+		return fault.Mark(content.ErrCorrupt, fmt.Errorf("read archive: it is broken: %w", err))
 	}
 	return fmt.Errorf("read archive: %w", err)
 }

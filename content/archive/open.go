@@ -10,8 +10,10 @@ import (
 	"os"
 
 	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
+	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/reopen"
 )
 
@@ -39,6 +41,11 @@ func OpenLayout(dir string) (io.ReadCloser, error) {
 	if err = errors.Join(err, at.Close()); err != nil {
 		return nil, fmt.Errorf("open layout %s: %w", dir, err)
 	}
+	// Before all is read that is in a directory, look whether it is a layout.
+	if lacks(root, ocispec.ImageLayoutFile) && lacks(root, ocispec.ImageIndexFile) && lacks(root, dockerFile) {
+		err := fmt.Errorf("open layout %s: %w", dir, errNoLayout)
+		return nil, errors.Join(fault.Mark(ErrNotImage, err), root.Close())
+	}
 	r, w := io.Pipe()
 	go func() {
 		defer root.Close()
@@ -47,6 +54,14 @@ func OpenLayout(dir string) (io.ReadCloser, error) {
 		_ = w.CloseWithError(errors.Join(err, tw.Close())) // never fails
 	}()
 	return r, nil
+}
+
+// errNoLayout is the error for a directory without images.
+var errNoLayout = fmt.Errorf("it holds no image, neither oci-layout nor manifest.json is in it: %w", errdefs.ErrInvalidArgument)
+
+func lacks(root *os.Root, name string) bool {
+	_, err := root.Lstat(name)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // addLayout writes all that is below root.

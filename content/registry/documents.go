@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
@@ -25,11 +26,11 @@ func Documents(ctx context.Context, e Engine, ref string, opts Options) (_ *cont
 	defer func() { retErr = errors.Join(retErr, release(ctx)) }()
 	r, err := Open(ctx, e, ref, opts)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("inspect %s: %w", ref, err)
 	}
 	img, err := r.Image(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("inspect %s: %w", r.Name, err)
 	}
 	img.Missing = nil
 	return img, nil

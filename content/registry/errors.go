@@ -38,8 +38,12 @@ func denied(err error) bool {
 }
 
 // explain adds advice for the user to an error, and removes secrets from it, see
-// [redact].
+// [redact]. It says that verb was attempted on the name; without verb its caller does.
 func explain(verb, name string, err error) error {
+	what := ""
+	if verb != "" {
+		what = verb + " " + name + ": "
+	}
 	host := "HOST"
 	if named, parseErr := reference.ParseNormalizedNamed(name); parseErr == nil {
 		host = reference.Domain(named)
@@ -47,18 +51,18 @@ func explain(verb, name string, err error) error {
 	err = redact(err)
 	switch {
 	case denied(err):
-		return fmt.Errorf("%s %s: access denied, or there is no such repository (docker login %s): %w", verb, name, host, err)
+		return fmt.Errorf("%saccess denied, or there is no such repository (docker login %s): %w", what, host, err)
 	case statusOf(err) == http.StatusTooManyRequests:
-		return fmt.Errorf("%s %s: the registry limits the rate of requests (docker login %s raises the limit on some): %w", verb, name, host, err)
+		return fmt.Errorf("%sthe registry limits the rate of requests (docker login %s raises the limit on some): %w", what, host, err)
 	case errors.As(err, new(x509.UnknownAuthorityError)):
-		return fmt.Errorf("%s %s: the registry's certificate is of an authority that is not known here (put the authority's into /etc/containerd/certs.d/%s/ca.crt): %w", verb, name, host, err)
+		return fmt.Errorf("%sthe registry's certificate is of an authority that is not known here (put the authority's into /etc/containerd/certs.d/%s/ca.crt): %w", what, host, err)
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return &fault.Error{Kind: ErrPlainHTTP, Ref: name, Err: fmt.Errorf("%s %s: the registry speaks plain HTTP: %w", verb, name, err)}
+		return &fault.Error{Kind: ErrPlainHTTP, Ref: name, Err: fmt.Errorf("%sthe registry speaks plain HTTP: %w", what, err)}
 	case err.Error() == io.EOF.Error(), strings.HasSuffix(err.Error(), ": "+io.EOF.Error()):
 		// gRPC gives no other error if a stream broke before a write.
-		return fmt.Errorf("%s %s: a connection broke, to containerd or to the registry; try again: %w", verb, name, err)
+		return fmt.Errorf("%sa connection broke, to containerd or to the registry; try again: %w", what, err)
 	}
-	return fmt.Errorf("%s %s: %w", verb, name, err)
+	return fmt.Errorf("%s%w", what, err)
 }
 
 // redacted is an error without secrets in its text.

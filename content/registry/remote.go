@@ -31,7 +31,8 @@ type Remote struct {
 
 // Open finds an image in its registry, and fetches its documents: the index, and
 // manifest and config of one platform, or of all as the options say. ctx must have a
-// lease, which holds them.
+// lease, which holds them. What was attempted is not in its errors, nor in those of
+// [Remote.Image]: the caller knows.
 func Open(ctx context.Context, e Engine, ref string, opts Options) (*Remote, error) {
 	if _, ok := leases.FromContext(ctx); !ok {
 		return nil, errors.New("read image of a registry: the context has no lease")
@@ -54,7 +55,7 @@ func Open(ctx context.Context, e Engine, ref string, opts Options) (*Remote, err
 		return r.pull.documents(from)
 	})
 	if err != nil {
-		return nil, explain("inspect", name, err)
+		return nil, explain("", name, err)
 	}
 	return r, nil
 }
@@ -64,7 +65,7 @@ func Open(ctx context.Context, e Engine, ref string, opts Options) (*Remote, err
 func (r *Remote) Image(ctx context.Context) (*content.Image, error) {
 	img, err := content.ResolveTarget(ctx, r.pull.store, r.Target, r.pull.opts.Platform)
 	if err != nil {
-		return nil, fmt.Errorf("inspect %s: %w", r.Name, err)
+		return nil, err
 	}
 	img.Name = r.Name
 	img.Record = images.Image{Name: r.Name, Target: r.Target}
@@ -93,7 +94,7 @@ func (r *Remote) Blob(ctx context.Context, blob ocispec.Descriptor) (io.ReadClos
 	go func() {
 		err := r.stream(ctx, blob, pw)
 		if err != nil {
-			err = redact(fmt.Errorf("read blob %s from the registry: %w", blob.Digest, err))
+			err = fmt.Errorf("read blob %s from the registry: %w", blob.Digest, explain("", r.Name, err))
 		}
 		_ = pw.CloseWithError(err) // never fails
 	}()

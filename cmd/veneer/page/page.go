@@ -38,10 +38,8 @@ func Write(ctx context.Context, w io.Writer, d *veneer.Dissection, steps []venee
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("write the page: %w", err)
 	}
-	if err := t.Execute(w, v); err != nil {
-		return fmt.Errorf("write the page: %w", err)
-	}
-	return nil
+	// An error of w says itself what was written where.
+	return t.Execute(w, v)
 }
 
 // policy is the Content-Security-Policy: no requests, no forms, and no script or style
