@@ -206,6 +206,21 @@ func TestImagesInOneDevice(t *testing.T) {
 		t.Helper()
 		run("mount", "-o", options, image, dir)
 	}
+	// A process of another test, in a mount namespace of its own, may have a copy of the mount. The device, which has
+	// what the file held, is free when that ends.
+	unmount := func() {
+		t.Helper()
+		run("umount", dir)
+		for end := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+			left, err := exec.CommandContext(t.Context(), "losetup", "--associated", image).Output()
+			if err == nil && len(left) == 0 {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("still mounted somewhere: %s %v", left, err)
+			}
+		}
+	}
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }) // Where the test ends early.
 	src := filepath.Join(dir, "src")
 	mount("loop")
@@ -213,7 +228,7 @@ func TestImagesInOneDevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, src, "f", "version=1.0.0 bug=yes")
-	run("umount", dir)
+	unmount()
 	// The other image is a copy whose file has other bytes in the same block.
 	data, err := os.ReadFile(image)
 	if err != nil {
@@ -225,7 +240,7 @@ func TestImagesInOneDevice(t *testing.T) {
 		}
 		mount(options)
 		fooled(t, src, func() {
-			run("umount", dir)
+			unmount()
 			other := bytes.ReplaceAll(data, []byte("version=1.0.0 bug=yes"), []byte("version=1.0.1 bug=no!"))
 			if bytes.Equal(other, data) {
 				t.Fatal("the image does not have the file")
@@ -235,6 +250,6 @@ func TestImagesInOneDevice(t *testing.T) {
 			}
 			mount(options)
 		})
-		run("umount", dir)
+		unmount()
 	}
 }

@@ -150,20 +150,9 @@ func (d *comparison) dir(old, new *File, visit func(old, new side)) {
 	}
 	for (len(a) > 0 || len(b) > 0) && d.alive() == nil {
 		var f, g *File
-		if len(b) == 0 || len(a) > 0 && a[0].Name <= b[0].Name {
-			f = a[0]
-		}
-		if len(a) == 0 || len(b) > 0 && b[0].Name <= a[0].Name {
-			g = b[0]
-		}
+		f, g, a, b = firstOf(a, b)
 		x, y := sideOf(d.old, f), sideOf(d.new, g)
 		var p, q *File
-		if f != nil {
-			a = a[1:]
-		}
-		if g != nil {
-			b = b[1:]
-		}
 		if x.isDir() {
 			p = f
 		}
@@ -175,6 +164,19 @@ func (d *comparison) dir(old, new *File, visit func(old, new side)) {
 		}
 		visit(x, y)
 	}
+}
+
+// firstOf takes the first name of two sorted lists, from both if both have it.
+func firstOf(a, b []*File) (f, g *File, restA, restB []*File) {
+	inA := len(b) == 0 || len(a) > 0 && a[0].Name <= b[0].Name
+	inB := len(a) == 0 || len(b) > 0 && b[0].Name <= a[0].Name
+	if inA {
+		f, a = a[0], a[1:]
+	}
+	if inB {
+		g, b = b[0], b[1:]
+	}
+	return f, g, a, b
 }
 
 // file compares one path.

@@ -126,17 +126,22 @@ func (c *counter) file(f *File) {
 		}
 		before = &m
 	}
+	c.shows(before)
+}
+
+// shows counts what the image shows of a path: its last mark; nil: it has none.
+func (c *counter) shows(last *Mark) {
 	switch {
-	case before == nil || before.Action == Deleted:
-	case before.dir:
+	case last == nil || last.Action == Deleted:
+	case last.dir:
 		c.img.ShownDirs++
 	default:
 		// A name that is shown shows the content, whichever name was counted.
-		c.visible[before.Layer].count(countOnce(before, -1, c.stored))
-		if before.Linked {
-			e := c.gone[before.once()]
+		c.visible[last.Layer].count(countOnce(last, -1, c.stored))
+		if last.Linked {
+			e := c.gone[last.once()]
 			e.shown = true
-			c.gone[before.once()] = e
+			c.gone[last.once()] = e
 		}
 	}
 }
