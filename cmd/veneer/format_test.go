@@ -154,12 +154,11 @@ func TestHistoryWords(t *testing.T) {
 	}
 }
 
-// TestInspectOutside: an archive and a layout are as what they were made of, and no
-// engine is needed. "registry:2" is an image's name, as ever.
-func TestInspectOutside(t *testing.T) {
-	buildApp(t)
+// savedApp saves app:1 as an archive, and as the layout that it contains.
+func savedApp(t *testing.T) (archive, layout string) {
+	t.Helper()
 	dir := t.TempDir()
-	archive, layout := filepath.Join(dir, "app.tar"), filepath.Join(dir, "layout")
+	archive, layout = filepath.Join(dir, "app.tar"), filepath.Join(dir, "layout")
 	ok(t, "save", "app:1", "-o", archive, "--progress", "quiet")
 	if err := os.Mkdir(layout, 0o755); err != nil {
 		t.Fatal(err)
@@ -167,10 +166,18 @@ func TestInspectOutside(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "tar", "-C", layout, "-xf", archive).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	return archive, layout
+}
+
+// TestInspectOutside: an archive and a layout are as what they were made of, and no
+// engine is needed. "registry:2" is an image's name, as ever.
+func TestInspectOutside(t *testing.T) {
+	buildApp(t)
+	archive, layout := savedApp(t)
 	history, _ := ok(t, "history", "--no-trunc", "app:1")
 	config, _ := ok(t, "inspect", "--config", "app:1")
 	t.Setenv("VENEER_ENGINE", "containerd")
-	t.Setenv("CONTAINERD_ADDRESS", filepath.Join(dir, "no.sock"))
+	t.Setenv("CONTAINERD_ADDRESS", filepath.Join(t.TempDir(), "no.sock"))
 	for _, ref := range []string{"archive:" + archive, "oci:" + layout, "archive:" + archive + ":app:1"} {
 		if out, _ := ok(t, "history", "--no-trunc", ref); out != history {
 			t.Errorf("history %s: %s, want %s", ref, out, history)

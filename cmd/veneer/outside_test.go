@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -176,15 +175,7 @@ func TestVerifyRegistryFails(t *testing.T) {
 func TestVerifyArchive(t *testing.T) {
 	buildApp(t)
 	layers := layersOf(t, "app:1")
-	dir := t.TempDir()
-	archive, layout := filepath.Join(dir, "app.tar"), filepath.Join(dir, "layout")
-	ok(t, "save", "app:1", "-o", archive, "--progress", "quiet")
-	if err := os.Mkdir(layout, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.CommandContext(t.Context(), "tar", "-C", layout, "-xf", archive).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	archive, layout := savedApp(t)
 	for _, ref := range []string{"archive:" + archive, "oci:" + layout} {
 		out, messages := ok(t, "verify", ref, "--progress", "quiet")
 		if !strings.HasPrefix(out, ref+": 1 platform, 3 blobs, ") || !strings.HasSuffix(out, "; 0 errors, 0 warnings\n") || messages != "" {

@@ -27,13 +27,5 @@
 // file's size. Here a table of bounded size finds them: it has the hashes of a few
 // bytes at regular distances.
 //
-// Measured on one machine of two processors, sizes in bytes, of the gzip layer and of
-// the deltas of other programs (tar-diff 0.1.2, xdelta3 -9, bsdiff 4.3, zstd -19
-// --patch-from with a window of 128 MiB, rdiff with gzip):
-//
-//	pair                               layer       ours     tar-diff   xdelta3   bsdiff    zstd      rdiff
-//	npm tree, the files that changed   5426991     201153   486298     248179    -         136863    -
-//	Go program of 30 MB, 40 commits    11279733    2261914  2560043    4105892   1881654   3113385   9152360
-//	sqlite of 86 MB, 91 rows changed   -           1944     -          2769      -         -         -
-//	model of 500 MB, 1 MB inserted     501000000   1001594  -          1001934   -         -         -
+// No command of Veneer makes or takes such deltas yet.
 package tardiff
