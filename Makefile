@@ -16,6 +16,11 @@ DESTDIR ?=
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS := -s -w$(if $(VERSION), -X main.version=$(VERSION))
 
+# The program, its tests, the tools and the linter are compiled with the same settings, so that no package is compiled
+# twice for them: that takes minutes for each set of settings. Only the race detector needs others.
+export CGO_ENABLED = 0
+export GOFLAGS    := $(filter-out -trimpath,$(GOFLAGS)) -trimpath
+
 # What makes the documents is left out of the program: see cmd/veneer/gendocs_without.go.
 TAGS := nodocs
 
@@ -23,6 +28,10 @@ TAGS := nodocs
 # its absence is an error.
 CC_FOUND := $(shell command -v $$($(GO) env CC) 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race)
+
+# `make lint` has vet: with go test it would look at all dependencies too, each time that one of the settings changes.
+TEST      := $(GO) test -json -vet=off
+RACE_TEST := $(if $(RACE),CGO_ENABLED=1) $(TEST) $(RACE)
 
 include tools/tools.mk
 
@@ -36,12 +45,12 @@ WATCH := | $(GO) run ./test/watch
 
 .PHONY: build
 build: ## Build bin/veneer, static (the default)
-	CGO_ENABLED=0 $(GO) build -tags $(TAGS) -trimpath -ldflags '$(LDFLAGS)' -o bin/veneer ./cmd/veneer
+	$(GO) build -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/veneer ./cmd/veneer
 
 .PHONY: install
 install: build ## Install to $(PREFIX)/bin, and the man pages to $(PREFIX)/share/man
 	install -D -m 0755 bin/veneer '$(DESTDIR)$(PREFIX)/bin/veneer'
-	CGO_ENABLED=0 env -u GOOS -u GOARCH $(GO) run -trimpath ./cmd/veneer gen-docs $(if $(VERSION),--release '$(VERSION)' $(if $(COMMITTED),--date $(COMMITTED)),$(RELEASE)) bin/docs
+	env -u GOOS -u GOARCH $(GO) run ./cmd/veneer gen-docs $(if $(VERSION),--release '$(VERSION)' $(if $(COMMITTED),--date $(COMMITTED)),$(RELEASE)) bin/docs
 	install -D -m 0644 -t '$(DESTDIR)$(PREFIX)/share/man/man1' bin/docs/man/*.1
 
 .PHONY: demo
@@ -109,8 +118,8 @@ SERIAL := ./content/tardiff ./internal/recompress
 test-unit: race-note ## Unit tests and fuzz seeds, with the race detector
 	$(if $(PLANNED),,$(call plan))
 	$(call step,unit tests)
-	@$(GO) test -json $(RACE) -timeout 20m $$($(UNIT) | grep -v $(patsubst .%,-e '%$$',$(SERIAL))) $(WATCH)
-	@$(GO) test -json -timeout 20m $(SERIAL) $(WATCH)
+	@$(RACE_TEST) -timeout 20m $$($(UNIT) | grep -v $(patsubst .%,-e '%$$',$(SERIAL))) $(WATCH)
+	@$(TEST) -timeout 20m $(SERIAL) $(WATCH)
 
 # The tests of test/e2e that run under the race detector: one or two of each command. Under it all of them would take twice
 # the time, since there the library works inside of the test. (TestCrowd builds the program itself with it.)
@@ -123,22 +132,22 @@ test-e2e: race-note ## End to end, against private daemons and a real registry (
 	@$(MAKE) --no-print-directory build tools oracles
 	@$(MAKE) --no-print-directory -j2 SIDE_BY_SIDE=1 test-e2e-1 test-e2e-2
 	$(call step,other suites: faults Dockerfiles differential)
-	@$(GO) test -json -count=1 -timeout 30m -p 1 $$($(GO) list ./test/... | grep -v -e /test/e2e -e /test/cli -e /test/harness) $(WATCH)
+	@$(TEST) -count=1 -timeout 30m -p 1 $$($(GO) list ./test/... | grep -v -e /test/e2e -e /test/cli -e /test/harness) $(WATCH)
 
 # Two halves that run beside each other, since they wait for daemons and disks for more than half of their time. test/faults
 # is not among them, nor are the tests of Dockerfiles: the kernel warns of what they do, which the others take for what they did.
 .PHONY: test-e2e-1 test-e2e-2
 test-e2e-1:
 	$(call step,end to end: first half)
-	@$(GO) test -json -count=1 -timeout 40m -run '^Test[A-O]' -skip '$(RACED)' ./test/e2e $(WATCH)
+	@$(TEST) -count=1 -timeout 40m -run '^Test[A-O]' -skip '$(RACED)' ./test/e2e $(WATCH)
 	$(call step,end to end: with the race detector)
-	@$(GO) test -json $(RACE) -count=1 -timeout 20m -run '$(RACED)' ./test/e2e $(WATCH)
+	@$(RACE_TEST) -count=1 -timeout 20m -run '$(RACED)' ./test/e2e $(WATCH)
 
 test-e2e-2:
 	$(call step,end to end: second half)
-	@$(GO) test -json -count=1 -timeout 40m -run '^Test[^A-O]' -skip '$(RACED)' ./test/e2e $(WATCH)
+	@$(TEST) -count=1 -timeout 40m -run '^Test[^A-O]' -skip '$(RACED)' ./test/e2e $(WATCH)
 	$(call step,the program)
-	@$(GO) test -json -count=1 -timeout 30m -p 1 ./test/cli ./test/harness $(WATCH)
+	@$(TEST) -count=1 -timeout 30m -p 1 ./test/cli ./test/harness $(WATCH)
 
 # The long form of the suites in test/ that try faults and load: everything in place of a sample.
 SOAK_TIMEOUT ?= 6h

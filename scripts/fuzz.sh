@@ -21,6 +21,9 @@ if [ -n "$memory" ] && setfattr -n user.a -v b "$memory" 2>/dev/null; then
 fi
 export TMPDIR
 
+# The Makefile has it off for all that needs no race detector.
+[[ ${FUZZBUILD:-} != *-race* ]] || export CGO_ENABLED=1
+
 failed=0
 run() { # DIRECTORY PROGRAM TARGET
   local name=${1#.} log=$TMPDIR/log status=0 tried

@@ -32,7 +32,7 @@ ORACLES     := $(ORACLES_DIR)/.built
 define build_tools
 	@mkdir -p $(@D)
 	@echo "building $(@D:$(TOOLS)/%/bin=%) (once)"
-	cd tools/$(1) && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w $(2)' -o $(@D)/ tool
+	cd tools/$(1) && $(GO) build -ldflags '-s -w $(2)' -o $(@D)/ tool
 	@touch $@
 endef
 
@@ -61,7 +61,7 @@ ORACLE_FILES := $(shell find test/oracle -name '*.go' -o -name 'go.*' 2>/dev/nul
 $(ORACLES): $(ORACLE_FILES)
 	@mkdir -p $(@D)
 	@echo "building oracles"
-	cd test/oracle && CGO_ENABLED=0 $(GO) build -trimpath -o $(@D)/ ./...
+	cd test/oracle && $(GO) build -o $(@D)/ ./...
 	@touch $@
 
 .PHONY: tools
