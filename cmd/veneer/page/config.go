@@ -127,7 +127,7 @@ func (flat flatFields) add(names []string, value json.RawMessage) {
 		for _, env := range list {
 			k, v, has := strings.Cut(env, "=")
 			if !has {
-				v = "no value, and no =" // A process gets no such variable, and of A= an empty one.
+				v = "no value, and no =" // runc refuses it, and takes A= as an empty one.
 			}
 			flat.put(append(slices.Clone(names), k), field{value: v, json: !has})
 		}
