@@ -262,7 +262,7 @@ func (r DockerfileRequest) onto(ctx context.Context, s *build.Session, made *doc
 }
 
 func dockerfileResult(made *dockerfile.Outcome) *DockerfileResult {
-	d := &DockerfileResult{Steps: made.Steps, Cached: made.Cached, StepBytes: made.UsualBytes()}
+	d := &DockerfileResult{Images: made.Images, Steps: made.Steps, Cached: made.Cached, StepBytes: made.UsualBytes()}
 	for _, l := range made.Layers() {
 		d.Layers = append(d.Layers, LayerResult{Digest: l.Desc.Digest, DiffID: l.DiffID, MediaType: l.Desc.MediaType, Size: l.Desc.Size})
 	}

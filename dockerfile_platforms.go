@@ -70,8 +70,8 @@ func (r DockerfileRequest) finishAll(ctx context.Context, s *build.Session, all 
 		return nil, err
 	}
 	res.Digest = res.Target.Digest
-	res.Dockerfile = &DockerfileResult{}
-	res.Dockerfile.Steps, res.Dockerfile.Cached = dockerfile.Count(all)
+	c := dockerfile.Count(all)
+	res.Dockerfile = &DockerfileResult{Images: c.Images, Steps: c.Steps, Cached: c.Cached}
 	for _, m := range images {
 		res.Dockerfile.StepBytes += m.Dockerfile.StepBytes
 	}
@@ -93,7 +93,7 @@ func (r DockerfileRequest) filesOfAll(ctx context.Context, s *build.Session, all
 			return nil, errors.Join(fmt.Errorf("build for %s: %w", name, err), w.close())
 		}
 	}
-	res := &Result{Platform: strings.Join(names, ","), Dockerfile: &DockerfileResult{}}
-	res.Dockerfile.Steps, res.Dockerfile.Cached = dockerfile.Count(all)
+	c := dockerfile.Count(all)
+	res := &Result{Platform: strings.Join(names, ","), Dockerfile: &DockerfileResult{Images: c.Images, Steps: c.Steps, Cached: c.Cached}}
 	return res, w.close()
 }

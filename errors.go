@@ -146,9 +146,15 @@ var (
 	ErrNeedsBase = archive.ErrNeedsBase
 	// ErrIncomplete means that an image lacks layers here, and cannot be written whole.
 	ErrIncomplete = archive.ErrIncomplete
-	// ErrPlainHTTP means that a registry speaks plain HTTP, ErrForeignLayer that it
-	// lacks a layer which the image says is elsewhere, ErrLacks that neither it nor
-	// the engine has all of an image, the Ref.
+	// ErrDenied means that a registry, the Ref, wants credentials, ErrRateLimit that it
+	// limits the rate of requests, and ErrCredentials that those that are stored for it
+	// cannot be used.
+	ErrDenied      = registry.ErrDenied
+	ErrRateLimit   = registry.ErrRateLimit
+	ErrCredentials = registry.ErrCredentials
+	// ErrPlainHTTP means that a registry, the Ref, speaks plain HTTP, ErrForeignLayer
+	// that it lacks a layer which the image says is elsewhere, ErrLacks that neither it
+	// nor the engine has all of an image, the Ref.
 	ErrPlainHTTP    = registry.ErrPlainHTTP
 	ErrForeignLayer = registry.ErrForeignLayer
 	ErrLacks        = registry.ErrLacks

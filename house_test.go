@@ -61,7 +61,8 @@ func TestNoCircles(t *testing.T) {
 }
 
 // TestNoAdviceInTheLibrary: only cmd knows flags and subcommands, so no text
-// elsewhere names one. What to do about an error is in cmd/veneer/advice.go.
+// elsewhere names one, nor the commands of other programs. What to do about an error
+// is in cmd/veneer/advice.go.
 func TestNoAdviceInTheLibrary(t *testing.T) {
 	pages, err := filepath.Glob("docs/cli/veneer_*.md")
 	if err != nil || len(pages) < 10 {
@@ -71,7 +72,9 @@ func TestNoAdviceInTheLibrary(t *testing.T) {
 	for _, page := range pages {
 		commands = append(commands, strings.TrimSuffix(strings.TrimPrefix(filepath.Base(page), "veneer_"), ".md"))
 	}
-	named := regexp.MustCompile(`(^|[^\w-])--?[a-z][a-z-]*|\bveneer (` + strings.Join(commands, "|") + `)\b`)
+	// Other programs whose names are no words of a sentence.
+	const others = `docker|podman|nerdctl|ctr|crictl|kubectl|buildah|skopeo|crane|umoci|sudo|systemctl|modprobe|sysctl|apt|apt-get|dnf|yum|apk`
+	named := regexp.MustCompile(`(^|[^\w-])--?[a-z][a-z-]*|\bveneer (` + strings.Join(commands, "|") + `)\b|\b(` + others + `) +[a-z-]`)
 	// Of a shell, runc, a Dockerfile and unshare(1).
 	allowed := []string{"-c", "--keep", "--version", "COPY --exclude=", "--pid", "--fork", "--kill-child", "--mount-proc"}
 	files := 0

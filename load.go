@@ -105,6 +105,6 @@ func (s *loadSnapshots) Unpack(ctx context.Context, name string, img *content.Im
 		return nil
 	}
 	s.steps.Begin(progress.Step{Kind: "unpack", Of: name})
-	_, err := build.UnpackImage(ctx, s.engine, img)
+	_, err := build.UnpackImage(ctx, s.engine, img, s.steps)
 	return err
 }

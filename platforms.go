@@ -113,6 +113,13 @@ func (p platformProgress) Total(files, bytes int64) {
 	}
 }
 
+// About implements [TotalProgress].
+func (p platformProgress) About(files, bytes int64) {
+	if t, ok := p.Progress.(TotalProgress); ok {
+		t.About(files, bytes)
+	}
+}
+
 func (platformProgress) Done() {}
 
 // index stores the index of the platforms' images, and sums up their results.

@@ -12,6 +12,7 @@ import (
 	"github.com/veneer-build/veneer/content/registry"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/internal/fault"
+	"github.com/veneer-build/veneer/internal/progress"
 )
 
 type (
@@ -32,6 +33,13 @@ type Pulled struct {
 // [engine.Engine.MayUnpack]), Pull only fetches the image, and may pass a warning to
 // opts.Notify. opts.Ready is called before the image is unpacked.
 func Pull(ctx context.Context, e *engine.Engine, ref string, opts RegistryOptions) (Pulled, error) {
+	return PullTelling(ctx, e, ref, opts, nil)
+}
+
+// PullTelling is [Pull] that tells how the unpacking goes on, which is a step; to is
+// told nothing of the transfer before, as opts.Progress is. It may be nil.
+func PullTelling(ctx context.Context, e *engine.Engine, ref string, opts RegistryOptions, to Progress) (Pulled, error) {
+	steps := progress.New(to)
 	var pulled Pulled
 	ready := opts.Ready
 	unpacks, warning := e.MayUnpack()
@@ -47,7 +55,8 @@ func Pull(ctx context.Context, e *engine.Engine, ref string, opts RegistryOption
 		if !unpacks || opts.AllPlatforms && !platforms.Default().Match(img.Platform) {
 			return nil
 		}
-		_, err := build.UnpackImage(ctx, e, img)
+		steps.Start("unpack")
+		_, err := build.UnpackImage(ctx, e, img, steps)
 		return err
 	}
 	var err error

@@ -48,8 +48,9 @@ type Result struct {
 
 // DockerfileResult tells how a Dockerfile was built.
 type DockerfileResult struct {
-	// Steps are its COPY, ADD, WORKDIR and RUN, and Cached those of them that an
-	// earlier build had done.
+	// Images are those that its stages begin with, Steps its COPY, ADD, WORKDIR and
+	// RUN, and Cached those of Steps that an earlier build had done.
+	Images int `json:"images"`
 	Steps  int `json:"steps"`
 	Cached int `json:"cached"`
 	// Layers are those of the steps that changed something; none, if the result was

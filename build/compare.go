@@ -149,6 +149,9 @@ func (r Exactly) apply(ctx context.Context, s *Session, d *Diff) error {
 // become finds the changes that turn the base's files into those of a tree.
 func (d *Diff) become(ctx context.Context, s *Session, of tree.Tree, r Exactly) error {
 	d.exact = true
+	if files, _ := tree.Count(of); files > 0 {
+		s.Steps.About(files, 0)
+	}
 	return d.changes.Exactly(ctx, of, differ.ExactOptions{
 		Options: differ.Options{Count: s.Steps.Count}, Name: r.Name, Times: r.Times, RootMeta: true,
 	})
@@ -183,7 +186,7 @@ func (r *Targets) apply(ctx context.Context, s *Session, d *Diff) error {
 		},
 	}
 	d.rules = r
-	for _, spec := range r.Specs {
+	for i, spec := range r.Specs {
 		t, err := o.Open(ctx, spec)
 		if err != nil {
 			return err
@@ -192,11 +195,27 @@ func (r *Targets) apply(ctx context.Context, s *Session, d *Diff) error {
 			d.trees = append(d.trees, t.Source)
 		}
 		d.targets = append(d.targets, t)
+		if i == len(r.Specs)-1 {
+			s.expectFiles(d, t)
+		}
 		if err := d.changes.Apply(ctx, t, r.options(s)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// expectFiles tells about how many files the comparison is going to look at when the
+// last target is at hand: as many as there were, or as its archive or image has.
+func (s *Session) expectFiles(d *Diff, last differ.Target) {
+	files := int64(last.Cache.Known())
+	if last.Source != nil {
+		count, _ := tree.Count(last.Source)
+		files = max(files, count)
+	}
+	if files > 0 {
+		s.Steps.About(d.changes.Looked().Count+files, 0)
+	}
 }
 
 func (r *Targets) options(s *Session) differ.Options {

@@ -127,10 +127,10 @@ func newSession(e *engine.Engine, o Options) *Session {
 }
 
 // UnpackImage makes sure of an image's snapshot, outside of a session; see
-// [rootfs.Opener.UnpackImage].
-func UnpackImage(ctx context.Context, e *engine.Engine, img *content.Image) (bool, error) {
+// [rootfs.Opener.UnpackImage]. steps are told of its layers.
+func UnpackImage(ctx context.Context, e *engine.Engine, img *content.Image, steps *progress.Steps) (bool, error) {
 	o := &rootfs.Opener{
-		Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Spool: os.TempDir(), Steps: progress.New(nil), Log: progress.Log(nil),
+		Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Spool: os.TempDir(), Steps: steps, Log: progress.Log(nil),
 	}
 	return o.UnpackImage(ctx, img)
 }

@@ -201,6 +201,10 @@ func (n *node) change(path string) *Change {
 	return ch
 }
 
+// Looked counts the source entries that were looked at until now, and the content
+// bytes that were compared.
+func (c *Changes) Looked() Tally { return c.looked }
+
 // Summary adds up the changes.
 func (c *Changes) Summary() Summary {
 	s := Summary{Looked: c.looked}

@@ -15,6 +15,7 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/engine/enginetest"
+	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
@@ -34,7 +35,7 @@ func TestUnpackChecksBlobs(t *testing.T) {
 			return info.Labels["containerd.io/uncompressed"]
 		}
 		unpack := func(layers ...snapshot.Layer) error {
-			did, err := snapshot.Unpack(w.ctx, e.Client, w.image(layers), e.Snapshotter)
+			did, err := snapshot.Unpack(w.ctx, e.Client, w.image(layers), e.Snapshotter, progress.New(nil))
 			if did {
 				t.Error("something was unpacked")
 			}

@@ -30,6 +30,7 @@ import (
 	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/engine/enginetest"
+	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
@@ -409,15 +410,33 @@ func (w *world) image(layers []snapshot.Layer) *content.Image {
 	return made
 }
 
+// counted is what a progress was told.
+type counted struct{ files, bytes, totalFiles, totalBytes int64 }
+
+func (c *counted) Step(progress.Step)       {}
+func (c *counted) Count(files, bytes int64) { c.files, c.bytes = c.files+files, c.bytes+bytes }
+func (c *counted) Total(files, bytes int64) { c.totalFiles, c.totalBytes = files, bytes }
+func (c *counted) About(int64, int64)       {}
+func (c *counted) Done()                    {}
+
 func TestUnpack(t *testing.T) {
 	enginetest.Each(t, func(t *testing.T, ctx context.Context, e *engine.Engine) {
 		w := newWorld(ctx, t, e)
 		base := w.base("unpack")
 		img := w.image(base)
 		for _, want := range []bool{true, false} {
-			did, err := snapshot.Unpack(w.ctx, e.Client, img, e.Snapshotter)
+			var told counted
+			did, err := snapshot.Unpack(w.ctx, e.Client, img, e.Snapshotter, progress.New(&told))
 			if err != nil || did != want {
 				t.Fatalf("unpack: %v, %v; want %v", did, err, want)
+			}
+			all := counted{}
+			if want {
+				bytes := base[0].Blob.Size + base[1].Blob.Size
+				all = counted{files: 2, bytes: bytes, totalFiles: 2, totalBytes: bytes}
+			}
+			if told != all {
+				t.Errorf("unpack told %+v, want %+v", told, all)
 			}
 		}
 		w.wantFiles(base[1].ChainID, baseFiles...)
@@ -431,13 +450,13 @@ func TestUnpack(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if did, err := snapshot.Unpack(w.ctx, e.Client, img, e.Snapshotter); did || err != nil {
+		if did, err := snapshot.Unpack(w.ctx, e.Client, img, e.Snapshotter, progress.New(nil)); did || err != nil {
 			t.Errorf("without blobs: %v, %v", did, err)
 		}
 		if err := w.sn.Remove(w.ctx, base[1].ChainID.String()); err != nil {
 			t.Fatal(err)
 		}
-		_, err = snapshot.Unpack(w.ctx, e.Client, img, e.Snapshotter)
+		_, err = snapshot.Unpack(w.ctx, e.Client, img, e.Snapshotter, progress.New(nil))
 		if err == nil || !strings.Contains(err.Error(), "pull or load the image again") || !strings.Contains(err.Error(), base[1].Blob.Digest.String()) {
 			t.Errorf("without blob and snapshot: %v", err)
 		}
@@ -450,10 +469,10 @@ func TestUnpackWithoutLease(t *testing.T) {
 	e, ctx := enginetest.Embedded(t, "overlayfs")
 	w := newWorld(ctx, t, e)
 	img := w.image(w.base("lease"))
-	if did, err := snapshot.Unpack(ctx, e.Client, img, e.Snapshotter); !did || err != nil {
+	if did, err := snapshot.Unpack(ctx, e.Client, img, e.Snapshotter, progress.New(nil)); !did || err != nil {
 		t.Errorf("unpack: %v, %v", did, err)
 	}
-	if _, err := snapshot.Unpack(ctx, e.Client, img, "nonsense"); err == nil || !strings.Contains(err.Error(), `"nonsense"`) {
+	if _, err := snapshot.Unpack(ctx, e.Client, img, "nonsense", progress.New(nil)); err == nil || !strings.Contains(err.Error(), `"nonsense"`) {
 		t.Errorf("unknown snapshotter: %v", err)
 	}
 	if _, err := snapshot.OpenView(ctx, e.Client.SnapshotService("nonsense"), "x"); !errdefs.IsNotFound(err) {

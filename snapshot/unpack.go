@@ -12,13 +12,15 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/lease"
+	"github.com/veneer-build/veneer/internal/progress"
 )
 
 // Unpack makes sure that the snapshot of an image exists, and that the image and the
 // lease in ctx keep it. It reports whether it made any snapshot. Layers must be in the
 // content store only if their snapshots are missing. A nil error promises that all
-// stored layers have the content of their diff IDs.
-func Unpack(ctx context.Context, c *client.Client, img *content.Image, snapshotter string) (did bool, err error) {
+// stored layers have the content of their diff IDs. steps are told of each layer that
+// gets a snapshot, and of its stored bytes.
+func Unpack(ctx context.Context, c *client.Client, img *content.Image, snapshotter string, steps *progress.Steps) (did bool, err error) {
 	sn, err := service(c, snapshotter)
 	if err != nil {
 		return false, err
@@ -47,10 +49,19 @@ func Unpack(ctx context.Context, c *client.Client, img *content.Image, snapshott
 			return false, unpackError(img, l, err)
 		}
 	}
+	if missing < len(layers) {
+		steps.Total(func() (files, bytes int64) {
+			for _, l := range layers[missing:] {
+				files, bytes = files+1, bytes+l.Blob.Size
+			}
+			return files, bytes
+		})
+	}
 	for _, l := range layers[missing:] {
 		if err := Apply(ctx, c, snapshotter, l); err != nil {
 			return did, unpackError(img, l, err)
 		}
+		steps.Count(1, l.Blob.Size)
 		did = true
 	}
 	return did, content.KeepSnapshot(ctx, c.ContentStore(), img, snapshotter)

@@ -97,6 +97,7 @@ func (v *verifier) image(ctx context.Context, doc *content.Document) error {
 	})
 	v.history(img, platform)
 	v.steps.Begin(progress.Step{Kind: "layers", Platform: platform})
+	v.steps.Total(func() (blobs, bytes int64) { return v.toRead(img) })
 	indexes, err := v.layers(ctx, img, platform)
 	if err != nil {
 		return err
@@ -118,6 +119,23 @@ func (v *verifier) image(ctx context.Context, doc *content.Document) error {
 		return err
 	}
 	return s.run(ctx, unpacked)
+}
+
+// toRead counts the layers' blobs that are going to be read.
+func (v *verifier) toRead(img *content.Image) (blobs, bytes int64) {
+	left := map[digest.Digest]bool{}
+	if v.outside == nil || v.outside.Blob == nil {
+		for _, l := range img.Missing {
+			left[l.Digest] = true
+		}
+	}
+	for _, l := range img.Layers {
+		if !left[l.Digest] {
+			left[l.Digest] = true // It is read once.
+			blobs, bytes = blobs+1, bytes+l.Size
+		}
+	}
+	return blobs, bytes
 }
 
 // history checks that the history has an entry for each layer (OCI image-spec

@@ -76,6 +76,9 @@ func (s *snapshotCheck) compareTree(ctx context.Context, got tree.Tree, at, limi
 	if err != nil {
 		return differences{}, err
 	}
+	if limit != firstOnly {
+		s.steps.Total(func() (files, bytes int64) { return tree.Count(wants[0]) })
+	}
 	first, err := s.compareWith(ctx, wants[0], got, limit, copied)
 	if err != nil || first.total == 0 || len(wants) == 1 {
 		return first, err

@@ -83,7 +83,7 @@ func (s *snapshotCheck) repair(ctx context.Context, findings []int) error {
 	if err := snapshot.RemoveChain(ctx, s.snapshots(), wrong); err != nil {
 		return err
 	}
-	if _, err := snapshot.Unpack(ctx, s.engine.Client, s.img, s.engine.Snapshotter); err != nil {
+	if _, err := snapshot.Unpack(ctx, s.engine.Client, s.img, s.engine.Snapshotter, s.steps); err != nil {
 		return fmt.Errorf("unpack again: %w", err)
 	}
 	left, err := s.compare(ctx, len(s.chain)-1, firstOnly)

@@ -109,6 +109,10 @@ func Same(ctx context.Context, e *engine.Engine, req SameRequest) (_ *SameResult
 	defer func() { err = errors.Join(err, b.Close()) }()
 
 	steps.Start(progress.Compare)
+	steps.Total(func() (files, bytes int64) {
+		files, _ = tree.Count(b) // Contents are known by their digests.
+		return files, 0
+	})
 	res := &SameResult{A: aimg.Name, B: bimg.Name, ADigest: aimg.Manifest.Digest, BDigest: bimg.Manifest.Digest}
 	if err := res.compare(ctx, a, b, req.Times, steps); err != nil {
 		return nil, fmt.Errorf("compare %s with %s: %w", res.A, res.B, err)

@@ -30,9 +30,7 @@ type Outcome struct {
 	// Config the same parsed.
 	ConfigJSON []byte
 	Config     ocispec.Image
-	// Steps is the number of COPY, ADD, WORKDIR and RUN instructions that were
-	// needed. Cached is the number of them that earlier builds had done.
-	Steps, Cached int
+	Counts
 	// Platform is what it is for, as an index lists it.
 	Platform ocispec.Platform
 	// LayerAnnotations are set on the layers that the steps made.
@@ -84,7 +82,7 @@ func Build(ctx context.Context, session *build.Session, o Options) ([]*Outcome, 
 		return nil, err
 	}
 	for _, out := range all {
-		out.Steps, out.Cached = s.count(out)
+		out.Counts = s.count(out)
 	}
 	return all, nil
 }

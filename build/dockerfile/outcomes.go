@@ -3,6 +3,7 @@ package dockerfile
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	gw "github.com/moby/buildkit/frontend/gateway/client"
@@ -56,30 +57,54 @@ func (s *solver) outcome(ref gw.Reference, metadata map[string][]byte, suffix st
 	return out, nil
 }
 
-// Count counts the steps of several outcomes, each step once, and those of them
-// that an earlier build had done. Steps that are left to a comparison count.
-func Count(all []*Outcome) (steps, cached int) {
+// Counts are how many steps were needed.
+type Counts struct {
+	// Images are those that stages begin with. A [StepsWatcher] is told of them and of
+	// Steps together.
+	Images int
+	// Steps are COPY, ADD, WORKDIR and RUN. Those that are left to a comparison count.
+	Steps int
+	// Cached are those of Steps that earlier builds had done.
+	Cached int
+}
+
+// Count counts the steps of several outcomes, each step once.
+func Count(all []*Outcome) Counts {
 	if len(all) == 0 {
-		return 0, 0
+		return Counts{}
 	}
 	return all[0].s.count(all...)
 }
 
-func (s *solver) count(all ...*Outcome) (steps, cached int) {
+func (s *solver) count(all ...*Outcome) (c Counts) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	seen := map[string]bool{}
 	for _, out := range all {
 		out.vertex.each(seen, func(v *vertex) {
-			if v.op.GetFile() != nil || v.op.GetExec() != nil {
-				steps++
-				if s.cached[v.id()] {
-					cached++
+			switch {
+			case v.op.GetSource() != nil:
+				if v.numbered() {
+					c.Images++
 				}
+				return
+			case v.numbered():
+				c.Steps++
+			}
+			if s.cached[v.id()] {
+				c.Cached++
 			}
 		})
 	}
-	return steps, cached
+	return c
+}
+
+// numbered reports whether a vertex is a step that the frontend numbers, as in [2/3].
+// These are the images that a stage begins with, and what is done there, but not the
+// directories, files and repositories that are used in it.
+func (v *vertex) numbered() bool {
+	scheme, _, _ := strings.Cut(v.op.GetSource().GetIdentifier(), "://")
+	return scheme == "" || scheme == "docker-image" || scheme == "oci-layout"
 }
 
 // each calls fn for the vertex and all that it depends on, but for those of the IDs

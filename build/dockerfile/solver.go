@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -112,12 +111,10 @@ func (s *solver) solve(ctx context.Context, v *vertex) (*state, error) {
 	return s.runner.Run(ctx, n)
 }
 
-// plan counts a vertex as a step, and reports whether it is one: what the frontend
-// numbers, as in [2/3]. These are the images that a stage begins with, and what is done
-// there, but not the directories, files and repositories that are used in it.
+// plan counts a vertex as a step, if it is one that the frontend numbers, and reports
+// whether it is.
 func (s *solver) plan(v *vertex) bool {
-	scheme, _, _ := strings.Cut(v.op.GetSource().GetIdentifier(), "://")
-	if scheme != "" && scheme != "docker-image" && scheme != "oci-layout" {
+	if !v.numbered() {
 		return false
 	}
 	s.mu.Lock()

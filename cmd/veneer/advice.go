@@ -99,7 +99,10 @@ var advices = []advice{
 	{kind: veneer.ErrNoName, text: "give one with -t"},
 	{kind: veneer.ErrNeedsBase, text: "veneer pull {ref}"},
 	{kind: veneer.ErrIncomplete, text: "pull its base again, or leave out with --since BASE what the reader has"},
-	{kind: veneer.ErrPlainHTTP, text: "allow it with --plain-http"},
+	{kind: veneer.ErrDenied, text: "veneer login {ref}"},
+	{kind: veneer.ErrRateLimit, text: "veneer login {ref} raises the limit on some"},
+	{kind: veneer.ErrCredentials, text: "veneer login {ref} stores others"},
+	{kind: veneer.ErrPlainHTTP, text: "allow it with --plain-http, or for good by server = \"http://{ref}\" in /etc/containerd/certs.d/{ref}/hosts.toml"},
 	{kind: veneer.ErrForeignLayer, text: "allow it to be fetched from there with --foreign-layers"},
 	{kind: veneer.ErrLacks, text: "veneer pull the base image first; of a multi-platform image, push one with --platform"},
 

@@ -122,8 +122,7 @@ func (a *app) buildRequest(base *baseFlags, image *imageFlags) (veneer.BuildRequ
 	if err := base.request(&req); err != nil {
 		return req, err
 	}
-	epoch, _ := a.getenv("SOURCE_DATE_EPOCH")
-	err := image.request(&req.ImageOptions, &req.LayerOptions, epoch)
+	err := image.request(&req.ImageOptions, &req.LayerOptions, a.getenv)
 	if err == nil {
 		req.Differ, err = image.differKind()
 	}

@@ -33,8 +33,8 @@ func (v *changeValue) Type() string { return "stringArray" }
 
 func (f *imageFlags) bindChanges(fs *pflag.FlagSet) {
 	fs.VarP(&changeValue{"", &f.changes}, "change", "c", "edit the config by a Dockerfile `instruction`, as in 'CMD [\"/app\"]' (repeatable)")
-	fs.Var(&changeValue{"ENV", &f.changes}, "env", "variable of the image's environment, `KEY=VALUE`, as it stands (repeatable)")
-	fs.Var(&changeValue{"LABEL", &f.changes}, "label", "label of the image, `KEY=VALUE`, as it stands (repeatable)")
+	fs.Var(&changeValue{"ENV", &f.changes}, "env", "variable of the image's environment, `KEY=VALUE`, as it stands; KEY alone takes that of this environment (repeatable)")
+	fs.Var(&changeValue{"LABEL", &f.changes}, "label", "label of the image, `KEY=VALUE`, as it stands; KEY alone is an empty one (repeatable)")
 }
 
 // takeLabels takes the labels from the list, for a Dockerfile's build.
@@ -52,8 +52,9 @@ func (f *imageFlags) takeLabels() []string {
 	return labels
 }
 
-// instructions are the changes as a Dockerfile has them.
-func instructions(list []change) ([]string, error) {
+// instructions are the changes as a Dockerfile has them. A key without a value has
+// docker's meaning: a variable is taken from the environment, and a label is empty.
+func instructions(list []change, getenv func(string) (string, bool)) ([]string, error) {
 	var texts []string
 	for _, c := range list {
 		if c.instruction == "" {
@@ -62,10 +63,15 @@ func instructions(list []change) ([]string, error) {
 		}
 		key, value, found := strings.Cut(c.text, "=")
 		flag := "--" + strings.ToLower(c.instruction)
+		if !found && c.instruction == "ENV" {
+			if value, found = getenv(key); !found && key != "" {
+				return nil, usagef("%s %s: the environment has no such variable: give one by %[1]s %[2]s=VALUE, or remove the image's by --unset env=%[2]s", flag, key)
+			}
+		}
 		switch {
-		case !found || key == "":
+		case key == "":
 			return nil, usagef("%s %s: want KEY=VALUE", flag, c.text)
-		case strings.ContainsAny(c.text, "\n\r"):
+		case strings.ContainsAny(key+value, "\n\r"):
 			return nil, usagef("%s %s: a line break cannot be in an instruction", flag, key)
 		}
 		texts = append(texts, c.instruction+" "+literal(key)+"="+literal(value))

@@ -17,7 +17,7 @@ func TestLiteral(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		text := rapid.StringMatching(`[ a-zA-Z0-9$"'\\{}#<>=%;&|*~\x60.\t-]{0,12}`)
 		key, value := rapid.StringMatching(`[A-Za-z_][A-Za-z0-9_.-]{0,5}`).Draw(r, "key"), text.Draw(r, "value")
-		list, err := instructions([]change{{"LABEL", key + "=" + value}, {"ENV", key + "=" + value}})
+		list, err := instructions([]change{{"LABEL", key + "=" + value}, {"ENV", key + "=" + value}}, nil)
 		if err != nil {
 			r.Fatal(err)
 		}
@@ -53,8 +53,15 @@ func TestChangesInOrder(t *testing.T) {
 	if err != nil || strings.Join(req.Config.Changes, "\n") != strings.Join(want, "\n") {
 		t.Errorf("%q, %v", req.Config.Changes, err)
 	}
-	for _, bad := range [][]string{{"--env", "A"}, {"--label", "=x"}, {"--label", "a=b\nc"}} {
-		if _, err := requestOf(t, nil, append([]string{"--from", "base"}, bad...)...); exitCode(err) != exitUsage {
+	// As docker has it; a variable that is not there may be a slip.
+	env := map[string]string{"A": "a b", "EMPTY": "", "LINES": "a\nb"}
+	req, err = requestOf(t, env, "--from", "base", "--env", "A", "--env", "EMPTY", "--label", "org.example")
+	want = []string{`ENV A="a b"`, `ENV EMPTY=""`, `LABEL org.example=""`}
+	if err != nil || strings.Join(req.Config.Changes, "\n") != strings.Join(want, "\n") {
+		t.Errorf("%q, %v", req.Config.Changes, err)
+	}
+	for _, bad := range [][]string{{"--env", "ABSENT"}, {"--env", ""}, {"--env", "LINES"}, {"--label", ""}, {"--label", "=x"}, {"--label", "a=b\nc"}} {
+		if _, err := requestOf(t, env, append([]string{"--from", "base"}, bad...)...); exitCode(err) != exitUsage {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

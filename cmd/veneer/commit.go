@@ -120,8 +120,7 @@ func (a *app) commitCommand() *cobra.Command {
 				return usagef("CONTAINER is empty")
 			}
 			image.tags = append(args[1:], image.tags...)
-			epoch, _ := a.getenv("SOURCE_DATE_EPOCH")
-			err := image.request(&req.ImageOptions, &req.LayerOptions, epoch)
+			err := image.request(&req.ImageOptions, &req.LayerOptions, a.getenv)
 			if err == nil {
 				req.Differ, err = image.differKind()
 			}

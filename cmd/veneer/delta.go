@@ -124,8 +124,7 @@ func (a *app) fillImage(i *veneer.ImageOptions, l *veneer.LayerOptions, image *i
 	if err := checkPlatform(platform); err != nil {
 		return err
 	}
-	epoch, _ := a.getenv("SOURCE_DATE_EPOCH")
-	return image.request(i, l, epoch)
+	return image.request(i, l, a.getenv)
 }
 
 func isArchive(ref string) bool {

@@ -107,14 +107,13 @@ func (a *app) buildDockerfile(ctx context.Context, path string, f *dockerfileFla
 	if len(f.caches) > 0 {
 		return usagef("--cache-to and --cache-from are not supported: steps stay in the engine, and their cache needs no place. For a machine that has none, pull the image of the last build and build --onto it")
 	}
-	epoch, _ := a.getenv("SOURCE_DATE_EPOCH")
 	var index []string
 	image.annotations, index = takeIndex(image.annotations)
 	f.labels = image.takeLabels()
 	if req.IndexAnnotations, err = parseAnnotations(index); err != nil {
 		return err
 	}
-	if err := image.request(&req.ImageOptions, &req.LayerOptions, epoch); err != nil {
+	if err := image.request(&req.ImageOptions, &req.LayerOptions, a.getenv); err != nil {
 		return err
 	}
 	if err := f.request(&req, base, a.getenv); err != nil {
@@ -182,7 +181,7 @@ func (f *dockerfileFlags) request(r *veneer.DockerfileRequest, base *baseFlags, 
 	if r.Args, err = namedValues("--build-arg", f.args, getenv); err != nil {
 		return err
 	}
-	if r.Labels, err = namedValues("--label", f.labels, nil); err != nil {
+	if r.Labels, err = namedValues("--label", f.labels, emptyValue); err != nil {
 		return err
 	}
 	if r.Contexts, err = namedValues("--build-context", f.contexts, nil); err != nil {

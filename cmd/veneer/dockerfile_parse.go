@@ -29,6 +29,9 @@ func namedValues(flag string, list []string, getenv func(string) (string, bool))
 	return m, nil
 }
 
+// emptyValue is the value of a label that is given without one.
+func emptyValue(string) (string, bool) { return "", true }
+
 // parseSecrets reads id=ID,src=FILE, or env=NAME, in the words of docker build.
 func parseSecrets(list []string, getenv func(string) (string, bool)) (map[string]veneer.Secret, error) {
 	all := map[string]veneer.Secret{}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -55,5 +56,46 @@ func TestLogin(t *testing.T) {
 	}
 	if code, _, errOut := veneerRun(t.Context(), "logout", host); code != exitError || !strings.Contains(errOut, "no credentials") {
 		t.Errorf("twice: %d, %s", code, errOut)
+	}
+}
+
+// TestLoginPlainHTTP: of a registry that is elsewhere HTTP is not tried by itself. What
+// to do is said.
+func TestLoginPlainHTTP(t *testing.T) {
+	isolate(t)
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.NotFoundHandler()}
+	defer srv.Close()
+	go func() { _ = srv.Serve(l) }() // It ends with the server.
+	address := ""
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range all {
+		if ip, ok := a.(*net.IPNet); ok && !ip.IP.IsLoopback() && ip.IP.To4() != nil {
+			address = ip.IP.String()
+		}
+	}
+	if address == "" {
+		t.Skip("this machine has no address but that of localhost")
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := net.JoinHostPort(address, port)
+	for _, args := range [][]string{
+		{"login", "-u", "me", "-p", "x", host}, {"pull", host + "/app:1"}, {"inspect", "docker://" + host + "/app:1"}, {"verify", "docker://" + host + "/app:1"},
+	} {
+		code, out, errOut := veneerRun(t.Context(), append(args, "--progress", "quiet")...)
+		const advice = "speaks plain HTTP"
+		if code != exitError || out != "" || !strings.Contains(errOut, advice) || !strings.Contains(errOut, "--plain-http") || !strings.Contains(errOut, `"http://`+host+`"`) {
+			t.Errorf("%q: %d, %q, %q", args, code, out, errOut)
+		}
 	}
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/veneer-build/veneer"
 )
@@ -22,9 +24,15 @@ func realMain() int {
 		}
 	}
 	veneer.RedactLogs()
-	ctx, stop := withSignals(context.Background())
+	ctx, stop := withSignals(context.Background(), giveUp)
 	defer stop()
-	return run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})
+	return run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr, stops: heedStops()})
+}
+
+// giveUp ends the process, whatever it is doing.
+func giveUp(s signalError) {
+	err := fmt.Errorf("%w again: ended without cleaning up; veneer prune removes what is left", s)
+	os.Exit(report(os.Stderr, err, wantsJSON(os.Args[1:], os.LookupEnv)))
 }
 
 // signalError is the cause of a context's end, if a signal ended it.
@@ -36,30 +44,46 @@ func (e signalError) Error() string { return "stopped by signal: " + e.signal.St
 func (e signalError) code() int { return 128 + int(e.signal) }
 
 // withSignals returns a context that ends at the first SIGINT, SIGTERM or SIGHUP,
-// with a signalError as its cause. The command can then clean up. A second signal
-// ends the process at once.
+// with a signalError as its cause. The command can then clean up. At a later signal
+// giveUp is called, see [heedSignals].
 //
 // It also catches SIGPIPE. Otherwise a closed standard error would kill the
 // process half way through its work.
-func withSignals(parent context.Context) (context.Context, context.CancelFunc) {
+func withSignals(parent context.Context, giveUp func(signalError)) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
-	go func() {
-		select {
-		case s := <-signals:
-			cancel(signalOf(s))
-		case <-ctx.Done():
-			return
-		}
-		os.Exit(signalOf(<-signals).code())
-	}()
+	go heedSignals(ctx, signals, cancel, giveUp)
 	return ctx, func() {
 		signal.Stop(signals)
 		signal.Stop(pipe)
 		cancel(nil)
+	}
+}
+
+// sameSignal is how long after the first signal others count as that one. timeout(1)
+// sends one to the process and then one to its group, a shell that ends one to each
+// process that it knows, and a person presses a key twice.
+const sameSignal = time.Second
+
+// heedSignals cancels at the first signal, and gives up at one that comes later than
+// sameSignal after it.
+func heedSignals(ctx context.Context, signals <-chan os.Signal, cancel context.CancelCauseFunc, giveUp func(signalError)) {
+	var first time.Time
+	select {
+	case s := <-signals:
+		first = time.Now()
+		cancel(signalOf(s))
+	case <-ctx.Done():
+		return
+	}
+	for s := range signals {
+		if time.Since(first) >= sameSignal {
+			giveUp(signalOf(s))
+			return
+		}
 	}
 }
 

@@ -12,8 +12,9 @@ import (
 type meter struct {
 	files, bytes           atomic.Int64
 	totalFiles, totalBytes atomic.Int64
+	about                  atomic.Bool // the totals are a guess
 	began                  time.Time
-	speed                  speed
+	speed, fileSpeed       speed
 }
 
 func (m *meter) count(files, bytes int64) {
@@ -21,15 +22,17 @@ func (m *meter) count(files, bytes int64) {
 	m.bytes.Add(bytes)
 }
 
-func (m *meter) total(files, bytes int64) {
+func (m *meter) total(files, bytes int64, about bool) {
 	m.totalFiles.Store(files)
 	m.totalBytes.Store(bytes)
+	m.about.Store(about)
 }
 
 // reading is what a meter shows at a time. What is not known is 0.
 type reading struct {
 	files, bytes           int64
 	totalFiles, totalBytes int64
+	about                  bool // the totals are a guess
 	seconds                float64
 	rate                   float64       // bytes per second
 	left                   time.Duration // time to go
@@ -38,15 +41,24 @@ type reading struct {
 func (m *meter) read(now time.Time) reading {
 	r := reading{
 		files: m.files.Load(), bytes: m.bytes.Load(), totalFiles: m.totalFiles.Load(), totalBytes: m.totalBytes.Load(),
-		seconds: now.Sub(m.began).Seconds(),
+		about: m.about.Load(), seconds: now.Sub(m.began).Seconds(),
 	}
 	r.rate = m.speed.at(now, m.began, r.bytes)
-	if done := r.totalBytes - r.bytes; r.rate > 0 && done > 0 && r.seconds >= leftAfter.Seconds() {
-		if seconds := float64(done) / r.rate; seconds < maxLeft.Seconds() {
-			r.left = time.Duration(seconds * float64(time.Second))
-		}
+	files := m.fileSpeed.at(now, m.began, r.files)
+	if r.totalBytes > 0 {
+		r.left = r.timeFor(r.totalBytes-r.bytes, r.rate)
+	} else {
+		r.left = r.timeFor(r.totalFiles-r.files, files)
 	}
 	return r
+}
+
+// timeFor is the time to go for what is left to do at a rate; 0: that is not known.
+func (r reading) timeFor(left int64, rate float64) time.Duration {
+	if left <= 0 || rate <= 0 || r.seconds < leftAfter.Seconds() || float64(left)/rate >= maxLeft.Seconds() {
+		return 0
+	}
+	return time.Duration(float64(left) / rate * float64(time.Second))
 }
 
 const (
@@ -61,7 +73,7 @@ const (
 	maxLeft = 24 * time.Hour
 )
 
-// speed is the rate of bytes, smoothed.
+// speed is the rate of bytes or of files, smoothed.
 type speed struct {
 	last  time.Time
 	bytes int64
@@ -100,16 +112,20 @@ func (r reading) parts(ended bool) []part {
 	add := func(rank int, format string, args ...any) {
 		list = append(list, part{fmt.Sprintf(format, args...), rank})
 	}
+	about := ""
+	if r.about {
+		about = "about "
+	}
 	switch {
 	case !ended && r.totalFiles > 1 && r.files <= r.totalFiles:
-		add(5, "%d of %s", r.files, countText(r.totalFiles, "file", "files"))
+		add(5, "%d of %s%s", r.files, about, countText(r.totalFiles, "file", "files"))
 	case r.files > 0:
 		add(5, "%s", countText(r.files, "file", "files"))
 	}
 	switch {
 	case !ended && r.totalBytes > 0 && r.bytes <= r.totalBytes:
-		add(1, "%d%%", 100*r.bytes/r.totalBytes)
-		add(3, "%s of %s", bytesText(r.bytes), bytesText(r.totalBytes))
+		add(1, "%s%d%%", about, 100*r.bytes/r.totalBytes)
+		add(3, "%s of %s%s", bytesText(r.bytes), about, bytesText(r.totalBytes))
 	case r.bytes > 0:
 		add(3, "%s", bytesText(r.bytes))
 	}
@@ -117,7 +133,7 @@ func (r reading) parts(ended bool) []part {
 		add(4, "%s/s", bytesText(int64(r.rate)))
 	}
 	if !ended && r.left > 0 {
-		add(2, "%s left", durationText(r.left))
+		add(2, "%s%s left", about, durationText(r.left))
 	}
 	if ended || r.left == 0 {
 		add(2, "%.1f s", r.seconds)

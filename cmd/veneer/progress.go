@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/veneer-build/veneer"
@@ -97,10 +98,30 @@ func (a *app) terminalSize() (width, height int) {
 	return 80, 24
 }
 
+// foreground reports whether a shell has this process in the foreground of the
+// terminal that is standard error, or there is no shell that knows jobs.
+func (a *app) foreground() bool {
+	f, ok := a.std.err.(*os.File)
+	if !ok {
+		return true
+	}
+	group, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGPGRP)
+	if err != nil || group == unix.Getpgrp() {
+		return true // An error: it is not the terminal that this process belongs to.
+	}
+	if !veneer.InUserNamespace() {
+		return false
+	}
+	// The process that made the namespace is the one that the shell knows.
+	parents, err := unix.Getpgid(unix.Getppid())
+	return err == nil && group == parents
+}
+
 type quietDisplay struct{}
 
 func (quietDisplay) Step(veneer.Step)   {}
 func (quietDisplay) Count(int64, int64) {}
 func (quietDisplay) Total(int64, int64) {}
+func (quietDisplay) About(int64, int64) {}
 func (quietDisplay) Done()              {}
 func (quietDisplay) Close()             {}

@@ -32,6 +32,8 @@ type progressLine struct {
 	TotalBytes     int64   `json:"total_bytes,omitempty"`
 	BytesPerSecond float64 `json:"bytes_per_second,omitempty"`
 	SecondsLeft    float64 `json:"seconds_left,omitempty"`
+	// About: the totals are a guess, and so is the time.
+	About bool `json:"about,omitempty"`
 
 	reading reading
 }
@@ -40,7 +42,7 @@ type progressLine struct {
 func (l *progressLine) set(r reading) {
 	l.reading = r
 	l.Files, l.Bytes, l.Seconds = r.files, r.bytes, r.seconds
-	l.TotalFiles, l.TotalBytes = r.totalFiles, r.totalBytes
+	l.TotalFiles, l.TotalBytes, l.About = r.totalFiles, r.totalBytes, r.about
 	l.BytesPerSecond, l.SecondsLeft = 0, 0
 	if !l.over() {
 		l.BytesPerSecond, l.SecondsLeft = math.Round(r.rate), math.Round(r.left.Seconds())
@@ -151,7 +153,14 @@ func (d *lineDisplay) Count(files, bytes int64) {
 // Total implements [veneer.TotalProgress].
 func (d *lineDisplay) Total(files, bytes int64) {
 	if m := d.running(); m != nil {
-		m.total(files, bytes)
+		m.total(files, bytes, false)
+	}
+}
+
+// About implements [veneer.TotalProgress].
+func (d *lineDisplay) About(files, bytes int64) {
+	if m := d.running(); m != nil {
+		m.total(files, bytes, true)
 	}
 }
 

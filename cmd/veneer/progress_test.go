@@ -153,7 +153,7 @@ func TestJSONLines(t *testing.T) {
 func TestTimeToGo(t *testing.T) {
 	began := time.Unix(1e9, 0)
 	m := &meter{began: began}
-	m.total(0, 1e9)
+	m.total(0, 1e9, false)
 	at := func(ms int) reading { return m.read(began.Add(time.Duration(ms) * time.Millisecond)) }
 	for ms := 0; ms < 900; ms += 100 {
 		m.count(0, 1e6)
@@ -185,6 +185,39 @@ func TestTimeToGo(t *testing.T) {
 		if got := durationText(d); got != want {
 			t.Errorf("%v: %s", d, got)
 		}
+	}
+}
+
+// TestFilesToGo: where the bytes are not known, the files tell how long it takes; a guess
+// is called one, and forgotten where it was too small.
+func TestFilesToGo(t *testing.T) {
+	d, out, after := lines(plainLine)
+	d.Step(veneer.Step{Kind: "compare"})
+	d.About(1000, 0)
+	after(5*time.Second, func() { d.Count(100, 1000) })
+	d.Step(veneer.Step{Kind: "snapshot"})
+	d.Total(1000, 0)
+	after(5*time.Second, func() { d.Count(100, 0) })
+	d.Step(veneer.Step{Kind: "compare"})
+	d.About(100, 0)
+	after(5*time.Second, func() { d.Count(100, 0) })
+	d.Close()
+	const want = `compare: … 500 of about 1000 files, 5.0 kB, 1.0 kB/s, about 5 s left
+compare: 500 files, 5.0 kB, 5.0 s
+snapshot: … 500 of 1000 files, 5 s left
+snapshot: 500 files, 5.0 s
+compare: … 500 files, 5.0 s
+compare: failed after 500 files, 5.0 s
+`
+	if out.String() != want {
+		t.Errorf("got:\n%s\nwant:\n%s", out.String(), want)
+	}
+	d, out, after = lines(jsonLine)
+	d.Step(veneer.Step{Kind: "compare"})
+	d.About(1000, 0)
+	after(5*time.Second, func() { d.Count(100, 0) })
+	if !strings.Contains(out.String(), `"total_files":1000,"seconds_left":5,"about":true}`) {
+		t.Errorf("got:\n%s", out.String())
 	}
 }
 

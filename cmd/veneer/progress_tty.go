@@ -44,7 +44,14 @@ func (d *ttyDisplay) Count(files, bytes int64) {
 // Total implements [veneer.TotalProgress].
 func (d *ttyDisplay) Total(files, bytes int64) {
 	if t := d.running(); t != nil {
-		t.total(files, bytes)
+		t.total(files, bytes, false)
+	}
+}
+
+// About implements [veneer.TotalProgress].
+func (d *ttyDisplay) About(files, bytes int64) {
+	if t := d.running(); t != nil {
+		t.total(files, bytes, true)
 	}
 }
 
@@ -109,7 +116,7 @@ type live struct {
 func (a *app) newLive(ctx context.Context) *live {
 	_, noColor := a.getenv("NO_COLOR")
 	l := &live{app: a, color: !noColor, now: time.Now, cancelled: func() bool { return ctx.Err() != nil }}
-	l.screen = &screen{size: a.terminalSize, lines: l.lines, every: frameTime}
+	l.screen = &screen{size: a.terminalSize, lines: l.lines, every: frameTime, foreground: a.foreground}
 	return l
 }
 
@@ -124,6 +131,7 @@ func (l *live) begin(name label) *task {
 	if !l.opened {
 		l.opened = true
 		l.screen.terminal = l.app.stderr.use(l.screen)
+		l.app.std.stops.use(l.screen)
 		l.screen.start()
 	}
 	t := &task{name: name}
@@ -222,6 +230,7 @@ func (l *live) close() {
 	l.ended.Do(func() {
 		if l.opened {
 			l.screen.close()
+			l.app.std.stops.use(nil)
 			l.app.stderr.use(l.screen.terminal)
 		}
 	})

@@ -114,6 +114,7 @@ func (d *rawDisplay) Step(s veneer.Step) {
 
 func (d *rawDisplay) Count(int64, int64) {}
 func (d *rawDisplay) Total(int64, int64) {}
+func (d *rawDisplay) About(int64, int64) {}
 func (d *rawDisplay) Done()              { d.Ended(afterSteps+d.n, veneer.StepEnding{}) }
 
 // Close says nothing of a step that still runs, since it did not complete.

@@ -31,7 +31,7 @@ func (f *registryFlags) bind(cmd *cobra.Command) {
 
 // transfer runs a pull or a push, shows its progress and prints the digest of
 // what was transferred.
-func (a *app) transfer(ctx context.Context, step veneer.Step, f *registryFlags, do func(context.Context, *veneer.Engine) (digest.Digest, error)) error {
+func (a *app) transfer(ctx context.Context, step veneer.Step, f *registryFlags, do func(context.Context, *veneer.Engine, veneer.Progress) (digest.Digest, error)) error {
 	if err := checkPlatform(f.Platform); err != nil {
 		return err
 	}
@@ -43,8 +43,7 @@ func (a *app) transfer(ctx context.Context, step veneer.Step, f *registryFlags, 
 		defer d.Close()
 		d.Step(step)
 		f.Progress, f.Notify = blobProgress(d, step.Kind == "push"), a.notify
-		f.Ready = func(context.Context, *veneer.Image) error { d.Step(veneer.Step{Kind: "unpack"}); return nil }
-		dgst, err := do(ctx, e)
+		dgst, err := do(ctx, e, d)
 		if err != nil {
 			return err
 		}
@@ -70,13 +69,12 @@ a layer that a killed pull has fetched half of is continued.
   veneer pull --plain-http registry.lan:5000/app`,
 		Args: nameArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.transfer(cmd.Context(), veneer.Step{Kind: "pull", Of: args[0]}, &f, func(ctx context.Context, e *veneer.Engine) (digest.Digest, error) {
+			return a.transfer(cmd.Context(), veneer.Step{Kind: "pull", Of: args[0]}, &f, func(ctx context.Context, e *veneer.Engine, d veneer.Progress) (digest.Digest, error) {
 				if noUnpack {
-					f.Ready = nil
 					img, err := veneer.Fetch(ctx, e, args[0], f.RegistryOptions)
 					return img.Target.Digest, err
 				}
-				img, err := veneer.Pull(ctx, e, args[0], f.RegistryOptions)
+				img, err := veneer.PullTelling(ctx, e, args[0], f.RegistryOptions, d)
 				adviseNotices(img.Warnings)
 				a.notifyAll("warning: ", img.Warnings)
 				return img.Target.Digest, err
@@ -106,7 +104,7 @@ an image on a known base costs its one layer.
   veneer push registry.example.org/team/app:2`,
 		Args: nameArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.transfer(cmd.Context(), veneer.Step{Kind: "push", Of: args[0]}, &f, func(ctx context.Context, e *veneer.Engine) (digest.Digest, error) {
+			return a.transfer(cmd.Context(), veneer.Step{Kind: "push", Of: args[0]}, &f, func(ctx context.Context, e *veneer.Engine, _ veneer.Progress) (digest.Digest, error) {
 				desc, err := veneer.Push(ctx, e, args[0], f.RegistryOptions)
 				return desc.Digest, err
 			})

@@ -151,14 +151,14 @@ func (f *imageFlags) bindAlone(cmd *cobra.Command) {
 	}
 }
 
-// request fills in what the flags say. env is the value of $SOURCE_DATE_EPOCH.
-func (f *imageFlags) request(r *veneer.ImageOptions, l *veneer.LayerOptions, env string) error {
+// request fills in what the flags and the environment say.
+func (f *imageFlags) request(r *veneer.ImageOptions, l *veneer.LayerOptions, getenv func(string) (string, bool)) error {
 	if err := checkTags(f.tags); err != nil {
 		return err
 	}
 	var err error
 	edit := f.edit
-	if edit.Changes, err = instructions(f.changes); err != nil {
+	if edit.Changes, err = instructions(f.changes, getenv); err != nil {
 		return err
 	}
 	if err := edit.Validate(); err != nil {
@@ -171,7 +171,8 @@ func (f *imageFlags) request(r *veneer.ImageOptions, l *veneer.LayerOptions, env
 	if err := l.Compression.Check(f.level); err != nil {
 		return asUsage(err)
 	}
-	if l.Epoch, err = parseEpoch(f.epoch, env); err != nil {
+	epoch, _ := getenv("SOURCE_DATE_EPOCH")
+	if l.Epoch, err = parseEpoch(f.epoch, epoch); err != nil {
 		return err
 	}
 	r.Tags, r.Config, r.NoUnpack, r.AllowEncrypted = f.tags, edit, f.noUnpack, f.encrypted

@@ -26,6 +26,8 @@ const (
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
+	// stops: what err shows heeds Control-Z.
+	stops *stops
 }
 
 // run is the program: it runs the command that args name and returns the exit

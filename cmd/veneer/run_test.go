@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -186,7 +188,7 @@ func TestSignalExitCodes(t *testing.T) {
 
 // TestSignalCancels sends itself the signal that a terminal would.
 func TestSignalCancels(t *testing.T) {
-	ctx, stop := withSignals(t.Context())
+	ctx, stop := withSignals(t.Context(), func(s signalError) { t.Errorf("given up after one signal: %v", s) })
 	defer stop()
 	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -195,6 +197,44 @@ func TestSignalCancels(t *testing.T) {
 	var cause signalError
 	if !errors.As(context.Cause(ctx), &cause) || cause.code() != 143 {
 		t.Errorf("cause %v", context.Cause(ctx))
+	}
+}
+
+// TestSecondSignal: what comes right after the first signal is the same one. What comes
+// later ends the program.
+func TestSecondSignal(t *testing.T) {
+	for name, c := range map[string]struct {
+		after []time.Duration // since the one before
+		want  signalError     // zero: the program goes on cleaning up
+	}{
+		"one":                      {},
+		"timeout(1)'s two":         {after: []time.Duration{0}},
+		"a key pressed thrice":     {after: []time.Duration{sameSignal / 4, sameSignal / 4}},
+		"impatience":               {after: []time.Duration{sameSignal}, want: signalError{syscall.SIGINT}},
+		"two, and then impatience": {after: []time.Duration{0, 2 * sameSignal}, want: signalError{syscall.SIGINT}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				signals := make(chan os.Signal, 1)
+				var gaveUp signalError
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					heedSignals(ctx, signals, cancel, func(s signalError) { gaveUp = s })
+				}()
+				signals <- syscall.SIGTERM
+				for _, d := range c.after {
+					time.Sleep(d)
+					signals <- syscall.SIGINT
+				}
+				close(signals)
+				<-ended
+				if gaveUp != c.want || context.Cause(ctx) != (signalError{syscall.SIGTERM}) {
+					t.Errorf("gave up by %v, cancelled by %v", gaveUp, context.Cause(ctx))
+				}
+			})
+		})
 	}
 }
 

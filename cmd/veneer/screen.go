@@ -23,6 +23,9 @@ type screen struct {
 	size func() (width, height int)
 	// lines are the live ones: at most so many, none of them wider.
 	lines func(width, most int) []string
+	// foreground reports whether the terminal is this process's to draw on, or a
+	// shell's that has put it into the background; nil: it always is.
+	foreground func() bool
 
 	// every is the time between two frames; 0: frame is called by others.
 	every time.Duration
@@ -30,8 +33,10 @@ type screen struct {
 	mu    sync.Mutex
 	above bytes.Buffer
 	// shown is the last frame, for a terminal of the width.
-	shown  []string
-	width  int
+	shown []string
+	width int
+	// anew: others have written to the terminal since then.
+	anew   bool
 	closed bool
 	stop   chan struct{}
 	ended  chan struct{}
@@ -85,6 +90,9 @@ func (s *screen) frame() {
 	width, height := s.size()
 	// The last column stays free: what erases the rest of a line would erase it.
 	lines := s.lines(width-1, max(1, height-1))
+	if s.foreground != nil && !s.foreground() {
+		lines = nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {
@@ -104,8 +112,9 @@ func (s *screen) draw(lines []string, width int) {
 		return
 	}
 	var out strings.Builder
-	if !same && len(s.shown) > 0 {
+	if !same && len(s.shown) > 0 || s.anew && len(lines) > 0 {
 		out.WriteString("\r\x1b[J")
+		s.anew = false
 	}
 	out.Write(above)
 	// Without automatic margins a line is cut where the terminal thinks that it is
@@ -138,6 +147,25 @@ func eraseRest(out *strings.Builder, n int) {
 		return
 	}
 	fmt.Fprintf(out, "\x1b[%dB\x1b[J\x1b[%[1]dA", n)
+}
+
+// suspend erases the live lines, so that a shell has the terminal from there on, and
+// stops the process. When it goes on, the lines are drawn anew.
+func (s *screen) suspend(stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.draw(nil, s.width)
+	}
+	stop()
+	s.shown, s.anew = nil, true
+}
+
+// resume draws the lines anew, when the process was stopped without a word before.
+func (s *screen) resume() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shown, s.anew = nil, true
 }
 
 // close erases the live lines and writes what waits. Whatever is written later goes

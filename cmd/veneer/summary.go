@@ -51,7 +51,8 @@ func summaryText(res *veneer.Result) string {
 // dockerfileText tells what a Dockerfile made, and what its steps would have
 // stored where that is another thing.
 func dockerfileText(name string, res *veneer.Result, d *veneer.DockerfileResult) string {
-	text := fmt.Sprintf("%s, %.1f s; %s after FROM, %d of them cached\n", name, res.Seconds, countText(int64(d.Steps), "step", "steps"), d.Cached)
+	text := fmt.Sprintf("%s, %.1f s; %s (%d FROM), %d of them cached\n",
+		name, res.Seconds, countText(int64(d.Images+d.Steps), "step", "steps"), d.Images, d.Cached)
 	if len(res.Manifests) > 0 {
 		return text + dockerfilePlatforms(res)
 	}

@@ -8,7 +8,9 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/internal/compression"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // readSize is the length of one read of the source. It is more than the first tar
@@ -39,11 +41,11 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 		return io.NopCloser(br), nil
 	case compression.Compressed:
 		packed := &counter{r: br}
-		zr, err := compression.NewReader(name, packed)
-		if err != nil {
-			return nil, fmt.Errorf("read %s archive: %w", name, err)
+		b := &bounded{compression: name, packed: packed}
+		if b.ReadCloser, err = compression.NewReader(name, packed); err != nil {
+			return nil, fmt.Errorf("read %s archive: %w", name, b.damaged(err))
 		}
-		return &bounded{ReadCloser: zr, compression: name, packed: packed}, nil
+		return b, nil
 	case compression.Unknown:
 		return nil, fmt.Errorf("read archive: not a tar archive, plain or compressed by gzip or zstd: %w", errdefs.ErrInvalidArgument)
 	default:
@@ -53,13 +55,17 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 
 // counter counts the bytes read.
 type counter struct {
-	r io.Reader
-	n int64
+	r   io.Reader
+	n   int64
+	err error // that reading ended with; nil: none, or the end
 }
 
 func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
+	if err != nil && !errors.Is(err, io.EOF) {
+		c.err = err
+	}
 	return n, err
 }
 
@@ -74,8 +80,20 @@ type bounded struct {
 
 func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = b.damaged(err)
+	}
 	if b.n += int64(n); b.n > ratioSlack+maxRatio*b.packed.n {
 		return n, fmt.Errorf("it unpacks to more than %d times its size, which no image should; if you trust it, unpack it first (gunzip, unzstd): %w", maxRatio, errdefs.ErrInvalidArgument)
 	}
 	return n, err
+}
+
+// damaged marks the error of a stream that cannot be decompressed. Errors of reading
+// it stay as they are, as does that of one that ends early, which [readError] marks.
+func (b *bounded) damaged(err error) error {
+	if b.packed.err != nil || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, compression.ErrWindow) {
+		return err
+	}
+	return fault.Mark(content.ErrCorrupt, fmt.Errorf("its %s stream is damaged: %w", b.compression, err))
 }

@@ -1,10 +1,11 @@
 package registry
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/docker/cli/cli/config/configfile"
+
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // Docker's config has Docker Hub's credentials under the address of its first API.
@@ -37,7 +38,7 @@ func lookUp(cfg *configfile.ConfigFile, host string) (user, secret string, err e
 	case auth.IdentityToken != "":
 		return "", auth.IdentityToken, nil
 	case auth.RegistryToken != "":
-		return "", "", errors.New("credentials of registry " + host + ": a registrytoken is not supported; use docker login")
+		return "", "", &fault.Error{Kind: ErrCredentials, Ref: host, Err: fmt.Errorf("credentials of registry %s: a registrytoken is not supported", host)}
 	}
 	return auth.Username, auth.Password, nil
 }

@@ -37,32 +37,48 @@ func denied(err error) bool {
 	return errors.Is(err, docker.ErrInvalidAuthorization) || status == http.StatusUnauthorized || status == http.StatusForbidden
 }
 
-// explain adds advice for the user to an error, and removes secrets from it, see
-// [redact]. It says that verb was attempted on the name; without verb its caller does.
+// explain says in plain words what an error means, marks what a caller may act upon,
+// and removes secrets, see [redact]. It says that verb was attempted on the name;
+// without verb its caller does.
 func explain(verb, name string, err error) error {
 	what := ""
 	if verb != "" {
 		what = verb + " " + name + ": "
 	}
-	host := "HOST"
+	host := ""
 	if named, parseErr := reference.ParseNormalizedNamed(name); parseErr == nil {
 		host = reference.Domain(named)
 	}
 	err = redact(err)
-	switch {
-	case denied(err):
-		return fmt.Errorf("%saccess denied, or there is no such repository (docker login %s): %w", what, host, err)
-	case statusOf(err) == http.StatusTooManyRequests:
-		return fmt.Errorf("%sthe registry limits the rate of requests (docker login %s raises the limit on some): %w", what, host, err)
+	switch kind := kindOf(err); {
+	case kind != nil:
+		return &fault.Error{Kind: kind, Ref: host, Err: fmt.Errorf("%s%w: %w", what, kind, err)}
 	case errors.As(err, new(x509.UnknownAuthorityError)):
 		return fmt.Errorf("%sthe registry's certificate is of an authority that is not known here (put the authority's into /etc/containerd/certs.d/%s/ca.crt): %w", what, host, err)
-	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return &fault.Error{Kind: ErrPlainHTTP, Ref: name, Err: fmt.Errorf("%sthe registry speaks plain HTTP: %w", what, err)}
 	case err.Error() == io.EOF.Error(), strings.HasSuffix(err.Error(), ": "+io.EOF.Error()):
 		// gRPC gives no other error if a stream broke before a write.
 		return fmt.Errorf("%sa connection broke, to containerd or to the registry; try again: %w", what, err)
 	}
 	return fmt.Errorf("%s%w", what, err)
+}
+
+// kindOf returns what a caller may act upon in an error of a registry; nil: nothing.
+func kindOf(err error) error {
+	switch {
+	case denied(err):
+		return ErrDenied
+	case statusOf(err) == http.StatusTooManyRequests:
+		return ErrRateLimit
+	case speaksHTTP(err):
+		return ErrPlainHTTP
+	}
+	return nil
+}
+
+// speaksHTTP reports whether a host answered HTTPS in plain text. net/http has no
+// other mark of it.
+func speaksHTTP(err error) bool {
+	return strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
 }
 
 // redacted is an error without secrets in its text.

@@ -106,7 +106,7 @@ func TestPullFromFaultyRegistry(t *testing.T) {
 		fault func(http.ResponseWriter, *http.Request) bool
 		want  string
 	}{
-		{"401", status(401), "docker login " + f.host},
+		{"401", status(401), "access denied"},
 		{"403", status(403), "access denied"},
 		{"404", status(404), "not found"},
 		{"418", status(418), "418"},

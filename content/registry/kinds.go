@@ -5,8 +5,17 @@ import "errors"
 // Errors that a caller may act upon. An error that wraps one of these is a
 // [fault.Error]. Its further fields are described at each.
 var (
+	// ErrDenied means that a registry wants credentials, or others; many say the same
+	// of a repository that there is not. Ref is the registry's host.
+	ErrDenied = errors.New("access denied, or there is no such repository")
+	// ErrRateLimit means that a registry limits the rate of requests. Some allow more
+	// to who is logged in. Ref is the registry's host.
+	ErrRateLimit = errors.New("the registry limits the rate of requests")
+	// ErrCredentials means that credentials are stored that are of a kind that is not
+	// supported. Ref is the host that they are for.
+	ErrCredentials = errors.New("the credentials are of a kind that is not supported")
 	// ErrPlainHTTP means that a registry answers without TLS, and that is not
-	// allowed. Ref is the image's name.
+	// allowed. Ref is the registry's host.
 	ErrPlainHTTP = errors.New("the registry speaks plain HTTP")
 	// ErrForeignLayer means that a registry lacks a layer for which the image names
 	// other addresses. They are used only with [Options].ForeignLayers.

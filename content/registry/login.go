@@ -15,6 +15,8 @@ import (
 	"github.com/docker/cli/cli/config/configfile"
 	"github.com/docker/cli/cli/config/credentials"
 	"github.com/docker/cli/cli/config/types"
+
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // hubName is what Docker Hub's images and settings are called by.
@@ -44,8 +46,11 @@ func Login(ctx context.Context, host, user, secret string, opts Options) error {
 	err := opts.retrier().do(ctx, func(ctx context.Context) error { return tryCredentials(ctx, host, user, secret, opts) })
 	if err != nil {
 		err = redact(err)
-		if denied(err) {
+		switch {
+		case denied(err):
 			return fmt.Errorf("log in to %s: the registry does not take this user name and password: %w", host, err)
+		case speaksHTTP(err):
+			return &fault.Error{Kind: ErrPlainHTTP, Ref: host, Err: fmt.Errorf("log in to %s: %w: %w", host, ErrPlainHTTP, err)}
 		}
 		return fmt.Errorf("log in to %s: %w", host, err)
 	}

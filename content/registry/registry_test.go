@@ -29,6 +29,7 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/internal/storetest"
 	"github.com/veneer-build/veneer/content/registry"
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // server is a registry that can be made to misbehave.
@@ -410,7 +411,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"pull": func() error { _, err := registry.Pull(ctx, s.Client, name, options(t)); return err }(),
 		"push": func() error { _, err := registry.Push(ctx, s.Client, name, options(t)); return err }(),
 	} {
-		if err == nil || !strings.Contains(err.Error(), "docker login "+srv.host) {
+		if list := fault.All(err); len(list) == 0 || list[0].Kind != registry.ErrDenied || list[0].Ref != srv.host {
 			t.Errorf("%s without credentials: %v", verb, err)
 		}
 	}

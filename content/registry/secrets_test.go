@@ -240,7 +240,7 @@ func TestTokenServer(t *testing.T) {
 		{"no token", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("{}")) }, "token"},
 		{"a token that is refused", func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"token":"x","access_token":"x"}`))
-		}, "docker login"},
+		}, "access denied"},
 		{"an endless token", func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"access_token":"`))
 			for line := bytes.Repeat([]byte("x"), 1<<20); ; {

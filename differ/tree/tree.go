@@ -64,6 +64,22 @@ type Meta struct {
 	Xattrs map[string]string
 }
 
+// Counter is a [Tree] that knows how much it holds without reading it.
+type Counter interface {
+	// Count returns how many names there are below the root, and how many bytes of
+	// content regular files have, of those with several names for each. 0: it does not
+	// know.
+	Count() (files, bytes int64)
+}
+
+// Count counts a tree that is a [Counter]; of others it knows nothing.
+func Count(t Tree) (files, bytes int64) {
+	if c, ok := t.(Counter); ok {
+		return c.Count()
+	}
+	return 0, 0
+}
+
 // UnknownTime is the MTime of a directory whose time is not in the layers, and
 // depends on when they were unpacked.
 const UnknownTime = math.MaxInt64

@@ -117,14 +117,19 @@ func testCancel(t *testing.T, f *fixture) {
 	defer cancel(nil)
 	cause := errors.New("enough")
 	began := &started{tell: make(chan struct{})}
+	var errs bytes.Buffer
 	go func() {
 		<-began.tell
 		cancel(cause)
 	}()
 	err := f.runner.Run(ctx, i.mounts, run.Process{
 		Args: []string{"/bin/sh", "-c", "trap '' TERM INT HUP; /bin/sleep 1000 & setsid /bin/sleep 1000 & echo; while :; do /bin/sleep 1000; done"},
-		Env:  []string{marker, "PATH=/usr/bin:/bin"}, Stdout: began,
+		Env:  []string{marker, "PATH=/usr/bin:/bin"}, Stdout: began, Stderr: &errs,
 	})
+	// Of what runs it nothing is told as if the process had.
+	if string(began.text) != "\n" || errs.Len() > 0 {
+		t.Errorf("output %q, errors %q", began.text, errs.String())
+	}
 	var exit *run.ExitError
 	if !errors.Is(err, cause) || errors.As(err, &exit) {
 		t.Errorf("cancelled: %v", err)

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -61,20 +62,40 @@ func killerOf(started <-chan int) func() {
 	}
 }
 
-// killTied kills the first process of the namespace that a tied command, the
-// process of that number, has. The command then waits for the end of the others.
+// killTied kills the first process of the namespace that a tied command, the process
+// of that number, has. Once that and thus all others have ended, it kills the command.
+// It is to be called until that has ended, too.
+//
+// The command is stopped meanwhile. It would tell, among what the process wrote, that
+// a signal has ended what it waits for.
 func killTied(pid int) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
-	children := strings.Fields(string(data))
-	if err != nil || len(children) == 0 {
-		// It has none yet, or the kernel does not tell (CONFIG_PROC_CHILDREN).
-		children = []string{strconv.Itoa(pid)}
-	}
-	for _, child := range children {
+	_ = unix.Kill(pid, unix.SIGSTOP) // It may have ended.
+	// It has no children yet, or the kernel does not tell (CONFIG_PROC_CHILDREN): then
+	// they end by its own end.
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	over := true
+	for child := range strings.FieldsSeq(string(data)) {
 		if n, err := strconv.Atoi(child); err == nil {
-			_ = unix.Kill(n, unix.SIGKILL) // It may have ended.
+			over = killed(n) && over
 		}
 	}
+	if over {
+		_ = unix.Kill(pid, unix.SIGKILL) // It may have ended.
+	}
+}
+
+// killed kills a process and reports whether it has ended, after a moment. Where the
+// kernel does not say, it has.
+func killed(pid int) bool {
+	fd, err := unix.PidfdOpen(pid, 0)
+	_ = unix.Kill(pid, unix.SIGKILL) // It may have ended.
+	if err != nil {
+		return true
+	}
+	defer unix.Close(fd)                                          // It is only looked at.
+	polled := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a descriptor
+	n, err := unix.Poll(polled, int(killPoll.Milliseconds()))
+	return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
 }
 
 // notBegun is why a tied command did not come to start runc; nil: it did, and the

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/internal/jobcontrol"
 )
 
 // usernsEnv tells the further runs of the program which of them they are.
@@ -62,7 +63,11 @@ func UserNamespace(ctx context.Context, root string) (done bool, status int, err
 	}
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), "/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdinOf(cmd), os.Stdout, os.Stderr
+	stdin, err := stdinOf()
+	if err != nil {
+		return true, 1, errors.Join(err, ready.Close(), tell.Close())
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), usernsEnv+"="+usernsMapping, "VENEER_ROOT="+root)
 	cmd.ExtraFiles = []*os.File{ready}
 	// A group of its own: ^C comes once, from here.
@@ -93,6 +98,9 @@ func runMapped(ctx context.Context, cmd *exec.Cmd, maps [][]string, tell *os.Fil
 	defer runtime.UnlockOSThread()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	if !signal.Ignored(unix.SIGTSTP) {
+		signal.Notify(signals, unix.SIGTSTP)
+	}
 	defer signal.Stop(signals)
 	if err := cmd.Start(); err != nil {
 		return 1, errors.Join(noUserNamespace("a user namespace", err, os.ReadFile), tell.Close())
@@ -104,6 +112,9 @@ func runMapped(ctx context.Context, cmd *exec.Cmd, maps [][]string, tell *os.Fil
 			select {
 			case s := <-signals:
 				_ = cmd.Process.Signal(s) // It may have ended.
+				if s == unix.SIGTSTP {
+					stopWith(cmd.Process)
+				}
 			case <-stop:
 				return
 			}
@@ -129,7 +140,7 @@ func runMapped(ctx context.Context, cmd *exec.Cmd, maps [][]string, tell *os.Fil
 		}
 		return exit.ExitCode(), nil
 	}
-	if err == nil && !errors.Is(werr, exec.ErrWaitDelay) {
+	if err == nil {
 		err = werr // Else the process ended for want of its users.
 	}
 	if err != nil {
@@ -138,16 +149,68 @@ func runMapped(ctx context.Context, cmd *exec.Cmd, maps [][]string, tell *os.Fil
 	return 0, nil
 }
 
+// stopTime bounds the wait for a process that is to stop. It erases some lines before.
+const stopTime = time.Second
+
+// stopWith stops this process when one has stopped that was told to, and lets that go
+// on with this one. A terminal stops just the group that a shell knows.
+func stopWith(p *os.Process) {
+	for end := time.Now().Add(stopTime); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, p.Pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		if err != nil || info.Signo != 0 {
+			break // It has stopped, or ended.
+		}
+	}
+	jobcontrol.Stop()
+	_ = p.Signal(unix.SIGCONT) // It may have ended.
+}
+
 // stdinOf is standard input for a process in another group. The kernel stops one
 // that reads a terminal whose group it is not in, so it gets a pipe in that case.
-func stdinOf(cmd *exec.Cmd) io.Reader {
+func stdinOf() (*os.File, error) {
 	if _, err := unix.IoctlGetTermios(int(os.Stdin.Fd()), unix.TCGETS); err != nil {
-		return os.Stdin
+		return os.Stdin, nil
 	}
-	// How long the pipe's other end may take when the process has ended: it reads
-	// until the next line.
-	cmd.WaitDelay = time.Millisecond
-	return struct{ io.Reader }{os.Stdin}
+	r, w, err := os.Pipe()
+	if err == nil {
+		// Nobody waits for it: it may read until this process ends.
+		go copyTerminal(w)
+	}
+	return r, err
+}
+
+// terminalPoll is how often a terminal is looked at while it is another group's.
+const terminalPoll = 100 * time.Millisecond
+
+// copyTerminal writes what is typed on the terminal that is standard input. It reads
+// it in the foreground alone: elsewhere the kernel would stop this process.
+func copyTerminal(w *os.File) {
+	defer w.Close() // Nothing is buffered.
+	stdin := int(os.Stdin.Fd())
+	buf := make([]byte, 4096)
+	for {
+		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(stdin), Events: unix.POLLIN}}, int(terminalPoll.Milliseconds())) //nolint:gosec // a descriptor
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return
+		}
+		if group, err := unix.IoctlGetInt(stdin, unix.TIOCGPGRP); err == nil && group != unix.Getpgrp() {
+			time.Sleep(terminalPoll)
+			continue
+		}
+		if ready <= 0 {
+			continue
+		}
+		n, err := os.Stdin.Read(buf)
+		if n > 0 {
+			if _, werr := w.Write(buf[:n]); werr != nil {
+				return // The process has ended, or wants no more.
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
 }
 
 // BegunUserNamespace reports whether [UserNamespace] started this process.

@@ -27,8 +27,8 @@ func (s Step) String() string {
 	return name
 }
 
-// Progress is told how an operation goes on. Step and Done, and Total of [Totals], are
-// called one at a time, in the order of the steps. Count is called from several
+// Progress is told how an operation goes on. Step and Done, and Total and About of
+// [Totals], are called one at a time, in the order of the steps. Count is called from several
 // goroutines at once, also while another method runs.
 type Progress interface {
 	// Step starts a step and ends the one before.
@@ -45,6 +45,8 @@ type Totals interface {
 	// Total says what the running step's counters will have come to at its end; 0 is
 	// unknown. It is called as soon as that is certain, and again where it changes.
 	Total(files, bytes int64)
+	// About is Total for numbers that are a guess, such as those of the last time.
+	About(files, bytes int64)
 }
 
 // Duration is the wall time of one step. Name is the whole [Step.String].

@@ -87,6 +87,13 @@ func (s *Steps) Total(count func() (files, bytes int64)) {
 	}
 }
 
+// About reports about how much the running step has to do, where that is a guess.
+func (s *Steps) About(files, bytes int64) {
+	if t, ok := s.progress.(Totals); ok {
+		t.About(files, bytes)
+	}
+}
+
 // End ends the last step and returns the times in seconds, of each and in all.
 func (s *Steps) End() ([]Duration, float64) {
 	s.Stop()

@@ -279,6 +279,9 @@ type held struct {
 	also io.Closer
 }
 
+// Count implements [tree.Counter].
+func (h held) Count() (files, bytes int64) { return tree.Count(h.Tree) }
+
 func (h held) Close() error { return errors.Join(h.Tree.Close(), h.also.Close()) }
 
 // Digest converts a tree's digest to OCI's form.

@@ -17,7 +17,7 @@ import (
 // entries of the layers tell the reason, it is added to the error, unless that is
 // [content.ErrCorrupt] already.
 func (o *Opener) UnpackImage(ctx context.Context, img *content.Image) (bool, error) {
-	did, err := snapshot.Unpack(ctx, o.Client, img, o.Snapshotter)
+	did, err := snapshot.Unpack(ctx, o.Client, img, o.Snapshotter, o.Steps)
 	if err == nil || ctx.Err() != nil || len(img.Missing) > 0 || errors.Is(err, unix.ENOSPC) || errors.Is(err, content.ErrCorrupt) || img.Encryption().Any() {
 		return did, unpackEncrypted(img, err)
 	}

@@ -32,7 +32,10 @@ func (b *bench) run(x *harness.Terminal, cmd *exec.Cmd) (wait func() int) {
 		cmd.Stdout = x.File
 	}
 	// Its keyboard sends signals, and so does its size.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty = true, true
 	if err := cmd.Start(); err != nil {
 		b.t.Fatal(err)
 	}

@@ -125,8 +125,11 @@ func (flat flatFields) add(names []string, value json.RawMessage) {
 	var list []string
 	if names[len(names)-1] == "Env" && len(names) == 2 && json.Unmarshal(value, &list) == nil && len(list) > 0 {
 		for _, env := range list {
-			k, v, _ := strings.Cut(env, "=")
-			flat.put(append(slices.Clone(names), k), field{value: v})
+			k, v, has := strings.Cut(env, "=")
+			if !has {
+				v = "no value, and no =" // runc refuses it, and takes A= as an empty one.
+			}
+			flat.put(append(slices.Clone(names), k), field{value: v, json: !has})
 		}
 		return
 	}

@@ -49,6 +49,7 @@ func TestConfigPresence(t *testing.T) {
 		"text":    {`{"a":"[]"}`, `{"a":[]}`, "!a=\"[]\"false,\"[]\"false\n"},
 		"object":  {`{"config":{"Labels":{}}}`, `{"config":{"Labels":{}}}`, "config.Labels=\"{}\"false,\"{}\"false\n"},
 		"same":    {`{"config":{"User":"u"}}`, `{"config":{"User":"u"}}`, "config.User=\"u\"false,\"u\"false\n"},
+		"without": {`{"config":{"Env":["A"]}}`, `{"config":{"Env":["A="]}}`, "!config.Env.A=\"\"false,\"no value, and no =\"false\n"},
 		"dropped": {`{}`, `{"config":{"Env":["A="]}}`, "!config.Env.A=\"\"false,\"\"true\n"},
 	} {
 		if got := rowsText(t, c[0], c[1]); got != c[2] {

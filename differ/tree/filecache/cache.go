@@ -68,6 +68,15 @@ func (m *Cache) Restrict(t Trust) bool {
 	return true
 }
 
+// Known is how many files of earlier builds it knows: about as many as a source had
+// then, or none.
+func (m *Cache) Known() int {
+	if m == nil {
+		return 0
+	}
+	return m.loaded.len()
+}
+
 // lookup returns what is known of the entry's file.
 func (m *Cache) lookup(e *tree.Entry) facts {
 	if m == nil || !m.covers(e) {

@@ -134,6 +134,24 @@ func (m *Merged) Open() (tree.File, error) {
 // Close implements [tree.Tree]. It has nothing to release.
 func (m *Merged) Close() error { return nil }
 
+// Count implements [tree.Counter].
+func (m *Merged) Count() (files, bytes int64) {
+	for dirs := []*children{m.root.dir}; len(dirs) > 0; {
+		dir := dirs[len(dirs)-1]
+		dirs = dirs[:len(dirs)-1]
+		files += int64(len(dir.list))
+		for _, c := range dir.list {
+			switch n := c.node; {
+			case n.dir != nil:
+				dirs = append(dirs, n.dir)
+			case n.mode&unix.S_IFMT == unix.S_IFREG:
+				bytes += n.rec.Size
+			}
+		}
+	}
+	return files, bytes
+}
+
 // mergedDir is a [tree.Dir] of a [Merged]. path has no leading slash.
 type mergedDir struct {
 	tree *Merged
