@@ -225,8 +225,8 @@ func (x *explorer) fileRow(r *fileRow) []span {
 		return append(spans, span{"▸ " + name + "/", cyan})
 	}
 	spans = append(spans, span{"  " + name, color})
-	if m, ok := x.files.view(x.files.layer, x.files.below).Mark(r.file); ok && m.Record != nil && m.Record.Link != "" {
-		spans = append(spans, span{" -> " + quotePath(m.Record.Link), dim})
+	if m, ok := x.files.view(x.files.layer, x.files.below).Mark(r.file); ok && m.Entry != nil && m.Entry.Link != "" {
+		spans = append(spans, span{" -> " + quotePath(m.Entry.Link), dim})
 	}
 	return spans
 }
@@ -238,8 +238,8 @@ func (x *explorer) fileDetails(width int) []string {
 		return []string{draw(nil, width, false, plain), draw(nil, width, false, plain)}
 	}
 	about, who := "", ""
-	if m, ok := x.files.view(x.files.layer, x.files.below).Mark(row.file); ok && m.Record != nil {
-		about = fmt.Sprintf("%s %d:%d %s  ", modeText(m.Record.Mode), m.Record.UID, m.Record.GID, time.Unix(m.Record.MTime, 0).UTC().Format("2006-01-02"))
+	if m, ok := x.files.view(x.files.layer, x.files.below).Mark(row.file); ok && m.Entry != nil {
+		about = fmt.Sprintf("%s %d:%d %s  ", modeText(m.Entry.Mode), m.Entry.UID, m.Entry.GID, time.Unix(m.Entry.MTime, 0).UTC().Format("2006-01-02"))
 	}
 	// That a layer has an entry for a directory again says nothing.
 	for m := range row.file.Marks() {

@@ -26,11 +26,9 @@ func (a *applier) combine() error {
 	return nil
 }
 
-// covering is a layer that covers those below it, and the directory where it does.
-type covering struct {
-	layer int
-	dir   string
-}
+// covering is a layer that covers those below it, and the depth of the directory where
+// it does.
+type covering struct{ layer, depth int }
 
 // cover adds the names of an upper directory to those of a lower one, replacing
 // equal names.
@@ -51,7 +49,7 @@ func (a *applier) cover(at covering, c, up *children) error {
 			*old = *e.node
 			old.dir = kids
 			kids.touched = e.node.dir.touched
-			if err := a.cover(a.in(at, e.name), kids, e.node.dir); err != nil {
+			if err := a.cover(at.below(), kids, e.node.dir); err != nil {
 				return err
 			}
 		default:
@@ -62,13 +60,7 @@ func (a *applier) cover(at covering, c, up *children) error {
 	return nil
 }
 
-// in is the covering of a directory below. Nobody needs its path but a watcher.
-func (a *applier) in(at covering, name string) covering {
-	if a.watch != nil {
-		at.dir = tree.JoinPath(at.dir, name)
-	}
-	return at
-}
+func (at covering) below() covering { return covering{at.layer, at.depth + 1} }
 
 // dropWhiteouts removes the whiteouts, which overlayfs does not show.
 func (c *children) dropWhiteouts() {
@@ -104,7 +96,7 @@ func diverges(alive func() error, root *node, layers []*Index, o MergeOptions) (
 	a := newApplier(o)
 	a.alive = alive
 	for i, x := range layers {
-		if err := a.layer(i, x); err != nil {
+		if err := a.layer(i, x.source()); err != nil {
 			return &Divergence{Err: fmt.Errorf("layer %d: %w", i, err)}, alive()
 		}
 	}
