@@ -230,11 +230,16 @@ func (a *applier) name(part string) string {
 
 // newNode makes a file in a directory, as root would with umask 0.
 func (a *applier) newNode(typ uint32, parent *node) *node {
-	if len(a.slab) == 0 {
-		a.slab = make([]node, 128)
+	var n *node
+	if a.packer != nil {
+		n = new(node) // Each goes by itself, see cover.
+	} else {
+		if len(a.slab) == 0 {
+			a.slab = make([]node, 128)
+		}
+		n = &a.slab[0]
+		a.slab = a.slab[1:]
 	}
-	n := &a.slab[0]
-	a.slab = a.slab[1:]
 	n.mode = typ
 	if typ == unix.S_IFDIR {
 		n.dir = &children{}

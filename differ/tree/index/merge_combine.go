@@ -36,12 +36,17 @@ func (a *applier) cover(at covering, c, up *children) error {
 	if err := a.alive(); err != nil {
 		return err
 	}
-	for _, e := range up.list {
+	for i, e := range up.list {
 		old := c.find(e.name)
 		if err := a.tell(at, e.name, old, e.node); err != nil {
 			return err
 		}
+		last := a.packer != nil && at.layer == len(a.uppers)-1
+		if last {
+			up.list[i] = child{} // Nobody needs what was told of the last layer.
+		}
 		switch {
+		case last && (old == nil || !old.isDir() || !e.node.isDir() || e.node.dir.opaque):
 		case old == nil:
 			c.add(e.name, e.node)
 		case old.dir != nil && e.node.dir != nil && !e.node.dir.opaque:

@@ -149,16 +149,18 @@ func (a *applier) tellAll(at covering, name string, old, now *node) error {
 			}
 		}
 	}
-	if !old.isDir() {
-		return nil
+	if old.isDir() {
+		for _, c := range old.dir.list {
+			if now.isDir() && now.dir.find(c.name) != nil {
+				continue
+			}
+			if err := a.tellAll(at, c.name, c.node, nil); err != nil {
+				return err
+			}
+		}
 	}
-	for _, c := range old.dir.list {
-		if now.isDir() && now.dir.find(c.name) != nil {
-			continue
-		}
-		if err := a.tellAll(at, c.name, c.node, nil); err != nil {
-			return err
-		}
+	if now.isDir() && at.layer == len(a.uppers)-1 {
+		now.dir.list = nil // Nobody needs it any more, and there may be a million.
 	}
 	return nil
 }
