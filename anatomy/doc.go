@@ -30,6 +30,6 @@
 // 16 and its entry, and a record of the indexes, which an image refers to, some 45. The
 // view of a layer takes 8 bytes for each of its files, and 30 for each of its
 // directories; another view 16 for each directory. Index.Budget bounds the records, and
-// so all of this: a million files take 180 MB together, and some 350 MB at most while
+// so all of this: a million files take 180 MB together, and some 370 MB at most while
 // the layers are merged and a page is made of them (TestMillion of test/report).
 package anatomy
