@@ -68,7 +68,7 @@ COMMITTED = $(or $(shell date -u -d "@$${SOURCE_DATE_EPOCH:-none}" +%F 2>/dev/nu
 
 .PHONY: docs
 docs: reference ## The command reference and man pages in docs/, from the code, and the site in dist/site
-	@$(MAKE) --no-print-directory site $(if $(HAS_REPORT),REPORT='$(REPORT_FILE)')
+	@$(MAKE) --no-print-directory site REPORT='$(REPORT_FILE)'
 
 .PHONY: reference
 reference:
@@ -80,7 +80,6 @@ reference:
 # minute to make and is kept in dist/.
 SITE        := $(CURDIR)/dist/site
 REPORT_FILE := $(CURDIR)/dist/demo-report.html
-HAS_REPORT   = $(wildcard cmd/veneer/report.go)
 
 .PHONY: site
 site: $(REPORT) ## README.md, docs/ and contrib/ as a static site, in dist/site

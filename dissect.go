@@ -135,7 +135,7 @@ func (r DissectRequest) takeApart(ctx context.Context, s *build.Session, ref str
 		return d, fmt.Errorf("read %s: %s: %w", d.Name, enc, content.ErrEncrypted)
 	}
 	s.Steps.Start("index")
-	indexes, err := s.Roots.Of(d.Image, "image").Indexes(ctx)
+	indexes, err := s.Roots.Of(d.Image, "image").Packed(ctx)
 	if err != nil {
 		return d, err
 	}

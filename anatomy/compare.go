@@ -193,9 +193,9 @@ func (d *comparison) file(old, new side) {
 		d.add(&d.change.Removed, Changed{Kind: Deleted, Old: old.file, Bytes: bytes})
 	case !old.isFile():
 		d.add(&d.change.Added, Changed{Kind: Added, New: new.file, Bytes: d.new.Tally(new.file).Bytes})
-	case !sameTypeAndContent(m.Record, n.Record):
+	case !sameTypeAndContent(m.Entry, n.Entry):
 		d.add(&d.change.Replaced, Changed{Kind: Replaced, Old: old.file, New: new.file, Bytes: d.new.Tally(new.file).Bytes})
-	case !sameMetadata(m.Record, n.Record) || d.stored[new.inode()]:
+	case !sameMetadata(m.Entry, n.Entry) || d.stored[new.inode()]:
 		d.add(&d.change.Metadata, Changed{Kind: Restored, Old: old.file, New: new.file, Bytes: d.new.Tally(new.file).Bytes})
 	}
 }
@@ -215,7 +215,7 @@ func (d *comparison) directory(old, new side) {
 		c.Kind, c.Old = Deleted, old.file
 	case !old.isDir():
 		c.Kind, c.New = Added, new.file
-	case !sameDirectory(d.old.dirRecord(old.file), d.new.dirRecord(new.file)):
+	case !sameDirectory(d.old.dirEntry(old.file), d.new.dirEntry(new.file)):
 		c.Kind, c.Old, c.New = Restored, old.file, new.file
 	default:
 		return
@@ -224,21 +224,21 @@ func (d *comparison) directory(old, new side) {
 	d.largest.add(c)
 }
 
-// dirRecord is the entry that a directory has its metadata from; nil: none has one. A
+// dirEntry is the entry that a directory has its metadata from; nil: none has one. A
 // layer without one takes the metadata of those below it.
-func (v *View) dirRecord(f *File) *index.Record {
-	var r *index.Record
+func (v *View) dirEntry(f *File) *index.Entry {
+	var e *index.Entry
 	for m := range f.Marks() {
-		if m.Layer <= v.layer && m.dir && m.Record != nil {
-			r = m.Record
+		if m.Layer <= v.layer && m.dir && m.Entry != nil {
+			e = m.Entry
 		}
 	}
-	return r
+	return e
 }
 
-func sameDirectory(a, b *index.Record) bool {
-	implied := &index.Record{}
-	implied.Mode = unix.S_IFDIR | 0o755 // of a directory that no layer has an entry for
+func sameDirectory(a, b *index.Entry) bool {
+	// That of a directory that no layer has an entry for.
+	implied := &index.Entry{Common: &index.Common{Mode: unix.S_IFDIR | 0o755}}
 	if a == nil {
 		a = implied
 	}
@@ -248,12 +248,12 @@ func sameDirectory(a, b *index.Record) bool {
 	return a.Mode&0o7777 == b.Mode&0o7777 && a.UID == b.UID && a.GID == b.GID && maps.Equal(a.Xattrs, b.Xattrs)
 }
 
-func sameTypeAndContent(a, b *index.Record) bool {
+func sameTypeAndContent(a, b *index.Entry) bool {
 	return a.Mode&unix.S_IFMT == b.Mode&unix.S_IFMT && sameContent(a, b)
 }
 
-func sameFile(a, b *index.Record) bool { return sameTypeAndContent(a, b) && sameMetadata(a, b) }
+func sameFile(a, b *index.Entry) bool { return sameTypeAndContent(a, b) && sameMetadata(a, b) }
 
-func sameMetadata(a, b *index.Record) bool {
+func sameMetadata(a, b *index.Entry) bool {
 	return a == b || a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.MTime == b.MTime && maps.Equal(a.Xattrs, b.Xattrs)
 }

@@ -2,24 +2,25 @@ package anatomy
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/veneer-build/veneer/differ/tree/index"
 )
 
 // count fills in the numbers of the layers and of the image.
-func (img *Image) count(ctx context.Context, indexes []*index.Index) error {
+func (img *Image) count(ctx context.Context, indexes []*index.Packed) error {
 	c := counter{img: img, stored: map[once]bool{}, gone: map[once]end{}, visible: make([]Tally, len(img.Layers))}
-	img.Walk(func(f *File) bool {
+	img.Walk(func(f *File, _ int) bool {
 		c.file(f)
 		return ctx.Err() == nil
 	})
 	c.deleted()
 	for i := range img.Layers {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		l := &img.Layers[i]
-		all := entriesOf(indexes[i])
+		all, err := entriesOf(ctx, indexes[i])
+		if err != nil {
+			return fmt.Errorf("count the entries of layer %d: %w", i, err)
+		}
 		l.Twice = Tally{max(0, all.Files-l.Unpacked.Files), all.Bytes - l.Unpacked.Bytes}
 		l.Hidden = Tally{l.Unpacked.Files - c.visible[i].Files, l.Unpacked.Bytes - c.visible[i].Bytes}
 		img.Shown.add(c.visible[i])
@@ -28,9 +29,8 @@ func (img *Image) count(ctx context.Context, indexes []*index.Index) error {
 }
 
 // entriesOf counts a layer's entries that are files and no directories.
-func entriesOf(x *index.Index) (t Tally) {
-	for i := range x.Records {
-		r := &x.Records[i]
+func entriesOf(ctx context.Context, x *index.Packed) (t Tally, err error) {
+	err = x.Each(ctx, func(r *index.Record) error {
 		_, whiteout := r.Whiteout()
 		switch {
 		case r.Kind == index.KindLink:
@@ -39,17 +39,18 @@ func entriesOf(x *index.Index) (t Tally) {
 		default:
 			t.count(r.Size)
 		}
-	}
-	return t
+		return nil
+	})
+	return t, err
 }
 
 // once is a content that is counted once in a layer, though it has several names.
 type once struct {
-	record *index.Record
-	layer  int32
+	entry *index.Entry
+	layer int32
 }
 
-func (m *Mark) once() once { return once{m.Record, m.Layer} }
+func (m *Mark) once() once { return once{m.Entry, m.Layer} }
 
 type counter struct {
 	img *Image
@@ -83,7 +84,7 @@ func (c *counter) ends(had *Mark, layer int32, deleted bool) {
 func (c *counter) deleted() {
 	for content, e := range c.gone {
 		if e.deleted && !e.shown {
-			m := Mark{Record: content.record}
+			m := Mark{Entry: content.entry}
 			c.img.Layers[e.layer].Deleted.Bytes += m.Size()
 		}
 	}
@@ -95,7 +96,7 @@ func countOnce(m *Mark, layer int32, counted map[once]bool) int64 {
 	if !m.Linked {
 		return m.Size()
 	}
-	key := once{m.Record, layer}
+	key := once{m.Entry, layer}
 	if counted[key] {
 		return 0
 	}
@@ -118,7 +119,7 @@ func (c *counter) file(f *File) {
 			l.Deleted.count(before.Size())
 		case m.Action == Deleted:
 		case m.dir:
-			if m.Record != nil {
+			if m.Entry != nil {
 				l.Dirs++
 			}
 		default:

@@ -1,10 +1,7 @@
 package anatomy
 
 import (
-	"cmp"
-	"fmt"
 	"iter"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -38,10 +35,10 @@ func (a Action) String() string {
 
 // Mark is what one layer did to a file.
 type Mark struct {
-	// Record is the entry of the file's content. It is nil if the layer deleted the
-	// file, and for directories without an entry. Of hard links it is the entry that
-	// has the content.
-	Record *index.Record
+	// Entry is that of the file's content. It is nil if the layer deleted the file, and
+	// for directories without an entry. Of hard links it is the entry that has the
+	// content.
+	Entry *index.Entry
 	// Layer is the position of the layer, from the lowest.
 	Layer  int32
 	Action Action
@@ -58,11 +55,11 @@ func (m *Mark) Size() int64 {
 	if !m.regular() {
 		return 0
 	}
-	return m.Record.Size
+	return m.Entry.Size
 }
 
 func (m *Mark) regular() bool {
-	return m.Record != nil && m.Record.Mode&unix.S_IFMT == unix.S_IFREG
+	return m.Entry != nil && m.Entry.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
 // File is one path of an image, whether the image still shows it or not.
@@ -71,19 +68,9 @@ type File struct {
 	Name   string
 	parent *File
 	first  Mark
-	later  []Mark
+	later  *[]Mark // nil for most
 	dir    *folder // nil for files that were never a directory
 }
-
-// folder is what a file has that is or was a directory.
-type folder struct {
-	files  []*File // sorted by name once the image is complete
-	byName map[string]*File
-	number int32
-}
-
-// lookupFrom is the number of files in a directory from which a map is faster.
-const lookupFrom = 16
 
 // Parent returns the directory; nil for the root.
 func (f *File) Parent() *File { return f.parent }
@@ -113,7 +100,7 @@ func (f *File) Marks() iter.Seq[Mark] {
 		if f.parent == nil || !yield(f.first) {
 			return
 		}
-		for _, m := range f.later {
+		for _, m := range f.more() {
 			if !yield(m) {
 				return
 			}
@@ -132,25 +119,26 @@ func (f *File) Files() []*File {
 
 // Find returns what the directory has or had of that name; nil if nothing.
 func (f *File) Find(name string) *File {
-	switch {
-	case f.dir == nil:
+	if f.dir == nil {
 		return nil
-	case f.dir.byName != nil:
-		return f.dir.byName[name]
 	}
-	for _, c := range f.dir.files {
-		if c.Name == name {
-			return c
-		}
+	return f.dir.find(name)
+}
+
+// more are the marks behind the first one.
+func (f *File) more() []Mark {
+	if f.later == nil {
+		return nil
 	}
-	return nil
+	return *f.later
 }
 
 // upTo returns the last mark of the layers up to one; nil if there is none.
 func (f *File) upTo(layer int32) *Mark {
-	for i := len(f.later) - 1; i >= 0; i-- {
-		if f.later[i].Layer <= layer {
-			return &f.later[i]
+	later := f.more()
+	for i := len(later) - 1; i >= 0; i-- {
+		if later[i].Layer <= layer {
+			return &later[i]
 		}
 	}
 	if f.parent != nil && f.first.Layer <= layer {
@@ -165,51 +153,6 @@ func (f *File) of(layer int32) *Mark {
 		return m
 	}
 	return nil
-}
-
-// add adds a file, or another mark to the one that is there.
-func (f *File) add(name string, m Mark) *File {
-	if have := f.Find(name); have != nil {
-		have.later = append(have.later, m)
-		return have
-	}
-	c := &File{Name: name, parent: f, first: m}
-	f.directory().insert(c)
-	return c
-}
-
-func (f *File) directory() *folder {
-	if f.dir == nil {
-		f.dir = &folder{}
-	}
-	return f.dir
-}
-
-func (d *folder) insert(f *File) {
-	d.files = append(d.files, f)
-	if d.byName == nil && len(d.files) > lookupFrom {
-		d.byName = make(map[string]*File, 2*lookupFrom)
-		for _, c := range d.files {
-			d.byName[c.Name] = c
-		}
-	} else if d.byName != nil {
-		d.byName[f.Name] = f
-	}
-}
-
-// seal sorts all files, numbers the directories from next on, and returns the next
-// number.
-func (f *File) seal(next int32) int32 {
-	if f.dir == nil {
-		return next
-	}
-	f.dir.number, f.dir.byName = next, nil
-	next++
-	slices.SortFunc(f.dir.files, func(a, b *File) int { return cmp.Compare(a.Name, b.Name) })
-	for _, c := range f.dir.files {
-		next = c.seal(next)
-	}
-	return next
 }
 
 // File returns the file of a path, absolute or relative to the root; nil if no layer
@@ -228,13 +171,13 @@ func (img *Image) File(p string) *File {
 }
 
 // Walk calls visit for every file of the image, also for those that are gone, in the
-// order of their paths, a directory before what is in it. The root is left out. It
-// ends when visit returns false.
-func (img *Image) Walk(visit func(*File) bool) { img.Root.walk(visit) }
+// order of their paths, a directory before what is in it. The root is left out, and
+// what is in it has the depth 0. It ends when visit returns false.
+func (img *Image) Walk(visit func(f *File, depth int) bool) { img.Root.walk(0, visit) }
 
-func (f *File) walk(visit func(*File) bool) bool {
+func (f *File) walk(depth int, visit func(*File, int) bool) bool {
 	for _, c := range f.Files() {
-		if !visit(c) || !c.walk(visit) {
+		if !visit(c, depth) || !c.walk(depth+1, visit) {
 			return false
 		}
 	}
@@ -243,16 +186,16 @@ func (f *File) walk(visit func(*File) bool) bool {
 
 // markOf returns the mark that a change makes; ok is false if it makes none.
 func markOf(c *index.Covered) (m Mark, ok bool) {
-	m = Mark{Record: c.New.Record, Layer: int32(c.Layer), Linked: c.New.Linked, dir: c.New.IsDir()}
+	m = Mark{Entry: c.New.Entry, Layer: int32(c.Layer), Linked: c.New.Linked, dir: c.New.IsDir()}
 	sameType := c.Old.Mode&unix.S_IFMT == c.New.Mode&unix.S_IFMT
 	switch {
 	case !c.New.Exists():
 		m.Action, m.dir = Deleted, false
 	case !c.Old.Exists():
 		m.Action = Added
-	case m.dir && sameType && m.Record == nil:
+	case m.dir && sameType && m.Entry == nil:
 		m.Action = Passed
-	case sameType && sameContent(c.Old.Record, m.Record):
+	case sameType && sameContent(c.Old.Entry, m.Entry):
 		m.Action = Restored
 	default:
 		m.Action = Replaced
@@ -260,19 +203,10 @@ func markOf(c *index.Covered) (m Mark, ok bool) {
 	return m, c.New.Exists() || c.Old.Exists()
 }
 
-// sameContent reports whether two records of one type are the same but for metadata.
-func sameContent(a, b *index.Record) bool {
+// sameContent reports whether two entries of one type are the same but for metadata.
+func sameContent(a, b *index.Entry) bool {
 	if a == nil || b == nil {
 		return true // of directories
 	}
-	return a.Digest == b.Digest && a.Size == b.Size && a.Link == b.Link && a.Rdev == b.Rdev
-}
-
-// dirOf finds a directory of the tree that is being made. Of a directory one is told
-// before of what is in it.
-func (img *Image) dirOf(p string) (*File, error) {
-	if f := img.File(p); f != nil {
-		return f, nil
-	}
-	return nil, fmt.Errorf("a layer has files in %q, which it does not have", p)
+	return a.Digest() == b.Digest() && a.Size == b.Size && a.Link == b.Link && a.Rdev == b.Rdev
 }

@@ -16,7 +16,7 @@ import (
 type Source struct {
 	Desc   ocispec.Descriptor
 	DiffID digest.Digest
-	Index  *index.Index
+	Index  *index.Packed
 }
 
 // Tally is a number of files, and of the bytes in them. It does not count
@@ -64,8 +64,9 @@ type Image struct {
 	Shown     Tally
 	ShownDirs int64
 
-	dirs  int32 // directories of Root, which are numbered from 0
-	whole func() *View
+	dirs   int32 // directories of Root, which are numbered from 0
+	whole  func() *View
+	layers func() []*View
 }
 
 // Stored counts the layers' blobs, each once: a registry sends a repeated one once.
@@ -82,36 +83,20 @@ func (img *Image) Stored() (t Tally) {
 }
 
 // New derives what an image is made of. Layers are applied as for overlayfs, see
-// [index.Merge]; what cannot be unpacked there is an error.
+// [index.Watch]; what cannot be unpacked there is an error.
 func New(ctx context.Context, layers []Source) (*Image, error) {
 	img := &Image{Root: &File{dir: &folder{}}}
-	indexes := make([]*index.Index, len(layers))
+	indexes := make([]*index.Packed, len(layers))
 	for i, l := range layers {
 		indexes[i] = l.Index
 		img.Layers = append(img.Layers, Layer{Desc: l.Desc, DiffID: l.DiffID, Stored: l.Desc.Size})
 	}
-	last, at := "", img.Root
-	_, err := index.Merge(ctx, indexes, index.MergeOptions{Watch: func(c index.Covered) (err error) {
-		if c.Dir != last {
-			if at, err = img.dirOf(c.Dir); err != nil {
-				return err
-			}
-			last = c.Dir
-		}
-		m, ok := markOf(&c)
-		if !ok {
-			return nil
-		}
-		f := at.add(c.Name, m)
-		if m.dir {
-			f.directory()
-		}
-		return nil
-	}})
-	if err != nil {
+	k := &maker{open: []*File{img.Root}}
+	if err := index.Watch(ctx, indexes, k.change); err != nil {
 		return nil, fmt.Errorf("take an image apart: %w", err)
 	}
 	img.dirs = img.Root.seal(0)
-	img.whole = sync.OnceValue(func() *View { return img.view(math.MaxInt32, false) })
+	img.whole = sync.OnceValue(func() *View { return img.view(math.MaxInt32) })
+	img.layers = sync.OnceValue(img.layerViews)
 	return img, img.count(ctx, indexes)
 }

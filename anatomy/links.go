@@ -35,7 +35,7 @@ func (d *comparison) link(old, new side) {
 	m := member{name: new.file, new: new.inode()}
 	if old.isFile() {
 		m.old = old.inode()
-		m.same = sameFile(old.mark.Record, new.mark.Record)
+		m.same = sameFile(old.mark.Entry, new.mark.Entry)
 		d.kept[m.old] = true
 	}
 	d.members = append(d.members, m)

@@ -214,7 +214,7 @@ func (w *layerWriter) entry(p string, s stored) {
 func sources(t interface{ Fatal(...any) }, tars [][]byte) []anatomy.Source {
 	var all []anatomy.Source
 	for _, data := range tars {
-		x, err := index.ScanLayer(context.Background(), bytes.NewReader(data), nil)
+		x, err := index.ScanPacked(context.Background(), bytes.NewReader(data), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -332,7 +332,7 @@ func checkMarks(t *rapid.T, img *anatomy.Image, m *model) {
 			t.Fatalf("%s: %+v, want layer %d", p, last, s.layer)
 		}
 	}
-	img.Walk(func(f *anatomy.File) bool {
+	img.Walk(func(f *anatomy.File, _ int) bool {
 		_, shown := m.files[strings.TrimPrefix(f.Path(), "/")]
 		mark, ok := img.Whole().Mark(f)
 		if shown != (ok && !mark.IsDir()) {

@@ -8,10 +8,11 @@ import (
 // View is one way of looking at an image's files.
 type View struct {
 	img *Image
-	// layer is the last one that is looked at; only: no other is.
+	// layer is the last one that is looked at; of: no other is.
 	layer int32
-	only  bool
-	// tallies are of the directories, by their numbers.
+	of    *layerView
+	// tallies are of the directories, by their numbers. Of the view of one layer they
+	// are those of its directories.
 	tallies []Tally
 	// named are files whose content another name in the view counts.
 	named map[*File]bool
@@ -21,14 +22,15 @@ type View struct {
 func (img *Image) Whole() *View { return img.whole() }
 
 // UpTo are the files that the image would show without the layers above one.
-func (img *Image) UpTo(layer int) *View { return img.view(int32(layer), false) }
+func (img *Image) UpTo(layer int) *View { return img.view(int32(layer)) }
 
 // Layer are the files that one layer stores, with the directories on the way to
-// them. What it deletes is not among them; see [File.Marks].
-func (img *Image) Layer(layer int) *View { return img.view(int32(layer), true) }
+// them. What it deletes is not among them; see [File.Marks]. The views of all layers
+// are made once, together.
+func (img *Image) Layer(layer int) *View { return img.layers()[layer] }
 
-func (img *Image) view(layer int32, only bool) *View {
-	v := &View{img: img, layer: layer, only: only, tallies: make([]Tally, img.dirs), named: map[*File]bool{}}
+func (img *Image) view(layer int32) *View {
+	v := &View{img: img, layer: layer, tallies: make([]Tally, img.dirs), named: map[*File]bool{}}
 	v.sum(img.Root, map[once]bool{})
 	return v
 }
@@ -42,22 +44,46 @@ func (v *View) sum(f *File, counted map[once]bool) (t Tally) {
 		case m.dir:
 			t.add(v.sum(c, counted))
 		default:
-			size := countOnce(m, m.Layer, counted)
-			if size < m.Size() {
-				v.named[c] = true
-			}
-			t.count(size)
+			t.count(v.counts(c, m, counted))
 		}
 	}
 	v.tallies[f.dir.number] = t
 	return t
 }
 
+// counts returns the bytes that a file counts in the view.
+func (v *View) counts(f *File, m *Mark, counted map[once]bool) int64 {
+	size := countOnce(m, m.Layer, counted)
+	if size < m.Size() {
+		v.named[f] = true
+	}
+	return size
+}
+
 func (v *View) mark(f *File) *Mark {
-	if v.only {
+	if v.of != nil {
 		return f.of(v.layer)
 	}
 	return f.upTo(v.layer)
+}
+
+// dirTally is the tally of a directory.
+func (v *View) dirTally(f *File) Tally {
+	if v.of == nil {
+		return v.tallies[f.dir.number]
+	}
+	if at, ok := v.of.find(f); ok {
+		return v.tallies[at]
+	}
+	return Tally{}
+}
+
+// files are those in a directory that may be in the view, in the order of their names.
+func (v *View) files(f *File) []*File {
+	if v.of == nil {
+		return f.Files()
+	}
+	return v.of.files(f)
 }
 
 // Mark returns what made the file what it is in the view. ok is false if the view
@@ -81,7 +107,7 @@ func (v *View) Tally(f *File) Tally {
 	m, ok := v.Mark(f)
 	switch {
 	case v.IsDir(f):
-		return v.tallies[f.dir.number]
+		return v.dirTally(f)
 	case !ok:
 		return Tally{}
 	case v.named[f]:
@@ -95,24 +121,28 @@ func (v *View) Children(f *File) []*File {
 	if !v.IsDir(f) {
 		return nil
 	}
-	var list []*File
-	for _, c := range f.Files() {
+	type sized struct {
+		file  *File
+		bytes int64
+	}
+	var list []sized
+	for _, c := range v.files(f) {
 		if _, ok := v.Mark(c); ok {
-			list = append(list, c)
+			list = append(list, sized{c, v.Tally(c).Bytes})
 		}
 	}
-	sizes := make(map[*File]int64, len(list))
-	for _, c := range list {
-		sizes[c] = v.Tally(c).Bytes
+	slices.SortStableFunc(list, func(a, b sized) int { return cmp.Compare(b.bytes, a.bytes) })
+	files := make([]*File, len(list))
+	for i := range list {
+		files[i] = list[i].file
 	}
-	slices.SortStableFunc(list, func(a, b *File) int { return cmp.Compare(sizes[b], sizes[a]) })
-	return list
+	return files
 }
 
 // Largest are the largest files of the view, at most n, the largest first.
 func (v *View) Largest(n int) []*File {
 	t := top[*File]{most: n, size: func(f *File) int64 { return v.Tally(f).Bytes }}
-	v.img.Walk(func(f *File) bool {
+	v.img.Walk(func(f *File, _ int) bool {
 		if m := v.mark(f); m != nil && m.regular() && m.Action != Deleted && !v.named[f] {
 			t.add(f)
 		}

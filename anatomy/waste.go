@@ -62,20 +62,20 @@ func (s *Same) Spare() int64 { return s.Size * int64(len(s.Files)-1) }
 func (img *Image) Waste(ctx context.Context, most int) (*Waste, error) {
 	w := &Waste{}
 	whole := img.Whole()
-	h := hidden{w: w, shown: map[*index.Record]bool{}, counted: map[once]bool{}}
+	h := hidden{w: w, shown: map[*index.Entry]bool{}, counted: map[once]bool{}}
 	h.largest = top[Wasted]{most: most, size: func(x Wasted) int64 { return x.Stored.Size() }}
 	var regular []*File
-	img.Walk(func(f *File) bool {
+	img.Walk(func(f *File, _ int) bool {
 		m, ok := whole.Mark(f)
 		if ok && m.Linked {
-			h.shown[m.Record] = true
+			h.shown[m.Entry] = true
 		}
 		if ok && m.Size() > 0 && !whole.named[f] {
 			regular = append(regular, f)
 		}
 		return ctx.Err() == nil
 	})
-	img.Walk(func(f *File) bool {
+	img.Walk(func(f *File, _ int) bool {
 		h.file(f)
 		return ctx.Err() == nil
 	})
@@ -93,7 +93,7 @@ func (img *Image) Waste(ctx context.Context, most int) (*Waste, error) {
 type hidden struct {
 	w *Waste
 	// shown are the contents of several names of which the image shows one.
-	shown   map[*index.Record]bool
+	shown   map[*index.Entry]bool
 	counted map[once]bool
 	largest top[Wasted]
 }
@@ -113,7 +113,7 @@ func (h *hidden) hides(f *File, stored, by *Mark) {
 	size := stored.Size()
 	if stored.Linked {
 		size = countOnce(stored, stored.Layer, h.counted)
-		if h.shown[stored.Record] {
+		if h.shown[stored.Entry] {
 			size = 0
 		}
 	}
@@ -132,19 +132,23 @@ func (h *hidden) hides(f *File, stored, by *Mark) {
 
 // copies counts files with the same content. files are in the order of their paths.
 func (w *Waste) copies(v *View, files []*File, most int) {
-	record := func(f *File) *index.Record { return v.mark(f).Record }
+	entry := func(f *File) *index.Entry { return v.mark(f).Entry }
 	slices.SortStableFunc(files, func(a, b *File) int {
-		x, y := record(a), record(b)
-		return cmp.Or(cmp.Compare(y.Size, x.Size), bytes.Compare(x.Digest[:], y.Digest[:]))
+		x, y := entry(a), entry(b)
+		if x.Size != y.Size {
+			return cmp.Compare(y.Size, x.Size)
+		}
+		m, n := x.Digest(), y.Digest()
+		return bytes.Compare(m[:], n[:])
 	})
 	t := top[Same]{most: most, size: func(s Same) int64 { return s.Spare() }}
 	for len(files) > 0 {
 		n := 1
-		for n < len(files) && record(files[n]).Digest == record(files[0]).Digest {
+		for n < len(files) && entry(files[n]).Digest() == entry(files[0]).Digest() {
 			n++
 		}
 		if n > 1 {
-			s := Same{Files: slices.Clip(files[:n]), Size: record(files[0]).Size}
+			s := Same{Files: slices.Clip(files[:n]), Size: entry(files[0]).Size}
 			w.Copies.add(Tally{int64(n - 1), s.Spare()})
 			t.add(s)
 		}

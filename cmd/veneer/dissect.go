@@ -14,6 +14,7 @@ func (a *app) takeApart(ctx context.Context, req veneer.DissectRequest, f *regis
 	if err != nil {
 		return nil, err
 	}
+	defer lessGarbage()()
 	err = open(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
 		d, err := a.newDisplay(ctx)
 		if err != nil {

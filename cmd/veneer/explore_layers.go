@@ -62,10 +62,10 @@ func (x *explorer) layerDetails(width int) []span {
 		tally veneer.Tally
 		style color
 	}{
-		{"A added    ", l.Added, green}, {"M replaced ", l.Replaced, yellow}, {"S again    ", l.Restored, yellow}, {"D deleted  ", l.Deleted, red},
+		{"A added   ", l.Added, green}, {"M replaced", l.Replaced, yellow}, {"S again   ", l.Restored, yellow}, {"D deleted ", l.Deleted, red},
 	} {
 		if part.tally.Files > 0 {
-			spans = append(spans, span{fmt.Sprintf("%s %s, %d", part.what, right(bytesText(part.tally.Bytes), sizeColumn), part.tally.Files), part.style})
+			spans = append(spans, span{part.what + " " + right(bytesText(part.tally.Bytes), sizeColumn) + ", " + countText(part.tally.Files, "file", "files"), part.style})
 		}
 	}
 	if l.Hidden.Files > 0 {

@@ -264,10 +264,14 @@ func (t *fileTree) search(text string) matches {
 	found := matches{text: text}
 	fold := strings.ToLower(text) == text
 	whole := strings.Contains(text, "/")
-	t.image.Walk(func(f *veneer.AnatomyFile) bool {
+	var path []byte  // of the file
+	ends := []int{0} // where in it the paths of the directories end, from the root on
+	t.image.Walk(func(f *veneer.AnatomyFile, depth int) bool {
 		in := f.Name
 		if whole {
-			in = f.Path()
+			path = append(append(path[:ends[depth]], '/'), f.Name...)
+			ends = append(ends[:depth+1], len(path))
+			in = string(path)
 		}
 		if fold {
 			in = strings.ToLower(in)

@@ -16,9 +16,10 @@ const (
 	// leastWidth and leastHeight are what explore needs of a terminal.
 	leastWidth, leastHeight = 40, 10
 	// twoColumns is the width from which the layers are beside the files, and
-	// threeParts the height from which the waste is below them. On smaller terminals
-	// the part that has the focus is shown alone.
-	twoColumns, threeParts = 72, 16
+	// threeParts the height from which the waste is below them. On lower terminals it
+	// is at their right from threeColumns on. Where there is no room for a part, it is
+	// shown alone when it has the focus.
+	twoColumns, threeParts, threeColumns = 72, 16, 150
 	// fileDetails are the lines below the files.
 	fileDetails = 2
 	sizeColumn  = 8
@@ -26,26 +27,33 @@ const (
 
 // layout says how the terminal is divided. Rows are lines of lists.
 type layout struct {
-	both  bool // layers and files are side by side
-	waste bool // the waste is below them
-	// left and right are columns, upper and lower lines with their headings.
-	left, right, upper, lower      int
-	layerRows, fileRows, wasteRows int
+	both   bool // layers and files are side by side
+	waste  bool // the waste is below them
+	beside bool // the waste is at their right
+	// left, right and third are columns, upper and lower lines with their headings.
+	left, right, third, upper, lower int
+	layerRows, fileRows, wasteRows   int
 }
 
 func (x *explorer) layout() layout {
-	l := layout{both: x.width >= twoColumns, left: x.width, right: x.width, upper: x.height - 2}
+	l := layout{both: x.width >= twoColumns, left: x.width, right: x.width, third: x.width, upper: x.height - 2}
 	if l.both {
 		l.left = min(50, x.width*2/5)
 		l.right = x.width - l.left - 1
 		l.waste = x.height >= threeParts
+		l.beside = !l.waste && x.width >= threeColumns
+	}
+	if l.beside {
+		l.third = x.width * 2 / 5
+		l.right -= l.third + 1
 	}
 	l.lower = l.upper
 	if l.waste {
 		l.lower = max(4, x.height/4)
 		l.upper -= l.lower
 	}
-	l.layerRows = max(1, min(len(x.parts.Layers)+1, l.upper-1-layerLines))
+	// What is said of a layer takes no more than half of the lines.
+	l.layerRows = max(1, min(len(x.parts.Layers)+1, l.upper-1-min(layerLines, (l.upper-1)/2)))
 	l.fileRows, l.wasteRows = max(1, l.upper-1-fileDetails), max(1, l.lower-1)
 	return l
 }
@@ -131,13 +139,24 @@ func (x *explorer) body() []string {
 		return x.layerLines(l)
 	case !l.both && x.focus == filePane:
 		return x.fileLines(l)
-	case !l.waste && x.focus == wastePane:
+	case !l.waste && !l.beside && x.focus == wastePane:
 		return x.wasteLines(l)
 	}
-	left, right := x.layerLines(l), x.fileLines(l)
+	lines := x.beside(l.upper, l.left, x.layerLines(l), x.fileLines(l))
+	switch {
+	case l.beside:
+		lines = x.beside(l.upper, l.left+1+l.right, lines, x.wasteLines(l))
+	case l.waste:
+		lines = append(lines, x.wasteLines(l)...)
+	}
+	return lines
+}
+
+// beside puts lines of a width at the left of others.
+func (x *explorer) beside(n, width int, left, right []string) []string {
 	var lines []string
-	for i := range l.upper {
-		a, b := strings.Repeat(" ", l.left), ""
+	for i := range n {
+		a, b := strings.Repeat(" ", width), ""
 		if i < len(left) {
 			a = left[i]
 		}
@@ -145,9 +164,6 @@ func (x *explorer) body() []string {
 			b = right[i]
 		}
 		lines = append(lines, a+draw([]span{{"│", dim}}, 1, x.color, plain)+b)
-	}
-	if l.waste {
-		lines = append(lines, x.wasteLines(l)...)
 	}
 	return lines
 }
@@ -172,7 +188,7 @@ func (x *explorer) chosen(of pane, here bool) color {
 }
 
 func (x *explorer) wasteLines(l layout) []string {
-	lines := []string{x.heading(wastePane, x.waste.summary(), x.width)}
+	lines := []string{x.heading(wastePane, x.waste.summary(), l.third)}
 	from, to := x.waste.fit(len(x.waste.rows), l.wasteRows)
 	for i := from; i < to; i++ {
 		r := &x.waste.rows[i]
@@ -181,8 +197,8 @@ func (x *explorer) wasteLines(l layout) []string {
 			end = "  " + r.where
 		}
 		head := fmt.Sprintf("%s  %-12s  ", right(bytesText(r.bytes), sizeColumn+1), r.what)
-		path = cutFront(path, x.width-cellsOf(head)-cellsOf(end))
-		lines = append(lines, draw([]span{{head, yellow}, {path, plain}, {end, dim}}, x.width, x.color, x.chosen(wastePane, i == x.waste.at)))
+		path = cutFront(path, l.third-cellsOf(head)-cellsOf(end))
+		lines = append(lines, draw([]span{{head, yellow}, {path, plain}, {end, dim}}, l.third, x.color, x.chosen(wastePane, i == x.waste.at)))
 	}
 	return lines
 }
@@ -225,8 +241,8 @@ func (x *explorer) fileRow(r *fileRow) []span {
 		return append(spans, span{"▸ " + name + "/", cyan})
 	}
 	spans = append(spans, span{"  " + name, color})
-	if m, ok := x.files.view(x.files.layer, x.files.below).Mark(r.file); ok && m.Record != nil && m.Record.Link != "" {
-		spans = append(spans, span{" -> " + quotePath(m.Record.Link), dim})
+	if m, ok := x.files.view(x.files.layer, x.files.below).Mark(r.file); ok && m.Entry != nil && m.Entry.Link != "" {
+		spans = append(spans, span{" -> " + quotePath(m.Entry.Link), dim})
 	}
 	return spans
 }
@@ -238,8 +254,8 @@ func (x *explorer) fileDetails(width int) []string {
 		return []string{draw(nil, width, false, plain), draw(nil, width, false, plain)}
 	}
 	about, who := "", ""
-	if m, ok := x.files.view(x.files.layer, x.files.below).Mark(row.file); ok && m.Record != nil {
-		about = fmt.Sprintf("%s %d:%d %s  ", modeText(m.Record.Mode), m.Record.UID, m.Record.GID, time.Unix(m.Record.MTime, 0).UTC().Format("2006-01-02"))
+	if m, ok := x.files.view(x.files.layer, x.files.below).Mark(row.file); ok && m.Entry != nil {
+		about = fmt.Sprintf("%s %d:%d %s  ", modeText(m.Entry.Mode), m.Entry.UID, m.Entry.GID, time.Unix(m.Entry.MTime, 0).UTC().Format("2006-01-02"))
 	}
 	// That a layer has an entry for a directory again says nothing.
 	for m := range row.file.Marks() {

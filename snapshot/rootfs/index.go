@@ -48,11 +48,32 @@ func (r Files) openIndex(ctx context.Context) (tree.Tree, error) {
 // Indexes returns the indexes of all layers, the lowest first: from the cache, or made
 // of the layers' blobs, which must be stored.
 func (r Files) Indexes(ctx context.Context) ([]*index.Index, error) {
+	return indexesOf(ctx, r, &r.layers, form[*index.Index]{index.Decode, index.ScanLayer})
+}
+
+// Packed is Indexes, in the form that takes less memory.
+func (r Files) Packed(ctx context.Context) ([]*index.Packed, error) {
+	return indexesOf(ctx, r, &r.packed, form[*index.Packed]{index.DecodePacked, index.ScanPacked})
+}
+
+// anIndex is a form of a layer's index.
+type anIndex interface {
+	Len() int
+	Layer() tree.Digest
+	Encode(w io.Writer) error
+}
+
+// form has what makes a form of a layer's index: of what the cache has, and of a layer.
+type form[X anIndex] struct {
+	decode, scan func(context.Context, io.Reader, *index.Budget) (X, error)
+}
+
+func indexesOf[X anIndex](ctx context.Context, r Files, known *indexes[X], f form[X]) ([]X, error) {
 	if len(r.Image.Missing) > 0 {
 		return nil, fmt.Errorf("read %s: the blob of layer %s is not stored; pull the image again", r, r.Image.Missing[0].Digest)
 	}
-	layers, err := r.layers.once(ctx, r.Image, func(ctx context.Context, i int, b *index.Budget) (*index.Index, error) {
-		return r.layerIndex(ctx, r.Image.Layers[i], r.Image.DiffIDs[i], b)
+	layers, err := known.once(ctx, r.Image, func(ctx context.Context, i int, b *index.Budget) (X, error) {
+		return f.layer(ctx, r, i, b)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", r, err)
@@ -65,27 +86,27 @@ func (r Files) Indexes(ctx context.Context) ([]*index.Index, error) {
 // layer that is listed many times is asked for and held once; its entries count
 // each time. The budget is of all of them together.
 func OncePerLayer(ctx context.Context, img *content.Image, read func(context.Context, int, *index.Budget) (*index.Index, error)) ([]*index.Index, error) {
-	return new(indexes).once(ctx, img, read)
+	return new(indexes[*index.Index]).once(ctx, img, read)
 }
 
 // indexes are those of all layers that one command reads, of several images that
 // have layers in common as a rule. They have one budget. The zero value is ready.
-type indexes struct {
+type indexes[X anIndex] struct {
 	mu     sync.Mutex
-	known  map[layer]*index.Index
+	known  map[layer]X
 	budget index.Budget
 }
 
 type layer struct{ blob, diffID digest.Digest }
 
 // once is [OncePerLayer] for one image of several.
-func (x *indexes) once(ctx context.Context, img *content.Image, read func(context.Context, int, *index.Budget) (*index.Index, error)) ([]*index.Index, error) {
+func (x *indexes[X]) once(ctx context.Context, img *content.Image, read func(context.Context, int, *index.Budget) (X, error)) ([]X, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.known == nil {
-		x.known = map[layer]*index.Index{}
+		x.known = map[layer]X{}
 	}
-	all := make([]*index.Index, len(img.Layers))
+	all := make([]X, len(img.Layers))
 	first := map[layer]int{}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(2)
@@ -115,7 +136,7 @@ func (x *indexes) once(ctx context.Context, img *content.Image, read func(contex
 	for i, l := range img.Layers {
 		key := layer{l.Digest, img.DiffIDs[i]}
 		all[i] = x.known[key]
-		if listed[key] && all[i] != nil {
+		if listed[key] {
 			if err := x.budget.Again(all[i]); err != nil {
 				return nil, fmt.Errorf("layer %s, which is listed several times: %w", l.Digest, err)
 			}
@@ -125,23 +146,23 @@ func (x *indexes) once(ctx context.Context, img *content.Image, read func(contex
 	return all, nil
 }
 
-// layerIndex returns the index of a layer, from the cache or a new one.
-func (r Files) layerIndex(ctx context.Context, l ocispec.Descriptor, diffID digest.Digest, b *index.Budget) (*index.Index, error) {
-	var x *index.Index
+// layer returns the index of a layer, from the cache or a new one.
+func (f form[X]) layer(ctx context.Context, r Files, i int, b *index.Budget) (x X, err error) {
+	l, diffID := r.Image.Layers[i], r.Image.DiffIDs[i]
 	if r.Cache != nil {
 		var stop error // It is not the entry's fault, so that stays.
 		found, err := r.Cache.Get(ctx, l.Digest, func(r io.Reader) (err error) {
-			x, err = index.Decode(ctx, r, b)
+			x, err = f.decode(ctx, r, b)
 			switch {
 			case errors.Is(err, index.ErrLimit) || ctx.Err() != nil:
 				stop, err = err, nil
-			case err == nil && Digest(x.DiffID) != diffID:
+			case err == nil && Digest(x.Layer()) != diffID:
 				err = errors.New("index of another layer")
 			}
 			return err
 		})
 		if stop != nil {
-			return nil, fmt.Errorf("layer %s: %w", l.Digest, stop)
+			return x, fmt.Errorf("layer %s: %w", l.Digest, stop)
 		}
 		if err != nil {
 			r.Log.Debug("cannot read index of layer", "layer", l.Digest, "error", err)
@@ -150,12 +171,17 @@ func (r Files) layerIndex(ctx context.Context, l ocispec.Descriptor, diffID dige
 			return x, nil
 		}
 	}
-	x, err := r.scan(ctx, l, b)
+	err = r.readLayer(ctx, l, func(r io.Reader) (err error) {
+		if x, err = f.scan(ctx, r, b); err != nil {
+			return fmt.Errorf("layer %s: %w", l.Digest, err)
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, err
+		return x, err
 	}
-	if got := Digest(x.DiffID); diffID.Algorithm() == digest.SHA256 && got != diffID {
-		return nil, fmt.Errorf("layer %s: its content is %s, but the config says %s: %w", l.Digest, got, diffID, content.ErrCorrupt)
+	if got := Digest(x.Layer()); diffID.Algorithm() == digest.SHA256 && got != diffID {
+		return x, fmt.Errorf("layer %s: its content is %s, but the config says %s: %w", l.Digest, got, diffID, content.ErrCorrupt)
 	}
 	r.KeepIndex(ctx, l.Digest, x.Encode)
 	return x, nil
@@ -170,16 +196,6 @@ func (r Files) KeepIndex(ctx context.Context, layer digest.Digest, encode func(i
 	if err := r.Cache.Put(ctx, layer, encode); err != nil {
 		r.Log.Debug("cannot keep index of layer", "layer", layer, "error", err)
 	}
-}
-
-func (r Files) scan(ctx context.Context, l ocispec.Descriptor, b *index.Budget) (x *index.Index, err error) {
-	err = r.readLayer(ctx, l, func(r io.Reader) error {
-		if x, err = index.ScanLayer(ctx, r, b); err != nil {
-			return fmt.Errorf("layer %s: %w", l.Digest, err)
-		}
-		return nil
-	})
-	return x, err
 }
 
 // readLayer calls fn with a layer's tar, and checks the blob's digest if fn

@@ -39,11 +39,12 @@ func TestInterruptedIndexStays(t *testing.T) {
 	layer := digest.FromString("layer")
 	r := Files{Opener: &Opener{Cache: &cache.Cache{Dir: t.TempDir()}, Log: slog.New(slog.DiscardHandler)}}
 	r.KeepIndex(t.Context(), layer, func(w io.Writer) error { _, err := w.Write(stored.Bytes()); return err })
-	desc := ocispec.Descriptor{Digest: layer}
-	if _, err := r.layerIndex(&endsAfter{Context: t.Context()}, desc, Digest(x.DiffID), nil); !errors.Is(err, context.Canceled) {
+	r.Image = &content.Image{Layers: []ocispec.Descriptor{{Digest: layer}}, DiffIDs: []digest.Digest{Digest(x.DiffID)}}
+	f := form[*index.Index]{index.Decode, index.ScanLayer}
+	if _, err := f.layer(&endsAfter{Context: t.Context()}, r, 0, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("a signal: %v", err)
 	}
-	if _, err := r.layerIndex(t.Context(), desc, Digest(x.DiffID), nil); err != nil {
+	if _, err := f.layer(t.Context(), r, 0, nil); err != nil {
 		t.Error(err)
 	}
 }

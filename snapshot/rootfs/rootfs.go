@@ -84,7 +84,8 @@ type Opener struct {
 	Log   *slog.Logger
 
 	// What images take together that are read in one command.
-	layers  indexes
+	layers  indexes[*index.Index]
+	packed  indexes[*index.Packed]
 	streams tarball.Streams
 	// absent are layers that are fetched when their bytes are needed.
 	absent map[digest.Digest]fetch

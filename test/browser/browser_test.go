@@ -177,6 +177,7 @@ func (b *tab) see(width int64, scheme, name string) {
 	at := fmt.Sprintf("%d px, %s", width, scheme)
 	b.problems(at, layoutScript)
 	b.problems(at, contrastScript)
+	b.problems(at, controlsScript)
 	b.keep(fmt.Sprintf("%s-%d-%s.png", filepath.Base(name), width, scheme), chromedp.FullScreenshot(100))
 }
 

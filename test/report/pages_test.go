@@ -17,7 +17,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -128,19 +130,31 @@ func render(t *testing.T, out, img, old string, steps ...veneer.DockerfileStep) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	apart := time.Since(start)
+	apart, taken := time.Since(start), peakMemory(t)
 	var b bytes.Buffer
 	if err := page.Write(t.Context(), &b, d, steps, "test"); err != nil {
 		t.Fatal(err)
 	}
-	status, _ := os.ReadFile("/proc/self/status")
-	_, peak, _ := strings.Cut(string(status), "VmHWM:")
-	peak, _, _ = strings.Cut(peak, "\n")
-	t.Logf("%s: taken apart in %v, rendered in %v, %d bytes; peak memory %s", filepath.Base(out), apart, time.Since(start)-apart, b.Len(), strings.TrimSpace(peak))
+	t.Logf("%s: taken apart in %v, rendered in %v, %d bytes; peak memory %d MB, and then %d MB", filepath.Base(out), apart, time.Since(start)-apart, b.Len(), taken, peakMemory(t))
 	if err := os.WriteFile(out, b.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// peakMemory is the most that this process has had, in MB.
+func peakMemory(t *testing.T) int {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, peak, _ := strings.Cut(string(status), "VmHWM:")
+	kB, err := strconv.Atoi(strings.Fields(peak)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kB * 1024 / 1e6
 }
 
 // expect says what the browser finds on a page.
@@ -190,8 +204,26 @@ func TestMillion(t *testing.T) {
 	})
 	img := filepath.Join(tmp, "img.oci.tar")
 	harness.Check(t, harness.WriteImage(img, harness.Image{Name: "docker.io/library/million:1", Layers: []string{layer}}))
-	out := filepath.Join(dir, "million.html")
-	text := render(t, out, img, "")
+	out, program := filepath.Join(dir, "million.html"), filepath.Join(tmp, "veneer")
+	harness.Check(t, harness.BuildProgram(program))
+	start := time.Now()
+	cmd := exec.CommandContext(t.Context(), program, "report", "archive:"+img, "-o", out, "--progress", "quiet")
+	if said, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	if !ok {
+		t.Fatalf("%T", cmd.ProcessState.SysUsage())
+	}
+	peak := usage.Maxrss * 1024 / 1e6
+	t.Logf("%v, %v of CPU, peak memory %d MB", time.Since(start), cmd.ProcessState.UserTime(), peak)
+	if most := int64(380); peak > most {
+		t.Errorf("the report takes %d MB of memory, more than %d", peak, most)
+	}
+	text, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if most := 24 << 20; len(text) > most {
 		t.Errorf("the page has %d bytes, more than %d", len(text), most)
 	}

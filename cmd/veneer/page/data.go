@@ -1,15 +1,16 @@
 package page
 
 import (
-	"bytes"
 	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/veneer-build/veneer"
 )
@@ -74,14 +75,15 @@ func boxOf(b *veneer.AnatomyBox) box {
 // search writes the paths that the search knows.
 func (d *data) search(ctx context.Context, parts *veneer.Anatomy) error {
 	least, atLeast := d.choose(ctx, parts)
-	var packed bytes.Buffer
-	z, err := gzip.NewWriterLevel(&packed, gzip.DefaultCompression)
+	var packed strings.Builder
+	text := base64.NewEncoder(base64.StdEncoding, &packed)
+	z, err := gzip.NewWriterLevel(text, gzip.DefaultCompression)
 	if err != nil {
 		return fmt.Errorf("compress paths: %w", err)
 	}
 	var line []byte
 	var werr error
-	parts.Walk(func(f *veneer.AnatomyFile) bool {
+	parts.Walk(func(f *veneer.AnatomyFile, depth int) bool {
 		if werr = ctx.Err(); werr != nil {
 			return false
 		}
@@ -94,17 +96,17 @@ func (d *data) search(ctx context.Context, parts *veneer.Anatomy) error {
 			atLeast--
 		}
 		d.Known++
-		line = appendLine(line[:0], f)
+		line = appendLine(line[:0], f, depth)
 		_, werr = z.Write(line)
 		return werr == nil
 	})
 	if werr == nil {
-		werr = z.Close()
+		werr = errors.Join(z.Close(), text.Close())
 	}
 	if werr != nil {
 		return fmt.Errorf("compress paths: %w", werr)
 	}
-	d.Search = base64.StdEncoding.EncodeToString(packed.Bytes())
+	d.Search = packed.String()
 	return nil
 }
 
@@ -123,14 +125,23 @@ func largest(f *veneer.AnatomyFile) int64 {
 
 // choose returns the size from which paths are known, and how many of that size are.
 func (d *data) choose(ctx context.Context, parts *veneer.Anatomy) (least int64, atLeast int) {
-	var paths []searched
 	var line []byte
-	parts.Walk(func(f *veneer.AnatomyFile) bool {
-		line = appendLine(line[:0], f)
+	text := 0
+	parts.Walk(func(f *veneer.AnatomyFile, depth int) bool {
+		line = appendLine(line[:0], f, depth)
+		text += len(line)
+		d.All++
+		return ctx.Err() == nil
+	})
+	if d.All <= maxSearched && text <= maxText {
+		return 0, d.All
+	}
+	paths := make([]searched, 0, d.All)
+	parts.Walk(func(f *veneer.AnatomyFile, depth int) bool {
+		line = appendLine(line[:0], f, depth)
 		paths = append(paths, searched{largest(f), len(line)})
 		return ctx.Err() == nil
 	})
-	d.All = len(paths)
 	return chosen(paths, maxSearched, maxText)
 }
 
@@ -161,11 +172,7 @@ func chosen(paths []searched, most, text int) (least int64, atLeast int) {
 // capital.
 const letters = "armpd"
 
-func appendLine(line []byte, f *veneer.AnatomyFile) []byte {
-	depth := 0
-	for at := f.Parent(); at.Parent() != nil; at = at.Parent() {
-		depth++
-	}
+func appendLine(line []byte, f *veneer.AnatomyFile, depth int) []byte {
 	line = strconv.AppendInt(line, int64(depth), 36)
 	sep := byte(' ')
 	for m := range f.Marks() {
@@ -178,7 +185,7 @@ func appendLine(line []byte, f *veneer.AnatomyFile) []byte {
 		if m.IsDir() {
 			letter -= 'a' - 'A'
 		}
-		line = append(append(line, '.', letter, '.'), strconv.FormatInt(m.Size(), 36)...)
+		line = strconv.AppendInt(append(line, '.', letter, '.'), m.Size(), 36)
 		sep = ','
 	}
 	if sep == ' ' {

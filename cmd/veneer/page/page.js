@@ -93,11 +93,17 @@ function inside(g, box, x, y, w, h, color, depth) {
     if (r.w < 2 || r.h < 2) continue;
     const dir = r.item.box && r.item.box[KIDS] !== 0;
     g.append(svg("rect", { x: r.x, y: r.y, width: r.w, height: r.h, class: (r.item.rest ? "rest" : color) + (dir ? " d" : "") }));
-    const name = r.item.box && depth < 3 && r.w > 50 && r.h > 26 ? fit(r.item.box[NAME] + (dir ? "/" : ""), r.w - 6) : "";
+    const name = r.item.box && r.w > 50 && r.h > 26 ? fit(r.item.box[NAME] + (dir ? "/" : ""), r.w - 6) : "";
     const head = name === "" ? 1 : 15;
     if (name !== "") g.append(svg("text", { x: r.x + 4, y: r.y + 12 }, name));
     if (dir && opens(r.item.box)) inside(g, r.item.box, r.x + 2, r.y + head + 1, r.w - 4, r.h - head - 3, color, depth + 1);
   }
+}
+
+// named says what is shown.
+function named() {
+  const box = here();
+  $("map-name").textContent = pathText() + ": " + bytes(box[BYTES]) + ", " + files(box[FILES]) + (itemsOf(box).length ? "" : "; there is nothing in it to show");
 }
 
 function draw(focus) {
@@ -106,7 +112,7 @@ function draw(focus) {
   map.setAttribute("height", h);
   map.replaceChildren();
   const box = here(), items = itemsOf(box);
-  $("map-name").textContent = pathText() + ": " + bytes(box[BYTES]) + ", " + files(box[FILES]) + (items.length ? "" : "; there is nothing in it to show");
+  named();
   squarify(items, 0, 0, w, h).forEach((r, i) => {
     const dir = r.item.box && opens(r.item.box), color = r.item.rest ? "rest" : "c" + i % 8;
     const g = svg("g", { role: dir ? "button" : "img", tabindex: i === 0 ? 0 : -1, "aria-label": label(r.item, box[BYTES]) });
@@ -188,6 +194,7 @@ $("map").addEventListener("focusin", e => {
   const g = e.target.closest("g[tabindex]");
   if (g) $("map-name").textContent = g.getAttribute("aria-label");
 });
+$("map").addEventListener("focusout", e => { if (!$("map").contains(e.relatedTarget)) named(); });
 $("up").addEventListener("click", up);
 data.trees.forEach((t, i) => $("tree").append(el("option", { value: i }, i === 0 ? "the whole image" : "layer " + data.layers[i - 1] + " (" + bytes(t[BYTES]) + ")")));
 function show(n) { tree = n; path = [data.trees[tree]]; draw(); }

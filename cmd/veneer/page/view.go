@@ -10,33 +10,34 @@ import (
 
 // view is what the template shows.
 type view struct {
-	Name, Old     string
-	Version       string
-	Policy        string
-	CSS           template.CSS
-	JS            template.JS
-	Data          *data
-	Facts, Costs  []fact
-	Layers        []layerRow
-	Largest       []fileRow
-	Waste         []fact
-	Wasted, Same  []fileRow
-	Changed       []fileRow
-	Config        []configRow
-	History       []stepRow
-	OldHistory    []stepRow
-	Built         []fact
-	Steps         []builtRow
-	StepsMore     int64
-	Warnings      []string
-	Note          string // of the search
-	HiddenMore    int64
-	ChangedMore   int64
-	LargestOf     int64
-	HasOld        bool
-	Unchanged     bool
-	HasSharers    bool
-	ConfigDiffers int
+	Name, Old      string
+	Version        string
+	Policy         string
+	CSS            template.CSS
+	JS             template.JS
+	Data           *data
+	Facts          []fact
+	Costs, Differs []fact // of the old image
+	Layers         []layerRow
+	Largest        []fileRow
+	Waste          []fact
+	Wasted, Same   []fileRow
+	Changed        []fileRow
+	Config         []configRow
+	History        []stepRow
+	OldHistory     []stepRow
+	Built          []fact
+	Steps          []builtRow
+	StepsMore      int64
+	Warnings       []string
+	Note           string // of the search
+	HiddenMore     int64
+	ChangedMore    int64
+	LargestOf      int64
+	HasOld         bool
+	Unchanged      bool
+	HasSharers     bool
+	ConfigDiffers  int
 }
 
 // fact is a number with its name.
@@ -211,13 +212,15 @@ func (v *view) costs(d *veneer.Dissection) {
 		{"From a registry", bytesText(c.Fetch.Bytes), countText(c.Fetch.Files) + " of " + layersText(int(c.Fetch.Files+c.Have.Files)) + " to be fetched; " + bytesText(c.Have.Bytes) + " are there already"},
 		{"As a delta", bytesText(thin.Bytes), "before compression: " + filesText(thin.Files) + " in one thin layer, as veneer delta makes it"},
 		{"On disk", bytesText(c.Unpack.Bytes), "unpacked, beside the old image: " + keptText(c.Kept)},
+	}
+	v.Differs = []fact{
 		{"Added", bytesText(c.Added.Bytes), filesText(c.Added.Files)},
 		{"Replaced", bytesText(c.Replaced.Bytes), filesText(c.Replaced.Files) + " with other content"},
 		{"Metadata", bytesText(c.Metadata.Bytes), filesText(c.Metadata.Files) + " with the same content and another owner, mode, time, attribute or hard link"},
 		{"Removed", bytesText(c.Removed.Bytes), filesText(c.Removed.Files)},
 	}
 	if c.Dirs > 0 {
-		v.Costs = append(v.Costs, fact{"Directories", countText(c.Dirs), "added, removed, or with another owner, mode or attribute"})
+		v.Differs = append(v.Differs, fact{"Directories", countText(c.Dirs), "added, removed, or with another owner, mode or attribute"})
 	}
 	for _, f := range c.Files {
 		row := fileRow{Path: nameText(f.Path), Bytes: f.Bytes, What: changeText(f.Kind)}

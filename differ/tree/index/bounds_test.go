@@ -52,7 +52,7 @@ func TestClearLowerEnds(t *testing.T) {
 	}
 	x.Records = append(x.Records, Record{Path: "a/.wh..wh..opq", Meta: file})
 	a := newApplier(MergeOptions{Direct: true})
-	if err := a.layer(0, &x); err != nil {
+	if err := a.layer(0, x.source()); err != nil {
 		t.Fatal(err)
 	}
 	a.lookups = maxLookups - 500

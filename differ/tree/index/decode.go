@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/internal/ctxio"
@@ -40,6 +37,23 @@ const (
 // [ErrLimit]. Without a budget (nil) only the limits of one layer hold. If ctx ends,
 // the error is ctx's.
 func Decode(ctx context.Context, r io.Reader, b *Budget) (*Index, error) {
+	body, err := readStored(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	x, err := decodeBody(ctx, body, b)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return x, nil
+}
+
+// readStored reads a stored index to its end, verifies the checksum, and returns what
+// stands before it.
+func readStored(ctx context.Context, r io.Reader) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(ctxio.Reader(ctx, r), maxIndexSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("read layer index: %w", err)
@@ -54,37 +68,24 @@ func Decode(ctx context.Context, r io.Reader, b *Budget) (*Index, error) {
 	if got := sha256.Sum256(body); !bytes.Equal(got[:], sum) {
 		return nil, fmt.Errorf("%w: checksum mismatch", ErrInvalid)
 	}
-	x, err := decodeBody(ctx, body, b)
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	return x, nil
+	return body, nil
 }
 
-// decodeBody decodes an index whose checksum is right. It may still be hostile, so
-// no more is allocated than the input's length can account for.
+// decodeBody decodes an index whose checksum is right. It may still be hostile, so no
+// more is allocated than the input's length can account for.
 func decodeBody(ctx context.Context, body []byte, b *Budget) (*Index, error) {
-	x := &Index{}
-	rest := body[len(indexMagic):]
-	rest = rest[copy(x.DiffID[:], rest):]
-	records, digests := binary.LittleEndian.Uint32(rest), binary.LittleEndian.Uint32(rest[4:])
-	rest = rest[8:]
-	sums := int64(digests) * sha256.Size
-	if records > MaxRecords || digests > records || sums > int64(len(rest)) {
-		return nil, fmt.Errorf("%d records, %d digests in %d bytes", records, digests, len(rest))
-	}
-	split := len(rest) - int(sums)
-	zr, err := zstd.NewReader(bytes.NewReader(rest[:split]), zstd.WithDecoderConcurrency(1),
-		zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxRowWindow))
+	p, err := parts(body)
 	if err != nil {
 		return nil, err
 	}
-	defer zr.Close()
-	dec := rowDecoder{Reader: varint.NewReader(ctxio.Reader(ctx, zr)), sums: rest[split:], budget: budget{shared: b}}
-	if err := dec.all(x, int(records), split); err != nil {
+	// zstd usually compresses rows to a quarter. append grows the list if they are
+	// more.
+	x := &Index{DiffID: p.DiffID, Records: make([]Record, 0, min(p.records, len(p.rows)*4/minRow))}
+	err = p.read(ctx, &budget{shared: b}, func(r *Record, _ *tree.Digest) error {
+		x.Records = append(x.Records, *r)
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	return x, nil
@@ -94,17 +95,16 @@ func decodeBody(ctx context.Context, body []byte, b *Budget) (*Index, error) {
 type rowDecoder struct {
 	varint.Reader
 	sums   []byte
+	sum    *tree.Digest // of the record that was read last
 	prev   rowState
 	text   textArena
-	budget budget
+	budget *budget
 }
 
-func (d *rowDecoder) all(x *Index, records, stored int) error {
-	// zstd usually compresses rows to a quarter. append grows the list if they are
-	// more.
-	x.Records = make([]Record, 0, min(records, stored*4/minRow))
-	for range records {
-		var r Record
+func (d *rowDecoder) all(records int, fn func(r *Record, sum *tree.Digest) error) error {
+	var r Record
+	for i := range records {
+		r = Record{}
 		d.row(&r)
 		if d.Err() == nil {
 			d.Fail(r.check())
@@ -113,9 +113,11 @@ func (d *rowDecoder) all(x *Index, records, stored int) error {
 			d.Fail(d.budget.add(&r))
 		}
 		if d.Err() != nil {
-			return fmt.Errorf("record %d: %w", len(x.Records), d.Err())
+			return fmt.Errorf("record %d: %w", i, d.Err())
 		}
-		x.Records = append(x.Records, r)
+		if err := fn(&r, d.sum); err != nil {
+			return err
+		}
 	}
 	if len(d.sums) != 0 {
 		return fmt.Errorf("%d bytes of digests are nobody's", len(d.sums))
@@ -155,12 +157,14 @@ func (d *rowDecoder) row(r *Record) {
 	if flags&rowXattrs != 0 {
 		d.xattrs(r)
 	}
+	d.sum = nil
 	if flags&rowDigest != 0 {
 		if len(d.sums) < sha256.Size {
 			d.Fail(errors.New("digest missing"))
 			return
 		}
-		d.sums = d.sums[copy(r.Digest[:], d.sums):]
+		d.sum, d.sums = (*tree.Digest)(d.sums), d.sums[sha256.Size:]
+		r.Digest = *d.sum
 		if !r.Digest.Known() {
 			d.Fail(errors.New("digest is zero"))
 		}

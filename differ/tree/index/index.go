@@ -89,6 +89,17 @@ type Index struct {
 	DiffID tree.Digest
 }
 
+// Len is how many records there are; 0 if there is no index.
+func (x *Index) Len() int {
+	if x == nil {
+		return 0
+	}
+	return len(x.Records)
+}
+
+// Layer is the layer's diff ID.
+func (x *Index) Layer() tree.Digest { return x.DiffID }
+
 // Budget limits the indexes of several layers together, such as those of all images
 // that one command reads. Together they may have as much as one layer may, and less
 // if their blobs are small: a megabyte of compressed zeros would otherwise become a
@@ -114,7 +125,7 @@ func (b *Budget) Allow(stored int64) { b.stored.Add(min(stored, MaxText)) }
 // Again counts the entries of a layer that an image lists once more. Its index is
 // in memory only once, but the merged tree has its files again. The error wraps
 // [ErrLimit].
-func (b *Budget) Again(x *Index) error { return b.take(int64(len(x.Records)), 0) }
+func (b *Budget) Again(x interface{ Len() int }) error { return b.take(int64(x.Len()), 0) }
 
 func (b *Budget) take(records, text int64) error {
 	if b == nil {

@@ -30,10 +30,6 @@ type MergeOptions struct {
 	// Direct applies all layers into one directory, as containerd does for
 	// snapshotters without overlayfs.
 	Direct bool
-	// Watch is told what each layer changes: layer by layer from the lowest, and
-	// within a layer a directory before what is in it. An error ends the merge. nil:
-	// nobody is told. It cannot be used with Direct.
-	Watch func(Covered) error
 }
 
 // Merged is the file tree of a list of layers. It does not change, has no open
@@ -91,7 +87,7 @@ func Merge(ctx context.Context, layers []*Index, o MergeOptions) (*Merged, error
 	a := newApplier(o)
 	a.alive = ctx.Err
 	for i, x := range layers {
-		if err := a.layer(i, x); err != nil {
+		if err := a.layer(i, x.source()); err != nil {
 			return nil, fmt.Errorf("merge layer %d: %w", i, err)
 		}
 	}
@@ -112,7 +108,7 @@ func Merge(ctx context.Context, layers []*Index, o MergeOptions) (*Merged, error
 func MergeArchive(ctx context.Context, x *Index, open func(*Record) (tree.File, error)) (*Merged, error) {
 	a := newApplier(MergeOptions{RootMeta: true, Direct: true})
 	a.alive = ctx.Err
-	if err := a.layer(0, x); err != nil {
+	if err := a.layer(0, x.source()); err != nil {
 		return nil, err
 	}
 	if err := a.finish(); err != nil {

@@ -31,7 +31,8 @@ type applier struct {
 	lookups     int
 	alive       func() error // the context's
 	watch       func(Covered) error
-	at          int32 // the layer being applied
+	packer      *packer // of records that do not stay
+	at          int32   // the layer being applied
 
 	// unpacked has the resolved paths of this layer's entries, and opaque the
 	// directories whose marker was seen. Both are nil in layers without markers.
@@ -47,7 +48,7 @@ type applier struct {
 }
 
 func newApplier(o MergeOptions) *applier {
-	a := &applier{rootMeta: o.RootMeta, direct: o.Direct, watch: o.Watch, root: newRoot(), alive: func() error { return nil }}
+	a := &applier{rootMeta: o.RootMeta, direct: o.Direct, root: newRoot(), alive: func() error { return nil }}
 	a.rootNode = a.root
 	return a
 }
@@ -56,37 +57,41 @@ func newApplier(o MergeOptions) *applier {
 func newRoot() *node { return &node{mode: unix.S_IFDIR | 0o755, dir: &children{}} }
 
 // layer applies one layer. Errors name the entry.
-func (a *applier) layer(i int, x *Index) error {
+func (a *applier) layer(i int, x source) error {
 	a.at, a.unpacked, a.opaque, a.touched = int32(i), nil, nil, ""
 	a.startUpper()
-	for i := range x.Records {
-		if strings.HasSuffix(x.Records[i].Path, tree.OpaqueMarker) {
-			a.unpacked, a.opaque = map[string]struct{}{}, map[string]struct{}{}
-			break
-		}
+	if x.markers {
+		a.unpacked, a.opaque = map[string]struct{}{}, map[string]struct{}{}
 	}
-	for i := range x.Records {
+	err := x.each(func(r *Record) error {
 		if err := a.alive(); err != nil {
 			return err
 		}
-		if err := a.entry(&x.Records[i]); err != nil {
-			return fmt.Errorf("entry %q: %w", x.Records[i].Path, err)
+		if err := a.entry(r); err != nil {
+			return fmt.Errorf("entry %q: %w", r.Path, err)
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	// Resolve the paths again: a directory's path may lead elsewhere by now, and
 	// containerd sets the times there.
-	for i := range x.Records {
+	err = x.each(func(r *Record) error {
 		if err := a.alive(); err != nil {
 			return err
 		}
-		if r := &x.Records[i]; r.Kind == KindFile && r.IsDir() {
+		if r.Kind == KindFile && r.IsDir() {
 			if err := a.dirTime(r); err != nil {
 				return fmt.Errorf("set time of directory entry %q: %w", r.Path, err)
 			}
 		}
+		return nil
+	})
+	if err == nil {
+		a.endUpper()
 	}
-	a.endUpper()
-	return nil
+	return err
 }
 
 func (a *applier) entry(r *Record) error {
@@ -183,11 +188,11 @@ func (a *applier) create(r *Record, dir, old *node) error {
 		a.doubt = a.doubt || target.isWhiteout()
 		target.apply(r)
 		target.group = -1 // numbered at the end
-		dir.dir.add(base, target)
+		dir.dir.add(a.name(base), target)
 		return nil
 	case old != nil:
-		if old.rec == nil { // It was implied so far.
-			old.rec, old.layer = r, a.at
+		if old.implied() {
+			a.own(old, r)
 		}
 		old.apply(r)
 		return nil
@@ -195,22 +200,46 @@ func (a *applier) create(r *Record, dir, old *node) error {
 		return fmt.Errorf("symbolic link without a target: %w", unix.ENOENT)
 	}
 	n := a.newNode(r.Type(), dir)
-	n.rec, n.layer = r, a.at
+	a.own(n, r)
 	if r.IsSymlink() {
 		n.mode |= 0o777
 	}
 	n.apply(r)
-	dir.dir.add(base, n)
+	dir.dir.add(a.name(base), n)
 	return nil
+}
+
+// own makes a record that of a node's content.
+func (a *applier) own(n *node, r *Record) {
+	n.layer = a.at
+	if a.packer != nil {
+		n.kept = a.packer.entry(r)
+	} else {
+		n.rec = r
+	}
+}
+
+// name is a name that stays: a part of a path that does not would keep all of it in
+// memory.
+func (a *applier) name(part string) string {
+	if a.packer == nil {
+		return part
+	}
+	return a.packer.names.add([]byte(part))
 }
 
 // newNode makes a file in a directory, as root would with umask 0.
 func (a *applier) newNode(typ uint32, parent *node) *node {
-	if len(a.slab) == 0 {
-		a.slab = make([]node, 128)
+	var n *node
+	if a.packer != nil {
+		n = new(node) // Each goes by itself, see cover.
+	} else {
+		if len(a.slab) == 0 {
+			a.slab = make([]node, 128)
+		}
+		n = &a.slab[0]
+		a.slab = a.slab[1:]
 	}
-	n := &a.slab[0]
-	a.slab = a.slab[1:]
 	n.mode = typ
 	if typ == unix.S_IFDIR {
 		n.dir = &children{}
@@ -300,7 +329,7 @@ func (a *applier) makeParents(dirPath string) (*node, error) {
 			if err := a.inherit(n, at); err != nil {
 				return nil, err
 			}
-			dir.dir.add(name, n)
+			dir.dir.add(a.name(name), n)
 			dir.dir.touched = a.isUpper() || dir.dir.touched
 			next = n
 		}

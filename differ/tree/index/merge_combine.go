@@ -26,11 +26,9 @@ func (a *applier) combine() error {
 	return nil
 }
 
-// covering is a layer that covers those below it, and the directory where it does.
-type covering struct {
-	layer int
-	dir   string
-}
+// covering is a layer that covers those below it, and the depth of the directory where
+// it does.
+type covering struct{ layer, depth int }
 
 // cover adds the names of an upper directory to those of a lower one, replacing
 // equal names.
@@ -38,12 +36,17 @@ func (a *applier) cover(at covering, c, up *children) error {
 	if err := a.alive(); err != nil {
 		return err
 	}
-	for _, e := range up.list {
+	for i, e := range up.list {
 		old := c.find(e.name)
 		if err := a.tell(at, e.name, old, e.node); err != nil {
 			return err
 		}
+		last := a.packer != nil && at.layer == len(a.uppers)-1
+		if last {
+			up.list[i] = child{} // Nobody needs what was told of the last layer.
+		}
 		switch {
+		case last && (old == nil || !old.isDir() || !e.node.isDir() || e.node.dir.opaque):
 		case old == nil:
 			c.add(e.name, e.node)
 		case old.dir != nil && e.node.dir != nil && !e.node.dir.opaque:
@@ -51,7 +54,7 @@ func (a *applier) cover(at covering, c, up *children) error {
 			*old = *e.node
 			old.dir = kids
 			kids.touched = e.node.dir.touched
-			if err := a.cover(a.in(at, e.name), kids, e.node.dir); err != nil {
+			if err := a.cover(at.below(), kids, e.node.dir); err != nil {
 				return err
 			}
 		default:
@@ -62,13 +65,7 @@ func (a *applier) cover(at covering, c, up *children) error {
 	return nil
 }
 
-// in is the covering of a directory below. Nobody needs its path but a watcher.
-func (a *applier) in(at covering, name string) covering {
-	if a.watch != nil {
-		at.dir = tree.JoinPath(at.dir, name)
-	}
-	return at
-}
+func (at covering) below() covering { return covering{at.layer, at.depth + 1} }
 
 // dropWhiteouts removes the whiteouts, which overlayfs does not show.
 func (c *children) dropWhiteouts() {
@@ -104,7 +101,7 @@ func diverges(alive func() error, root *node, layers []*Index, o MergeOptions) (
 	a := newApplier(o)
 	a.alive = alive
 	for i, x := range layers {
-		if err := a.layer(i, x); err != nil {
+		if err := a.layer(i, x.source()); err != nil {
 			return &Divergence{Err: fmt.Errorf("layer %d: %w", i, err)}, alive()
 		}
 	}

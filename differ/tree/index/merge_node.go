@@ -19,6 +19,7 @@ const capability = "security.capability"
 // that of one record. Its metadata may come from several.
 type node struct {
 	rec    *Record   // the content's; nil for implied directories
+	kept   *Entry    // in place of rec, where records do not stay
 	dir    *children // nil for all but directories
 	xattrs map[string]string
 	mtime  int64
@@ -29,6 +30,17 @@ type node struct {
 	layer  int32 // rec's
 	group  int32 // number of the group of hard links; 0: it has one name
 }
+
+// link is the target of a symbolic link.
+func (n *node) link() string {
+	if n.kept != nil {
+		return n.kept.Link
+	}
+	return n.rec.Link
+}
+
+// implied: no entry made it.
+func (n *node) implied() bool { return n.rec == nil && n.kept == nil }
 
 // entry returns the node's entry under one of its names.
 func (n *node) entry(name string) tree.Entry {
@@ -180,14 +192,26 @@ func (c *children) find(name string) *node {
 
 // add adds a new name.
 func (c *children) add(name string, n *node) {
+	if c.sorted {
+		c.unseal()
+	}
 	c.list = append(c.list, child{name, n})
 	if c.index == nil && len(c.list) > indexFrom {
-		c.index = make(map[string]int32, 2*indexFrom)
-		for i, e := range c.list {
-			c.index[e.name] = int32(i)
-		}
+		c.unseal()
 	} else if c.index != nil {
 		c.index[name] = int32(len(c.list) - 1)
+	}
+}
+
+// unseal makes names that are sorted ready for changes.
+func (c *children) unseal() {
+	c.sorted = false
+	if len(c.list) <= indexFrom {
+		return
+	}
+	c.index = make(map[string]int32, len(c.list)+indexFrom)
+	for i, e := range c.list {
+		c.index[e.name] = int32(i)
 	}
 }
 
@@ -195,6 +219,9 @@ func (c *children) remove(name string) {
 	i := c.position(name)
 	if i < 0 {
 		return
+	}
+	if c.sorted {
+		c.unseal()
 	}
 	last := len(c.list) - 1
 	c.list[i] = c.list[last]

@@ -169,7 +169,7 @@ func (a *applier) walkLink(p string, links *int) (string, bool, error) {
 		return p, false, nil
 	}
 	*links++
-	return n.rec.Link, true, nil
+	return n.link(), true, nil
 }
 
 // lstat does what lstat(2) of the joined path does in walkLinks, which relies on
@@ -210,10 +210,10 @@ func (a *applier) lstat(p string) (*node, error) {
 			if links++; links > maxKernelLinks {
 				return nil, unix.ELOOP
 			}
-			if path.IsAbs(n.rec.Link) {
+			if path.IsAbs(n.link()) {
 				return nil, unix.ENOENT
 			}
-			rest = n.rec.Link + "/" + rest
+			rest = n.link() + "/" + rest
 		default:
 			at = append(at, n)
 		}

@@ -117,16 +117,23 @@ func (a *applier) upperWhiteout(dirPath string, dir *node, base string) error {
 	case dir.dir.find(name) != nil:
 		return fmt.Errorf("the layer has the file that it deletes: %w", unix.EEXIST)
 	}
-	dir.dir.add(name, a.newNode(unix.S_IFCHR, dir))
+	dir.dir.add(a.name(name), a.newNode(unix.S_IFCHR, dir))
 	dir.dir.touched = true
 	a.lastDir = nil
 	return nil
 }
 
+func (n *node) rdev() uint64 {
+	if n.kept != nil {
+		return n.kept.Rdev
+	}
+	return n.rec.Rdev
+}
+
 // isWhiteout reports whether overlayfs takes the file for a whiteout: any character
 // device 0:0.
 func (n *node) isWhiteout() bool {
-	return n.mode&unix.S_IFMT == unix.S_IFCHR && (n.rec == nil || n.rec.Rdev == 0)
+	return n.mode&unix.S_IFMT == unix.S_IFCHR && (n.implied() || n.rdev() == 0)
 }
 
 // inherit gives an implied directory the metadata of the same directory in lower

@@ -1,10 +1,11 @@
 package index
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"path"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -35,7 +36,7 @@ func TestWatch(t *testing.T) {
 func TestWatchStops(t *testing.T) {
 	layers := [][]byte{treetest.Layer{treetest.Header{Typeflag: '0', Name: "a/b"}}.Bytes(t)}
 	stop := errors.New("stop")
-	if _, err := mergeTars(layers, MergeOptions{Watch: func(Covered) error { return stop }}); !errors.Is(err, stop) {
+	if err := watchTars(layers, func(Covered) error { return stop }); !errors.Is(err, stop) {
 		t.Fatal(err)
 	}
 }
@@ -44,14 +45,17 @@ func TestWatchStops(t *testing.T) {
 func playback(t *rapid.T, layers [][]byte, text string) []map[string]string {
 	now := map[string]string{}
 	var after []map[string]string
-	_, err := mergeTars(layers, MergeOptions{Watch: func(c Covered) error {
+	open := []string{""} // directories, by their depths
+	err := watchTars(layers, func(c Covered) error {
 		for len(after) < c.Layer {
 			after = append(after, maps.Clone(now))
 		}
-		if c.Dir != "" && now[c.Dir] == "" && c.New.Exists() {
-			t.Fatalf("%s\n%s is in no directory", text, path.Join(c.Dir, c.Name))
+		dir := open[c.Depth]
+		p := tree.JoinPath(dir, c.Name)
+		open = append(open[:c.Depth+1], p)
+		if dir != "" && now[dir] == "" && c.New.Exists() {
+			t.Fatalf("%s\n%s is in no directory", text, p)
 		}
-		p := path.Join(c.Dir, c.Name)
 		if old := shownText(c.Old); old != now[p] {
 			t.Fatalf("%s\nlayer %d: %s was %q, and one is told %q", text, c.Layer, p, now[p], old)
 		}
@@ -60,7 +64,7 @@ func playback(t *rapid.T, layers [][]byte, text string) []map[string]string {
 			delete(now, p)
 		}
 		return nil
-	}})
+	})
 	if err != nil {
 		t.Fatalf("%s\n%v", text, err)
 	}
@@ -77,7 +81,27 @@ func shownText(s Shown) string {
 	case s.IsDir():
 		return fmt.Sprintf("%o", s.Mode)
 	}
-	return fmt.Sprintf("%o %d %d %x", s.Mode, s.Layer, s.Record.Size, s.Record.Digest)
+	return fmt.Sprintf("%o %d %d %x", s.Mode, s.Layer, s.Entry.Size, s.Entry.Digest())
+}
+
+// nodeText is shownText of a node of a tree.
+func nodeText(n *node) string {
+	if n.dir != nil {
+		return fmt.Sprintf("%o", n.mode)
+	}
+	return fmt.Sprintf("%o %d %d %x", n.mode, n.layer, n.rec.Size, n.rec.Digest)
+}
+
+func watchTars(layers [][]byte, watch func(Covered) error) error {
+	var list []*Packed
+	for _, l := range layers {
+		p, err := ScanPacked(context.Background(), bytes.NewReader(l), nil)
+		if err != nil {
+			return err
+		}
+		list = append(list, p)
+	}
+	return Watch(context.Background(), list, watch)
 }
 
 func shownPaths(m *Merged) map[string]string {
@@ -85,7 +109,7 @@ func shownPaths(m *Merged) map[string]string {
 	var walk func(string, *node)
 	walk = func(p string, n *node) {
 		for _, c := range n.dir.list {
-			all[tree.JoinPath(p, c.name)] = shownText(c.node.shown())
+			all[tree.JoinPath(p, c.name)] = nodeText(c.node)
 			if c.node.dir != nil {
 				walk(tree.JoinPath(p, c.name), c.node)
 			}

@@ -64,6 +64,8 @@ type scanOptions struct {
 	// maxHoles replaces the constant of that name if it is not 0.
 	maxHoles int64
 	shared   *Budget
+	// sink takes each record in place of the index.
+	sink func(*Record) error
 }
 
 // scan makes an index. ended: the end mark of the archive was there, which layers
@@ -125,7 +127,14 @@ func (s *scanner) entries() error {
 		if err := s.budget.add(&r); err != nil {
 			return err
 		}
-		s.x.Records = append(s.x.Records, r)
+		if s.o.sink != nil {
+			err = s.o.sink(&r)
+		} else {
+			s.x.Records = append(s.x.Records, r)
+		}
+		if err != nil {
+			return err
+		}
 	}
 }
 
