@@ -52,7 +52,7 @@ func (c *Cache) Get(ctx context.Context, dgst digest.Digest, read func(io.Reader
 	if err != nil {
 		return false, err
 	}
-	data, err := os.ReadFile(name)
+	data, err := readFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
