@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/internal/mountns"
+	_ "github.com/veneer-build/veneer/internal/mountns/early" // most starts of the program begin there
 )
 
 func main() { os.Exit(realMain()) }
@@ -18,7 +20,7 @@ func realMain() int {
 	if done, code := enterUserNamespace(os.Args[1:]); done {
 		return code
 	}
-	if mayMount(os.Args[1:]) {
+	if mountns.Second() || mayMount(os.Args[1:]) {
 		if err := veneer.PrivateMounts(); err != nil {
 			return report(os.Stderr, err, wantsJSON(os.Args[1:], os.LookupEnv))
 		}

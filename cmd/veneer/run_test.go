@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/veneer-build/veneer/internal/mountns/early"
 )
 
 // veneerRun runs the program in-process, with nothing on standard input.
@@ -271,6 +274,21 @@ func TestMayMount(t *testing.T) {
 		if got := mayMount(strings.Fields(args)); got != want {
 			t.Errorf("%q: %v", args, got)
 		}
+	}
+}
+
+// TestMayMountEarly: the commands that are started again before the program is initialised are those that main starts
+// again.
+func TestMayMountEarly(t *testing.T) {
+	var want []string
+	for _, cmd := range newApp(streams{}, os.LookupEnv).rootCommand().Commands() {
+		if cmd.Annotations[annotationMounts] != "" {
+			want = append(want, cmd.Name())
+		}
+	}
+	slices.Sort(want)
+	if got := early.Commands(); !slices.Equal(got, want) {
+		t.Errorf("started early are %q, and those that mount are %q", got, want)
 	}
 }
 

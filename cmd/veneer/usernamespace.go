@@ -19,7 +19,10 @@ import (
 func enterUserNamespace(args []string) (done bool, code int) {
 	n := namespace{must: true}
 	if !veneer.BegunUserNamespace() {
-		if n = wantsNamespace(args, os.LookupEnv); !n.wanted || os.Geteuid() == 0 {
+		if os.Geteuid() == 0 {
+			return false, 0
+		}
+		if n = wantsNamespace(args, os.LookupEnv); !n.wanted {
 			return false, 0
 		}
 	}

@@ -43,7 +43,7 @@ type Cache struct {
 // read accepted. An entry that is damaged, or for which read returns an error,
 // is removed and reported as absent. Get returns an error where ctx has ended or
 // the cache cannot be used at all: its files cannot be read, or another user may
-// write to it.
+// write to it. The reader is a [bytes.Buffer]: read may keep its bytes.
 func (c *Cache) Get(ctx context.Context, dgst digest.Digest, read func(io.Reader) error) (bool, error) {
 	if err := cmp.Or(ctx.Err(), c.check()); err != nil {
 		return false, err
@@ -52,7 +52,7 @@ func (c *Cache) Get(ctx context.Context, dgst digest.Digest, read func(io.Reader
 	if err != nil {
 		return false, err
 	}
-	data, err := os.ReadFile(name)
+	data, err := readFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -60,7 +60,7 @@ func (c *Cache) Get(ctx context.Context, dgst digest.Digest, read func(io.Reader
 		return false, fmt.Errorf("read cache entry %s: %w", dgst, err)
 	}
 	body, sum, ok := splitSum(data)
-	if !ok || sha256.Sum256(body) != sum || read(bytes.NewReader(body)) != nil {
+	if !ok || sha256.Sum256(body) != sum || read(bytes.NewBuffer(body)) != nil {
 		if err := remove(name); err != nil {
 			return false, fmt.Errorf("remove damaged cache entry %s: %w", dgst, err)
 		}

@@ -5,8 +5,7 @@ package thread
 
 import (
 	"runtime"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 // Own calls do on a thread of its own, and returns its error. A goroutine that do
@@ -18,7 +17,7 @@ func Own(do func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // Never unlocked, so that the thread ends with this goroutine.
-		if unix.Gettid() == unix.Getpid() {
+		if syscall.Gettid() == syscall.Getpid() {
 			// While this waits here, the main thread cannot be chosen again.
 			defer runtime.UnlockOSThread()
 			done <- Own(do)

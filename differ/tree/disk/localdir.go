@@ -119,18 +119,32 @@ func (d *localDir) Entries(ctx context.Context) ([]tree.Entry, error) {
 	}
 	buf := getDirents()
 	defer dirents.Put(buf)
-	list, err := d.names(fd, fd == d.fd, buf)
+	names, err := d.names(fd, fd == d.fd, buf)
 	if err != nil {
 		return nil, &os.PathError{Op: "list", Path: d.path(""), Err: err}
 	}
-	entries := make([]tree.Entry, len(list))
-	for n, i := range byInode(list) {
+	entries, err := d.stats(ctx, fd, names, buf)
+	if names.remembered && errors.As(err, new(vanishedError)) {
+		// It vanished just now, or what is remembered is wrong.
+		if names, err = d.listed(fd, fd == d.fd, buf); err != nil {
+			return nil, &os.PathError{Op: "list", Path: d.path(""), Err: err}
+		}
+		entries, err = d.stats(ctx, fd, names, buf)
+	}
+	return entries, err
+}
+
+// stats returns the entries of names.
+func (d *localDir) stats(ctx context.Context, fd int, names dirNames, buf *direntBuffers) ([]tree.Entry, error) {
+	entries := make([]tree.Entry, len(names.list))
+	for n, i := range names.order {
 		if n%1024 == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		err := d.stat(&entries[i], fd, list[i].name, buf.read)
+		name := names.list[i].name
+		err := d.stat(&entries[i], fd, name, buf.read)
 		if errors.Is(err, unix.ENOENT) {
-			return nil, fmt.Errorf("read %s: it vanished while its directory was read", d.path(list[i].name.text()))
+			return nil, vanishedError(d.path(name.text()))
 		}
 		if err != nil {
 			return nil, err
@@ -139,16 +153,44 @@ func (d *localDir) Entries(ctx context.Context) ([]tree.Entry, error) {
 	return entries, nil
 }
 
-// names lists a descriptor of the directory. One that is held may have been listed
-// before.
-func (d *localDir) names(fd int, held bool, buf *direntBuffers) ([]dirent, error) {
-	if !held {
-		return listNames(fd, buf)
+// vanishedError is the path of a file that vanished while its directory was read.
+type vanishedError string
+
+func (e vanishedError) Error() string {
+	return fmt.Sprintf("read %s: it vanished while its directory was read", string(e))
+}
+
+// names returns the names of a descriptor of the directory: those that are
+// remembered, or else those that are listed.
+func (d *localDir) names(fd int, held bool, buf *direntBuffers) (dirNames, error) {
+	cache := d.tree.cache
+	if cache == nil {
+		return d.listed(fd, held, buf)
 	}
-	d.list.Lock()
-	defer d.list.Unlock()
-	if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
-		return nil, err
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return dirNames{}, err
+	}
+	stamp := stampOf(&st)
+	if known, ok := unpackNames(cache.Names(stamp), buf); ok {
+		return known, nil
+	}
+	list, err := d.listed(fd, held, buf)
+	if err == nil && unix.Fstat(fd, &st) == nil && stampOf(&st) == stamp {
+		cache.AddNames(stamp, packNames(list))
+	}
+	return list, err
+}
+
+// listed lists a descriptor of the directory. One that is held may have been listed
+// before.
+func (d *localDir) listed(fd int, held bool, buf *direntBuffers) (dirNames, error) {
+	if held {
+		d.list.Lock()
+		defer d.list.Unlock()
+		if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
+			return dirNames{}, err
+		}
 	}
 	return listNames(fd, buf)
 }

@@ -30,7 +30,7 @@ type Cache struct {
 	foreign, writable atomic.Int64
 	// loaded has the records of earlier builds. used has a bit for each of them
 	// that was looked up. Neither grows.
-	loaded table
+	loaded stored
 	used   []atomic.Uint32
 
 	// fresh has the records of this build. They replace those in loaded.
@@ -48,10 +48,12 @@ type fileKey struct {
 	Size int64
 }
 
-// facts are what is remembered of a file. Each may be zero: not known.
+// facts are what is remembered of a file. Each may be zero: not known. A directory
+// has no digest and no twin, and a file has no names.
 type facts struct {
 	digest tree.Digest
 	twin   tree.Stamp
+	names  string
 	plain  bool
 }
 
@@ -139,14 +141,14 @@ func (m *Cache) AddDigest(e *tree.Entry, d tree.Digest) {
 		if k.digest.Known() && k.digest != d {
 			k.twin = tree.Stamp{} // It comes from the same wrong content.
 		}
-		k.digest = d
+		k.digest, k.names = d, ""
 	})
 }
 
 // AddEqual remembers that a file's content is equal to that of base. The rules of
 // AddDigest apply.
 func (m *Cache) AddEqual(e, base *tree.Entry) {
-	m.add(e, func(k *facts) { k.twin = base.Stamp })
+	m.add(e, func(k *facts) { k.twin, k.names = base.Stamp, "" })
 }
 
 // AddPlain remembers that a file has no extended attributes that [tree.KeepXattr]
@@ -171,6 +173,31 @@ func (m *Cache) add(e *tree.Entry, learn func(*facts)) {
 	defer m.mu.Unlock()
 	m.fresh.set(&fileKey{e.Stamp, e.Size}, &v)
 	m.some.Store(true)
+}
+
+// Names returns the names of a directory, as they were given to AddNames. Empty: they
+// are not known, and the directory must be listed. stamp is that of the open
+// directory. The kernel gives a directory new times with each change of its names,
+// whoever makes it, and on any of the file systems whose files' content is remembered.
+func (m *Cache) Names(stamp tree.Stamp) string {
+	if m == nil || m.attributesOnly {
+		return ""
+	}
+	return m.lookup(&tree.Entry{Stamp: stamp}).names
+}
+
+// AddNames remembers a directory's names, in a form of the caller's. The directory
+// must have had the stamp before it was listed, and must have it afterwards. More
+// than maxNames bytes are not remembered.
+func (m *Cache) AddNames(stamp tree.Stamp, names string) {
+	if m == nil || m.attributesOnly {
+		return
+	}
+	m.add(&tree.Entry{Stamp: stamp}, func(k *facts) {
+		if k.twin == (tree.Stamp{}) && !k.digest.Known() && len(names) <= maxNames {
+			k.names = names
+		}
+	})
 }
 
 // Changed reports whether there is anything new to save.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/veneer-build/veneer/differ/tree"
@@ -63,6 +64,53 @@ func TestMemoryRemembers(t *testing.T) {
 	}
 }
 
+// TestMemoryOfNames: a directory's names are kept under its stamp, and are the only thing that is known of it but for its
+// attributes.
+func TestMemoryOfNames(t *testing.T) {
+	m := New()
+	for ino := uint64(1); ino < 200; ino++ {
+		dir := entryAt(ino)
+		dir.Size = 0
+		m.AddPlain(dir)
+		m.AddNames(dir.Stamp, strings.Repeat("n", int(ino)))
+		m.AddDigest(entryAt(ino+1000), tree.Digest{byte(ino)})
+	}
+	for range 3 {
+		m = remembered(t, m)
+		for ino := uint64(1); ino < 200; ino++ {
+			dir := entryAt(ino)
+			dir.Size = 0
+			if got := m.Names(dir.Stamp); len(got) != int(ino) || !m.Plain(dir) || m.Digest(dir).Known() {
+				t.Fatalf("directory %d has names %q", ino, got)
+			}
+			if m.Digest(entryAt(ino+1000)) != (tree.Digest{byte(ino)}) {
+				t.Fatalf("file %d is forgotten", ino)
+			}
+			dir.Stamp.MTime++
+			if m.Names(dir.Stamp) != "" {
+				t.Fatal("names of another state")
+			}
+		}
+		m = remembered(t, m)
+		m.AddNames(entryAt(7).Stamp, "another")
+		if m = remembered(t, m); m.loaded.len() != 1 || m.Names(entryAt(7).Stamp) != "another" {
+			t.Fatalf("%d records, names %q", m.loaded.len(), m.Names(entryAt(7).Stamp))
+		}
+		m = New()
+		for ino := uint64(1); ino < 200; ino++ {
+			dir := entryAt(ino)
+			dir.Size = 0
+			m.AddNames(dir.Stamp, strings.Repeat("n", int(ino)))
+			m.AddPlain(dir)
+			m.AddDigest(entryAt(ino+1000), tree.Digest{byte(ino)})
+		}
+	}
+	m.AddNames(entryAt(1001).Stamp, "of a file?") // It has the size 0, and that file has not.
+	if m.Names(entryAt(1001).Stamp) == "" || !m.Digest(entryAt(1001)).Known() {
+		t.Error("another file's names are mixed up with a digest")
+	}
+}
+
 // TestMemoryIsOfOneState: any difference that stat shows is another file.
 func TestMemoryIsOfOneState(t *testing.T) {
 	m := New()
@@ -99,26 +147,46 @@ func TestMemoryRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := buf.Bytes()
-	header := len(magic) + 3 // one device, and the number of records
-	record := (len(good) - header) / 5
-	if len(good) != header+5*record {
-		t.Fatalf("%d bytes are not five records of one length", len(good))
+	first := headSize + devSize // and second and so on
+	second, digests := first+recordSize, first+5*recordSize
+	if len(good) != digests+5*len(tree.Digest{}) {
+		t.Fatalf("%d bytes are not five records", len(good))
 	}
-	again := bytes.Clone(good) // A difference of 0 in the inode is the same file twice.
-	again[header+record+1] = 0
+	with := func(at int, b ...byte) []byte {
+		bad := bytes.Clone(good)
+		copy(bad[at:], b)
+		return bad
+	}
+	many := with(len(magic)+4, 0xff, 0xff, 0xff, 0xff)
 	for name, bad := range map[string][]byte{
-		"empty":     nil,
-		"foreign":   []byte("something else entirely"),
-		"truncated": good[:len(good)-1],
-		"version":   append([]byte("veneer memory 1\n"), good[len(magic):]...),
-		"order":     again,
-		"longer":    append(bytes.Clone(good), 0),
-		"device":    append([]byte(magic), 2, 1, 1, 0),
-		"no device": append([]byte(magic), 0, 1, memPlain, 1, 0, 0, 0),
+		"empty":            nil,
+		"foreign":          []byte("something else entirely, and not short either"),
+		"truncated":        good[:len(good)-1],
+		"head alone":       good[:headSize],
+		"version":          append([]byte("veneer memory 4\n"), good[len(magic):]...),
+		"the same again":   with(second, good[first:first+8]...),
+		"order":            with(first, 9),
+		"longer":           append(bytes.Clone(good), 0),
+		"no such device":   with(first+recordDev, 1),
+		"no device":        append(append(bytes.Clone(good[:headSize]), good[first:]...), make([]byte, 8)...),
+		"devices":          with(len(magic), 0xff, 0xff),
+		"records":          many,
+		"digests":          with(len(magic)+8, 6),
+		"none of a record": with(first+recordDigest, 0),
+		"another's digest": with(first+recordDigest, 2),
+		"a zero digest":    with(digests, make([]byte, 32)...),
+		"flags":            with(first+recordFlags, 4),
+		"padding":          with(first+recordFlags+1, 1),
+		"a twin's device":  with(first+recordTwinDev, 1),
+		"size":             with(first+recordFileSize+7, 0x80),
+		"two devices, one": append(append(append(with(len(magic), 2)[:headSize:headSize], good[headSize:first]...), good[headSize:first]...), good[first:]...),
 	} {
 		if _, err := Load(bytes.NewReader(bad)); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+	if _, err := Load(bytes.NewBuffer(good)); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -7,7 +7,8 @@
 //   - A file's state is its device, inode, size, and times of modification and
 //     change. A Cache has facts about a state: the content's digest, the file of
 //     the base with equal content (its twin), and whether it is plain, which means
-//     without extended attributes.
+//     without extended attributes. About a directory's state it has the names that the
+//     directory holds.
 //   - [Trust] says whether an equal state means equal content. That depends on the
 //     file system, its device, and its mount.
 //   - A file is settled before it is read: it is made sure that every later write

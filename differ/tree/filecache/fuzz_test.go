@@ -21,6 +21,7 @@ func FuzzLoadMemory(f *testing.F) {
 		e.Stamp.Dev += ino % 2
 		m.AddEqual(e, entryAt(99))
 		m.AddPlain(e)
+		m.AddNames(tree.Stamp{Dev: 1, Ino: ino + 50, MTime: 5, CTime: 6}, "names")
 	}
 	var good bytes.Buffer
 	if err := m.Save(&good); err != nil {
@@ -77,12 +78,16 @@ func FuzzMemory(f *testing.F) {
 			e.Size = max(0, number())
 			k := fileKey{e.Stamp, e.Size}
 			v := want[k]
-			switch r.IntN(8) {
+			switch r.IntN(9) {
 			case 0, 1:
-				v.digest = tree.Digest{1, byte(r.IntN(256))}
+				before := v.digest
+				if v.digest, v.names = (tree.Digest{1, byte(r.IntN(256))}), ""; before.Known() && before != v.digest {
+					v.twin = tree.Stamp{}
+				}
 				m.AddDigest(e, v.digest)
 			case 2, 3:
 				v.twin = tree.Stamp{Dev: uint64(r.IntN(4)), Ino: uint64(number()), MTime: number(), CTime: 1}
+				v.names = ""
 				m.AddEqual(e, &tree.Entry{Stamp: v.twin})
 			case 4:
 				v.plain = true
@@ -91,6 +96,14 @@ func FuzzMemory(f *testing.F) {
 				if got := m.lookup(e); got != v {
 					t.Errorf("%+v is %+v, want %+v", k, got, v)
 				}
+			case 8:
+				e.Size = 0
+				k.Size, v = 0, want[fileKey{e.Stamp, 0}]
+				names := strings.Repeat("x", r.IntN(3))
+				if v.twin == (tree.Stamp{}) && !v.digest.Known() {
+					v.names = names
+				}
+				m.AddNames(e.Stamp, names)
 			case 7:
 				m = remembered(t, m)
 				maps.DeleteFunc(want, func(k fileKey, _ facts) bool { return !live[k] })

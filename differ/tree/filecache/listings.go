@@ -51,9 +51,12 @@ func LoadListings(r io.Reader) (*Listings, error) {
 	return l, nil
 }
 
-// readWhole is [io.ReadAll], but allocates the right size at once if the reader
-// knows it.
+// readWhole is [io.ReadAll], but copies nothing if the reader has it in memory, and
+// allocates the right size at once if the reader knows it.
 func readWhole(r io.Reader) ([]byte, error) {
+	if whole, ok := r.(interface{ Bytes() []byte }); ok {
+		return whole.Bytes(), nil
+	}
 	if sized, ok := r.(interface{ Len() int }); ok {
 		data := make([]byte, sized.Len())
 		_, err := io.ReadFull(r, data)

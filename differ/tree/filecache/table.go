@@ -14,6 +14,7 @@ import (
 type table struct {
 	records chunked.Array[record]
 	digests chunked.Array[tree.Digest]
+	names   []string
 	devs    []uint64 // records and twins have positions in this list
 	slots   []uint32 // positions of records plus one, found by the hash of their inodes
 }
@@ -27,6 +28,7 @@ type record struct {
 	digest               uint32 // the digest's position plus one; 0: not known
 	dev, twinDev         uint8
 	plain, hasTwin       bool
+	hasNames             bool // twinIno is their position
 }
 
 // maxDevs is the greatest number of devices in a table. A tree has one, and one
@@ -40,7 +42,7 @@ func (t *table) find(k *fileKey) int {
 	if len(t.slots) == 0 {
 		return -1
 	}
-	for i := t.slot(k.Ino); ; i = (i + 1) & (len(t.slots) - 1) {
+	for i := slotOf(t.slots, k.Ino); ; i = (i + 1) & (len(t.slots) - 1) {
 		at := int(t.slots[i]) - 1
 		if at < 0 {
 			return -1
@@ -50,12 +52,6 @@ func (t *table) find(k *fileKey) int {
 			return at
 		}
 	}
-}
-
-// slot returns the slot to look at first. Fibonacci hashing spreads neighbouring
-// inodes.
-func (t *table) slot(ino uint64) int {
-	return int(ino * 0x9e3779b97f4a7c15 >> (64 - bits.Len(uint(len(t.slots)-1))))
 }
 
 func (t *table) key(at int) fileKey {
@@ -68,6 +64,9 @@ func (t *table) known(at int) facts {
 	v := facts{plain: r.plain}
 	if r.hasTwin {
 		v.twin = tree.Stamp{Dev: t.devs[r.twinDev], Ino: r.twinIno, CTime: r.twinCTime, MTime: r.twinMTime}
+	}
+	if r.hasNames {
+		v.names = t.names[r.twinIno]
 	}
 	if r.digest > 0 {
 		v.digest = *t.digests.At(int(r.digest) - 1)
@@ -87,7 +86,11 @@ func (t *table) set(k *fileKey, v *facts) {
 		t.insert(at)
 	}
 	r := t.records.At(at)
-	r.plain, r.hasTwin = v.plain, false
+	r.plain, r.hasTwin, r.hasNames = v.plain, false, r.hasNames && v.names != ""
+	if v.names != "" {
+		t.setNames(r, v.names)
+		return
+	}
 	if v.twin != (tree.Stamp{}) {
 		if dev, ok := t.dev(v.twin.Dev); ok {
 			r.hasTwin, r.twinDev, r.twinIno, r.twinCTime, r.twinMTime = true, dev, v.twin.Ino, v.twin.CTime, v.twin.MTime
@@ -102,6 +105,15 @@ func (t *table) set(k *fileKey, v *facts) {
 	*t.digests.At(int(r.digest) - 1) = v.digest
 }
 
+// setNames sets the names of a directory, which has nothing else.
+func (t *table) setNames(r *record, names string) {
+	if !r.hasNames {
+		r.hasNames, r.twinIno = true, uint64(len(t.names))
+		t.names = append(t.names, "")
+	}
+	t.names[r.twinIno] = names
+}
+
 func (t *table) dev(dev uint64) (uint8, bool) {
 	at := slices.Index(t.devs, dev)
 	if at < 0 && len(t.devs) < maxDevs {
@@ -113,25 +125,31 @@ func (t *table) dev(dev uint64) (uint8, bool) {
 
 // insert adds a record to the slots. At most two thirds of them are in use.
 func (t *table) insert(at int) {
-	if n := t.records.Len(); n*3 > len(t.slots)*2 {
-		t.index(n)
+	n := t.records.Len()
+	if n*3 <= len(t.slots)*2 {
+		insertSlot(t.slots, t.records.At(at).ino, at)
 		return
 	}
-	i := t.slot(t.records.At(at).ino)
-	for t.slots[i] != 0 {
-		i = (i + 1) & (len(t.slots) - 1)
+	t.slots = newSlots(n)
+	for at := range n {
+		insertSlot(t.slots, t.records.At(at).ino, at)
 	}
-	t.slots[i] = uint32(at + 1)
 }
 
-// index makes slots for all records.
-func (t *table) index(n int) {
-	t.slots = make([]uint32, 1<<bits.Len(uint(max(64, 3*n/2))))
-	for at := range n {
-		i := t.slot(t.records.At(at).ino)
-		for t.slots[i] != 0 {
-			i = (i + 1) & (len(t.slots) - 1)
-		}
-		t.slots[i] = uint32(at + 1)
+// newSlots returns empty slots for so many records.
+func newSlots(n int) []uint32 { return make([]uint32, 1<<bits.Len(uint(max(64, 3*n/2)))) }
+
+// slotOf returns the slot to look at first. Fibonacci hashing spreads neighbouring
+// inodes.
+func slotOf(slots []uint32, ino uint64) int {
+	return int(ino * 0x9e3779b97f4a7c15 >> (64 - bits.Len(uint(len(slots)-1))))
+}
+
+// insertSlot adds a record's position to the slots.
+func insertSlot(slots []uint32, ino uint64, at int) {
+	i := slotOf(slots, ino)
+	for slots[i] != 0 {
+		i = (i + 1) & (len(slots) - 1)
 	}
+	slots[i] = uint32(at + 1)
 }

@@ -1,0 +1,37 @@
+// Package early starts the program again in a mount namespace of its own before the
+// packages that it is made of are initialised, which takes most of a start: see
+// [mountns.Restart]. Whoever imports it wants that. Go initialises packages in the
+// order of their paths once those that they import are (the Go specification,
+// "Program initialization"). So this one comes early, since it imports next to
+// nothing.
+package early
+
+import (
+	"os"
+	"slices"
+
+	"github.com/veneer-build/veneer/internal/mountns"
+)
+
+// usernsEnv marks the runs of the program in a user namespace: see package
+// engine/run. They have work to do before they are started again.
+const usernsEnv = "_VENEER_USER_NAMESPACE"
+
+// Commands are those that may mount.
+func Commands() []string {
+	return []string{"build", "commit", "delta", "diff", "import", "load", "squash", "verify"}
+}
+
+// A failure is left to main, which tries it again and tells it. So is what is not
+// recognised here as one of the commands.
+func init() {
+	if os.Getenv(usernsEnv) == "" && os.Geteuid() == 0 && !mountns.Second() && mayMount(os.Args) {
+		_ = mountns.Restart()
+	}
+}
+
+// mayMount reports whether any argument is such a command. If it is another one's
+// argument, the program is started again for nothing, which does no harm.
+func mayMount(args []string) bool {
+	return slices.ContainsFunc(args[min(1, len(args)):], func(arg string) bool { return slices.Contains(Commands(), arg) })
+}
