@@ -105,6 +105,14 @@ type part struct {
 	rank int
 }
 
+// aboutText stands before a total that is not known for certain.
+func (r reading) aboutText() string {
+	if r.about {
+		return "about "
+	}
+	return ""
+}
+
 // parts tell people how far a step is. ended: it is over, so that all that counts is
 // how much it was.
 func (r reading) parts(ended bool) []part {
@@ -112,10 +120,7 @@ func (r reading) parts(ended bool) []part {
 	add := func(rank int, format string, args ...any) {
 		list = append(list, part{fmt.Sprintf(format, args...), rank})
 	}
-	about := ""
-	if r.about {
-		about = "about "
-	}
+	about := r.aboutText()
 	switch {
 	case !ended && r.totalFiles > 1 && r.files <= r.totalFiles:
 		add(5, "%d of %s%s", r.files, about, countText(r.totalFiles, "file", "files"))

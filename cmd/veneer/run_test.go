@@ -233,7 +233,7 @@ func TestSecondSignal(t *testing.T) {
 				}
 				close(signals)
 				<-ended
-				if gaveUp != c.want || context.Cause(ctx) != (signalError{syscall.SIGTERM}) {
+				if gaveUp != c.want || !errors.Is(context.Cause(ctx), signalError{syscall.SIGTERM}) {
 					t.Errorf("gave up by %v, cancelled by %v", gaveUp, context.Cause(ctx))
 				}
 			})

@@ -411,7 +411,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"pull": func() error { _, err := registry.Pull(ctx, s.Client, name, options(t)); return err }(),
 		"push": func() error { _, err := registry.Push(ctx, s.Client, name, options(t)); return err }(),
 	} {
-		if list := fault.All(err); len(list) == 0 || list[0].Kind != registry.ErrDenied || list[0].Ref != srv.host {
+		if list := fault.All(err); len(list) == 0 || !errors.Is(list[0].Kind, registry.ErrDenied) || list[0].Ref != srv.host {
 			t.Errorf("%s without credentials: %v", verb, err)
 		}
 	}

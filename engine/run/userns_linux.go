@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"github.com/veneer-build/veneer/internal/jobcontrol"
 )
@@ -107,19 +108,7 @@ func runMapped(ctx context.Context, cmd *exec.Cmd, maps [][]string, tell *os.Fil
 	}
 	stop := make(chan struct{})
 	defer close(stop)
-	go func() {
-		for {
-			select {
-			case s := <-signals:
-				_ = cmd.Process.Signal(s) // It may have ended.
-				if s == unix.SIGTSTP {
-					stopWith(cmd.Process)
-				}
-			case <-stop:
-				return
-			}
-		}
-	}()
+	go passSignals(cmd.Process, signals, stop)
 	var err error
 	for _, m := range maps {
 		args := append([]string{strconv.Itoa(cmd.Process.Pid)}, m[1:]...)
@@ -149,6 +138,21 @@ func runMapped(ctx context.Context, cmd *exec.Cmd, maps [][]string, tell *os.Fil
 	return 0, nil
 }
 
+// passSignals sends signals on to a process until stop is closed.
+func passSignals(p *os.Process, signals <-chan os.Signal, stop <-chan struct{}) {
+	for {
+		select {
+		case s := <-signals:
+			_ = p.Signal(s) // It may have ended.
+			if s == unix.SIGTSTP {
+				stopWith(p)
+			}
+		case <-stop:
+			return
+		}
+	}
+}
+
 // stopTime bounds the wait for a process that is to stop. It erases some lines before.
 const stopTime = time.Second
 
@@ -169,7 +173,7 @@ func stopWith(p *os.Process) {
 // stdinOf is standard input for a process in another group. The kernel stops one
 // that reads a terminal whose group it is not in, so it gets a pipe in that case.
 func stdinOf() (*os.File, error) {
-	if _, err := unix.IoctlGetTermios(int(os.Stdin.Fd()), unix.TCGETS); err != nil {
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return os.Stdin, nil
 	}
 	r, w, err := os.Pipe()
@@ -186,7 +190,7 @@ const terminalPoll = 100 * time.Millisecond
 // copyTerminal writes what is typed on the terminal that is standard input. It reads
 // it in the foreground alone: elsewhere the kernel would stop this process.
 func copyTerminal(w *os.File) {
-	defer w.Close() // Nothing is buffered.
+	defer func() { _ = w.Close() }() // nothing is buffered
 	stdin := int(os.Stdin.Fd())
 	buf := make([]byte, 4096)
 	for {

@@ -50,11 +50,7 @@ func (a *applier) cover(at covering, c, up *children) error {
 		case old == nil:
 			c.add(e.name, e.node)
 		case old.dir != nil && e.node.dir != nil && !e.node.dir.opaque:
-			kids := old.dir
-			*old = *e.node
-			old.dir = kids
-			kids.touched = e.node.dir.touched
-			if err := a.cover(at.below(), kids, e.node.dir); err != nil {
+			if err := a.cover(at.below(), old.become(e.node), e.node.dir); err != nil {
 				return err
 			}
 		default:
@@ -63,6 +59,16 @@ func (a *applier) cover(at covering, c, up *children) error {
 		}
 	}
 	return nil
+}
+
+// become makes a directory one of an upper layer, with the names it has, which it
+// returns.
+func (n *node) become(upper *node) *children {
+	kids := n.dir
+	*n = *upper
+	n.dir = kids
+	kids.touched = upper.dir.touched
+	return kids
 }
 
 func (at covering) below() covering { return covering{at.layer, at.depth + 1} }
