@@ -26,6 +26,4 @@
 // well. bsdiff finds the places by a suffix array, which takes nine times the old
 // file's size. Here a table of bounded size finds them: it has the hashes of a few
 // bytes at regular distances.
-//
-// No command of Veneer makes or takes such deltas yet.
 package tardiff

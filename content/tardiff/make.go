@@ -44,6 +44,14 @@ type Made struct {
 // as it is. A file of the tree that cannot be read is a [*SourceError]; it wraps
 // [ErrChanged] if it is another length than before.
 func Make(ctx context.Context, newTar io.Reader, old Tree, w io.Writer) (*Made, error) {
+	return MakeMeasured(ctx, newTar, old, w, nil)
+}
+
+// MakeMeasured is [Make] that also says about how many bytes of the delta each file
+// of the new tar takes. It calls cost with the file's path and size, and with an empty
+// path for headers and for files of a few bytes. Each is measured alone, so that the
+// delta, which is one stream, is smaller than all together.
+func MakeMeasured(ctx context.Context, newTar io.Reader, old Tree, w io.Writer, cost func(path string, size, bytes int64)) (*Made, error) {
 	s, err := newSpace(old)
 	if err != nil {
 		return nil, err
@@ -62,6 +70,7 @@ func Make(ctx context.Context, newTar io.Reader, old Tree, w io.Writer) (*Made, 
 	if err != nil {
 		return nil, err
 	}
+	m.cost = cost
 	if err := m.tar(in); err != nil {
 		return nil, err
 	}
@@ -94,6 +103,7 @@ type maker struct {
 	names *names
 	out   io.Writer
 	made  Made
+	cost  func(path string, size, bytes int64) // nil: nobody wants to know
 
 	at      reader
 	pending []byte // plain bytes that are not yet written
@@ -110,8 +120,7 @@ type maker struct {
 
 func newMaker(ctx context.Context, s *space, out io.Writer) (*maker, error) {
 	m := &maker{ctx: ctx, s: s, out: out, at: reader{file: none}, pending: make([]byte, 0, plainPiece)}
-	step := stepFor(s.bytes())
-	s.place(step)
+	step := s.spread()
 	m.names = newNames(s)
 	m.find = aligner{cur: window{s: s}, other: window{s: s}}
 	m.best, m.next = encoder{s: s, win: window{s: s}}, encoder{s: s, win: window{s: s}}
@@ -169,6 +178,10 @@ func (m *maker) flush() error {
 	if len(m.pending) == 0 {
 		return nil
 	}
+	if m.cost != nil {
+		m.ruled = m.ruler.EncodeAll(m.pending, m.ruled[:0])
+		m.cost("", int64(len(m.pending)), int64(len(m.ruled)))
+	}
 	if _, err := m.out.Write(appendOp(nil, opData, int64(len(m.pending)))); err != nil {
 		return err
 	}
@@ -180,6 +193,7 @@ func (m *maker) flush() error {
 // file makes the operations for a file's content.
 func (m *maker) file(t *tarStream, name string, size int64) error {
 	one := source{next: none, end: none}
+	cost := 0
 	// The end of a cut off tar has no next segment.
 	for left := size; left > 0; {
 		b := m.room(int(min(left, segment)))
@@ -198,6 +212,7 @@ func (m *maker) file(t *tarStream, name string, size int64) error {
 				break
 			}
 			if int64(n) == size && m.copied(name, b) {
+				cost = len(m.best.buf)
 				if err := m.write(b); err != nil {
 					return err
 				}
@@ -207,10 +222,14 @@ func (m *maker) file(t *tarStream, name string, size int64) error {
 			m.whole.next, m.whole.end = none, none
 		}
 		m.cheapest(&one, b)
+		cost += m.bestCost
 		if err := m.write(b); err != nil {
 			return err
 		}
 		left -= int64(n)
+	}
+	if m.cost != nil && cost > 0 {
+		m.cost(name, size, int64(cost))
 	}
 	return nil
 }
