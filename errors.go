@@ -146,6 +146,12 @@ var (
 	ErrNeedsBase = archive.ErrNeedsBase
 	// ErrIncomplete means that an image lacks layers here, and cannot be written whole.
 	ErrIncomplete = archive.ErrIncomplete
+	// ErrNoFiles means that the files of an image, the Ref, are not here: it has no
+	// snapshot, and not all of its layers are stored.
+	ErrNoFiles = rootfs.ErrNoFiles
+	// ErrUnknownCompressor is a warning: a delta makes an image, the Ref, of which nobody
+	// can compress a layer as it was.
+	ErrUnknownCompressor = errors.New("it is not known what compressed a layer")
 	// ErrPlainHTTP means that a registry speaks plain HTTP, ErrForeignLayer that it
 	// lacks a layer which the image says is elsewhere, ErrLacks that neither it nor
 	// the engine has all of an image, the Ref.

@@ -99,6 +99,8 @@ var advices = []advice{
 	{kind: veneer.ErrNoName, text: "give one with -t"},
 	{kind: veneer.ErrNeedsBase, text: "veneer pull {ref}"},
 	{kind: veneer.ErrIncomplete, text: "pull its base again, or leave out with --since BASE what the reader has"},
+	{kind: veneer.ErrNoFiles, text: "veneer pull {ref} brings them again"},
+	{kind: veneer.ErrUnknownCompressor, text: "veneer load takes it with --allow-recompress only; without --delta the layers travel as they are"},
 	{kind: veneer.ErrPlainHTTP, text: "allow it with --plain-http"},
 	{kind: veneer.ErrForeignLayer, text: "allow it to be fetched from there with --foreign-layers"},
 	{kind: veneer.ErrLacks, text: "veneer pull the base image first; of a multi-platform image, push one with --platform"},

@@ -48,7 +48,7 @@ type sourceDir struct {
 var _ tardiff.Tree = (*Sources)(nil)
 
 // OpenSources opens the files of images: their snapshots, or else their layers' blobs.
-// An image whose files are in neither is an error of kind [ErrNoFiles]. ctx is used by
+// It unpacks none. An image whose files are in neither is an error of kind [ErrNoFiles]. ctx is used by
 // the methods too, and its lease must outlive them. The caller closes the result.
 func (o *Opener) OpenSources(ctx context.Context, imgs []*content.Image) (_ *Sources, err error) {
 	s := &Sources{ctx: ctx, dirs: map[sourceDir]tree.Dir{}, temp: o.Spool}
@@ -59,11 +59,14 @@ func (o *Opener) OpenSources(ctx context.Context, imgs []*content.Image) (_ *Sou
 	}()
 	for _, img := range imgs {
 		f := o.Of(img, "image")
-		if len(img.Missing) > 0 && !f.unpackedAlready(ctx) {
-			return nil, &fault.Error{Kind: ErrNoFiles, Ref: img.Name, Err: fmt.Errorf("read %s: it is not unpacked, and of its %d layers %d are not stored",
-				f, len(img.Layers), len(img.Missing))}
+		reader := Auto
+		if !f.unpackedAlready(ctx) {
+			if reader = Index; len(img.Missing) > 0 {
+				return nil, &fault.Error{Kind: ErrNoFiles, Ref: img.Name, Err: fmt.Errorf("read %s: it is not unpacked, and of its %d layers %d are not stored",
+					f, len(img.Layers), len(img.Missing))}
+			}
 		}
-		t, err := f.Open(ctx, Auto)
+		t, err := f.Open(ctx, reader)
 		if err != nil {
 			return nil, err
 		}
