@@ -164,7 +164,7 @@ func (r SaveDeltaRequest) write(ctx context.Context, s *build.Session, w io.Writ
 	}
 	s.Steps.Begin(Step{Kind: "save", Of: img.Name})
 	s.Steps.Total(func() (int64, int64) { return 0, size })
-	_, err = archive.ExportDelta(ctx, s.Engine.Client.ContentStore(), s.Steps.Writer(w), saved.Name, made, nil)
+	_, err = archive.ExportDelta(ctx, s.Engine.Client.ContentStore(), s.Steps.Writer(w), saved.Name, made)
 	return saved, err
 }
 

@@ -153,10 +153,11 @@ func (a *app) writeAnd(ctx context.Context, o *saveOptions, w io.Writer, write s
 		}
 		d.Close()
 		adviseNotices(saved.warnings)
+		if o.format.value == "json" {
+			return printJSON(a.std.out, saved.result) // The warnings are in it.
+		}
 		a.notifyAll("warning: ", saved.warnings)
 		switch {
-		case o.format.value == "json":
-			return printJSON(a.std.out, saved.result)
 		case o.dryRun:
 			return printLine(a.std.out, "%s", saved.text)
 		case !a.quiet && !a.jsonMessages():

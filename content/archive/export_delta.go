@@ -42,19 +42,11 @@ func PlanDelta(name string, made *delta.Made) (result *Exported, bytes int64, er
 // ExportDelta writes a delta below the file to w, as an OCI image layout in a tar. name
 // is the full name of the image that it makes, or empty. The same delta gives the same
 // bytes. All blobs of the store are checked against their digests. After an error what
-// was written to w is incomplete. planned is called before the first byte is written,
-// with the archive's size; nil: no call.
-func ExportDelta(ctx context.Context, store cstore.Store, w io.Writer, name string, made *delta.Made, planned func(bytes int64)) (*Exported, error) {
+// was written to w is incomplete.
+func ExportDelta(ctx context.Context, store cstore.Store, w io.Writer, name string, made *delta.Made) (*Exported, error) {
 	p, err := newDeltaPlan(name, made)
 	if err != nil {
 		return nil, err
-	}
-	if planned != nil {
-		size, err := p.size()
-		if err != nil {
-			return nil, err
-		}
-		planned(size)
 	}
 	tw := tar.NewWriter(wholeWriter{w})
 	to := tarSink{tw}
