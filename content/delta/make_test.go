@@ -171,7 +171,9 @@ func TestMakeFails(t *testing.T) {
 	}{
 		"a layer that is not stored": {func(i *content.Image, _ *delta.Making) { i.Missing = i.Layers }, errdefs.ErrNotFound},
 		"another diff ID":            {func(i *content.Image, _ *delta.Making) { i.DiffIDs[0] = digest.FromString("x") }, content.ErrCorrupt},
-		"no files":                   {func(_ *content.Image, m *delta.Making) { m.Open = func() (delta.Tree, error) { return nil, io.ErrClosedPipe } }, io.ErrClosedPipe},
+		"no files": {func(_ *content.Image, m *delta.Making) {
+			m.Open = func() (delta.Tree, error) { return nil, io.ErrClosedPipe }
+		}, io.ErrClosedPipe},
 		"files that change": {func(_ *content.Image, m *delta.Making) {
 			m.Open = func() (delta.Tree, error) { return changing{tree{files}}, nil }
 		}, tardiff.ErrChanged},
