@@ -157,7 +157,7 @@ func TestSaveDelta(t *testing.T) {
 		t.Errorf("to standard output: %d, %q, %d bytes of %d", code, errOut, len(stream), len(data))
 	}
 	out, _ := ok(t, "save", "app:2", "--since", "app:1", "--delta", "--dry-run")
-	if !strings.Contains(out, " app/model\n") || !strings.Contains(out, " instead of 300.") {
+	if !strings.Contains(out, " app/model\n") || !strings.Contains(out, " instead of 302.") {
 		t.Errorf("--dry-run: %q", out)
 	}
 	var saved veneer.SavedDelta

@@ -42,7 +42,7 @@ func (m *making) diff(ctx context.Context, l *Layer) (_ *tardiff.Made, err error
 	}
 	verifier, to := l.DiffID.Verifier(), m.writer(l.Target.Size-1)
 	tar := &verified{ctxio.Reader(ctx, plain), verifier}
-	made, err := tardiff.MakeMeasured(ctx, tar, m.tree, to, cost)
+	made, err := m.old.Make(ctx, tar, to, cost)
 	if errors.Is(err, errTooLarge) {
 		return nil, nil
 	}

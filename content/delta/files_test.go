@@ -31,7 +31,7 @@ func TestFiles(t *testing.T) {
 		r := rand.New(rand.NewPCG(uint64(n), 17))
 		var files []delta.File
 		for i := range n {
-			f := delta.File{Path: fmt.Sprintf("usr/lib/node_modules/%d/%d\xff\n%s", i%7, i, strings.Repeat("long", r.IntN(20))), Source: i % 3, Size: r.Int64()}
+			f := delta.File{Path: fmt.Sprintf("usr/lib/node_modules/%d/%d\n%sé", i%7, i, strings.Repeat("long", r.IntN(20))), Source: i % 3, Size: r.Int64()}
 			binary.LittleEndian.PutUint64(f.Sum[:], r.Uint64())
 			files = append(files, f)
 		}

@@ -39,7 +39,7 @@ type Making struct {
 	// Spool keeps the deltas of layers. Make writes from its beginning on.
 	Spool Spool
 	// Measure is asked of each layer for which a delta is made how to report what files
-	// cost, see [tardiff.MakeMeasured]. nil: nobody wants to know.
+	// cost, see [tardiff.Old.Make]. nil: nobody wants to know.
 	Measure func(layer ocispec.Descriptor) func(path string, size, bytes int64)
 	// Steps are told of the bytes of layers that are read.
 	Steps *progress.Steps
@@ -88,6 +88,7 @@ func (m *Made) Open(blob digest.Digest) (io.Reader, bool) {
 func Make(ctx context.Context, store cstore.Store, m Making) (*Made, error) {
 	mk := &making{Making: m, store: store, files: map[string]bool{}}
 	mk.made = &Made{Delta: &Delta{Image: m.Image, Sources: named(m.Sources)}, spooled: map[digest.Digest]*io.SectionReader{}}
+	defer mk.close()
 	first := map[digest.Digest]Layer{}
 	for i, l := range m.Image.Layers {
 		layer, seen := first[l.Digest]
@@ -127,7 +128,8 @@ func named(imgs []*content.Image) (list []Source) {
 type making struct {
 	Making
 	store cstore.Store
-	tree  Tree
+	tree  Tree // nil: not opened yet
+	old   *tardiff.Old
 	made  *Made
 	files map[string]bool // paths that deltas open
 	end   int64           // of what the spool has
@@ -148,11 +150,8 @@ func (m *making) layer(ctx context.Context, l Layer) (Layer, Cost, error) {
 	if content.IsEncrypted(l.Target.MediaType) {
 		return l, Cost{Bytes: l.Target.Size}, nil
 	}
-	if m.tree == nil {
-		var err error
-		if m.tree, err = m.Open(); err != nil {
-			return l, Cost{}, err
-		}
+	if err := m.open(); err != nil {
+		return l, Cost{}, err
 	}
 	diff, err := m.diff(ctx, &l)
 	if err != nil {
@@ -166,6 +165,25 @@ func (m *making) layer(ctx context.Context, l Layer) (Layer, Cost, error) {
 	}
 	diff.Sources = nil
 	return l, Cost{Bytes: l.Blob.Size, Tar: *diff}, nil
+}
+
+// open opens the sources' files, once.
+func (m *making) open() (err error) {
+	if m.old != nil {
+		return nil
+	}
+	if m.tree, err = m.Open(); err != nil {
+		return err
+	}
+	m.old, err = tardiff.NewOld(m.tree)
+	return err
+}
+
+// close closes the sources' files that are open.
+func (m *making) close() {
+	if m.old != nil {
+		m.old.Close()
+	}
 }
 
 // keep makes a blob of what was written to the spool.

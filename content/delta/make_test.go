@@ -156,7 +156,7 @@ func TestMakeFails(t *testing.T) {
 	files := map[string]string{"a": text(1, 100_000)}
 	old := image(ctx, t, s, "docker.io/library/old:1", layer{files: files})
 	like := func(l layer) *content.Image {
-		l.files = map[string]string{"a": files["a"] + l.mediaType}
+		l.files = map[string]string{"a": files["a"] + "!" + l.mediaType}
 		return image(ctx, t, s, "docker.io/library/next:1", l)
 	}
 	for _, mediaType := range []string{ocispec.MediaTypeImageLayerGzip + "+encrypted"} {
