@@ -12,6 +12,10 @@
 //	3 add   N bytes    add each to the open file's next byte, and write the sums
 //	4 seek  N          the open file's position is now N
 //
+// Version 2 has one more, which only [Apply] knows, for files of up to 4 MiB:
+//
+//	5 dictionary  N bytes    write what this zstd frame makes with the open file before it
+//
 // So all headers of the new tar are in the delta, and of the tree only the contents
 // of regular files are used.
 //
