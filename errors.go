@@ -144,6 +144,11 @@ var (
 	// ErrNeedsBase means that an archive is a delta to an image, the Ref, that is
 	// not here. There is one such error for each that it is a delta to.
 	ErrNeedsBase = archive.ErrNeedsBase
+	// ErrNotRebuilt means that a layer, whose digest is Ref, cannot be made of its delta
+	// as the blob that it is. ErrSourceDiffers means that files of an image, the Ref, are
+	// not those that a delta was made from; Path is one of them, if that is known.
+	ErrNotRebuilt    = archive.ErrNotRebuilt
+	ErrSourceDiffers = archive.ErrSourceDiffers
 	// ErrIncomplete means that an image lacks layers here, and cannot be written whole.
 	ErrIncomplete = archive.ErrIncomplete
 	// ErrNoFiles means that the files of an image, the Ref, are not here: it has no

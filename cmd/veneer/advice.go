@@ -98,6 +98,8 @@ var advices = []advice{
 	{kind: veneer.ErrSeveralNameless, text: "choose one with --image, and give it a name with -t"},
 	{kind: veneer.ErrNoName, text: "give one with -t"},
 	{kind: veneer.ErrNeedsBase, text: "veneer pull {ref}"},
+	{kind: veneer.ErrNotRebuilt, text: "load the whole image (veneer save without --delta) or pull it, which brings the layer {ref}; or make another image of the same files with --allow-recompress"},
+	{kind: veneer.ErrSourceDiffers, text: "veneer verify --repair {ref} checks it and unpacks it again; or load the whole image"},
 	{kind: veneer.ErrIncomplete, text: "pull its base again, or leave out with --since BASE what the reader has"},
 	{kind: veneer.ErrNoFiles, text: "veneer pull {ref} brings them again"},
 	{kind: veneer.ErrUnknownCompressor, text: "veneer load takes it with --allow-recompress only; without --delta the layers travel as they are"},
