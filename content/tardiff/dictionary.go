@@ -19,23 +19,13 @@ const (
 // patch writes what the zstd frame of n bytes makes that follows. Its dictionary is the
 // open file as a whole, with the number 0 (zstd --patch-from).
 func (a *applier) patch(n int64) error {
-	if a.file == nil {
-		return fmt.Errorf("it takes a dictionary where no file is open: %w", ErrFormat)
-	}
-	size := a.file.Size()
-	if size > maxDictionary {
-		return fmt.Errorf("operation 5 (zstd with a dictionary) takes the file %q of %d bytes into memory, of which there may be %d: %w", a.path, size, maxDictionary, ErrFormat)
-	}
-	dict := make([]byte, size)
-	if m, err := a.file.ReadAt(dict, 0); int64(m) < size {
-		if errors.Is(err, io.EOF) {
-			err = errShort
-		}
-		return &SourceError{a.path, err}
+	dict, err := a.dictionary()
+	if err != nil {
+		return err
 	}
 	frame := &io.LimitedReader{R: a.ops, N: n}
 	opts := []zstd.DOption{zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxDictWindow)}
-	if size > 0 {
+	if len(dict) > 0 {
 		opts = append(opts, zstd.WithDecoderDictRaw(0, dict))
 	}
 	z, err := zstd.NewReader(frame, opts...)
@@ -58,12 +48,31 @@ func (a *applier) patch(n int64) error {
 		case err != nil && !errors.Is(err, io.EOF):
 			return a.in.fault(err)
 		case err != nil:
-			return a.pass(frame, size)
+			return a.pass(frame, int64(len(dict)))
 		}
 		if err := a.ctx.Err(); err != nil {
 			return err
 		}
 	}
+}
+
+// dictionary is the open file as a whole.
+func (a *applier) dictionary() ([]byte, error) {
+	if a.file == nil {
+		return nil, fmt.Errorf("it takes a dictionary where no file is open: %w", ErrFormat)
+	}
+	size := a.file.Size()
+	if size > maxDictionary {
+		return nil, fmt.Errorf("operation 5 (zstd with a dictionary) takes the file %q of %d bytes into memory, of which there may be %d: %w", a.path, size, maxDictionary, ErrFormat)
+	}
+	dict := make([]byte, size)
+	if m, err := a.file.ReadAt(dict, 0); int64(m) < size {
+		if errors.Is(err, io.EOF) {
+			err = errShort
+		}
+		return nil, &SourceError{a.path, err}
+	}
+	return dict, nil
 }
 
 // pass reads what is left of a frame's bytes.
