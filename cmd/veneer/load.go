@@ -165,7 +165,7 @@ func sizeOf(r io.Reader) int64 {
 // works instead.
 func loadDirError(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, ocispec.ImageLayoutFile)); err == nil {
-		return fmt.Errorf("load %s: it is a directory; of an image layout a tar can be loaded: tar -C %[1]s -c . | veneer load -", dir)
+		return fmt.Errorf("load %s: it is a directory; an image layout is loaded by veneer load oci:%[1]s", dir)
 	}
 	return fmt.Errorf("load %s: it is a directory and no archive; its files become an image with veneer build --from scratch --copy %s/:/ -t NAME", dir, filepath.Clean(dir))
 }
