@@ -427,6 +427,21 @@ func TestDeltaInAnotherCompression(t *testing.T) {
 	}
 }
 
+// TestDeltaWithAWrongLayer: a layer in another compression that has another tar is refused.
+func TestDeltaWithAWrongLayer(t *testing.T) {
+	p := newPair(t, gzipped)
+	wrong := storetest.NewBlob(ocispec.MediaTypeImageLayerGzip, storetest.Gzip([]byte("another tar")))
+	p.delta.Layers[1] = delta.Layer{Kind: delta.Whole, Target: p.next.Layers[1].Descriptor, DiffID: p.next.DiffIDs[1], Blob: wrong.Descriptor, Size: -1}
+	ctx, s := withOld(t, p)
+	for _, list := range []ocispec.Descriptor{p.list.Descriptor, {}} {
+		p.delta.Files = list
+		if _, err := p.load(ctx, s, p.archive(t, wrong), archive.Options{Recompress: true}); !errors.Is(err, delta.ErrTar) || errors.Is(err, archive.ErrSourceDiffers) {
+			t.Error(err)
+		}
+		onlyOld(ctx, t, s, p)
+	}
+}
+
 // wantTar checks what a layer's blob decompresses to.
 func wantTar(ctx context.Context, t *testing.T, s storetest.Store, l ocispec.Descriptor, diffID digest.Digest) {
 	t.Helper()

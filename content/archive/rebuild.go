@@ -108,7 +108,7 @@ func (r *rebuilder) layer(ctx context.Context, layer delta.Layer) (ocispec.Descr
 		return ocispec.Descriptor{}, err
 	case errors.Is(err, delta.ErrCompression):
 		return ocispec.Descriptor{}, &fault.Error{Kind: ErrNotRebuilt, Ref: layer.Target.Digest.String(), Err: fmt.Errorf("make layer %s of its delta: %w", layer.Target.Digest, err)}
-	case errors.Is(err, delta.ErrTar), errors.As(err, new(*tardiff.SourceError)):
+	case layer.Kind == delta.Diff && (errors.Is(err, delta.ErrTar) || errors.As(err, new(*tardiff.SourceError))):
 		err = r.blame(ctx, err)
 	}
 	return ocispec.Descriptor{}, fmt.Errorf("make layer %s of its delta: %w", layer.Target.Digest, err)
