@@ -8,7 +8,7 @@
 //   - [Diff] and [Compare] tell what would change and what it would cost.
 //   - [Dissect] tells what an image is made of, and what an update costs.
 //   - [Verify] and [SameRootfs] check images.
-//   - [Pull], [Save] and [Load] move images. [Remove] removes names.
+//   - [Pull], [Save], [SaveDelta] and [Load] move images. [Remove] removes names.
 //
 // # Words
 //

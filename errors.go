@@ -144,6 +144,11 @@ var (
 	// ErrNeedsBase means that an archive is a delta to an image, the Ref, that is
 	// not here. There is one such error for each that it is a delta to.
 	ErrNeedsBase = archive.ErrNeedsBase
+	// ErrNotRebuilt means that a layer, whose digest is Ref, cannot be made of its delta
+	// as the blob that it is. ErrSourceDiffers means that files of an image, the Ref, are
+	// not those that a delta was made from; Path is one of them, if that is known.
+	ErrNotRebuilt    = archive.ErrNotRebuilt
+	ErrSourceDiffers = archive.ErrSourceDiffers
 	// ErrIncomplete means that an image lacks layers here, and cannot be written whole.
 	ErrIncomplete = archive.ErrIncomplete
 	// ErrDenied means that a registry, the Ref, wants credentials, ErrRateLimit that it
@@ -152,6 +157,12 @@ var (
 	ErrDenied      = registry.ErrDenied
 	ErrRateLimit   = registry.ErrRateLimit
 	ErrCredentials = registry.ErrCredentials
+	// ErrNoFiles means that the files of an image, the Ref, are not here: it has no
+	// snapshot, and not all of its layers are stored.
+	ErrNoFiles = rootfs.ErrNoFiles
+	// ErrUnknownCompressor is a warning: a delta makes an image, the Ref, of which nobody
+	// can compress a layer as it was.
+	ErrUnknownCompressor = errors.New("it is not known what compressed a layer")
 	// ErrPlainHTTP means that a registry, the Ref, speaks plain HTTP, ErrForeignLayer
 	// that it lacks a layer which the image says is elsewhere, ErrLacks that neither it
 	// nor the engine has all of an image, the Ref.

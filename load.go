@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/opencontainers/go-digest"
@@ -25,6 +26,9 @@ type LoadRequest struct {
 	Platform string
 	// NoUnpack leaves the snapshots out.
 	NoUnpack bool
+	// Recompress allows another image where a layer's blob cannot be made again of a
+	// delta below the file: its tar is compressed in today's way.
+	Recompress bool
 	// Size is the archive's size in bytes, for the progress; 0: it is unknown.
 	Size int64
 	// Progress is told of each step and of bytes that were read; nil: nobody is.
@@ -35,7 +39,12 @@ type LoadRequest struct {
 type Loaded struct {
 	Images   []images.Image
 	Warnings []Notice
+	// Rebuilt are the images of which layers were made of deltas below the file.
+	Rebuilt []RebuiltImage
 }
+
+// RebuiltImage tells what was made of a delta below the file.
+type RebuiltImage = archive.Rebuilt
 
 // Load stores the images of an archive, unpacks them and names them, see
 // [archive.Import]. The layers that a delta archive leaves out must be in the
@@ -43,6 +52,9 @@ type Loaded struct {
 // unpacking. An image with layers of the second kind runs, but cannot be pushed or
 // saved whole, and a warning says so. If the engine cannot unpack, that may be a
 // warning too, see [engine.Engine.MayUnpack].
+//
+// Of a delta below the file (package delta) the layers are made again, from the files
+// of images that must be in the engine. The result is the same image, or an error.
 func Load(ctx context.Context, e *engine.Engine, r io.Reader, req LoadRequest) (*Loaded, error) {
 	s := &loadSnapshots{engine: e, noUnpack: req.NoUnpack, steps: progress.New(req.Progress)}
 	s.steps.Start("load")
@@ -50,18 +62,22 @@ func Load(ctx context.Context, e *engine.Engine, r io.Reader, req LoadRequest) (
 		s.steps.Total(func() (int64, int64) { return 0, req.Size })
 	}
 	records, err := archive.Import(e.Context(ctx), e.Client, s.steps.Reader(r), archive.Options{
-		Names: req.Names, Image: req.Image, Platform: req.Platform, Snapshots: s,
+		Names: req.Names, Image: req.Image, Platform: req.Platform, Snapshots: s, Sources: s, Recompress: req.Recompress,
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.steps.End()
-	return &Loaded{Images: records, Warnings: s.warnings}, nil
+	return &Loaded{Images: records, Warnings: s.warnings, Rebuilt: s.rebuilt}, nil
 }
 
-// OpenArchive opens an archive's file for [Load]. Of a pipe it waits for the other
-// end, but no longer than ctx, with which a read of it ends, too.
+// OpenArchive opens an archive's file for [Load], or with oci:DIR an OCI image layout
+// in a directory. Of a pipe it waits for the other end, but no longer than ctx, with
+// which a read of it ends, too.
 func OpenArchive(ctx context.Context, file string) (io.ReadCloser, error) {
+	if dir, ok := strings.CutPrefix(file, "oci:"); ok && dir != "" {
+		return archive.OpenLayout(dir)
+	}
 	return archive.OpenFile(ctx, file)
 }
 
@@ -71,6 +87,7 @@ type loadSnapshots struct {
 	noUnpack bool
 	steps    *progress.Steps
 	warnings []Notice
+	rebuilt  []RebuiltImage
 	told     bool // that nothing is unpacked
 }
 

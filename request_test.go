@@ -109,6 +109,12 @@ func TestRequestsAreNotWrittenTo(t *testing.T) {
 			_, err := veneer.Save(t.Context(), e, io.Discard, *req.(*veneer.SaveRequest))
 			return err
 		}},
+		{name: "save delta", request: func() any {
+			return &veneer.SaveDeltaRequest{Image: "full:1", Since: roomy("base:1")}
+		}, run: func(e *engine.Engine, req any) error {
+			_, err := veneer.SaveDelta(t.Context(), e, io.Discard, *req.(*veneer.SaveDeltaRequest))
+			return err
+		}},
 		{name: "load", request: func() any {
 			return &veneer.LoadRequest{Names: roomy("loaded:1"), NoUnpack: true}
 		}, run: func(e *engine.Engine, req any) error {

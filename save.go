@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -46,8 +47,9 @@ type SavedImage struct {
 	Digest digest.Digest `json:"digest"`
 }
 
-// Save writes images to w, see [archive.Export]. A lease keeps them from being
-// removed meanwhile. After an error, what was written to w is incomplete.
+// Save writes images to w, see [archive.Export]. w may be nil: then nothing is written,
+// and the result says what would be. A lease keeps the images from being removed
+// meanwhile. After an error, what was written to w is incomplete.
 func Save(ctx context.Context, e *engine.Engine, w io.Writer, req SaveRequest) (_ *Saved, err error) {
 	steps := progress.New(req.Progress)
 	steps.Begin(Step{Kind: "save", Of: strings.Join(req.Images, " ")})
@@ -85,7 +87,10 @@ func Save(ctx context.Context, e *engine.Engine, w io.Writer, req SaveRequest) (
 		}
 		opts.Since = append(opts.Since, base)
 	}
-	done, err := archive.Export(ctx, e.Client.ContentStore(), steps.Writer(w), items, opts)
+	if w != nil {
+		w = steps.Writer(w)
+	}
+	done, err := writeArchive(ctx, e.Client.ContentStore(), w, items, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +100,14 @@ func Save(ctx context.Context, e *engine.Engine, w io.Writer, req SaveRequest) (
 		saved.Warnings = append(saved.Warnings, Notice{Text: fmt.Sprintf("no layer is left out, since %s shares none: the archive is a complete one", strings.Join(req.Since, " and "))})
 	}
 	return saved, nil
+}
+
+// writeArchive writes an archive, if there is a w.
+func writeArchive(ctx context.Context, store cstore.Store, w io.Writer, items []archive.Item, opts archive.ExportOptions) (*archive.Exported, error) {
+	if w == nil {
+		return archive.Plan(ctx, store, items, opts)
+	}
+	return archive.Export(ctx, store, w, items, opts)
 }
 
 // saveItem finds an image and adds it to the lease in ctx.

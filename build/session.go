@@ -135,6 +135,14 @@ func UnpackImage(ctx context.Context, e *engine.Engine, img *content.Image, step
 	return o.UnpackImage(ctx, img)
 }
 
+// Roots opens the root file systems of an engine's images, outside of a session. The
+// caches are not used. ctx of its calls must have a lease.
+func Roots(e *engine.Engine, steps *progress.Steps, warn func(string)) *rootfs.Opener {
+	return &rootfs.Opener{
+		Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Spool: spoolDir(e), Warn: warn, Steps: steps, Log: progress.Log(nil),
+	}
+}
+
 // refuseEncrypted returns an error if an image has encrypted layers, unless the
 // options allow that. The new layer is not encrypted, so files taken from encrypted
 // layers, or put upon them, would be readable by everybody.

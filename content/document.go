@@ -128,6 +128,29 @@ func ParseIndex(data []byte, desc ocispec.Descriptor) (*ocispec.Index, error) {
 	return &idx, nil
 }
 
+// parseArtifact decodes and checks the manifest of an artifact (OCI image-spec
+// manifest.md, "Guidelines for Artifact Usage"). Its config and layers may be of any
+// type.
+func parseArtifact(data []byte, desc ocispec.Descriptor) (*ocispec.Manifest, error) {
+	if err := checkDocument(data, desc); err != nil {
+		return nil, err
+	}
+	var m ocispec.Manifest
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, fmt.Errorf("parse manifest: %w", err)
+	}
+	all := append([]ocispec.Descriptor{m.Config}, m.Layers...)
+	if m.Subject != nil {
+		all = append(all, *m.Subject)
+	}
+	for _, d := range all {
+		if err := validDescriptor(d); err != nil {
+			return nil, err
+		}
+	}
+	return &m, nil
+}
+
 // parseConfig decodes and checks an image config that goes with a manifest of
 // so many layers (OCI image-spec config.md).
 func parseConfig(data []byte, layers int) (*ocispec.Image, error) {

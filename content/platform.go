@@ -99,6 +99,20 @@ func ReadIndex(ctx context.Context, store cstore.Provider, desc ocispec.Descript
 	return idx, nil
 }
 
+// ReadArtifact reads the manifest of an artifact, such as an SBOM or a delta, and
+// checks it. That of an image is read, too.
+func ReadArtifact(ctx context.Context, store cstore.Provider, desc ocispec.Descriptor) (*ocispec.Manifest, error) {
+	data, err := readJSON(ctx, store, desc)
+	if err != nil {
+		return nil, fmt.Errorf("read artifact: %w", err)
+	}
+	m, err := parseArtifact(data, desc)
+	if err != nil {
+		return nil, fmt.Errorf("artifact %s: %w", desc.Digest, err)
+	}
+	return m, nil
+}
+
 // IsImage reports whether an index lists a manifest as an image. Attestations,
 // and artifacts such as SBOMs and signatures, are none: an artifact's config is
 // of a type of its own (OCI image-spec manifest.md, "Guidelines for Artifact

@@ -31,7 +31,13 @@ The archive is read as it arrives, and all of it is checked. A delta, written by
 veneer save --since, needs layers that must be here already, as blobs or
 unpacked; if they are not, it says which base image to get first. Names are set
 last: after an error, or an interrupt, nothing has changed and nothing is left,
-and the same archive can be loaded again.`,
+and the same archive can be loaded again.
+
+A delta below the file, written by veneer save --since --delta or by oci-delta,
+makes the layers again from the files of an image that is here, and gives the
+same image, with the same digest. Where a layer's blob cannot be made again, the
+error names it; --allow-recompress then makes another image of the same files.
+Of such a delta FILE may also be oci:DIR, an image layout in a directory.`,
 		Example: `  veneer load debian.tar
   veneer load -t debian:12 -i debian-oci.tar.zst
   veneer load -t debian:12 < debian-oci.tar.zst
@@ -57,6 +63,7 @@ and the same archive can be loaded again.`,
 	cmd.Flags().StringArrayVarP(&req.Names, "tag", "t", nil, "`name` for the image, in place of those in the archive (repeatable)")
 	cmd.Flags().StringVar(&req.Image, "image", "", "load only this one of the archive's images: its `name` there, its tag or its digest")
 	cmd.Flags().StringVar(&req.Platform, "platform", "", "platform that the archive must hold, as in linux/arm64/v8 (default any)")
+	cmd.Flags().BoolVar(&req.Recompress, "allow-recompress", false, "where a delta cannot give back a layer's very blob, compress it anew; the image gets another digest")
 	cmd.Flags().BoolVar(&req.NoUnpack, "no-unpack", false, "load the images, but make no snapshots of them")
 	return cmd
 }
@@ -112,8 +119,26 @@ func (a *app) load(ctx context.Context, file string, req veneer.LoadRequest) err
 				return err
 			}
 		}
+		a.tellRebuilt(loaded.Rebuilt)
 		return nil
 	})
+}
+
+// tellRebuilt says what was made of deltas below the file.
+func (a *app) tellRebuilt(list []veneer.RebuiltImage) {
+	for _, r := range list {
+		if r.Made != r.Image {
+			a.notify(fmt.Sprintf("warning: the image is %s and not %s: a layer was compressed anew", r.Made, r.Image))
+		}
+		if !a.quiet && !a.jsonMessages() {
+			_, _ = fmt.Fprintln(a.stderr, rebuiltText(r))
+		}
+	}
+}
+
+// rebuiltText tells people what a delta saved.
+func rebuiltText(r veneer.RebuiltImage) string {
+	return fmt.Sprintf("%d of %s from deltas, saved %s", r.Deltas, countText(int64(r.Layers), "layer", "layers"), bytesText(max(r.Saved, 0)))
 }
 
 // sizeOf is how much is left to read of a file; 0: that is unknown, as of a pipe.
@@ -140,7 +165,7 @@ func sizeOf(r io.Reader) int64 {
 // works instead.
 func loadDirError(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, ocispec.ImageLayoutFile)); err == nil {
-		return fmt.Errorf("load %s: it is a directory; of an image layout a tar can be loaded: tar -C %[1]s -c . | veneer load -", dir)
+		return fmt.Errorf("load %s: it is a directory; an image layout is loaded by veneer load oci:%[1]s", dir)
 	}
 	return fmt.Errorf("load %s: it is a directory and no archive; its files become an image with veneer build --from scratch --copy %s/:/ -t NAME", dir, filepath.Clean(dir))
 }

@@ -2,11 +2,15 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/veneer-build/veneer"
 )
 
 // twoImages makes app:1 and app:2, which is one layer more. Nothing is unpacked.
@@ -115,5 +119,102 @@ func TestPendingFileModes(t *testing.T) {
 	}
 	if info, err := os.Stat(name); err != nil || info.Mode() != 0o640 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+// twoVersions makes app:1 and app:2, in which a byte of a large file is another. Nothing is unpacked.
+func twoVersions(t *testing.T) {
+	t.Helper()
+	dir, _ := buildApp(t)
+	data := make([]byte, 300_000)
+	r := rand.New(rand.NewPCG(1, 17))
+	for i := range data {
+		data[i] = byte(r.Uint32())
+	}
+	for _, tag := range []string{"app:1", "app:2"} {
+		data[100_000]++
+		if err := os.WriteFile(filepath.Join(dir, "model"), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ok(t, "build", "--from", "app:1", "--sync", dir+":/app", "-t", tag, "--no-unpack")
+	}
+}
+
+func TestSaveDelta(t *testing.T) {
+	twoVersions(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "delta.tar")
+	_, errOut := ok(t, "save", "app:2", "--since", "app:1", "--delta", "-o", file)
+	if !strings.Contains(errOut, "docker.io/library/app:2 since app:1: an archive of ") || !strings.Contains(errOut, "left out 2 layers") {
+		t.Errorf("save --delta: %q", errOut)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil || len(data) > 20_000 {
+		t.Errorf("%d bytes, %v", len(data), err)
+	}
+	code, stream, errOut := veneerRun(t.Context(), "save", "app:2", "--since", "app:1", "--delta", "--progress", "quiet")
+	if code != exitOK || errOut != "" || stream != string(data) {
+		t.Errorf("to standard output: %d, %q, %d bytes of %d", code, errOut, len(stream), len(data))
+	}
+	out, _ := ok(t, "save", "app:2", "--since", "app:1", "--delta", "--dry-run")
+	if !strings.Contains(out, " app/model\n") || !strings.Contains(out, " instead of 302.") {
+		t.Errorf("--dry-run: %q", out)
+	}
+	var saved veneer.SavedDelta
+	out, _ = ok(t, "save", "app:2", "--since", "app:1", "--delta", "--dry-run", "--format", "json")
+	if err := json.Unmarshal([]byte(out), &saved); err != nil || saved.ArchiveBytes != int64(len(data)) || len(saved.Layers) != 3 ||
+		saved.Layers[2].As != "diff" || saved.Layers[2].Generation != "veneer-gzip.1:0" || saved.Layers[2].Files[0].Path != "app/model" {
+		t.Errorf("json: %s, %v", out, err)
+	}
+	out, _ = ok(t, "save", "app:2", "--since", "app:1", "--delta", "-o", file, "--format", "json")
+	if err := json.Unmarshal([]byte(out), &saved); err != nil || saved.Left != 2 {
+		t.Errorf("json of what is written: %s, %v", out, err)
+	}
+	if out, _ = ok(t, "save", "app:2", "--since", "app:1", "--dry-run"); !strings.Contains(out, "left out 2 layers") {
+		t.Errorf("--dry-run of layers: %q", out)
+	}
+	if _, errOut := ok(t, "save", "app:2", "--since", "app:1", "--since", "app:2", "--delta", "-o", file); !strings.Contains(errOut, "since app:1, app:2: an archive of ") {
+		t.Errorf("several: %q", errOut)
+	}
+}
+
+// TestSaveDeltaFlags: what does not go together is refused before anything is read, and the error says what does.
+func TestSaveDeltaFlags(t *testing.T) {
+	isolate(t)
+	for _, c := range []struct{ args, want string }{
+		{"app:2 --delta", "use --since IMAGE"},
+		{"app:2 app:3 --since app:1 --delta", "one image at a time"},
+		{"app:2 --dry-run -o x", "leave --output out"},
+		{"app:2 --format json", "--output FILE or --dry-run"},
+		{"app:2 --since app:1 --delta --platform all", "--platform"},
+	} {
+		code, _, errOut := veneerRun(t.Context(), append([]string{"save"}, strings.Fields(c.args)...)...)
+		if code != exitUsage || !strings.Contains(errOut, c.want) {
+			t.Errorf("%s: %d, %q", c.args, code, errOut)
+		}
+	}
+}
+
+// TestSaveDeltaFails: there is no file then.
+func TestSaveDeltaFails(t *testing.T) {
+	twoVersions(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a.tar")
+	for _, args := range [][]string{
+		{"app:2", "--since", "absent", "-o", file},
+		{"absent", "--since", "app:1", "-o", file},
+		{"app:2", "--since", "scratch", "-o", file},
+		{"app:2", "--since", "app:1", "--platform", "linux/s390x", "-o", file},
+		{"app:2", "--since", "app:1", "-o", "/dev/full"},
+	} {
+		args = append([]string{"save", "--delta", "--progress", "quiet"}, args...)
+		code, _, errOut := veneerRun(t.Context(), args...)
+		if code != exitError {
+			t.Errorf("%q: exit code %d", args, code)
+		}
+		checkErrorLine(t, args, errOut)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left %v, %v", left, err)
 	}
 }

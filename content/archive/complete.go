@@ -23,7 +23,7 @@ type loader struct {
 	opts   Options
 	// begun: the archive's index was seen. delta is nil for a complete archive.
 	begun bool
-	delta *delta
+	delta *deltaNote
 }
 
 // complete checks that an image is complete, labels its documents so that the

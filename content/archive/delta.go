@@ -22,8 +22,8 @@ const (
 	deltaVersion    = 1
 )
 
-// delta is the value of [annotationDelta] in a layout's index.
-type delta struct {
+// deltaNote is the value of [annotationDelta] in a layout's index.
+type deltaNote struct {
 	Version int    `json:"version"`
 	Needs   []need `json:"needs"`
 }

@@ -86,7 +86,7 @@ func (p *plan) index() (ocispec.Index, error) {
 		}
 	}
 	if p.result.Left > 0 {
-		text, err := json.Marshal(delta{Version: deltaVersion, Needs: p.needs})
+		text, err := json.Marshal(deltaNote{Version: deltaVersion, Needs: p.needs})
 		if err != nil {
 			return idx, fmt.Errorf("encode what is needed: %w", err)
 		}

@@ -77,6 +77,15 @@ func Export(ctx context.Context, store cstore.Store, w io.Writer, items []Item, 
 	return &p.result, nil
 }
 
+// Plan returns what [Export] would write.
+func Plan(ctx context.Context, store cstore.Store, items []Item, opts ExportOptions) (*Exported, error) {
+	p, err := newPlan(ctx, store, items, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &p.result, nil
+}
+
 // sink writes the files of an image layout. A directory comes before the files in
 // it.
 type sink interface {

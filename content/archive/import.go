@@ -38,6 +38,12 @@ type Options struct {
 	// Snapshots may replace layers whose blobs are not stored. They are made for
 	// the images before these get names. nil: all blobs must be stored.
 	Snapshots Snapshots
+	// Sources are for deltas below the file. nil: an archive with such deltas is an
+	// error.
+	Sources Sources
+	// Recompress: a layer of which the blob cannot be made again, but its tar, is
+	// compressed in today's way. The image then has another digest.
+	Recompress bool
 }
 
 // Engine is the engine that stores an archive's images. A containerd client is one.
@@ -64,7 +70,8 @@ const maxTail = 64 << 20
 // Import stores the images of an archive and returns their records. Blobs that an
 // image needs and the archive lacks may be in the store already: this is how a
 // delta archive is loaded ([ExportOptions].Since). The blobs that a delta needs are
-// checked as soon as its index is read, and again at the end.
+// checked as soon as its index is read, and again at the end. Layers of which the
+// archive has a delta below the file are made of that, see [Sources].
 //
 // Nothing is trusted. Every blob is checked against its digest, also one that is
 // stored already, and manifests and configs are checked as in [content.Resolve].
@@ -92,6 +99,9 @@ func Import(ctx context.Context, e Engine, r io.Reader, opts Options) (_ []image
 	l := &loader{engine: e, store: e.ContentStore(), opts: opts}
 	index, err := l.ingest(ctx, r)
 	if err != nil {
+		return nil, err
+	}
+	if index, err = l.expand(ctx, index); err != nil {
 		return nil, err
 	}
 	found, err := listImages(ctx, l.store, index)

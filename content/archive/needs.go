@@ -21,7 +21,7 @@ import (
 )
 
 // readDelta returns what a delta archive needs, or nil for another archive.
-func readDelta(idx *ocispec.Index) (*delta, error) {
+func readDelta(idx *ocispec.Index) (*deltaNote, error) {
 	text, ok := idx.Annotations[annotationDelta]
 	if !ok {
 		return nil, nil
@@ -29,7 +29,7 @@ func readDelta(idx *ocispec.Index) (*delta, error) {
 	if err := rawjson.Check([]byte(text)); err != nil {
 		return nil, fmt.Errorf("annotation %s: %w", annotationDelta, err)
 	}
-	var d delta
+	var d deltaNote
 	if err := json.Unmarshal([]byte(text), &d); err != nil {
 		return nil, fmt.Errorf("annotation %s: %w: %w", annotationDelta, err, errdefs.ErrInvalidArgument)
 	}

@@ -31,6 +31,9 @@ func Stage(ctx context.Context, e Engine, r io.Reader, name, platform string) (o
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
+	if index, err = l.expand(ctx, index); err != nil {
+		return ocispec.Descriptor{}, err
+	}
 	f, err := l.choose(ctx, index, name)
 	if err != nil {
 		return ocispec.Descriptor{}, err

@@ -66,8 +66,8 @@ func Apply(ctx context.Context, delta io.Reader, old Opener, w io.Writer, limits
 	if _, err := io.ReadFull(in, head[:]); err != nil {
 		return 0, in.fault(err)
 	}
-	if string(head[:]) != magic {
-		return 0, fmt.Errorf("it begins with %q, and only version 1 of tar-diff is known: %w", head, ErrFormat)
+	if string(head[:]) != magic && string(head[:]) != magic2 {
+		return 0, fmt.Errorf("it begins with %q, and only versions 1 and 2 of tar-diff are known: %w", head, ErrFormat)
 	}
 	z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(applyWindow))
 	if err != nil {
@@ -75,7 +75,7 @@ func Apply(ctx context.Context, delta io.Reader, old Opener, w io.Writer, limits
 	}
 	defer z.Close()
 	a := &applier{
-		ctx: ctx, in: in, ops: bufio.NewReaderSize(z, applyBuffer), tree: old, w: strict{w}, limit: limits.Size,
+		ctx: ctx, in: in, v2: string(head[:]) == magic2, ops: bufio.NewReaderSize(z, applyBuffer), tree: old, w: strict{w}, limit: limits.Size,
 		data: make([]byte, applyBuffer), src: make([]byte, applyBuffer),
 	}
 	if a.limit == 0 {
@@ -94,6 +94,7 @@ func Apply(ctx context.Context, delta io.Reader, old Opener, w io.Writer, limits
 type applier struct {
 	ctx     context.Context //nolint:containedctx // it ends with the call of Apply that made it
 	in      *stream
+	v2      bool
 	ops     *bufio.Reader
 	tree    Opener
 	w       io.Writer
@@ -150,6 +151,10 @@ func (a *applier) op() (more bool, _ error) {
 		return true, nil
 	case opData, opCopy, opAdd:
 		return true, a.write(op, n)
+	case opZstdDict:
+		if a.v2 {
+			return true, a.patch(n)
+		}
 	}
 	return false, fmt.Errorf("operation %d is unknown: %w", op, ErrFormat)
 }
@@ -157,12 +162,12 @@ func (a *applier) op() (more bool, _ error) {
 // count counts an operation that writes nothing, and is an error where there are too
 // many for what was written.
 func (a *applier) count(op byte, n int64) error {
-	if op == opOpen {
+	if op == opOpen || op == opZstdDict { // Of a dictionary the whole file is read.
 		if a.opened++; a.opened > freeIdle+a.written/tarBlock {
 			return fmt.Errorf("it opens %d files for %d bytes: %w", a.opened, a.written, ErrFormat)
 		}
 	}
-	if op == opOpen || op == opSeek || n == 0 {
+	if op == opOpen || op == opSeek || op == opZstdDict || n == 0 {
 		if a.idle++; a.idle > freeIdle+a.written {
 			return fmt.Errorf("%d operations that write nothing: %w", a.idle, ErrFormat)
 		}

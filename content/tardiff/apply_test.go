@@ -127,7 +127,7 @@ func TestCutOff(t *testing.T) {
 // TestOtherFormats: other versions, other windows.
 func TestOtherFormats(t *testing.T) {
 	for what, delta := range map[string][]byte{
-		"nothing": {}, "a text": []byte("hello world"), "version 2": append([]byte("tardf2\n\x00"), deltaOf(t)[8:]...),
+		"nothing": {}, "a text": []byte("hello world"), "version 3": append([]byte("tardf3\n\x00"), deltaOf(t)[8:]...),
 		"no zstd": []byte("tardf1\n\x00hello world"), "no stream": []byte("tardf1\n\x00"),
 	} {
 		if _, err := apply(t, delta); !errors.Is(err, tardiff.ErrFormat) {

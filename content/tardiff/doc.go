@@ -12,6 +12,10 @@
 //	3 add   N bytes    add each to the open file's next byte, and write the sums
 //	4 seek  N          the open file's position is now N
 //
+// Version 2 has one more, which only [Apply] knows, for files of up to 4 MiB:
+//
+//	5 dictionary  N bytes    write what this zstd frame makes with the open file before it
+//
 // So all headers of the new tar are in the delta, and of the tree only the contents
 // of regular files are used.
 //
@@ -26,6 +30,4 @@
 // well. bsdiff finds the places by a suffix array, which takes nine times the old
 // file's size. Here a table of bounded size finds them: it has the hashes of a few
 // bytes at regular distances.
-//
-// No command of Veneer makes or takes such deltas yet.
 package tardiff

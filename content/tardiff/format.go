@@ -11,9 +11,12 @@ import (
 // MediaType is that of a delta.
 const MediaType = "application/vnd.tar-diff"
 
-// magic is what a delta begins with. "2" in place of "1" is a later version, which
-// has an operation 5.
-const magic = "tardf1\n\x00"
+// magic is what a delta begins with, and magic2 what one of version 2 does, which may
+// have opZstdDict.
+const (
+	magic  = "tardf1\n\x00"
+	magic2 = "tardf2\n\x00"
+)
 
 // The operations.
 const (
@@ -22,6 +25,7 @@ const (
 	opCopy
 	opAdd
 	opSeek
+	opZstdDict
 )
 
 // maxName is the length of a path that Linux takes.

@@ -22,6 +22,7 @@ func FuzzApply(f *testing.F) {
 	f.Add(deltaOf(f, data("ab"), open("f"), op(2, 3, ""), op(4, 8, ""), op(3, 2, "\x01\xff")))
 	f.Add(deltaOf(f, data(strings.Repeat("a", 10<<20))))
 	f.Add(deltaOf(f, bytes.Repeat(open("f"), 100_000)))
+	f.Add(version2(f, open("f"), patchOf(f, was, append([]byte("x"), was...))))
 	const limit = 1 << 20
 	old := memTree{"f": was}
 	f.Fuzz(func(t *testing.T, delta []byte) {

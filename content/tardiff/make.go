@@ -44,11 +44,56 @@ type Made struct {
 // as it is. A file of the tree that cannot be read is a [*SourceError]; it wraps
 // [ErrChanged] if it is another length than before.
 func Make(ctx context.Context, newTar io.Reader, old Tree, w io.Writer) (*Made, error) {
-	s, err := newSpace(old)
+	o, err := NewOld(old)
 	if err != nil {
 		return nil, err
 	}
-	defer s.close()
+	defer o.Close()
+	return o.Make(ctx, newTar, w, nil)
+}
+
+// Old is an old tree that several deltas are made against, one after the other. The
+// tree is listed once, and sampled once.
+type Old struct {
+	s     *space
+	names *names
+	step  int64
+	whole seeds // of the whole tree
+	// sampled: whole is complete.
+	sampled bool
+}
+
+// NewOld lists a tree. The caller closes it.
+func NewOld(tree Tree) (*Old, error) {
+	s, err := newSpace(tree)
+	if err != nil {
+		return nil, err
+	}
+	return &Old{s: s, step: s.spread(), names: newNames(s)}, nil
+}
+
+// Close closes the tree's files.
+func (o *Old) Close() { o.s.close() }
+
+// sample fills the table of the whole tree. It reports whether it could.
+func (o *Old) sample(ctx context.Context) bool {
+	o.whole.reset(0, o.s.size, o.step)
+	for i := range o.s.files {
+		if ctx.Err() != nil || !o.whole.add(o.s, i) {
+			return false
+		}
+	}
+	o.sampled = true
+	return true
+}
+
+// Make is [Make] against the tree. It makes the same delta as that.
+//
+// It says about how many bytes of the delta each file of the new tar takes: it calls cost
+// with the file's path and size, and with an empty path for headers and for files of a
+// few bytes. Each is measured alone, so that the delta, which is one stream, is smaller
+// than all together. nil: nobody wants to know.
+func (o *Old) Make(ctx context.Context, newTar io.Reader, w io.Writer, cost func(path string, size, bytes int64)) (*Made, error) {
 	w = strict{w}
 	if _, err := io.WriteString(w, magic); err != nil {
 		return nil, err
@@ -58,19 +103,20 @@ func Make(ctx context.Context, newTar io.Reader, old Tree, w io.Writer) (*Made, 
 	if err != nil {
 		return nil, err
 	}
-	m, err := newMaker(ctx, s, z)
+	m, err := newMaker(ctx, o, z)
 	if err != nil {
 		return nil, err
 	}
+	m.cost = cost
 	if err := m.tar(in); err != nil {
 		return nil, err
 	}
 	if err := z.Close(); err != nil {
 		return nil, err
 	}
-	for i := range s.files {
-		if s.files[i].used {
-			m.made.Sources = append(m.made.Sources, s.path(i))
+	for i := range o.s.files {
+		if f := &o.s.files[i]; f.used {
+			m.made.Sources, f.used = append(m.made.Sources, o.s.path(i)), false
 		}
 	}
 	return &m.made, nil
@@ -94,6 +140,7 @@ type maker struct {
 	names *names
 	out   io.Writer
 	made  Made
+	cost  func(path string, size, bytes int64) // nil: nobody wants to know
 
 	at      reader
 	pending []byte // plain bytes that are not yet written
@@ -108,23 +155,18 @@ type maker struct {
 	ruled      []byte
 }
 
-func newMaker(ctx context.Context, s *space, out io.Writer) (*maker, error) {
-	m := &maker{ctx: ctx, s: s, out: out, at: reader{file: none}, pending: make([]byte, 0, plainPiece)}
-	step := stepFor(s.bytes())
-	s.place(step)
-	m.names = newNames(s)
-	m.find = aligner{cur: window{s: s}, other: window{s: s}}
-	m.best, m.next = encoder{s: s, win: window{s: s}}, encoder{s: s, win: window{s: s}}
-	table := &seeds{}
-	m.whole = source{seeds: table, fill: func() bool {
-		table.reset(0, s.size, step)
-		for i := range s.files {
-			if m.ctx.Err() != nil || !table.add(s, i) {
-				return false
-			}
-		}
-		return true
-	}}
+func newMaker(ctx context.Context, o *Old, out io.Writer) (*maker, error) {
+	m := &maker{ctx: ctx, s: o.s, names: o.names, out: out, at: reader{file: none}, pending: make([]byte, 0, plainPiece)}
+	m.find = aligner{cur: window{s: o.s}, other: window{s: o.s}}
+	m.best, m.next = encoder{s: o.s, win: window{s: o.s}}, encoder{s: o.s, win: window{s: o.s}}
+	m.whole = source{seeds: &o.whole, full: o.sampled, fill: func() bool { return o.sample(ctx) }}
+	// What the delta before used, and looked at, is free.
+	for i := range o.s.files {
+		o.s.files[i].used = false
+	}
+	for _, b := range o.s.ring {
+		b.pins = 0
+	}
 	var err error
 	m.ruler, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(segment), zstd.WithEncoderConcurrency(1))
 	return m, err
@@ -169,6 +211,10 @@ func (m *maker) flush() error {
 	if len(m.pending) == 0 {
 		return nil
 	}
+	if m.cost != nil {
+		m.ruled = m.ruler.EncodeAll(m.pending, m.ruled[:0])
+		m.cost("", int64(len(m.pending)), int64(len(m.ruled)))
+	}
 	if _, err := m.out.Write(appendOp(nil, opData, int64(len(m.pending)))); err != nil {
 		return err
 	}
@@ -180,6 +226,7 @@ func (m *maker) flush() error {
 // file makes the operations for a file's content.
 func (m *maker) file(t *tarStream, name string, size int64) error {
 	one := source{next: none, end: none}
+	cost := 0
 	// The end of a cut off tar has no next segment.
 	for left := size; left > 0; {
 		b := m.room(int(min(left, segment)))
@@ -198,6 +245,7 @@ func (m *maker) file(t *tarStream, name string, size int64) error {
 				break
 			}
 			if int64(n) == size && m.copied(name, b) {
+				cost = len(m.best.buf)
 				if err := m.write(b); err != nil {
 					return err
 				}
@@ -207,10 +255,14 @@ func (m *maker) file(t *tarStream, name string, size int64) error {
 			m.whole.next, m.whole.end = none, none
 		}
 		m.cheapest(&one, b)
+		cost += m.bestCost
 		if err := m.write(b); err != nil {
 			return err
 		}
 		left -= int64(n)
+	}
+	if m.cost != nil && cost > 0 {
+		m.cost(name, size, int64(cost))
 	}
 	return nil
 }

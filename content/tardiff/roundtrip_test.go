@@ -3,7 +3,9 @@ package tardiff_test
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -12,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/veneer-build/veneer/content/tardiff"
 )
@@ -298,4 +301,35 @@ func (l lying) Files(f func(string, int64) error) error {
 		}
 	}
 	return nil
+}
+
+// TestOld: of several tars, the deltas are those that are made one by one, and the costs of files are told.
+func TestOld(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 17))
+	tree := randomTree(r, "usr/lib")
+	tree["large"] = random(r, 300_000)
+	old, err := tardiff.NewOld(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	for i := range 50 { // Each looks at some blocks, of which there are 128.
+		next := nextLayer(t, r, tree)
+		want, made := makeDelta(t, next, tree)
+		var got bytes.Buffer
+		costs := map[string]int64{}
+		again, err := old.Make(t.Context(), bytes.NewReader(next), &got, func(path string, _, bytes int64) { costs[path] += bytes })
+		if err != nil || !bytes.Equal(got.Bytes(), want) || !slices.Equal(again.Sources, made.Sources) || again.Size != made.Size {
+			t.Fatalf("delta %d has %d bytes, alone %d; %v", i, got.Len(), len(want), err)
+		}
+		if costs[""] <= 0 || costs["last"] < 0 {
+			t.Errorf("delta %d costs %v", i, costs)
+		}
+		if i%5 == 0 { // One that breaks off does no harm.
+			failed := errors.New("failed")
+			if _, err := old.Make(t.Context(), io.MultiReader(bytes.NewReader(next[:len(next)/2]), iotest.ErrReader(failed)), io.Discard, nil); !errors.Is(err, failed) {
+				t.Errorf("a tar that breaks off: %v", err)
+			}
+		}
+	}
 }

@@ -35,6 +35,8 @@ var (
 	// ErrOverlayFeature means that a directory uses a feature of overlayfs that
 	// only the kernel can resolve. Such a base can only be read through a mount.
 	ErrOverlayFeature = errors.New("uses a feature of overlayfs that needs a mount")
+	// ErrNotRegular means that something else than a regular file was to be read.
+	ErrNotRegular = errors.New("is no regular file")
 )
 
 // Digest is the SHA-256 of a regular file's content. The zero value means: not
@@ -178,6 +180,14 @@ type File interface {
 	io.ReadCloser
 	// Stamp returns the file's state now. It is zero in trees that cannot change.
 	Stamp() (Stamp, error)
+}
+
+// Random is a [File] of which any part can be read.
+type Random interface {
+	File
+	io.ReaderAt
+	// Size is the number of bytes that it had when it was opened.
+	Size() int64
 }
 
 // Tree is a rooted file tree.

@@ -63,9 +63,8 @@ func (g Generation) NewWriter(w io.Writer) (io.WriteCloser, error) {
 	if g == None {
 		return nopCloser{w}, nil
 	}
-	family, text, _ := strings.Cut(string(g), ":")
-	level, err := strconv.Atoi(text)
-	if err != nil || strconv.Itoa(level) != text || !levels(family, level) {
+	family, level, ok := g.split()
+	if !ok {
 		return nil, fmt.Errorf("compress again: this version knows no way %q", string(g))
 	}
 	z, err := newWriter(family, level, w)
@@ -73,6 +72,18 @@ func (g Generation) NewWriter(w io.Writer) (io.WriteCloser, error) {
 		return nil, fmt.Errorf("compress with %s: %w", g, err)
 	}
 	return z, nil
+}
+
+// Known reports whether this version has the generation.
+func (g Generation) Known() bool {
+	_, _, ok := g.split()
+	return ok || g == None
+}
+
+func (g Generation) split() (family string, level int, ok bool) {
+	family, text, _ := strings.Cut(string(g), ":")
+	level, err := strconv.Atoi(text)
+	return family, level, err == nil && strconv.Itoa(level) == text && levels(family, level)
 }
 
 // levels reports whether a family has a level.

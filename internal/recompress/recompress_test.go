@@ -90,6 +90,9 @@ func TestGolden(t *testing.T) {
 	data := sample(2<<20 + 12345)
 	var lines []string
 	for _, g := range all() {
+		if !g.Known() {
+			t.Errorf("%s is not known", g)
+		}
 		lines = append(lines, fmt.Sprintf("%s %s", g, sum(pack(t, g, data, pieceSize))))
 		lines = append(lines, fmt.Sprintf("%s empty %s", g, sum(pack(t, g, nil, pieceSize))))
 	}
@@ -239,7 +242,7 @@ func TestUnknown(t *testing.T) {
 		"", "gzip", "veneer-gzip.1", "veneer-gzip.1:", "veneer-gzip.1:10", "veneer-gzip.1:-1", "veneer-gzip.1:06",
 		"veneer-gzip.1:+6", "veneer-gzip.2:6", "veneer-zstd.1:23", "none:0", "none ", "go-gzip.1:6:7",
 	} {
-		if _, err := g.NewWriter(io.Discard); err == nil {
+		if _, err := g.NewWriter(io.Discard); err == nil || g.Known() {
 			t.Errorf("%q is known", g)
 		}
 	}

@@ -63,7 +63,7 @@ func TestLoadOfOtherThings(t *testing.T) {
 		"nothing.gz":    {"gzip file of nothing"},
 		"empty":         {"it is empty"},
 		"files":         {"is a directory", "--copy files/:/"},
-		"layout":        {"is a directory", "tar -C layout -c . | veneer load -"},
+		"layout":        {"is a directory", "veneer load oci:layout"},
 	} {
 		b.leavesNothing(func() { b.fails(1, words, quiet("load", "-t", "new", file)...) })
 	}

@@ -56,7 +56,7 @@ func chosen(scenario string) bool {
 func picks(sc scenario, f fault, calls int) []int {
 	step := 1
 	switch {
-	case sc.steps && !soak() && !sampled[f.name]:
+	case (sc.steps || sc.brief) && !soak() && !sampled[f.name]:
 		return nil
 	case sc.steps && !soak():
 		step = 45 // Each run takes a second or two.
@@ -77,7 +77,7 @@ func picks(sc scenario, f fault, calls int) []int {
 	return all
 }
 
-// sampled are the faults that the short form tries where processes run.
+// sampled are the faults that the short form tries where processes run, and of scenarios that are much like another.
 var sampled = map[string]bool{"kill-before": true, "kill-after": true, "lost-answer": true, "term-after": true, "daemon-before": true}
 
 // expected is what a scenario leaves when nothing goes wrong.

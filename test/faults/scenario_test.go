@@ -28,6 +28,8 @@ type scenario struct {
 	prepare func(variant int)
 	// steps: what was done before a fault may stay for the next run, as steps of a Dockerfile do, until it is pruned.
 	steps bool
+	// brief: the short form tries a few kinds of faults, since another scenario makes most of its calls too.
+	brief bool
 }
 
 // pruning is the prune that brings back what the scenario leaves undisturbed.
@@ -67,7 +69,7 @@ func (w *world) scenarios() []scenario {
 				return []string{"build", "--reader", "view", "--from", "base:2", "--sync", sources[v] + ":/app", "-t", "view:v"}
 			},
 		},
-		w.loading(sources), w.pulling(sources), w.committing(), w.saving(), w.repairing(), w.squashing(sources), w.delta(sources),
+		w.loading(sources), w.patching(), w.pulling(sources), w.committing(), w.saving(), w.repairing(), w.squashing(sources), w.delta(sources),
 	}...)
 }
 
@@ -109,6 +111,35 @@ func (w *world) loading(sources []string) scenario {
 	}
 	return scenario{
 		name: "load", names: []string{"docker.io/library/loaded:v"},
+		args: func(v int) []string { return []string{"load", archives[v]} },
+	}
+}
+
+// patching loads one of two deltas below the file, which change a file of an image that is here.
+func (w *world) patching() scenario {
+	const size = 64 << 10
+	file := w.at("model/data")
+	noise(w.t, file, size)
+	was, err := os.ReadFile(file)
+	must(w.t, err)
+	w.ok("build", "--from", "base:2", "--copy", w.at("model")+":/model", "-t", "patched:old")
+	var archives []string
+	for v := range 2 {
+		now := bytes.Clone(was)
+		now[size/2+v] ^= 0xff
+		must(w.t, os.WriteFile(file, now, 0o644))
+		w.ok("build", "--from", "patched:old", "--copy", w.at("model")+":/model", "-t", "patched:v")
+		archives = append(archives, w.at(fmt.Sprintf("patched%d.tar", v)))
+		w.ok("save", "patched:v", "--since", "patched:old", "--delta", "-o", archives[v])
+		info, err := os.Stat(archives[v])
+		must(w.t, err)
+		if info.Size() > size/2 {
+			w.t.Fatalf("a delta of %d bytes for a file of %d", info.Size(), size)
+		}
+		w.ok("rmi", "patched:v")
+	}
+	return scenario{
+		name: "load-delta", brief: true, names: []string{"docker.io/library/patched:v", "docker.io/library/patched:old"},
 		args: func(v int) []string { return []string{"load", archives[v]} },
 	}
 }

@@ -107,7 +107,13 @@ func (l *Local) Open() (tree.File, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: l.name, Err: err}
 	}
-	return &localFile{fd: fd, name: l.name}, nil
+	f := &localFile{fd: fd, name: l.name}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, errors.Join(&os.PathError{Op: "stat", Path: l.name, Err: err}, f.Close())
+	}
+	f.size = st.Size
+	return f, nil
 }
 
 // Close implements [tree.Tree].

@@ -241,12 +241,12 @@ func (d *localDir) Open(name string) (tree.File, error) {
 		return nil, &os.PathError{Op: "stat", Path: f.path(), Err: err}
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, fmt.Errorf("read %s: it is no regular file any more", f.path())
+		return nil, fmt.Errorf("read %s: it %w any more", f.path(), tree.ErrNotRegular)
 	}
 	if f.fd, err = d.tree.reopen(at); err != nil {
 		return nil, &os.PathError{Op: "open", Path: f.path(), Err: err}
 	}
-	f.opened = stampOf(&st)
+	f.opened, f.size = stampOf(&st), st.Size
 	return f, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/internal/eintr"
 )
 
 // localFile is an open regular file of this host. It uses the descriptor directly,
@@ -17,7 +18,10 @@ type localFile struct {
 	name string
 	// opened is the file's stamp at opening, until the first read.
 	opened tree.Stamp
+	size   int64
 }
+
+var _ tree.Random = (*localFile)(nil)
 
 func (f *localFile) path() string {
 	if f.dir == nil {
@@ -42,6 +46,24 @@ func (f *localFile) Read(p []byte) (int, error) {
 		return n, nil
 	}
 }
+
+// ReadAt implements [tree.Random].
+func (f *localFile) ReadAt(p []byte, off int64) (n int, _ error) {
+	for n < len(p) {
+		k, err := eintr.Retry(func() (int, error) { return unix.Pread(f.fd, p[n:], off+int64(n)) })
+		if err != nil {
+			return n, &os.PathError{Op: "read", Path: f.path(), Err: err}
+		}
+		if k == 0 {
+			return n, io.EOF
+		}
+		n += k
+	}
+	return n, nil
+}
+
+// Size implements [tree.Random].
+func (f *localFile) Size() int64 { return f.size }
 
 // Close implements io.Closer.
 func (f *localFile) Close() error {

@@ -88,7 +88,11 @@ func (s *Spool) Open(layer int, r *index.Record) (tree.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s out of its layer: %w", r.Path, err)
 	}
-	return newCheckedFile(content, r), nil
+	f := newCheckedFile(content, r)
+	if section, ok := content.(*io.SectionReader); ok {
+		return randomFile{f, section}, nil
+	}
+	return f, nil
 }
 
 // admit closes another layer's stream if that is needed to open this one's. This

@@ -52,3 +52,15 @@ func (f *checkedFile) Close() error { return nil }
 
 // Stamp implements [tree.File]. It is zero, since layers do not change.
 func (f *checkedFile) Stamp() (tree.Stamp, error) { return tree.Stamp{}, nil }
+
+// randomFile is a checkedFile of which any part can be read. Only what Read returns is
+// checked.
+type randomFile struct {
+	*checkedFile
+	io.ReaderAt
+}
+
+var _ tree.Random = randomFile{}
+
+// Size implements [tree.Random].
+func (f randomFile) Size() int64 { return f.rec.Size }

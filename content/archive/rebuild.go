@@ -1,0 +1,188 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/delta"
+	"github.com/veneer-build/veneer/content/tardiff"
+	"github.com/veneer-build/veneer/internal/fault"
+)
+
+// maxPacked bounds what the sizes in manifests may add up to. It only keeps the sums
+// below from overflowing.
+const maxPacked = 1 << 50
+
+// rebuilder makes the layers of one delta's image.
+type rebuilder struct {
+	*loader
+	delta *delta.Delta
+	// layers are the image's, as they are here.
+	layers []ocispec.Descriptor
+	other  bool // one of them is another blob than the image's
+	// room is how many bytes of tars may still be made: maxRatio times of what the source
+	// images and the deltas have, compressed. Without a limit a small delta could fill
+	// the disk with copies of one file.
+	room int64
+	// olds are the source images, and files those of them, as long as they are open.
+	olds  []*content.Image
+	files Files
+}
+
+// reused checks that the layers that the delta does not have are here.
+func (r *rebuilder) reused(ctx context.Context) error {
+	var needs []neededLayer
+	for i, layer := range r.delta.Layers {
+		if layer.Kind == delta.Reused {
+			needs = append(needs, neededLayer{layer.Target.Digest, layer.Target.Size, identity.ChainID(r.delta.Image.DiffIDs[:i+1])})
+		}
+	}
+	lacks, _, err := r.lacking(ctx, needs)
+	if err != nil || len(lacks) == 0 {
+		return err
+	}
+	return r.needs(ctx, fmt.Errorf("%d of its layers are not here (%s)", len(lacks), layerList(lacks)))
+}
+
+// makeLayers makes those layers that are not here, in their order.
+func (r *rebuilder) makeLayers(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, r.closeOld()) }()
+	made := map[digest.Digest]ocispec.Descriptor{}
+	for i, layer := range r.delta.Layers {
+		if layer.Kind == delta.Reused {
+			continue
+		}
+		// First held, then looked for: see [lease.AddBlob].
+		if err := r.keep(ctx, layer.Target.Digest); err != nil {
+			return err
+		}
+		if info, err := r.store.Info(ctx, layer.Target.Digest); err == nil && info.Size == layer.Target.Size {
+			continue // It was here, or the archive had it whole.
+		} else if err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("look for layer %s: %w", layer.Target.Digest, err)
+		}
+		if layer.Kind == delta.Whole && layer.Blob.Digest == layer.Target.Digest {
+			return fmt.Errorf("the archive lacks layer %s: %w", layer.Target.Digest, errdefs.ErrNotFound)
+		}
+		done, seen := made[layer.Target.Digest]
+		if !seen {
+			if done, err = r.layer(ctx, layer); err != nil {
+				return err
+			}
+			made[layer.Target.Digest] = done
+		}
+		r.layers[i] = done
+		r.other = r.other || done.Digest != layer.Target.Digest
+	}
+	return nil
+}
+
+// layer makes one layer.
+func (r *rebuilder) layer(ctx context.Context, layer delta.Layer) (ocispec.Descriptor, error) {
+	most := ratioSlack + maxRatio*min(layer.Blob.Size, maxPacked)
+	if layer.Kind == delta.Diff {
+		if err := r.openOld(ctx); err != nil {
+			return ocispec.Descriptor{}, err
+		}
+		most = r.room
+	}
+	if layer.Size >= 0 {
+		most = min(most, layer.Size)
+	}
+	count := r.opts.Sources.Rebuilds(layer.Target, max(layer.Size, 0))
+	made, err := delta.Rebuild(ctx, r.store, delta.Target{
+		Layer: layer.Target, DiffID: layer.DiffID, Blob: layer.Blob, Writer: layer.Generation, Most: most, Anyhow: r.opts.Recompress, Count: count,
+	}, r.files)
+	switch {
+	case err == nil:
+		r.room -= made.Tar
+		return made.Layer, nil
+	case ctx.Err() != nil:
+		return ocispec.Descriptor{}, err
+	case errors.Is(err, delta.ErrCompression):
+		return ocispec.Descriptor{}, &fault.Error{Kind: ErrNotRebuilt, Ref: layer.Target.Digest.String(), Err: fmt.Errorf("make layer %s of its delta: %w", layer.Target.Digest, err)}
+	case layer.Kind == delta.Diff && (errors.Is(err, delta.ErrTar) || errors.As(err, new(*tardiff.SourceError))):
+		err = r.blame(ctx, err)
+	}
+	return ocispec.Descriptor{}, fmt.Errorf("make layer %s of its delta: %w", layer.Target.Digest, err)
+}
+
+// maxBlamed is how many files an error names.
+const maxBlamed = 3
+
+// blame finds out which files of the old images are not those that the delta was made
+// from. The error names them. If there is no list of these, or all are right, it says
+// so.
+func (r *rebuilder) blame(ctx context.Context, cause error) error {
+	list := r.delta.Files
+	if list.Digest == "" {
+		return r.damaged("", fmt.Errorf("%w; the delta has no list of the files that it reads, so it is not known whether one of %s was changed, or the delta is wrong", cause, r.names()))
+	}
+	blob, err := content.ReadBlob(ctx, r.store, list)
+	if err != nil {
+		return fmt.Errorf("%w (and %w)", cause, err)
+	}
+	defer blob.Close() // only read
+	bad, err := delta.Changed(ctx, blob, r.files, len(r.olds), maxBlamed)
+	if err != nil {
+		return fmt.Errorf("%w (and %w)", cause, err)
+	}
+	if len(bad) == 0 {
+		return fmt.Errorf("%w; the files of %s that it reads are those that it was made from: the delta is wrong, or one of them was changed while it was read", cause, r.names())
+	}
+	text := ""
+	for _, b := range bad {
+		text += fmt.Sprintf("; %q %s", b.Path, b.Why)
+	}
+	if len(bad) == maxBlamed {
+		text += "; there may be more"
+	}
+	return r.damaged(bad[0].Path, fmt.Errorf("%w; files of %s are not those that the delta was made from%s", cause, r.names(), text))
+}
+
+func (r *rebuilder) damaged(path string, err error) error {
+	return &fault.Error{Kind: ErrSourceDiffers, Ref: nameOf(r.olds[0]), Path: path, Err: err}
+}
+
+// openOld opens the source images, once.
+func (r *rebuilder) openOld(ctx context.Context) error {
+	if r.files != nil {
+		return nil
+	}
+	var packed int64
+	add := func(size int64) { packed = min(packed+min(size, maxPacked), maxPacked) }
+	for _, s := range r.delta.Sources {
+		img, err := r.find(ctx, s)
+		if err != nil {
+			return err
+		}
+		for _, l := range img.Layers {
+			add(l.Size)
+		}
+		r.olds = append(r.olds, img)
+	}
+	for _, layer := range r.delta.Layers {
+		add(layer.Blob.Size)
+	}
+	r.room = ratioSlack + maxRatio*packed
+	files, err := r.opts.Sources.Files(ctx, r.olds)
+	if err != nil {
+		return err
+	}
+	r.files = files
+	return nil
+}
+
+func (r *rebuilder) closeOld() error {
+	if r.files == nil {
+		return nil
+	}
+	return r.files.Close()
+}

@@ -1,0 +1,113 @@
+package delta
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/tardiff"
+	"github.com/veneer-build/veneer/internal/compression"
+	"github.com/veneer-build/veneer/internal/ctxio"
+	"github.com/veneer-build/veneer/internal/recompress"
+)
+
+// errTooLarge ends the making of a delta that is no smaller than what it is for.
+var errTooLarge = errors.New("it is too large")
+
+// diff makes the delta of a layer and turns the layer into a [Diff]. It returns nil, and
+// leaves the layer as it is, if that would not be smaller or cannot be.
+func (m *making) diff(ctx context.Context, l *Layer) (_ *tardiff.Made, err error) {
+	blob, err := content.ReadBlob(ctx, m.store, l.Target)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, blob.Close()) }()
+	plain, _, err := compression.Decompress(m.Steps.Reader(blob))
+	if errors.Is(err, compression.ErrFormat) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Close() // only read
+	var cost func(path string, size, bytes int64)
+	if m.Measure != nil {
+		cost = m.Measure(l.Target)
+	}
+	verifier, to := l.DiffID.Verifier(), m.writer(l.Target.Size-1)
+	tar := &verified{ctxio.Reader(ctx, plain), verifier}
+	made, err := m.old.Make(ctx, tar, to, cost)
+	if errors.Is(err, errTooLarge) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	// What follows the compressed stream belongs to the blob's digest.
+	if _, err := io.Copy(io.Discard, blob); err != nil {
+		return nil, err
+	}
+	if !verifier.Verified() {
+		return nil, fmt.Errorf("its tar is not %s, which the config says: %w", l.DiffID, content.ErrCorrupt)
+	}
+	generation, err := m.generation(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	l.Kind, l.Blob, l.Generation, l.Size = Diff, m.keep(to, tardiff.MediaType), generation, made.Size
+	return made, nil
+}
+
+// generation finds out how a layer was compressed.
+func (m *making) generation(ctx context.Context, l *Layer) (_ recompress.Generation, err error) {
+	ra, err := m.store.ReaderAt(ctx, l.Target)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, ra.Close()) }()
+	return recompress.Probe(ctx, ra, ra.Size())
+}
+
+// verified is a reader that shows what it reads to a verifier.
+type verified struct {
+	io.Reader
+	verifier digest.Verifier
+}
+
+// Read implements [io.Reader].
+func (v *verified) Read(p []byte) (int, error) {
+	n, err := v.Reader.Read(p)
+	if _, werr := v.verifier.Write(p[:n]); werr != nil {
+		return n, werr
+	}
+	return n, err
+}
+
+// spoolWriter writes to the end of the spool.
+type spoolWriter struct {
+	w       io.Writer
+	hash    hash.Hash
+	n, most int64
+}
+
+// writer returns a writer for at most so many bytes.
+func (m *making) writer(most int64) *spoolWriter {
+	return &spoolWriter{w: io.NewOffsetWriter(m.Spool, m.end), hash: sha256.New(), most: most}
+}
+
+// Write implements [io.Writer].
+func (s *spoolWriter) Write(p []byte) (int, error) {
+	if int64(len(p)) > s.most-s.n {
+		return 0, errTooLarge
+	}
+	n, err := s.w.Write(p)
+	s.hash.Write(p[:n])
+	s.n += int64(n)
+	return n, err
+}
