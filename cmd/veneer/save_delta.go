@@ -20,12 +20,13 @@ func (a *app) saveDelta(ctx context.Context, o *saveOptions, req veneer.SaveDelt
 		if err != nil {
 			return nil, err
 		}
-		return &savedView{result: saved, text: deltaText(saved, o.req.Since, o.dryRun), warnings: saved.Warnings}, nil
+		return &savedView{result: saved, text: deltaText(saved, o.req.Since), warnings: saved.Warnings}, nil
 	})
 }
 
-// deltaText tells people what a delta costs, a line for each layer that is not reused.
-func deltaText(s *veneer.SavedDelta, since []string, files bool) string {
+// deltaText tells people what a delta costs: a line for each layer that is not reused,
+// and for each of its costliest files, if the result has any.
+func deltaText(s *veneer.SavedDelta, since []string) string {
 	var b strings.Builder
 	name := s.Name
 	if name == "" {
@@ -37,8 +38,8 @@ func deltaText(s *veneer.SavedDelta, since []string, files bool) string {
 		}
 		fmt.Fprintf(&b, "layer %s: %s\n", shortDigest(l.Digest.String()), layerText(&l))
 		for i, f := range l.Files {
-			if i == mostCostly && files {
-				fmt.Fprintf(&b, "  %9s  %s, and what the format json lists\n", "", countText(int64(len(l.Files)-i), "more file", "more files"))
+			if i == mostCostly {
+				fmt.Fprintf(&b, "  %9s  and %s, which --format json lists\n", "", countText(int64(len(l.Files)-i), "file", "files"))
 				break
 			}
 			fmt.Fprintf(&b, "  %9s  %s\n", bytesText(f.Bytes), quotePath(f.Path))

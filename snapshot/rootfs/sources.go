@@ -119,32 +119,13 @@ func (s *Sources) walk(at string, dirs []tree.Dir, f func(path string, size int6
 		if !more {
 			return nil
 		}
-		var below []tree.Dir
-		told := false
-		for i, list := range lists {
-			if len(list) == 0 || list[0].Name != name {
-				continue
-			}
-			e := list[0]
-			lists[i] = list[1:]
-			switch {
-			case e.IsRegular() && !told:
-				told = true
-				if err := f(tree.JoinPath(at, name), e.Size); err != nil {
-					return err
-				}
-			case e.IsDir():
-				d, err := dirs[i].Sub(name)
-				if err != nil {
-					return err
-				}
-				below = append(below, d)
-			}
+		file, below, err := take(name, lists, dirs)
+		if err == nil && file != nil {
+			err = f(tree.JoinPath(at, name), file.Size)
 		}
-		if len(below) == 0 {
-			continue
+		if err == nil && len(below) > 0 {
+			err = s.walk(tree.JoinPath(at, name), below, f)
 		}
-		err := s.walk(tree.JoinPath(at, name), below, f)
 		for _, d := range below {
 			err = errors.Join(err, d.Close())
 		}
@@ -152,6 +133,30 @@ func (s *Sources) walk(at string, dirs []tree.Dir, f func(path string, size int6
 			return err
 		}
 	}
+}
+
+// take removes a name from the lists of directories. It returns the first regular file of
+// that name, and all directories.
+func take(name string, lists [][]tree.Entry, dirs []tree.Dir) (file *tree.Entry, below []tree.Dir, _ error) {
+	for i, list := range lists {
+		if len(list) == 0 || list[0].Name != name {
+			continue
+		}
+		e := &list[0]
+		lists[i] = list[1:]
+		if e.IsRegular() && file == nil {
+			file = e
+		}
+		if !e.IsDir() {
+			continue
+		}
+		d, err := dirs[i].Sub(name)
+		if err != nil {
+			return nil, below, err
+		}
+		below = append(below, d)
+	}
+	return file, below, nil
 }
 
 // lowest is the first name of all lists, of which each is sorted.
