@@ -86,7 +86,7 @@ func checkPulled(t *testing.T, name string, artifact digest.Digest, opts registr
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := registry.Referrers(ctx, remote.Name, remote.Target.Digest, artifactType, opts)
+	list, err := remote.Referrers(ctx, remote.Target.Digest, artifactType)
 	if err != nil || len(list) != 1 || list[0].Digest != artifact {
 		t.Fatalf("listed %v, %v", list, err)
 	}

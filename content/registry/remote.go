@@ -72,6 +72,11 @@ func (r *Remote) Image(ctx context.Context) (*content.Image, error) {
 	return img, nil
 }
 
+// Referrers lists what refers to a manifest of the image, see [Referrers].
+func (r *Remote) Referrers(ctx context.Context, subject digest.Digest, artifactType string) ([]ocispec.Descriptor, error) {
+	return Referrers(ctx, r.Name, subject, artifactType, r.pull.opts)
+}
+
 // Fetch fetches a blob into the engine's store, as a pull does. The lease of ctx
 // holds it.
 func (r *Remote) Fetch(ctx context.Context, blob ocispec.Descriptor) error {

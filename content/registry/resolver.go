@@ -37,6 +37,11 @@ type Options struct {
 	// that the image names for them. These may be any addresses that this process
 	// can reach.
 	ForeignLayers bool
+	// Layers is called by a pull of one platform that lacks layers, when manifest and
+	// config are here and before the first layer is fetched. It may put layers into the
+	// store by other means, such as a delta, under the lease of ctx. What then is
+	// missing is fetched. If it returns an error, the pull fails with that. nil: no call.
+	Layers func(context.Context, *Remote, *content.Image) error
 	// Ready is called by a pull with each fetched image, when it is complete and
 	// before it is recorded. If it returns an error, the pull fails with that. nil:
 	// no calls.
