@@ -47,14 +47,14 @@ func Pull(ctx context.Context, e Engine, ref string, opts Options) (_ images.Ima
 	if err != nil {
 		return images.Image{}, err
 	}
+	p := pull{store: e.ContentStore(), name: name, match: match, opts: opts}
 	defer func() {
-		if retErr != nil {
+		if retErr != nil || p.spare {
 			retErr = errors.Join(retErr, release(ctx, leases.SynchronousDelete))
 			return
 		}
 		retErr = release(ctx)
 	}()
-	p := pull{store: e.ContentStore(), name: name, match: match, opts: opts}
 	target, err := p.fetch(ctx, resolver)
 	if err != nil {
 		return images.Image{}, explain("pull", name, err)
@@ -93,6 +93,8 @@ type pull struct {
 	name  string
 	match platforms.MatchComparer
 	opts  Options
+	// spare: [Options].Layers was called. What it needed nobody needs any more.
+	spare bool
 }
 
 // maxDownloads is the number of blobs that are fetched at the same time, as in
@@ -115,6 +117,7 @@ func (p *pull) fetch(ctx context.Context, resolver remotes.Resolver) (ocispec.De
 	}
 	// What is wrong with the image is said when all of it is here, as without the call.
 	if img, err := r.Image(ctx); err == nil && len(img.Missing) > 0 {
+		p.spare = true
 		if err := p.opts.Layers(ctx, r, img); err != nil {
 			return r.Target, err
 		}
