@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
-	"github.com/containerd/containerd/v2/core/remotes/docker"
 	hosts "github.com/containerd/containerd/v2/core/remotes/docker/config"
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	dockerconfig "github.com/docker/cli/cli/config"
@@ -106,10 +104,6 @@ func configKey(host string) string {
 	return host
 }
 
-// maxChallenges is how often a registry may say how to log in: once by itself, and
-// once more where a token server wants another way.
-const maxChallenges = 3
-
 // tryCredentials makes the request that registries answer to whom they know
 // (distribution-spec, "Determining Support").
 func tryCredentials(ctx context.Context, name, user, secret string, opts Options) error {
@@ -130,42 +124,19 @@ func tryCredentials(ctx context.Context, name, user, secret string, opts Options
 	}
 	// The last one is the registry itself, and those before are its mirrors.
 	h := list[len(list)-1]
-	var responses []*http.Response
-	for {
-		resp, err := askVersion(ctx, h)
+	resp, err := authorized(ctx, h, func() (*http.Request, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.Scheme+"://"+h.Host+strings.TrimSuffix(h.Path, "/")+"/", http.NoBody)
 		if err != nil {
-			return err
-		}
-		switch {
-		case resp.StatusCode == http.StatusOK:
-			return nil
-		case resp.StatusCode != http.StatusUnauthorized || h.Authorizer == nil || len(responses) == maxChallenges:
-			return remoteerrors.NewUnexpectedStatusErr(resp)
-		}
-		responses = append(responses, resp)
-		if err := h.Authorizer.AddResponses(ctx, responses); err != nil {
-			return err
-		}
-	}
-}
-
-// askVersion sends the request. The response's body is read and closed.
-func askVersion(ctx context.Context, h docker.RegistryHost) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.Scheme+"://"+h.Host+strings.TrimSuffix(h.Path, "/")+"/", http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("User-Agent", "veneer")
-	if h.Authorizer != nil {
-		if err := h.Authorizer.Authorize(ctx, req); err != nil {
 			return nil, err
 		}
-	}
-	resp, err := h.Client.Do(req)
+		req.Header.Set("User-Agent", "veneer")
+		return req, nil
+	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	// What it says beyond its status is of no use, and a little of it keeps the connection.
-	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
-	return resp, resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.Join(remoteerrors.NewUnexpectedStatusErr(resp), resp.Body.Close())
+	}
+	return resp.Body.Close()
 }

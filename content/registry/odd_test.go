@@ -2,8 +2,10 @@ package registry_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content/internal/storetest"
 )
@@ -41,10 +44,20 @@ type document struct {
 // newOdd starts a registry with one oddity; "" is none.
 func newOdd(t *testing.T, name string) *odd {
 	t.Helper()
+	row, ok := oddities[name]
+	if !ok {
+		row = referring[name]
+	}
+	return newOddWith(t, row.wrap)
+}
+
+// newOddWith starts a registry with what is put before it; nil is nothing.
+func newOddWith(t *testing.T, with wrap) *odd {
+	t.Helper()
 	o := &odd{blobs: map[string][]byte{}, docs: map[string]document{}, tokens: map[string]bool{}}
 	handler := http.Handler(http.HandlerFunc(o.serve))
-	if name != "" {
-		handler = oddities[name].wrap(o, handler)
+	if with != nil {
+		handler = with(o, handler)
 	}
 	logged := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		o.mu.Lock()
@@ -135,16 +148,19 @@ func (o *odd) read(w http.ResponseWriter, r *http.Request, mediaType string, dat
 }
 
 func (o *odd) manifest(w http.ResponseWriter, r *http.Request, repo, ref string, body []byte) {
-	if r.Method != http.MethodPut {
+	switch r.Method {
+	case http.MethodDelete:
+		o.deleteManifest(w, repo, ref)
+		return
+	case http.MethodPut:
+	default:
 		doc := o.docs[repo+ref]
 		o.read(w, r, doc.mediaType, doc.data)
 		return
 	}
-	for _, part := range strings.Split(string(body), `"digest":"`)[1:] {
-		if d, _, _ := strings.Cut(part, `"`); o.blobs[repo+d] == nil {
-			refuseWith(w, http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN")
-			return
-		}
+	if !o.complete(repo, body) {
+		refuseWith(w, http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN")
+		return
 	}
 	d := digest.FromBytes(body).String()
 	o.docs[repo+ref] = document{r.Header.Get("Content-Type"), body}
@@ -152,6 +168,37 @@ func (o *odd) manifest(w http.ResponseWriter, r *http.Request, repo, ref string,
 	w.Header().Set("Docker-Content-Digest", d)
 	w.Header().Set("Location", "/v2/"+repo+"manifests/"+d)
 	w.WriteHeader(http.StatusCreated)
+}
+
+// complete reports whether everything is there that a manifest names. Its subject need
+// not be. What is no descriptor is passed over.
+func (o *odd) complete(repo string, manifest []byte) bool {
+	var m struct {
+		Config            json.RawMessage
+		Layers, Manifests []json.RawMessage
+	}
+	if json.Unmarshal(manifest, &m) != nil {
+		return false
+	}
+	lacks := func(raw json.RawMessage) bool {
+		var d ocispec.Descriptor
+		return json.Unmarshal(raw, &d) == nil && d.Digest.Validate() == nil &&
+			o.blobs[repo+d.Digest.String()] == nil && o.docs[repo+d.Digest.String()].data == nil
+	}
+	return !lacks(m.Config) && !slices.ContainsFunc(m.Layers, lacks) && !slices.ContainsFunc(m.Manifests, lacks)
+}
+
+// deleteManifest deletes a manifest and the tags that mean it.
+func (o *odd) deleteManifest(w http.ResponseWriter, repo, ref string) {
+	doc, there := o.docs[repo+ref]
+	if !there || !strings.HasPrefix(ref, "sha256:") {
+		refuseWith(w, http.StatusNotFound, "MANIFEST_UNKNOWN")
+		return
+	}
+	maps.DeleteFunc(o.docs, func(key string, d document) bool {
+		return strings.HasPrefix(key, repo) && bytes.Equal(d.data, doc.data)
+	})
+	w.WriteHeader(http.StatusAccepted)
 }
 
 func (o *odd) start(w http.ResponseWriter, r *http.Request, repo string) {

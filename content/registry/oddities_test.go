@@ -22,6 +22,8 @@ type oddity struct {
 	// mirror: the registry is the mirror of one without oddities, from which
 	// what the mirror does not serve is to come.
 	mirror bool
+	// refers is set of those that are about artifacts, see [referring].
+	refers *refers
 	// check looks at the requests, after a pull and after a push.
 	check func(t *testing.T, o *odd)
 }
@@ -35,7 +37,8 @@ const (
 	eitherWay // once each
 )
 
-// oddities are by the names that docs/registries.md gives them.
+// oddities are by the names that docs/registries.md gives them. Those of artifacts are
+// in [referring].
 var oddities = map[string]oddity{
 	"head-400": {wrap: status(isHead, 400)},
 	"head-403": {wrap: status(isHead, 403)},

@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/lease"
@@ -46,14 +47,14 @@ func Pull(ctx context.Context, e Engine, ref string, opts Options) (_ images.Ima
 	if err != nil {
 		return images.Image{}, err
 	}
+	p := pull{store: e.ContentStore(), name: name, match: match, opts: opts}
 	defer func() {
-		if retErr != nil {
+		if retErr != nil || p.spare {
 			retErr = errors.Join(retErr, release(ctx, leases.SynchronousDelete))
 			return
 		}
 		retErr = release(ctx)
 	}()
-	p := pull{store: e.ContentStore(), name: name, match: match, opts: opts}
 	target, err := p.fetch(ctx, resolver)
 	if err != nil {
 		return images.Image{}, explain("pull", name, err)
@@ -92,6 +93,8 @@ type pull struct {
 	name  string
 	match platforms.MatchComparer
 	opts  Options
+	// spare: [Options].Layers was called. What it needed nobody needs any more.
+	spare bool
 }
 
 // maxDownloads is the number of blobs that are fetched at the same time, as in
@@ -100,7 +103,30 @@ const maxDownloads = 3
 
 // fetch resolves the name and fetches everything that is wanted.
 func (p *pull) fetch(ctx context.Context, resolver remotes.Resolver) (ocispec.Descriptor, error) {
-	return p.find(ctx, resolver, p.handler)
+	if p.opts.Layers == nil || p.opts.AllPlatforms {
+		return p.find(ctx, resolver, p.handler)
+	}
+	r := &Remote{Name: p.name, pull: p}
+	var err error
+	r.Target, err = p.find(ctx, resolver, func(from remotes.Fetcher) (images.Handler, error) {
+		r.from = from
+		return p.documents(from)
+	})
+	if err != nil {
+		return r.Target, err
+	}
+	// What is wrong with the image is said when all of it is here, as without the call.
+	if img, err := r.Image(ctx); err == nil && len(img.Missing) > 0 {
+		p.spare = true
+		if err := p.opts.Layers(ctx, r, img); err != nil {
+			return r.Target, err
+		}
+	}
+	h, err := p.handler(r.from)
+	if err != nil {
+		return r.Target, err
+	}
+	return r.Target, images.Dispatch(ctx, h, semaphore.NewWeighted(maxDownloads), r.Target)
 }
 
 // handler returns a handler that fetches one blob, labels it, and returns the

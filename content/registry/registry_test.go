@@ -143,6 +143,58 @@ func TestPushAndPull(t *testing.T) {
 	}
 }
 
+// Layers may come by other means, before they are fetched. The rest is fetched, and an
+// image that is here is no call.
+func TestLayersByOtherMeans(t *testing.T) {
+	srv := newServer(t)
+	ctx, from := storetest.Open(t)
+	img := storetest.NewImage(storetest.Spec{Files: []string{"a", "b"}})
+	name := srv.host + "/app:1"
+	stored(ctx, t, from, img, name)
+	if _, err := registry.Push(ctx, from.Client, name, options(t)); err != nil {
+		t.Fatal(err)
+	}
+	for _, fails := range []bool{false, true} {
+		ctx, to := storetest.Open(t)
+		opts := options(t)
+		calls := 0
+		opts.Layers = func(ctx context.Context, r *registry.Remote, got *content.Image) error {
+			if calls++; got.Manifest.Digest != img.Manifest.Digest || len(got.Missing) != 2 || r.Name != name {
+				t.Errorf("called with %+v", got)
+			}
+			to.Put(ctx, t, img.Layers[0])
+			if fails {
+				return errors.New("no more")
+			}
+			return nil
+		}
+		srv.misbehave(nil)
+		for range 2 {
+			_, err := registry.Pull(ctx, to.Client, name, opts)
+			if fails {
+				if err == nil || !strings.Contains(err.Error(), "no more") {
+					t.Error(err)
+				}
+				checkNothingLeft(ctx, t, to)
+				break
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			checkNothingOpen(ctx, t, to)
+		}
+		if gets := srv.count("GET /v2/app/blobs/" + img.Layers[0].Digest.String()); gets != 0 || calls != 1 {
+			t.Errorf("%d calls, and the layer was fetched %d times", calls, gets)
+		}
+		if heads := srv.count("HEAD"); heads > 2 {
+			t.Errorf("%d requests for the name by two pulls", heads)
+		}
+		if r, err := content.Resolve(ctx, to.Client, name, ""); !fails && (err != nil || len(r.Missing) > 0) {
+			t.Errorf("resolved %+v, %v", r, err)
+		}
+	}
+}
+
 func TestPullKeepsForeignLabels(t *testing.T) {
 	srv := newServer(t)
 	ctx, s := storetest.Open(t)

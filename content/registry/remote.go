@@ -72,6 +72,20 @@ func (r *Remote) Image(ctx context.Context) (*content.Image, error) {
 	return img, nil
 }
 
+// Referrers lists what refers to a manifest of the image, see [Referrers]. It asks once,
+// and does not wait for a registry that is busy: who pulls an image can do without.
+func (r *Remote) Referrers(ctx context.Context, subject digest.Digest, artifactType string) ([]ocispec.Descriptor, error) {
+	repo, err := openRepository(ctx, r.Name, r.pull.opts)
+	if err != nil {
+		return nil, err
+	}
+	list, err := repo.listOnce(context.WithValue(ctx, attemptKey{}, &attempt{}), subject, artifactType)
+	if err != nil {
+		return nil, explain("list what refers to "+subject.String()+" in", r.Name, err)
+	}
+	return list, nil
+}
+
 // Fetch fetches a blob into the engine's store, as a pull does. The lease of ctx
 // holds it.
 func (r *Remote) Fetch(ctx context.Context, blob ocispec.Descriptor) error {

@@ -37,6 +37,11 @@ type Options struct {
 	// that the image names for them. These may be any addresses that this process
 	// can reach.
 	ForeignLayers bool
+	// Layers is called by a pull of one platform that lacks layers, when manifest and
+	// config are here and before the first layer is fetched. It may put layers into the
+	// store by other means, such as a delta, under the lease of ctx. What then is
+	// missing is fetched. If it returns an error, the pull fails with that. nil: no call.
+	Layers func(context.Context, *Remote, *content.Image) error
 	// Ready is called by a pull with each fetched image, when it is complete and
 	// before it is recorded. If it returns an error, the pull fails with that. nil:
 	// no calls.
@@ -61,23 +66,35 @@ func (o Options) retrier() retrier { return retrier{backoff: o.Backoff, notify: 
 // say: with hosts.toml, Docker's credentials and credential helpers. Unlike [Pull]
 // and [Push] it does not retry.
 func Resolver(ctx context.Context, opts Options) (remotes.Resolver, error) {
-	creds, err := loadCredentials(opts.DockerConfig)
+	hosts, err := opts.hosts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	dirs := opts.HostsDirs
-	if dirs == nil {
-		dirs = defaultHostsDirs()
-	}
-	options := hosts.HostOptions{HostDir: hostDir(dirs), Credentials: creds, UpdateClient: opts.patience}
-	if opts.PlainHTTP {
-		options.DefaultScheme = "http"
-	}
 	return docker.NewResolver(docker.ResolverOptions{
-		Hosts:   guarded(dirs, hosts.ConfigureHosts(ctx, options)),
+		Hosts:   hosts,
 		Headers: http.Header{"User-Agent": {"veneer"}},
 	}), nil
 }
+
+// hosts returns a function that returns a registry's hosts: its mirrors, and last
+// the registry itself.
+func (o Options) hosts(ctx context.Context) (docker.RegistryHosts, error) {
+	creds, err := loadCredentials(o.DockerConfig)
+	if err != nil {
+		return nil, err
+	}
+	dirs := o.HostsDirs
+	if dirs == nil {
+		dirs = defaultHostsDirs()
+	}
+	options := hosts.HostOptions{HostDir: hostDir(dirs), Credentials: creds, UpdateClient: o.patience}
+	if o.PlainHTTP {
+		options.DefaultScheme = "http"
+	}
+	return guarded(dirs, hosts.ConfigureHosts(ctx, options)), nil
+}
+
+func (o Options) backoff() time.Duration { return cmp.Or(o.Backoff, defaultBackoff) }
 
 func (o Options) stall() time.Duration { return cmp.Or(o.Stall, defaultStall) }
 

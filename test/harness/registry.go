@@ -28,6 +28,8 @@ const (
 type RegistryOptions struct {
 	Auth bool // basic authentication, as RegistryUser with RegistryPassword
 	TLS  bool // HTTPS, with a certificate signed by the registry's own CA; see Registry.CAFile
+	// NoDelete: nothing can be deleted.
+	NoDelete bool
 	// Address to listen on; empty is 127.0.0.1, which the certificate is for.
 	Address string
 }
@@ -99,7 +101,7 @@ func StartRegistry(ctx context.Context, options RegistryOptions) (_ *Registry, e
 // writeFiles writes the configuration and what it points at.
 func (r *Registry) writeFiles() error {
 	config := fmt.Sprintf("version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: %q\n"+
-		"  delete:\n    enabled: true\nhttp:\n  addr: %s:0\n", r.path("storage"), cmp.Or(r.options.Address, "127.0.0.1"))
+		"  delete:\n    enabled: %t\nhttp:\n  addr: %s:0\n", r.path("storage"), !r.options.NoDelete, cmp.Or(r.options.Address, "127.0.0.1"))
 	if r.options.TLS {
 		if err := writeCertificates(r.CAFile(), r.path("cert.pem"), r.path("key.pem")); err != nil {
 			return err
