@@ -25,6 +25,8 @@ type (
 // Pulled is an image that was pulled.
 type Pulled struct {
 	images.Image
+	// Delta tells of the delta below the file that was used; nil: none was.
+	Delta    *PulledDelta
 	Warnings []Notice
 }
 
@@ -32,6 +34,10 @@ type Pulled struct {
 // fetches all platforms, it unpacks the host's only. If the engine cannot unpack (see
 // [engine.Engine.MayUnpack]), Pull only fetches the image, and may pass a warning to
 // opts.Notify. opts.Ready is called before the image is unpacked.
+//
+// If the registry has a delta of the image from one that is here (see [PushDeltas]), and
+// that is less than the layers, the layers are made of it. The image is the same. Unless
+// opts.NoDelta is set.
 func Pull(ctx context.Context, e *engine.Engine, ref string, opts RegistryOptions) (Pulled, error) {
 	return PullTelling(ctx, e, ref, opts, nil)
 }
@@ -59,12 +65,18 @@ func PullTelling(ctx context.Context, e *engine.Engine, ref string, opts Registr
 		_, err := build.UnpackImage(ctx, e, img, steps)
 		return err
 	}
+	deltas := &deltaPull{engine: e, noUnpack: !unpacks}
+	if opts.Layers == nil && !opts.NoDelta {
+		opts.Layers = deltas.layers
+	}
 	var err error
 	pulled.Image, err = Fetch(ctx, e, ref, opts)
+	pulled.Delta, pulled.Warnings = deltas.done, append(pulled.Warnings, deltas.warnings...)
 	return pulled, err
 }
 
-// Fetch fetches an image and names it, and makes no snapshots: see [registry.Pull].
+// Fetch fetches an image and names it, and makes no snapshots: see [registry.Pull]. It
+// uses no delta.
 func Fetch(ctx context.Context, e *engine.Engine, ref string, opts RegistryOptions) (images.Image, error) {
 	return registry.Pull(e.Context(ctx), e.Client, ref, opts)
 }

@@ -120,26 +120,32 @@ func (r SaveDeltaRequest) save(ctx context.Context, s *build.Session, w io.Write
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, spool.Close()) }()
-	s.Steps.Begin(Step{Kind: "delta", Of: img.Name})
-	s.Steps.Total(func() (int64, int64) { return 0, newBytes(img, since) })
-	m := delta.Making{Image: img, Sources: since, Spool: spool, Steps: s.Steps}
+	var costs costs
+	m := delta.Making{Image: img, Sources: since, Spool: spool}
+	if r.Files {
+		m.Measure = costs.measure
+	}
+	made, err := makeDelta(ctx, s, m)
+	if err != nil {
+		return nil, err
+	}
+	return r.write(ctx, s, w, made, &costs)
+}
+
+// makeDelta makes a delta of images of the engine.
+func makeDelta(ctx context.Context, s *build.Session, m delta.Making) (*delta.Made, error) {
+	s.Steps.Begin(Step{Kind: "delta", Of: m.Image.Name})
+	s.Steps.Total(func() (int64, int64) { return 0, newBytes(m.Image, m.Sources) })
+	m.Steps = s.Steps
 	m.Open = func() (delta.Tree, error) {
-		from, err := s.Roots.OpenSources(ctx, since)
+		from, err := s.Roots.OpenSources(ctx, m.Sources)
 		if err != nil {
 			return nil, err
 		}
 		s.AtEnd(func(context.Context) error { return from.Close() })
 		return from, nil
 	}
-	var costs costs
-	if r.Files {
-		m.Measure = costs.measure
-	}
-	made, err := delta.Make(ctx, s.Engine.Client.ContentStore(), m)
-	if err != nil {
-		return nil, err
-	}
-	return r.write(ctx, s, w, made, &costs)
+	return delta.Make(ctx, s.Engine.Client.ContentStore(), m)
 }
 
 // write writes the archive, if there is a w, and returns what is in it.

@@ -63,6 +63,11 @@ func (a *app) pullCommand() *cobra.Command {
 fetched nor unpacked again, so that an image on a known base costs its one layer;
 a layer that a killed pull has fetched half of is continued.
 
+If the registry has a delta of the image (veneer push --delta-from) from one that
+is here, and that is less than the layers, the layers are made of it. The image
+is the same, with the same digest. Whatever is wrong with a delta, the layers are
+fetched instead.
+
 ` + registryHelp,
 		Example: `  veneer pull debian:12
   veneer pull --platform linux/arm64 registry.example.org/team/app:2
@@ -77,6 +82,9 @@ a layer that a killed pull has fetched half of is continued.
 				img, err := veneer.PullTelling(ctx, e, args[0], f.RegistryOptions, d)
 				adviseNotices(img.Warnings)
 				a.notifyAll("warning: ", img.Warnings)
+				if err == nil && img.Delta != nil {
+					a.notify(pulledText(img.Delta))
+				}
 				return img.Target.Digest, err
 			})
 		},
@@ -85,13 +93,15 @@ a layer that a killed pull has fetched half of is continued.
 	bindPlatform(cmd, &f.Platform)
 	cmd.Flags().BoolVar(&f.AllPlatforms, "all-platforms", false, "fetch all platforms of the image; unpack the host's")
 	cmd.Flags().BoolVar(&f.ForeignLayers, "foreign-layers", false, "fetch layers that the registry lacks from the addresses that the image names for them")
-	cmd.Flags().BoolVar(&noUnpack, "no-unpack", false, "fetch the image, but make no snapshot of it")
+	cmd.Flags().BoolVar(&noUnpack, "no-unpack", false, "fetch the image, but make no snapshot of it, and use no delta")
+	cmd.Flags().BoolVar(&f.NoDelta, "no-delta", false, "fetch layers, and do not ask for deltas")
 	exclusive(cmd, "platform", "all-platforms")
 	return cmd
 }
 
 func (a *app) pushCommand() *cobra.Command {
 	var f registryFlags
+	var deltas veneer.PushDeltasRequest
 	cmd := &cobra.Command{
 		Use:   "push IMAGE",
 		Short: "Send an image to its registry",
@@ -99,18 +109,29 @@ func (a *app) pushCommand() *cobra.Command {
 sent again, and what is in another repository there is mounted from it, so that
 an image on a known base costs its one layer.
 
+With --delta-from OLD a delta below the file follows, from that image, which must
+be here. veneer pull takes it where OLD is, in place of the layers. A delta that
+would not be smaller is not sent.
+
 ` + registryHelp,
 		Example: `  veneer tag app:2 registry.example.org/team/app:2
-  veneer push registry.example.org/team/app:2`,
+  veneer push registry.example.org/team/app:2
+  veneer push --delta-from registry.example.org/team/app:1 registry.example.org/team/app:2`,
 		Args: nameArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.transfer(cmd.Context(), veneer.Step{Kind: "push", Of: args[0]}, &f, func(ctx context.Context, e *veneer.Engine, _ veneer.Progress) (digest.Digest, error) {
 				desc, err := veneer.Push(ctx, e, args[0], f.RegistryOptions)
-				return desc.Digest, err
+				if err != nil || len(deltas.Since) == 0 {
+					return desc.Digest, err
+				}
+				deltas.Image, deltas.Platform, deltas.Registry = args[0], f.Platform, f.RegistryOptions
+				return desc.Digest, a.pushDeltas(ctx, e, deltas)
 			})
 		},
 	}
 	f.bind(cmd)
+	cmd.Flags().StringArrayVar(&deltas.Since, "delta-from", nil, "push a delta from this older `image`, too (repeatable)")
+	cmd.Flags().IntVar(&deltas.Keep, "keep-deltas", 0, "with --delta-from, how many deltas of the image stay in the registry (default 8)")
 	cmd.Flags().StringVar(&f.Platform, "platform", "", "send just this platform of a multi-platform image (default all)")
 	return cmd
 }

@@ -39,6 +39,11 @@ func Offers(list []ocispec.Descriptor, image digest.Digest, here func(Source) bo
 	return offers
 }
 
+// Ours reports whether an entry of a list of referrers is a delta that Veneer made.
+func Ours(d ocispec.Descriptor) bool {
+	return d.ArtifactType == ArtifactType && d.Annotations[annotationSources] != ""
+}
+
 func all(needs []Source, here func(Source) bool) bool {
 	return !slices.ContainsFunc(needs, func(s Source) bool { return !here(s) })
 }
@@ -80,13 +85,14 @@ func (d *Delta) Fetches(stored func(digest.Digest) bool) int64 {
 
 // Choose returns the offer that has least to be fetched, and how many bytes these are.
 // If the image's layers are less, or as much, or if no offer is of use, it returns none
-// and the bytes of the layers. An offer is of use if all of its sources are here.
-// Between offers that cost the same the first one is taken.
+// and the bytes of the layers. An offer is of use if all of its sources are here, and if
+// it says of each layer how the very blob is made. Between offers that cost the same the
+// first one is taken.
 func Choose(offers []Offer, img *content.Image, here func(Source) bool, stored func(digest.Digest) bool) (*Offer, int64) {
 	least := layers(img, stored)
 	var best *Offer
 	for i, o := range offers {
-		if o.Image.Manifest.Digest != img.Manifest.Digest || !all(o.Sources, here) {
+		if o.Image.Manifest.Digest != img.Manifest.Digest || !all(o.Sources, here) || !o.exact(stored) {
 			continue
 		}
 		if n := o.Fetches(stored); n < least {
@@ -94,6 +100,16 @@ func Choose(offers []Offer, img *content.Image, here func(Source) bool, stored f
 		}
 	}
 	return best, least
+}
+
+// exact reports whether the blobs of the layers that are not here can be made again.
+func (d *Delta) exact(stored func(digest.Digest) bool) bool {
+	return !slices.ContainsFunc(d.Layers, func(l Layer) bool {
+		if stored(l.Target.Digest) {
+			return false
+		}
+		return l.Kind == Diff && !l.Generation.Known() || l.Kind == Whole && l.Blob.Digest != l.Target.Digest
+	})
 }
 
 // layers is how many bytes the layers have that are not here.

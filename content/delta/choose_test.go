@@ -10,6 +10,7 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/delta"
+	"github.com/veneer-build/veneer/internal/recompress"
 )
 
 func chosenBlob(name string, size int64) ocispec.Descriptor {
@@ -37,7 +38,7 @@ func offer(name string, bytes int64, sources ...delta.Source) delta.Offer {
 		Image: img, Sources: sources, Files: chosenBlob(name+" files", 3),
 		Layers: []delta.Layer{
 			{Kind: delta.Reused, Target: img.Layers[0]},
-			{Kind: delta.Diff, Target: img.Layers[1], Blob: chosenBlob(name+" large", bytes), Size: -1},
+			{Kind: delta.Diff, Target: img.Layers[1], Blob: chosenBlob(name+" large", bytes), Generation: recompress.None, Size: -1},
 			{Kind: delta.Whole, Target: img.Layers[2], Blob: img.Layers[2]},
 		},
 	}}
@@ -46,6 +47,9 @@ func offer(name string, bytes int64, sources ...delta.Source) delta.Offer {
 func TestChoose(t *testing.T) {
 	old, older, other := source("old"), source("older"), source("other")
 	a, b, both := offer("a", 50, old), offer("b", 20, older), offer("both", 5, old, older)
+	unknown, recompressed := offer("unknown", 1, old), offer("recompressed", 1, old)
+	unknown.Layers[1].Generation = ""
+	recompressed.Layers[2].Blob = chosenBlob("small in another way", 1)
 	elsewhere := offer("elsewhere", 1, old)
 	elsewhere.Image.Manifest.Digest = digest.FromString("another image")
 	for name, row := range map[string]struct {
@@ -62,6 +66,7 @@ func TestChoose(t *testing.T) {
 		"of several sources":       {[]delta.Offer{a, both, b}, []delta.Source{old, older}, nil, "both", 18},
 		"the first of equal ones":  {[]delta.Offer{offer("x", 7, old), offer("y", 7, old)}, []delta.Source{old}, nil, "x", 20},
 		"of another image":         {[]delta.Offer{elsewhere}, []delta.Source{old}, nil, "", 1110},
+		"of other blobs":           {[]delta.Offer{unknown, a, recompressed}, []delta.Source{old}, nil, "a", 63},
 		"dearer than the layers":   {[]delta.Offer{offer("x", 5000, old)}, []delta.Source{old}, []string{"base"}, "", 1010},
 		"as dear as the layers":    {[]delta.Offer{offer("x", 997, old)}, []delta.Source{old}, []string{"base"}, "", 1010},
 		"the large layer is here":  {[]delta.Offer{a}, []delta.Source{old}, []string{"base", "large"}, "", 10},

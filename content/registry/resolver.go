@@ -42,6 +42,8 @@ type Options struct {
 	// store by other means, such as a delta, under the lease of ctx. What then is
 	// missing is fetched. If it returns an error, the pull fails with that. nil: no call.
 	Layers func(context.Context, *Remote, *content.Image) error
+	// NoDelta: who sets Layers to a way of using deltas does not do so.
+	NoDelta bool
 	// Ready is called by a pull with each fetched image, when it is complete and
 	// before it is recorded. If it returns an error, the pull fails with that. nil:
 	// no calls.

@@ -1,0 +1,158 @@
+package veneer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/archive"
+	"github.com/veneer-build/veneer/content/delta"
+	"github.com/veneer-build/veneer/content/registry"
+	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/internal/fault"
+	"github.com/veneer-build/veneer/internal/progress"
+)
+
+// PulledDelta tells of a delta by which layers were made.
+type PulledDelta struct {
+	// Since is the image from which it was made: its name where it was made, or the
+	// digest of its manifest or config.
+	Since string `json:"since"`
+	// Bytes is how much was fetched, and Saved how much more the layers have that were
+	// made.
+	Bytes int64 `json:"bytes"`
+	Saved int64 `json:"saved_bytes"`
+}
+
+// deltaPull makes the layers of an image that is pulled of a delta.
+type deltaPull struct {
+	engine   *engine.Engine
+	noUnpack bool
+	done     *PulledDelta
+	warnings []Notice
+}
+
+// maxDeltaFetches is the number of blobs of a delta that are fetched at the same time,
+// as of images.
+const maxDeltaFetches = 3
+
+// layers is [registry.Options].Layers. What goes wrong with a delta is no error, but a
+// warning: then the layers are fetched.
+func (p *deltaPull) layers(ctx context.Context, r *registry.Remote, img *content.Image) error {
+	err := p.try(ctx, r, img)
+	if ctx.Err() != nil {
+		return fault.Ended(ctx)
+	}
+	if err != nil {
+		p.warnings = append(p.warnings, fault.NoticeOf(fmt.Errorf("fetch the layers of %s, since there is something wrong with a delta: %w", r.Name, err)))
+	}
+	return nil
+}
+
+func (p *deltaPull) try(ctx context.Context, r *registry.Remote, img *content.Image) error {
+	list, err := r.Referrers(ctx, img.Manifest.Digest, delta.ArtifactType)
+	if err != nil || len(list) == 0 {
+		// Few registries have deltas, and some have no such lists.
+		return nil
+	}
+	have, err := p.images(ctx)
+	if err != nil {
+		return err
+	}
+	store := p.engine.Client.ContentStore()
+	var offers []delta.Offer
+	var errs []error
+	for _, d := range delta.Offers(list, img.Manifest.Digest, have.source) {
+		// A descriptor with the annotations is no more than they are.
+		m := ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
+		if err := r.Fetch(ctx, m); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		read, err := delta.Read(ctx, store, m)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		offers = append(offers, delta.Offer{Manifest: m, Delta: read})
+	}
+	stored := func(d digest.Digest) bool {
+		_, err := store.Info(ctx, d)
+		return err == nil
+	}
+	_, layers := delta.Choose(nil, img, have.source, stored)
+	best, bytes := delta.Choose(offers, img, have.source, stored)
+	if best == nil {
+		return errors.Join(errs...)
+	}
+	if err := p.make(ctx, r, best, stored); err != nil {
+		return err
+	}
+	p.done = &PulledDelta{Since: sinceText(best.Sources[0]), Bytes: bytes, Saved: layers - bytes}
+	return nil
+}
+
+// make fetches the blobs of a delta and makes the layers.
+func (p *deltaPull) make(ctx context.Context, r *registry.Remote, best *delta.Offer, stored func(digest.Digest) bool) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(maxDeltaFetches)
+	fetch := func(b ocispec.Descriptor) {
+		if b.Digest != "" && !stored(b.Digest) {
+			group.Go(func() error { return r.Fetch(groupCtx, b) })
+		}
+	}
+	seen := map[digest.Digest]bool{}
+	for _, l := range best.Layers {
+		if l.Kind != delta.Reused && !seen[l.Blob.Digest] && !stored(l.Target.Digest) {
+			seen[l.Blob.Digest] = true
+			fetch(l.Blob)
+		}
+	}
+	fetch(best.Files)
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	s := &loadSnapshots{engine: p.engine, noUnpack: p.noUnpack, steps: progress.New(nil)}
+	return archive.Rebuild(ctx, p.engine.Client, best.Manifest, archive.Options{Sources: s, Snapshots: s})
+}
+
+func sinceText(s delta.Source) string {
+	switch {
+	case s.Name != "":
+		return s.Name
+	case s.Manifest != "":
+		return s.Manifest.String()
+	}
+	return s.Config.String()
+}
+
+// haveImages are the images of an engine, by the digests that a delta names its sources
+// by.
+type haveImages map[digest.Digest]bool
+
+func (p *deltaPull) images(ctx context.Context) (haveImages, error) {
+	all, err := p.engine.Client.ImageService().List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	have, seen := haveImages{}, map[digest.Digest]bool{}
+	for _, record := range all {
+		if seen[record.Target.Digest] {
+			continue
+		}
+		seen[record.Target.Digest] = true
+		for _, img := range content.ReadableImages(ctx, p.engine.Client.ContentStore(), record.Target) {
+			have[img.Manifest.Digest], have[img.ConfigDesc.Digest], have[img.ChainID] = true, true, true
+		}
+	}
+	return have, ctx.Err()
+}
+
+func (h haveImages) source(s delta.Source) bool {
+	return h[s.Manifest] || h[s.Config] || h[s.Chain]
+}

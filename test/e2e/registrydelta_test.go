@@ -1,0 +1,148 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/delta"
+	"github.com/veneer-build/veneer/content/registry"
+	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/test/harness"
+)
+
+// TestRegistryDelta: a host that has the old image gets the new one by the delta that was pushed beside it: the very
+// image, and less of it. Without a delta, with none that fits or a broken one, it gets the layers.
+func TestRegistryDelta(t *testing.T) {
+	harness.RequireRoot(t)
+	r := harness.NewRegistry(t)
+	o := veneer.RegistryOptions{HostsDirs: []string{}, DockerConfig: t.TempDir()}
+	name := func(tag string) string { return r.Addr() + "/team/app:" + tag }
+	from := embedded(t)
+	results := map[string]*veneer.Result{}
+	for i, tag := range []string{"1", "2", "3"} {
+		src := filepath.Join(t.TempDir(), "src")
+		noise(t, filepath.Join(src, "model"), 400_000, i*3)
+		results[tag] = from.build(t, veneer.BuildRequest{
+			Base:          "scratch",
+			TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/t"}}},
+			ImageOptions:  veneer.ImageOptions{Tags: []string{name(tag)}},
+		})
+		_, err := veneer.Push(from.ctx, from.engine, name(tag), o)
+		must(t, err)
+	}
+	pushed, err := veneer.PushDeltas(from.ctx, from.engine, veneer.PushDeltasRequest{Image: name("3"), Since: []string{name("1"), name("2"), name("3")}, Registry: o})
+	must(t, err)
+	if len(pushed.Deltas) != 3 || pushed.Deltas[0].Bytes > 10_000 || pushed.Deltas[0].LayerBytes < 400_000 || pushed.Deltas[2].Digest != "" {
+		t.Errorf("pushed %+v", pushed)
+	}
+
+	to := embedded(t)
+	pull := func(tag string, o veneer.RegistryOptions) veneer.Pulled {
+		t.Helper()
+		got, err := veneer.Pull(to.ctx, to.engine, name(tag), o)
+		must(t, err)
+		if got.Target.Digest != results[tag].Digest {
+			t.Errorf("pulled %s, want %s", got.Target.Digest, results[tag].Digest)
+		}
+		return got
+	}
+	if got := pull("1", o); got.Delta != nil || len(got.Warnings) > 0 {
+		t.Errorf("there is no delta of it: %+v", got)
+	}
+	got := pull("3", o)
+	if got.Delta == nil || got.Delta.Since != name("1") || got.Delta.Bytes > 10_000 || got.Delta.Saved < 390_000 || len(got.Warnings) > 0 {
+		t.Errorf("pulled %+v, %+v", got.Delta, got.Warnings)
+	}
+	img, err := content.Resolve(to.ctx, to.engine.Client, name("3"), "")
+	must(t, err)
+	if len(img.Missing) > 0 {
+		t.Errorf("it lacks %v", img.Missing)
+	}
+	wantRequests(t, r, 0, "GET /v2/team/app/blobs/"+img.Layers[0].Digest.String())
+
+	to = embedded(t)
+	pull("1", o)
+	without := o
+	without.NoDelta = true
+	if got := pull("3", without); got.Delta != nil {
+		t.Errorf("used %+v", got.Delta)
+	}
+	wantRequests(t, r, 1, "GET /v2/team/app/blobs/"+img.Layers[0].Digest.String())
+
+	// A delta that is the smallest, and wrong.
+	to = embedded(t)
+	pull("1", o)
+	pushWrongDelta(t, from, name("3"), img, results["1"], o)
+	got = pull("3", o)
+	if got.Delta != nil || len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0].Text, "bad delta") {
+		t.Errorf("pulled %+v, %+v", got.Delta, got.Warnings)
+	}
+	wantRequests(t, r, 2, "GET /v2/team/app/blobs/"+img.Layers[0].Digest.String())
+
+	// The newest delta stays.
+	pushed, err = veneer.PushDeltas(from.ctx, from.engine, veneer.PushDeltasRequest{Image: name("3"), Since: []string{name("2")}, Keep: 1, Registry: o})
+	must(t, err)
+	list, err := registry.Referrers(from.ctx, name("3"), results["3"].Digest, delta.ArtifactType, o)
+	must(t, err)
+	if pushed.Removed != 1 || len(list) != 2 || list[1].Digest != pushed.Deltas[0].Digest {
+		t.Errorf("removed %d, and %v is left", pushed.Removed, list)
+	}
+}
+
+// pushWrongDelta pushes what no Veneer has made: a delta whose blob is none. Since it is not Veneer's, it stays.
+func pushWrongDelta(t *testing.T, p *place, name string, img *content.Image, old *veneer.Result, o veneer.RegistryOptions) {
+	t.Helper()
+	source, err := content.ResolveTarget(p.ctx, p.engine.Client.ContentStore(), old.Target, "")
+	must(t, err)
+	blobs := memory{}
+	wrong := blobs.add("application/vnd.tar-diff", []byte("tardf1\n\x00 and no more"))
+	annotated := func(d ocispec.Descriptor, what string, more ...string) ocispec.Descriptor {
+		d.Annotations = map[string]string{"io.github.containers.delta.content": what}
+		for i := 0; i < len(more); i += 2 {
+			d.Annotations[more[i]] = more[i+1]
+		}
+		return d
+	}
+	manifest, err := json.Marshal(ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, ArtifactType: delta.ArtifactType,
+		Config: blobs.add(ocispec.MediaTypeEmptyJSON, ocispec.DescriptorEmptyJSON.Data), Subject: &img.Manifest,
+		Annotations: map[string]string{"io.github.containers.delta.source-config": source.ConfigDesc.Digest.String()},
+		Layers: []ocispec.Descriptor{
+			annotated(blobs.add(img.Manifest.MediaType, img.ManifestJSON), "image-manifest"),
+			annotated(blobs.add(img.ConfigDesc.MediaType, img.ConfigJSON), "image-config"),
+			annotated(wrong, "image-layer", "io.github.containers.delta.to", img.Layers[0].Digest.String(), "build.veneer.delta.generation", "none"),
+		},
+	})
+	must(t, err)
+	_, err = registry.PushArtifact(p.ctx, blobs, name, blobs.add(ocispec.MediaTypeImageManifest, manifest), o)
+	must(t, err)
+}
+
+// memory has blobs by their digests.
+type memory map[digest.Digest][]byte
+
+func (m memory) add(mediaType string, data []byte) ocispec.Descriptor {
+	d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
+	m[d.Digest] = data
+	return d
+}
+
+// ReaderAt implements containerd's content.Provider.
+func (m memory) ReaderAt(_ context.Context, d ocispec.Descriptor) (cstore.ReaderAt, error) {
+	return memoryBlob{bytes.NewReader(m[d.Digest])}, nil
+}
+
+type memoryBlob struct{ *bytes.Reader }
+
+func (memoryBlob) Close() error { return nil }
