@@ -55,9 +55,9 @@ func (p *deltaPull) layers(ctx context.Context, r *registry.Remote, img *content
 }
 
 func (p *deltaPull) try(ctx context.Context, r *registry.Remote, img *content.Image) error {
-	list, err := r.Referrers(ctx, img.Manifest.Digest, delta.ArtifactType)
-	if err != nil || len(list) == 0 {
-		// Few registries have deltas, and some have no such lists.
+	// Few registries have deltas, and some have no such lists.
+	list, _ := r.Referrers(ctx, img.Manifest.Digest, delta.ArtifactType)
+	if len(list) == 0 {
 		return nil
 	}
 	have, err := p.images(ctx)

@@ -136,29 +136,32 @@ func TestRebuildFails(t *testing.T) {
 	before := runtime.NumGoroutine()
 	stored := len(s.Blobs(ctx, t))
 	for what, c := range map[string]struct {
-		ctx   context.Context
+		done  bool // the context is
 		store cstore.Store
 		edit  func(*delta.Target)
 		old   tardiff.Opener
 		is    error
 	}{
-		"another source":     {ctx, s.ContentStore(), nil, oneFile(other), delta.ErrTar},
-		"a shorter source":   {ctx, s.ContentStore(), nil, was[:100], nil},
-		"no source":          {ctx, s.ContentStore(), nil, absentFile{}, fs.ErrNotExist},
-		"unknown generation": {ctx, s.ContentStore(), func(t *delta.Target) { t.Writer = "veneer-gzip.2:0" }, was, delta.ErrCompression},
-		"no generation":      {ctx, s.ContentStore(), func(t *delta.Target) { t.Writer = "" }, was, delta.ErrCompression},
-		"wrong generation":   {ctx, s.ContentStore(), func(t *delta.Target) { t.Writer = "none" }, was, delta.ErrCompression},
-		"too much":           {ctx, s.ContentStore(), func(t *delta.Target) { t.Most-- }, was, tardiff.ErrFormat},
-		"another tar":        {ctx, s.ContentStore(), func(t *delta.Target) { t.DiffID = digest.FromString("x") }, was, delta.ErrTar},
-		"full at once":       {ctx, fullStore{s.ContentStore(), 0, full}, nil, was, full},
-		"full":               {ctx, fullStore{s.ContentStore(), 2 << 20, full}, nil, was, full},
-		"ended":              {ended, s.ContentStore(), nil, was, context.Canceled},
+		"another source":     {false, s.ContentStore(), nil, oneFile(other), delta.ErrTar},
+		"a shorter source":   {false, s.ContentStore(), nil, was[:100], nil},
+		"no source":          {false, s.ContentStore(), nil, absentFile{}, fs.ErrNotExist},
+		"unknown generation": {false, s.ContentStore(), func(t *delta.Target) { t.Writer = "veneer-gzip.2:0" }, was, delta.ErrCompression},
+		"no generation":      {false, s.ContentStore(), func(t *delta.Target) { t.Writer = "" }, was, delta.ErrCompression},
+		"wrong generation":   {false, s.ContentStore(), func(t *delta.Target) { t.Writer = "none" }, was, delta.ErrCompression},
+		"too much":           {false, s.ContentStore(), func(t *delta.Target) { t.Most-- }, was, tardiff.ErrFormat},
+		"another tar":        {false, s.ContentStore(), func(t *delta.Target) { t.DiffID = digest.FromString("x") }, was, delta.ErrTar},
+		"full at once":       {false, fullStore{s.ContentStore(), 0, full}, nil, was, full},
+		"full":               {false, fullStore{s.ContentStore(), 2 << 20, full}, nil, was, full},
+		"ended":              {true, s.ContentStore(), nil, was, context.Canceled},
 	} {
-		as := to
+		with, as := ctx, to
+		if c.done {
+			with = ended
+		}
 		if c.edit != nil {
 			c.edit(&as)
 		}
-		_, err := delta.Rebuild(c.ctx, c.store, as, c.old)
+		_, err := delta.Rebuild(with, c.store, as, c.old)
 		if err == nil || c.is != nil && !errors.Is(err, c.is) {
 			t.Errorf("%s: %v", what, err)
 		}

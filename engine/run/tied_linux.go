@@ -92,7 +92,7 @@ func killed(pid int) bool {
 	if err != nil {
 		return true
 	}
-	defer func() { _ = unix.Close(fd) }() // it is only looked at
+	defer func() { _ = unix.Close(fd) }()                         // it is only looked at
 	polled := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a descriptor
 	n, err := unix.Poll(polled, int(killPoll.Milliseconds()))
 	return n > 0 || err != nil && !errors.Is(err, unix.EINTR)

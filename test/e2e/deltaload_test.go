@@ -40,9 +40,9 @@ type patches struct {
 }
 
 // image builds an image whose /t is as a directory.
-func (m *patches) image(t *testing.T, base, name, files string) *veneer.Result {
+func (m *patches) image(t *testing.T, base, name, files string) {
 	t.Helper()
-	return m.build(t, veneer.BuildRequest{
+	m.build(t, veneer.BuildRequest{
 		Base:          base,
 		TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: files, Dest: "/t", Owner: "source"}}},
 		ImageOptions:  veneer.ImageOptions{Tags: []string{name}},

@@ -36,20 +36,21 @@ func (a *applier) cover(at covering, c, up *children) error {
 	if err := a.alive(); err != nil {
 		return err
 	}
+	// Nobody needs what was told of the last layer.
+	last := a.packer != nil && at.layer == len(a.uppers)-1
 	for i, e := range up.list {
 		old := c.find(e.name)
 		if err := a.tell(at, e.name, old, e.node); err != nil {
 			return err
 		}
-		last := a.packer != nil && at.layer == len(a.uppers)-1
 		if last {
-			up.list[i] = child{} // Nobody needs what was told of the last layer.
+			up.list[i] = child{}
 		}
 		switch {
-		case last && (old == nil || !old.isDir() || !e.node.isDir() || e.node.dir.opaque):
+		case last && !e.node.joins(old):
 		case old == nil:
 			c.add(e.name, e.node)
-		case old.dir != nil && e.node.dir != nil && !e.node.dir.opaque:
+		case e.node.joins(old):
 			if err := a.cover(at.below(), old.become(e.node), e.node.dir); err != nil {
 				return err
 			}
@@ -59,6 +60,12 @@ func (a *applier) cover(at covering, c, up *children) error {
 		}
 	}
 	return nil
+}
+
+// joins reports whether a name of an upper layer is a directory that shows those of
+// the lower one, too.
+func (n *node) joins(lower *node) bool {
+	return lower.isDir() && n.isDir() && !n.dir.opaque
 }
 
 // become makes a directory one of an upper layer, with the names it has, which it
