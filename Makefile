@@ -108,10 +108,11 @@ test: ## Everything: test-unit, then test-e2e
 test-deps: ## Install what the tests use (test/packages.txt), on Debian as root
 	@scripts/test-deps.sh
 
-# The packages with no daemon in them, and the in-process parts of test/.
-UNIT := $(GO) list ./... | grep -v '/test/'
-# Those that compute for minutes under the race detector and start no goroutine, so that it has nothing to find.
-SERIAL := ./content/tardiff ./internal/recompress
+# The packages with no daemon in them, and the in-process parts of test/. First those that wait for longest.
+UNIT := $(GO) list ./engine/run ./content/registry ./... | grep -v '/test/'
+# Those that compute for minutes under the race detector, where it has nothing to find: they start no goroutine, or only ones
+# that content/archive's tests start under it.
+SERIAL := ./content/tardiff ./content/delta ./internal/recompress
 
 .PHONY: test-unit
 test-unit: race-note ## Unit tests and fuzz seeds, with the race detector
