@@ -41,6 +41,10 @@ type deltaPull struct {
 // as of images.
 const maxDeltaFetches = 3
 
+// minDelta is the least size of layers for which a registry is asked for deltas. To ask,
+// and to read what it says, costs as much as to fetch so many bytes.
+const minDelta = 64 << 10
+
 // layers is [registry.Options].Layers. What goes wrong with a delta is no error, but a
 // warning: then the layers are fetched.
 func (p *deltaPull) layers(ctx context.Context, r *registry.Remote, img *content.Image) error {
@@ -55,46 +59,54 @@ func (p *deltaPull) layers(ctx context.Context, r *registry.Remote, img *content
 }
 
 func (p *deltaPull) try(ctx context.Context, r *registry.Remote, img *content.Image) error {
-	// Few registries have deltas, and some have no such lists.
-	list, _ := r.Referrers(ctx, img.Manifest.Digest, delta.ArtifactType)
-	if len(list) == 0 {
-		return nil
+	store := p.engine.Client.ContentStore()
+	stored := func(d digest.Digest) bool {
+		_, err := store.Info(ctx, d)
+		return err == nil
 	}
 	have, err := p.images(ctx)
 	if err != nil {
 		return err
 	}
-	store := p.engine.Client.ContentStore()
-	var offers []delta.Offer
-	var errs []error
-	for _, d := range delta.Offers(list, img.Manifest.Digest, have.source) {
-		// A descriptor with the annotations is no more than they are.
-		m := ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
-		if err := r.Fetch(ctx, m); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		read, err := delta.Read(ctx, store, m)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		offers = append(offers, delta.Offer{Manifest: m, Delta: read})
-	}
-	stored := func(d digest.Digest) bool {
-		_, err := store.Info(ctx, d)
-		return err == nil
-	}
 	_, layers := delta.Choose(nil, img, have.source, stored)
+	if layers < minDelta || len(have) == 0 {
+		return nil
+	}
+	offers, err := p.offers(ctx, r, img.Manifest.Digest, have)
 	best, bytes := delta.Choose(offers, img, have.source, stored)
 	if best == nil {
-		return errors.Join(errs...)
+		return err
 	}
 	if err := p.make(ctx, r, best, stored); err != nil {
 		return err
 	}
 	p.done = &PulledDelta{Since: sinceText(best.Sources[0]), Bytes: bytes, Saved: layers - bytes}
 	return nil
+}
+
+// offers reads the deltas that a registry has of an image. The error is about some that
+// cannot be read.
+func (p *deltaPull) offers(ctx context.Context, r *registry.Remote, image digest.Digest, have haveImages) (offers []delta.Offer, err error) {
+	// Few registries have deltas, and some have no such lists.
+	list, _ := r.Referrers(ctx, image, delta.ArtifactType)
+	for _, d := range delta.Offers(list, image, have.source) {
+		// A descriptor with the annotations is no more than they are.
+		m := ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
+		read, rerr := p.read(ctx, r, m)
+		if rerr != nil {
+			err = errors.Join(err, rerr)
+			continue
+		}
+		offers = append(offers, delta.Offer{Manifest: m, Delta: read})
+	}
+	return offers, err
+}
+
+func (p *deltaPull) read(ctx context.Context, r *registry.Remote, manifest ocispec.Descriptor) (*delta.Delta, error) {
+	if err := r.Fetch(ctx, manifest); err != nil {
+		return nil, err
+	}
+	return delta.Read(ctx, p.engine.Client.ContentStore(), manifest)
 }
 
 // make fetches the blobs of a delta and makes the layers.
