@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"hash/crc32"
 	"maps"
 	"os"
 	"os/exec"
@@ -60,7 +61,11 @@ func commitCases() []serviceCase {
 func TestCommitChanges(t *testing.T) {
 	eachDaemon(t, func(t *testing.T, p *place) {
 		p.liveBase(t, serviceBase(t))
-		for _, c := range commitCases() {
+		for i, c := range commitCases() {
+			// The newest containerd tries each, and the others a third of them, by their names.
+			if p.daemon.Kind != harness.Containerd2 && !soak() && (i+int(crc32.ChecksumIEEE([]byte(t.Name()))))%3 != 0 {
+				continue
+			}
 			t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
 				b := p.container(t, "run", "base:1", "/bin/live")
 				c.change(t, b.rootfs)
