@@ -73,11 +73,13 @@ func (f *filled) fullCommands() []fullCommand {
 	other.ok("build", "--from", "scratch", "--copy", f.dir+"/new:/app", "-t", "big:1")
 	other.ok("save", "big:1", "-o", archive)
 	patch := f.dir + "/patch.tar"
-	other.ok("build", "--from", "scratch", "--copy", f.dir+"/new:/app", "-t", "model:1")
-	f.ok("build", "--from", "scratch", "--copy", f.dir+"/new:/app", "-t", "model:1")
+	// In another place than that of big:1, whose layer would be here otherwise.
+	for _, s := range []*stores{&other, f.stores} {
+		s.ok("build", "--from", "scratch", "--copy", f.dir+"/new:/model", "-t", "model:1")
+	}
 	data, err := os.ReadFile(f.dir + "/new/big")
 	must(f.t, err, os.Mkdir(f.dir+"/newer", 0o755), os.WriteFile(f.dir+"/newer/big", append([]byte("x"), data...), 0o644))
-	other.ok("build", "--from", "model:1", "--copy", f.dir+"/newer:/app", "-t", "model:2")
+	other.ok("build", "--from", "model:1", "--copy", f.dir+"/newer:/model", "-t", "model:2")
 	other.ok("save", "model:2", "--since", "model:1", "--delta", "-o", patch)
 	commands := []fullCommand{
 		{"load a delta", []string{"load", patch}, []string{"model:2"}, 16 << 20},
