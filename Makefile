@@ -142,12 +142,14 @@ test-e2e-1:
 	@$(TEST) -count=1 -timeout 40m -run '^Test[A-O]' -skip '$(RACED)' ./test/e2e $(WATCH)
 	$(call step,end to end: with the race detector)
 	@$(RACE_TEST) -count=1 -timeout 20m -run '$(RACED)' ./test/e2e $(WATCH)
+	$(call step,the harness)
+	@$(TEST) -count=1 -timeout 20m ./test/harness $(WATCH)
 
 test-e2e-2:
 	$(call step,end to end: second half)
 	@$(TEST) -count=1 -timeout 40m -run '^Test[^A-O]' -skip '$(RACED)' ./test/e2e $(WATCH)
 	$(call step,the program)
-	@$(TEST) -count=1 -timeout 30m -p 1 ./test/cli ./test/harness $(WATCH)
+	@$(TEST) -count=1 -timeout 40m ./test/cli $(WATCH)
 
 # The long form of the suites in test/ that try faults and load: everything in place of a sample.
 SOAK_TIMEOUT ?= 6h
