@@ -64,9 +64,9 @@ func picks(sc scenario, f fault, calls int) []int {
 	case f.restarts:
 		step = 20
 	case sc.name == "build":
-		step = 6
+		step = 8
 	default:
-		step = 19
+		step = 25
 	}
 	step = min(step, calls)
 	var all []int
