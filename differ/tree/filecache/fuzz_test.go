@@ -29,7 +29,7 @@ func FuzzLoadMemory(f *testing.F) {
 	}
 	body := good.Bytes()[len(magic):]
 	f.Add(body)
-	for i := range body {
+	for i := 0; i < len(body); i += 5 { // CI tries 500 inputs, these among them
 		bad := bytes.Clone(body)
 		bad[i] ^= 0x41
 		f.Add(bad)
