@@ -134,7 +134,7 @@ test-e2e: race-note ## End to end, against private daemons and a real registry (
 	$(call step,other suites: faults Dockerfiles differential)
 	@$(TEST) -count=1 -timeout 30m -p 1 $$($(GO) list ./test/... | grep -v -e /test/e2e -e /test/cli -e /test/harness) $(WATCH)
 
-# Two halves that run beside each other, since they wait for daemons and disks for more than half of their time. test/faults
+# Two halves that run beside each other, since each alone often waits for daemons and disks. test/faults
 # is not among them, nor are the tests of Dockerfiles: the kernel warns of what they do, which the others take for what they did.
 .PHONY: test-e2e-1 test-e2e-2
 test-e2e-1:
