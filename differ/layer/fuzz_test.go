@@ -82,6 +82,7 @@ func bytesTree(t *testing.T, data []byte, o trees.Options) string {
 func FuzzWrite(f *testing.F) {
 	const file, dir, symlink, char, block, fifo = 0, 1, 2, 3, 4, 5
 	long := strings.Repeat("long/", 60)
+	f.Add(".wh.", "", dir, uint16(0o755), uint32(0), uint32(0), int64(0), "", "", []byte{})
 	f.Add("dir/name", "", file, uint16(0o644), uint32(0), uint32(0), int64(1_700_000_000), "user.a", "b", []byte("content"))
 	f.Add(long+"x", long+"y", file, uint16(0o4755), uint32(1<<32-2), uint32(1<<21), int64(1<<33), "security.capability", "\x00\n=", []byte{})
 	f.Add("ü\xff", "z", dir, uint16(0o1777), uint32(1), uint32(2), int64(-1), "user.overlay.opaque", "y", []byte{})

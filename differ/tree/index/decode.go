@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/internal/ctxio"
@@ -79,8 +80,8 @@ func decodeBody(ctx context.Context, body []byte, b *Budget) (*Index, error) {
 		return nil, err
 	}
 	// zstd usually compresses rows to a quarter. append grows the list if they are
-	// more.
-	x := &Index{DiffID: p.DiffID, Records: make([]Record, 0, min(p.records, len(p.rows)*4/minRow))}
+	// more. Without records there is no list, as in an index that was scanned.
+	x := &Index{DiffID: p.DiffID, Records: slices.Grow([]Record(nil), min(p.records, len(p.rows)*4/minRow))}
 	err = p.read(ctx, &budget{shared: b}, func(r *Record, _ *tree.Digest) error {
 		x.Records = append(x.Records, *r)
 		return nil
