@@ -12,8 +12,9 @@ GO      ?= go
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-# Outside a clone, as in a release's archive, the program asks the go command's record for its version.
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+# A release's tag, and how far the clone is from it. Where there is none, the program tells the version that the go command
+# has recorded: v0.0.0 with the commit's time and hash.
+VERSION := $(shell git describe --tags --match 'v*' --dirty 2>/dev/null)
 LDFLAGS := -s -w$(if $(VERSION), -X main.version=$(VERSION))
 
 # The program, its tests, the tools and the linter are compiled with the same settings, so that no package is compiled
@@ -45,15 +46,46 @@ WATCH := | $(GO) run ./test/watch
 
 ##@ Build
 
+# scripts/dist.sh has one for each architecture.
+PROGRAM ?= bin/veneer
+
 .PHONY: build
 build: ## Build bin/veneer, static (the default)
-	$(GO) build -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/veneer ./cmd/veneer
+	$(GO) build -tags $(TAGS) -ldflags '$(LDFLAGS)' -o '$(PROGRAM)' ./cmd/veneer
+
+# The command that runs here what is installed elsewhere, for its documents and completions.
+GENERATE  := env -u GOOS -u GOARCH $(GO) run ./cmd/veneer
+INSTALLED := $(DESTDIR)$(PREFIX)
 
 .PHONY: install
-install: build ## Install to $(PREFIX)/bin, and the man pages to $(PREFIX)/share/man
-	install -D -m 0755 bin/veneer '$(DESTDIR)$(PREFIX)/bin/veneer'
-	env -u GOOS -u GOARCH $(GO) run ./cmd/veneer gen-docs $(if $(VERSION),--release '$(VERSION)' $(if $(COMMITTED),--date $(COMMITTED)),$(RELEASE)) bin/docs
-	install -D -m 0644 -t '$(DESTDIR)$(PREFIX)/share/man/man1' bin/docs/man/*.1
+install: build ## Install to $(PREFIX): program, man pages, completions, systemd units, documents
+	install -D -m 0755 '$(PROGRAM)' '$(INSTALLED)/bin/veneer'
+	$(GENERATE) gen-docs $(if $(VERSION),--release '$(VERSION)' $(if $(COMMITTED),--date $(COMMITTED)),$(RELEASE)) bin/docs
+	install -D -m 0644 -t '$(INSTALLED)/share/man/man1' bin/docs/man/*.1
+	install -d '$(INSTALLED)'/share/{bash-completion/completions,zsh/site-functions,fish/vendor_completions.d}
+	$(GENERATE) completion bash >'$(INSTALLED)/share/bash-completion/completions/veneer'
+	$(GENERATE) completion zsh >'$(INSTALLED)/share/zsh/site-functions/_veneer'
+	$(GENERATE) completion fish >'$(INSTALLED)/share/fish/vendor_completions.d/veneer.fish'
+	install -d '$(INSTALLED)/lib/systemd/system'
+	for unit in $(UNITS); do sed 's|/usr/local/bin/|$(PREFIX)/bin/|' "contrib/systemd/$$unit" >'$(INSTALLED)/lib/systemd/system/'"$$unit"; done
+	install -D -m 0644 -t '$(INSTALLED)/share/doc/veneer' LICENSE NOTICE README.md CHANGELOG.md
+
+UNITS := $(notdir $(wildcard contrib/systemd/*.service contrib/systemd/*.timer contrib/systemd/*.path))
+
+.PHONY: uninstall
+uninstall: ## Remove what install has put into $(PREFIX); images and caches stay
+	rm -f '$(INSTALLED)/bin/veneer' '$(INSTALLED)'/share/man/man1/veneer{,-*}.1
+	rm -f '$(INSTALLED)/share/bash-completion/completions/veneer' '$(INSTALLED)/share/zsh/site-functions/_veneer'
+	rm -f '$(INSTALLED)/share/fish/vendor_completions.d/veneer.fish' $(UNITS:%='$(INSTALLED)/lib/systemd/system/%')
+	rm -rf '$(INSTALLED)/share/doc/veneer'
+
+# What a release consists of: for each architecture an archive, a .deb and an .rpm, the list of the modules in the program,
+# and the checksums of all. The same commit gives the same bytes.
+DIST_ARCHES ?= amd64 arm64
+
+.PHONY: dist
+dist: $(DISTRIBUTION) ## A release's archives and packages, in dist/
+	DISTRIBUTION='$(DISTRIBUTION_DIR)' ARCHES='$(DIST_ARCHES)' MAKE='$(MAKE)' scripts/dist.sh
 
 .PHONY: demo
 demo: ## Show the whole path on real files: no daemon, no root where the kernel allows it

@@ -17,6 +17,7 @@ CRANE_DIR        := $(TOOLS)/crane-$(call tool_version,crane,github.com/google/g
 BUILDKIT_DIR     := $(TOOLS)/buildkit-$(call tool_version,buildkit,github.com/moby/buildkit)/bin
 LINT_DIR         := $(TOOLS)/golangci-lint-$(call tool_version,lint,github.com/golangci/golangci-lint/v2)/bin
 ORACLES_DIR      := $(TOOLS)/oracles/bin
+DISTRIBUTION_DIR := $(TOOLS)/nfpm-$(call tool_version,dist,github.com/goreleaser/nfpm/v2)/bin
 LINT             := $(LINT_DIR)/golangci-lint
 
 CONTAINERD2 := $(CONTAINERD2_DIR)/.built
@@ -26,6 +27,8 @@ CRANE       := $(CRANE_DIR)/.built
 BUILDKIT    := $(BUILDKIT_DIR)/.built
 LINTERS     := $(LINT_DIR)/.built
 ORACLES     := $(ORACLES_DIR)/.built
+
+DISTRIBUTION := $(DISTRIBUTION_DIR)/.built
 
 # build_tools(module folder): all its tool lines, static, into the folder of the target. The mark comes last, so an
 # interrupted build is done again.
@@ -54,6 +57,11 @@ $(BUILDKIT): tools/buildkit/go.mod tools/buildkit/go.sum
 
 $(LINTERS): tools/lint/go.mod tools/lint/go.sum
 	$(call build_tools,lint)
+
+# What makes packages, and the list of modules in them.
+$(DISTRIBUTION): tools/dist/go.mod tools/dist/go.sum $(wildcard tools/dist/sbom/*.go)
+	$(call build_tools,dist)
+	cd tools/dist && $(GO) build -o $(@D)/ ./sbom
 
 # The readers that are not ours: small programs over umoci's unpacker and go-containerregistry's validator.
 ORACLE_FILES := $(shell find test/oracle -name '*.go' -o -name 'go.*' 2>/dev/null)

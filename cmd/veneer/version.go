@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -15,9 +17,14 @@ var version string
 type buildInfo struct {
 	Version string `json:"version"`
 	Commit  string `json:"commit,omitempty"`
-	Go      string `json:"go"`
-	OS      string `json:"os"`
-	Arch    string `json:"arch"`
+	// Date is the commit's, in RFC 3339.
+	Date string `json:"date,omitempty"`
+	Go   string `json:"go"`
+	OS   string `json:"os"`
+	Arch string `json:"arch"`
+	// Containerd and BuildKit are the versions of the libraries, whose formats and language the program has.
+	Containerd string `json:"containerd,omitempty"`
+	BuildKit   string `json:"buildkit,omitempty"`
 }
 
 func versionOf() buildInfo {
@@ -30,11 +37,34 @@ func versionOf() buildInfo {
 		b.Version = info.Main.Version
 	}
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
+		switch s.Key {
+		case "vcs.revision":
 			b.Commit = s.Value
+		case "vcs.time":
+			b.Date = s.Value
+		}
+	}
+	for _, m := range info.Deps {
+		switch m.Path {
+		case "github.com/containerd/containerd/v2":
+			b.Containerd = m.Version
+		case "github.com/moby/buildkit":
+			b.BuildKit = m.Version
 		}
 	}
 	return b
+}
+
+// lines are what a person reads: first the version, then what is known of where it comes from.
+func (b *buildInfo) lines() []string {
+	lines := []string{fmt.Sprintf("veneer %s %s/%s %s", b.Version, b.OS, b.Arch, b.Go)}
+	if b.Commit != "" {
+		lines = append(lines, "commit "+b.Commit+" of "+b.Date)
+	}
+	if b.Containerd != "" {
+		lines = append(lines, "containerd library "+b.Containerd+", BuildKit's Dockerfile language "+b.BuildKit)
+	}
+	return lines
 }
 
 func (a *app) versionCommand() *cobra.Command {
@@ -49,7 +79,7 @@ func (a *app) versionCommand() *cobra.Command {
 			if format.value == "json" {
 				return printJSON(a.std.out, b)
 			}
-			return printLine(a.std.out, "veneer %s %s/%s %s", b.Version, b.OS, b.Arch, b.Go)
+			return printLine(a.std.out, "%s", strings.Join(b.lines(), "\n"))
 		},
 	}
 	bindFormat(cmd, &format)
