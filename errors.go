@@ -194,6 +194,8 @@ var (
 	// directory for it, the Path, cannot be used, as where the disk is full.
 	ErrNoRoot = engine.ErrNoRoot
 	ErrRoot   = engine.ErrRoot
+	// ErrFormat means that a newer version made the directory for Veneer's data.
+	ErrFormat = engine.ErrFormat
 	// ErrForeign means that others may write to it, or that it is another user's.
 	ErrForeign = trusted.ErrForeign
 	// ErrEmbedded means that only a daemon has what was asked for.

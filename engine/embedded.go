@@ -114,7 +114,15 @@ func prepareRoot(ctx context.Context, root string, notify func(string)) (io.Clos
 	if err := trusted.Check(root); err != nil {
 		return nil, err
 	}
-	return lockRoot(ctx, root, notify)
+	lock, err := lockRoot(ctx, root, notify)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkFormat(root); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	writeFormat(root)
+	return lock, nil
 }
 
 // snapshotterOpeners are the snapshotters that the embedded engine has.

@@ -27,6 +27,9 @@ var (
 	// ErrRoot means that the embedded engine's directory, the Path, cannot be used.
 	// The error wraps what the system says of it.
 	ErrRoot = errors.New("the directory for veneer's data cannot be used")
+	// ErrFormat means that a newer version made the embedded engine's directory. Errors
+	// of kind [ErrRoot] wrap it.
+	ErrFormat = errors.New("a newer veneer made it")
 	// ErrEmbedded means that the embedded engine lacks what only a daemon has.
 	ErrEmbedded = errors.New("the embedded engine does not have it")
 	// ErrCannotUnpack means that images cannot be unpacked here. The error wraps

@@ -28,6 +28,9 @@ func openReading(ctx context.Context, o Options) (_ *Engine, err error) {
 	if _, err := os.Stat(filepath.Join(o.Root, "meta.db")); err != nil {
 		return nil, err
 	}
+	if err := checkFormat(o.Root); err != nil {
+		return nil, err
+	}
 	// A collection is short, so the user is not told that this waits for one.
 	lock, err := lockReaders(ctx, o.Root, unix.LOCK_SH, func() {})
 	if err != nil {

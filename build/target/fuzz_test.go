@@ -17,7 +17,7 @@ import (
 
 // FuzzExpandSource: what is taken for a template gives what text/template gives, and all else is kept or an error.
 func FuzzExpandSource(f *testing.F) {
-	for _, s := range []string{"./app", "bin/{{.OS}}-{{.Arch}}{{.Variant}}", "{{ .OS }}", "{{", "}}", "{{{.OS}}}", "{{.OS}", "{{.Os}}", "{{\n.Arch}}", "{{- .OS}}", "{{.OS -}}\n x"} {
+	for _, s := range []string{"./app", "bin/{{.OS}}-{{.Arch}}{{.Variant}}", "{{ .OS }}", "{{", "}}", "{{{.OS}}}", "{{.OS}", "{{.Os}}", "{{\n.Arch}}", "{{.OS\f}}", "{{- .OS}}", "{{.OS -}}\n x"} {
 		f.Add(s)
 	}
 	platform := ocispec.Platform{OS: "linux", Architecture: "arm", Variant: "v6"}

@@ -9,6 +9,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
+// templateSpace is what may stand around a name, as in text/template.
+const templateSpace = " \t\r\n"
+
 // CheckSource checks the placeholders in a [Spec].Source. Only {{.OS}}, {{.Arch}} and
 // {{.Variant}} are known.
 func CheckSource(source string) error {
@@ -46,7 +49,7 @@ func expandSource(source string, p ocispec.Platform) (string, error) {
 			return out.String(), nil
 		}
 		name, tail, closed := strings.Cut(after, "}}")
-		value, known := values[strings.TrimSpace(name)]
+		value, known := values[strings.Trim(name, templateSpace)]
 		if !closed || !known {
 			return "", fmt.Errorf("the source %q has {{ that begins none of {{.OS}}, {{.Arch}} and {{.Variant}}", source)
 		}

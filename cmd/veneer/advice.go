@@ -137,6 +137,8 @@ func adviseUnreachable(e *veneer.Error) string {
 
 func adviseRoot(e *veneer.Error) string {
 	switch err := e.Err; {
+	case errors.Is(err, veneer.ErrFormat):
+		return "use that version, or another --root"
 	case errors.Is(err, veneer.ErrForeign):
 		return "choose another with --root, as a new directory of your own, or take the right to write away from others (chmod go-w) if none has used it"
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):

@@ -29,6 +29,7 @@ func adviceCases() map[string]error {
 		"no socket":  {Kind: veneer.ErrUnreachable, Err: fs.ErrNotExist},
 		"given":      {Kind: veneer.ErrNotReplaced, Ref: "namespace"},
 		"foreign":    {Kind: veneer.ErrRoot, Err: veneer.ErrForeign},
+		"newer":      {Kind: veneer.ErrRoot, Err: veneer.ErrFormat},
 		"read-only":  {Kind: veneer.ErrRoot, Err: syscall.EROFS},
 		"full":       {Kind: veneer.ErrRoot, Err: syscall.ENOSPC},
 		"a file":     {Kind: veneer.ErrRoot, Err: syscall.ENOTDIR},

@@ -57,7 +57,8 @@ func (s *stores) onDisk() state {
 			case d.IsDir() && filepath.Base(filepath.Dir(path)) == "snapshots":
 				number++
 				return fs.SkipDir
-			case cached(path), path == filepath.Join(s.root, "reserve"): // which is given up on a full disk
+			case cached(path), path == filepath.Join(s.root, "reserve"), // which is given up on a full disk
+				filepath.Dir(path) == s.root && strings.HasPrefix(filepath.Base(path), "format"): // which the next start writes
 			case path != top && (!d.IsDir() || top == s.tmp || strings.Contains(rel, "/ingest/")):
 				all[rel] = true
 			}
