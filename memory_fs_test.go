@@ -10,6 +10,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer"
@@ -20,7 +21,7 @@ import (
 
 // fooled builds, lets the source change unseen, and builds again: the second build must find what one does that
 // remembers nothing.
-func fooled(t *testing.T, src string, change func()) {
+func fooled(t *testing.T, src string, changes ...func()) {
 	t.Helper()
 	e := openEmbedded(t, t.TempDir())
 	req := veneer.BuildRequest{
@@ -34,21 +35,26 @@ func fooled(t *testing.T, src string, change func()) {
 	if res := mustBuild(t, e, req); !res.Unchanged {
 		t.Fatalf("changes %+v", res.Changes)
 	}
-	change()
-	sameAsRead(t, e, req)
+	before := digest.Digest("")
+	for _, change := range changes {
+		change()
+		before = sameAsRead(t, e, req, before)
+	}
 }
 
-func sameAsRead(t *testing.T, e *engine.Engine, req veneer.BuildRequest) {
+// sameAsRead builds with and without what is remembered. The layer is another one than before.
+func sameAsRead(t *testing.T, e *engine.Engine, req veneer.BuildRequest, before digest.Digest) digest.Digest {
 	t.Helper()
 	got := mustBuild(t, e, req)
 	req.NoCache = true
 	want := mustBuild(t, e, req)
-	if want.Changes.Modified.Count != 1 {
+	if want.Layer == nil || want.Layer.DiffID == before {
 		t.Fatalf("the try changes nothing: %+v", want.Changes)
 	}
 	if got.Layer == nil || got.Layer.DiffID != want.Layer.DiffID {
 		t.Errorf("a change is left out: %+v, want %+v", got.Changes, want.Changes)
 	}
+	return want.Layer.DiffID
 }
 
 // swap exchanges two files' contents as xfs' defragmenter does, times kept.
@@ -100,19 +106,22 @@ func swap(t *testing.T, a, b string) {
 	}
 }
 
-// TestSourcesThatChangeUnseen tries, on each file system, to change a file so that nothing but its content tells.
-func TestSourcesThatChangeUnseen(t *testing.T) {
-	loop := func(fsType, pkg string) func(*testing.T) string {
-		return func(t *testing.T) string {
-			return harness.LoopMount(t, fsType, harness.FileSystem(t, fsType, pkg, 512<<20))
-		}
+// onLoop makes a file system in a loop device.
+func onLoop(fsType, pkg string) func(*testing.T) string {
+	return func(t *testing.T) string {
+		return harness.LoopMount(t, fsType, harness.FileSystem(t, fsType, pkg, 512<<20))
 	}
-	for name, where := range map[string]func(*testing.T) string{
+}
+
+// sourceFileSystems are those that sources are tried on: what makes each, and returns its directory. Files and names are
+// remembered on the one that is called disk, if the machine's disk is a disk.
+func sourceFileSystems() map[string]func(*testing.T) string {
+	return map[string]func(*testing.T) string{
 		"disk": func(t *testing.T) string { return t.TempDir() },
-		"ext4": loop("ext4", "e2fsprogs"), "xfs": loop("xfs", "xfsprogs"), "btrfs": loop("btrfs", "btrfs-progs"),
+		"ext4": onLoop("ext4", "e2fsprogs"), "xfs": onLoop("xfs", "xfsprogs"), "btrfs": onLoop("btrfs", "btrfs-progs"),
 		"tmpfs": func(t *testing.T) string { return mounted(t, "tmpfs", "") },
 		"overlay": func(t *testing.T) string {
-			dir := loop("ext4", "e2fsprogs")(t)
+			dir := onLoop("ext4", "e2fsprogs")(t)
 			for _, sub := range []string{"l", "u", "w"} {
 				if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
 					t.Fatal(err)
@@ -120,7 +129,13 @@ func TestSourcesThatChangeUnseen(t *testing.T) {
 			}
 			return mounted(t, "overlay", fmt.Sprintf("lowerdir=%[1]s/l,upperdir=%[1]s/u,workdir=%[1]s/w", dir))
 		},
-	} {
+	}
+}
+
+// TestSourcesThatChangeUnseen tries, on each file system, to change a file so that nothing but its content tells, and then
+// names of directories.
+func TestSourcesThatChangeUnseen(t *testing.T) {
+	for name, where := range sourceFileSystems() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(where(t), "src")
@@ -139,12 +154,14 @@ func TestSourcesThatChangeUnseen(t *testing.T) {
 			}
 			defer unix.Munmap(mapped)
 			mapped[100] = 'A'
-			fooled(t, dir, func() { mapped[100] = 'B' })
+			names := nameChanges()
+			withNames(t, dir, names)
+			fooled(t, dir, func() { mapped[100] = 'B' }, func() { changeNames(t, dir, names) })
 		})
 	}
 	t.Run("xfs, contents swapped", func(t *testing.T) {
 		t.Parallel()
-		mnt := loop("xfs", "xfsprogs")(t)
+		mnt := onLoop("xfs", "xfsprogs")(t)
 		dir := filepath.Join(mnt, "src")
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)

@@ -1,13 +1,10 @@
 package veneer_test
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/differ"
@@ -88,60 +85,5 @@ func TestNoCache(t *testing.T) {
 	mustBuild(t, e, veneer.BuildRequest{Base: "base", TargetOptions: veneer.TargetOptions{Targets: targets}, ReadOptions: veneer.ReadOptions{NoCache: true}, ImageOptions: veneer.ImageOptions{Tags: []string{"next"}}})
 	if _, err := os.Stat(filepath.Join(root, "cache")); !os.IsNotExist(err) {
 		t.Errorf("there is a cache: %v", err)
-	}
-}
-
-// TestNamesAreNeverBelievedWrongly: names come and go in directories whose names are remembered, and the directories'
-// times are set back.
-func TestNamesAreNeverBelievedWrongly(t *testing.T) {
-	src := t.TempDir()
-	e := openEmbedded(t, t.TempDir())
-	changes := map[string]func(at string) error{
-		"add":     func(at string) error { return os.WriteFile(filepath.Join(at, "new"), nil, 0o644) },
-		"remove":  func(at string) error { return os.Remove(filepath.Join(at, "a")) },
-		"rename":  func(at string) error { return os.Rename(filepath.Join(at, "a"), filepath.Join(at, "c")) },
-		"link":    func(at string) error { return os.Link(filepath.Join(at, "a"), filepath.Join(at, "c")) },
-		"symlink": func(at string) error { return os.Symlink("a", filepath.Join(at, "c")) },
-		"mkdir":   func(at string) error { return os.Mkdir(filepath.Join(at, "c"), 0o755) },
-		"emptied": func(at string) error {
-			return errors.Join(os.Remove(filepath.Join(at, "a")), os.Remove(filepath.Join(at, "b")))
-		},
-		"exchanged": func(at string) error {
-			return unix.Renameat2(-1, filepath.Join(at, "a"), -1, filepath.Join(filepath.Dir(at), "none", "a"), unix.RENAME_EXCHANGE)
-		},
-		"moved in": func(at string) error {
-			return os.Rename(filepath.Join(filepath.Dir(at), "none", "b"), filepath.Join(at, "c"))
-		},
-		"another": func(at string) error {
-			return errors.Join(os.Rename(at, at+"-old"), os.Rename(filepath.Join(filepath.Dir(at), "spare"), at))
-		},
-		"none": func(string) error { return nil },
-	}
-	for name := range changes {
-		write(t, src, name+"/a", "a of "+name)
-		write(t, src, name+"/b", "b of "+name)
-	}
-	write(t, src, "spare/s", "")
-	req := veneer.BuildRequest{
-		Base:          "scratch",
-		TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/app"}}},
-		ImageOptions:  veneer.ImageOptions{NoUnpack: true, Tags: []string{"names"}},
-	}
-	time.Sleep(3100 * time.Millisecond) // Younger directories are not remembered.
-	mustBuild(t, e, req)
-	for name, change := range changes {
-		at := filepath.Join(src, name)
-		before, err := os.Stat(at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(change(at), os.Chtimes(at, before.ModTime(), before.ModTime())); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-	}
-	got := mustBuild(t, e, req)
-	req.NoCache = true
-	if want := mustBuild(t, e, req); got.Layer.DiffID != want.Layer.DiffID {
-		t.Errorf("changes %+v, want %+v", got.Changes, want.Changes)
 	}
 }

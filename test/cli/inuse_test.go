@@ -3,6 +3,7 @@ package cli_test
 import (
 	"context"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -84,20 +85,26 @@ func TestRemovingAnImageInUse(t *testing.T) {
 
 // moves are the ways by which a name goes to another image.
 func moves(b *bench, r *harness.Registry) map[string]move {
-	archive, pulled := filepath.Join(b.t.TempDir(), "app.tar"), r.Addr()+"/app:1"
+	dir, pulled := b.t.TempDir(), r.Addr()+"/app:1"
+	saved, delta := filepath.Join(dir, "app.tar"), filepath.Join(dir, "delta.tar")
 	b.versions("app", "loaded")
-	b.ok(quiet("save", "app", "-o", archive)...)
+	b.ok(quiet("save", "app", "-o", saved)...)
+	b.ok(quiet("save", "app", "--since", "base", "--delta", "-o", delta)...)
 	b.versions(pulled, "pulled")
 	b.ok(quiet("push", "--plain-http", pulled)...)
 	b.write("context/Dockerfile", "FROM base\nENV V=new\n")
+	b.write("rootfs.tar", archive(b.t, "file", "imported"))
 	return map[string]move{
-		"build":      {"app", func(b *bench) { b.versions("app", "new") }},
-		"Dockerfile": {"app", func(b *bench) { b.ok(quiet("build", "-t", "app", "context")...) }},
-		"tag":        {"app", func(b *bench) { b.ok(quiet("tag", "base", "app")...) }},
-		"load":       {"app", func(b *bench) { b.ok(quiet("load", archive)...) }},
-		"commit":     {"app", func(b *bench) { b.ok(quiet("commit", "--from", "base", "web", "app")...) }},
-		"squash":     {"app", func(b *bench) { b.ok(quiet("squash", "app", "--onto", "base", "-t", "app")...) }},
-		"pull":       {pulled, func(b *bench) { b.ok(quiet("pull", "--plain-http", pulled)...) }},
+		"build":      {"app", func(b *bench) { b.versions("app", "new") }, false},
+		"Dockerfile": {"app", func(b *bench) { b.ok(quiet("build", "-t", "app", "context")...) }, false},
+		"tag":        {"app", func(b *bench) { b.ok(quiet("tag", "base", "app")...) }, false},
+		"load":       {"app", func(b *bench) { b.ok(quiet("load", saved)...) }, false},
+		"commit":     {"app", func(b *bench) { b.ok(quiet("commit", "--from", "base", "web", "app")...) }, false},
+		"squash":     {"app", func(b *bench) { b.ok(quiet("squash", "app", "--onto", "base", "-t", "app")...) }, false},
+		"delta":      {"app", func(b *bench) { b.ok(quiet("delta", "base", "app", "-t", "app")...) }, true},
+		"import":     {"app", func(b *bench) { b.ok(quiet("import", "rootfs.tar", "app")...) }, true},
+		"load-delta": {"app", func(b *bench) { b.ok(quiet("load", delta)...) }, true},
+		"pull":       {pulled, func(b *bench) { b.ok(quiet("pull", "--plain-http", pulled)...) }, false},
 	}
 }
 
@@ -105,6 +112,7 @@ func moves(b *bench, r *harness.Registry) map[string]move {
 type move struct {
 	name string
 	do   func(*bench)
+	long bool // with one daemon only, but for the long form
 }
 
 // versions builds an image of two layers upon the base.
@@ -142,6 +150,9 @@ func TestContainersKeepTheirImage(t *testing.T) {
 			c := d.Client(t)
 			b := newBench(t).onDaemon(d).withBase()
 			for how, m := range moves(b, r) {
+				if m.long && os.Getenv("VENEER_SOAK") == "" && kind != harness.Daemons(t)[0] {
+					continue
+				}
 				t.Run(how, func(t *testing.T) {
 					b := *b
 					b.t = t
