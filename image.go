@@ -12,6 +12,7 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/internal/progress"
+	"github.com/veneer-build/veneer/internal/words"
 )
 
 // run calls do with a session, and adds warnings and times to its result.
@@ -145,7 +146,9 @@ func (m making) tell(ctx context.Context, s *build.Session, d *build.Diff, res *
 		res.Pushable = true
 		can = fmt.Sprintf("can be pushed to %s, where its base came from, and to no other registry, and cannot be saved", strings.Join(hosts, ", "))
 	}
-	s.Warnings.Add(fmt.Sprintf("the image %s: %d layer blobs of the base are not stored; pull %s again to get them", can, len(d.Base.Missing), d.Base.Name))
+	n := len(d.Base.Missing)
+	s.Warnings.Add(fmt.Sprintf("the image %s: %s of the base %s not stored; pull %s again to get %s",
+		can, words.Count(n, "layer blob", "layer blobs"), words.Pick(n, "is", "are"), d.Base.Name, words.Pick(n, "it", "them")))
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/progress"
+	"github.com/veneer-build/veneer/internal/words"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
@@ -101,8 +102,8 @@ func (s *loadSnapshots) Has(ctx context.Context, chainID digest.Digest) (bool, e
 
 // Keep implements [archive.Snapshots].
 func (s *loadSnapshots) Keep(ctx context.Context, img *content.Image, chainID digest.Digest) error {
-	s.warnings = append(s.warnings, Notice{Text: fmt.Sprintf("the image %s cannot be pushed or saved as a whole: %d of its layers are here as a snapshot only; pull its base again to get them",
-		img.Manifest.Digest, len(img.Missing))})
+	s.warnings = append(s.warnings, Notice{Text: fmt.Sprintf("the image %s cannot be pushed or saved as a whole: %s %s here as a snapshot only; pull its base again to get %s",
+		img.Manifest.Digest, words.Some(len(img.Missing), "layer"), words.Pick(len(img.Missing), "is", "are"), words.Pick(len(img.Missing), "it", "them"))})
 	part := *img
 	part.ChainID = chainID
 	return content.KeepSnapshot(ctx, s.engine.Client.ContentStore(), &part, s.engine.Snapshotter)

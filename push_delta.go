@@ -17,6 +17,7 @@ import (
 	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/internal/tempfile"
+	"github.com/veneer-build/veneer/internal/words"
 )
 
 // PushDeltasRequest says which deltas below the file to push beside an image.
@@ -141,7 +142,7 @@ func (r PushDeltasRequest) prune(ctx context.Context, subject digest.Digest, res
 	removed, err := registry.RemoveReferrers(ctx, r.Image, subject, gone, r.Registry)
 	result.Removed = len(removed.Deleted)
 	if removed.Refusal != nil {
-		result.Warnings = append(result.Warnings, fault.NoticeOf(fmt.Errorf("%d older deltas stay in the registry, which does not let them be deleted: %w", len(removed.Kept), removed.Refusal)))
+		result.Warnings = append(result.Warnings, fault.NoticeOf(fmt.Errorf("%s cannot be deleted from the registry: %w", words.Count(len(removed.Kept), "older delta", "older deltas"), removed.Refusal)))
 	}
 	return err
 }

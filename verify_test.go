@@ -122,8 +122,8 @@ func TestVerifyCrafted(t *testing.T) {
 	}{
 		{"good", crafted{tar: good, history: 1}, nil},
 		{"sha512", crafted{tar: good, history: 1, diffIDs: []digest.Digest{digest.SHA512.FromBytes(good)}}, nil},
-		{"no history", crafted{tar: good}, []string{"warning history 1 of 1 layers have no entry"}},
-		{"too much history", crafted{tar: good, history: 2}, []string{"error history 2 entries made a layer, but there are 1 layers"}},
+		{"no history", crafted{tar: good}, []string{"warning history its layer has no entry"}},
+		{"too much history", crafted{tar: good, history: 2}, []string{"error history 2 entries made a layer, but the image has 1 layer"}},
 		{"diff ID", crafted{tar: good, history: 1, diffIDs: []digest.Digest{digest.FromString("x")}}, []string{"error diff ID the content is " + digest.FromBytes(good).String() + ", but the config says "}},
 		{"media type", crafted{tar: good, history: 1, mediaType: ocispec.MediaTypeImageLayerZstd}, []string{"error media type application/vnd.oci.image.layer.v1.tar+zstd means compression zstd, but the blob's is gzip"}},
 		{"plain as gzip", crafted{tar: good, blob: good, history: 1}, []string{"error media type "}},

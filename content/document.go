@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content/internal/rawjson"
+	"github.com/veneer-build/veneer/internal/words"
 )
 
 // MaxLayers bounds the layers of an image, and whatever else a manifest lists
@@ -162,7 +163,7 @@ func parseConfig(data []byte, layers int) (*ocispec.Image, error) {
 		return nil, fmt.Errorf("parse config: %w", err)
 	}
 	if n := len(cfg.RootFS.DiffIDs); n != layers {
-		return nil, fmt.Errorf("the config has %d diff IDs, the manifest %d layers: %w", n, layers, errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("the config has %s, the manifest %s: %w", words.Count(n, "diff ID", "diff IDs"), words.Count(layers, "layer", "layers"), errdefs.ErrInvalidArgument)
 	}
 	if err := validDigests(cfg.RootFS.DiffIDs); err != nil {
 		return nil, fmt.Errorf("diff IDs: %w", err)

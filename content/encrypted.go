@@ -3,13 +3,14 @@ package content
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/internal/words"
 )
 
 // ErrEncrypted means that files had to be read out of a layer that is encrypted.
@@ -45,7 +46,7 @@ func (e Encryption) String() string {
 	if e.Plain == 0 {
 		return "its layers are encrypted"
 	}
-	return fmt.Sprintf("%d of its %d layers are encrypted", e.Encrypted, e.Encrypted+e.Plain)
+	return words.SomeOf(e.Encrypted, e.Encrypted+e.Plain, "layer") + words.Pick(e.Encrypted, " is encrypted", " are encrypted")
 }
 
 // Warning says what who sends the image elsewhere should know; empty: nothing.

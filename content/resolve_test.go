@@ -212,7 +212,7 @@ func TestResolveRefusesConfusion(t *testing.T) {
 		"path as digest":       {storetest.Spec{Manifest: `{"schemaVersion":2,"config":$CONFIG,"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:../../../etc/passwd","size":1}]}`}, "digest"},
 		"no layer":             {storetest.Spec{Manifest: `{"schemaVersion":2,"config":$CONFIG,"layers":[{"mediaType":"text/html","digest":"sha256:` + hex64 + `","size":1}]}`}, "no layer type"},
 		"negative size":        {storetest.Spec{Manifest: `{"schemaVersion":2,"config":$CONFIG,"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:` + hex64 + `","size":-1}]}`}, "size"},
-		"diff IDs missing":     {storetest.Spec{Config: `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]}}`}, "0 diff IDs, the manifest 1 layers"},
+		"diff IDs missing":     {storetest.Spec{Config: `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]}}`}, "0 diff IDs, the manifest 1 layer:"},
 		"bad diff ID":          {storetest.Spec{Config: `{"rootfs":{"type":"layers","diff_ids":["sha256:xyz"]}}`}, "diff IDs"},
 		"duplicate config key": {storetest.Spec{Config: "{" + cfg + `,"rootfs":{}}`}, "twice"},
 		"huge":                 {storetest.Spec{Config: "{" + cfg + `,"x":"` + strings.Repeat("y", 9<<20) + `"}`}, "more than the"},

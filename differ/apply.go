@@ -212,7 +212,12 @@ func refuseDeletions(root *node) error {
 	if len(paths) == 0 {
 		return nil
 	}
-	return &fault.Error{Kind: ErrDeletes, Path: slices.Min(paths), Err: fmt.Errorf("this would delete %d paths of the base that the source lacks, %q among them", len(paths), slices.Min(paths))}
+	first := slices.Min(paths)
+	err := fmt.Errorf("this would delete %d paths of the base that the source lacks, %q among them", len(paths), first)
+	if len(paths) == 1 {
+		err = fmt.Errorf("this would delete %q of the base, which the source lacks", first)
+	}
+	return &fault.Error{Kind: ErrDeletes, Path: first, Err: err}
 }
 
 // destination opens the image's directory for a source directory. A copy keeps the

@@ -9,6 +9,7 @@ import (
 
 	"github.com/veneer-build/veneer/internal/compression"
 	"github.com/veneer-build/veneer/internal/progress"
+	"github.com/veneer-build/veneer/internal/words"
 	"github.com/veneer-build/veneer/snapshot/rootfs"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -152,10 +153,10 @@ func (v *verifier) history(img *content.Image, platform string) {
 	case steps == len(img.DiffIDs):
 		return
 	case steps > len(img.DiffIDs):
-		f.Message = fmt.Sprintf("%d entries made a layer, but there are %d layers", steps, len(img.DiffIDs))
+		f.Message = fmt.Sprintf("%s made a layer, but the image has %s", words.Count(steps, "entry", "entries"), words.Count(len(img.DiffIDs), "layer", "layers"))
 	default:
 		f.Severity = SeverityWarning
-		f.Message = fmt.Sprintf("%d of %d layers have no entry", len(img.DiffIDs)-steps, len(img.DiffIDs))
+		f.Message = words.SomeOf(len(img.DiffIDs)-steps, len(img.DiffIDs), "layer") + words.Pick(len(img.DiffIDs)-steps, " has no entry", " have no entry")
 	}
 	v.add(f)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree/index"
 	"github.com/veneer-build/veneer/internal/fault"
+	"github.com/veneer-build/veneer/internal/words"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
@@ -205,7 +206,7 @@ func (s *snapshotCheck) parents(ctx context.Context) (findings []int, _ error) {
 // findings that it adds.
 func (s *snapshotCheck) files(ctx context.Context) ([]int, error) {
 	if e := s.img.Encryption(); s.indexes == nil && e.Any() {
-		s.add(s.finding(SeverityNote, CheckFiles, "not checked: of the layers that the snapshot was made of, %d of %d are encrypted", e.Encrypted, len(s.img.Layers)))
+		s.add(s.finding(SeverityNote, CheckFiles, "not checked: of the layers that the snapshot was made of, %d of %d %s encrypted", e.Encrypted, len(s.img.Layers), words.Pick(e.Encrypted, "is", "are")))
 		return nil, nil
 	}
 	if s.indexes == nil {
@@ -238,7 +239,7 @@ func (s *snapshotCheck) files(ctx context.Context) ([]int, error) {
 		findings = append(findings, s.add(f))
 	}
 	if more := diffs.total - len(diffs.list); more > 0 {
-		findings = append(findings, s.add(s.finding(SeverityError, CheckFiles, "and %d more differences", more)))
+		findings = append(findings, s.add(s.finding(SeverityError, CheckFiles, "and %s", words.Count(more, "more difference", "more differences"))))
 	}
 	return findings, nil
 }

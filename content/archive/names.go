@@ -15,6 +15,7 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/internal/fault"
+	"github.com/veneer-build/veneer/internal/words"
 )
 
 // named is one image of the archive, with the names that it will get.
@@ -138,8 +139,8 @@ func (l *loader) rename(ctx context.Context, found []named, index storedIndex, n
 	case 1:
 		return found, nil
 	}
-	return nil, fault.Mark(ErrSeveralNameless, fmt.Errorf("load archive: %d of its %d images have no name that can be used (%s), which cannot all be %s: %w",
-		len(nameless), len(found), strings.Join(nameless, ", "), names[0], errdefs.ErrInvalidArgument))
+	return nil, fault.Mark(ErrSeveralNameless, fmt.Errorf("load archive: %s %s no name that can be used (%s), which cannot all be %s: %w",
+		words.SomeOf(len(nameless), len(found), "image"), words.Pick(len(nameless), "has", "have"), strings.Join(nameless, ", "), names[0], errdefs.ErrInvalidArgument))
 }
 
 // onePerPlatform reports whether images without names look like the platforms of

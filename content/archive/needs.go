@@ -18,6 +18,7 @@ import (
 	"github.com/veneer-build/veneer/content/internal/rawjson"
 	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/internal/fault"
+	"github.com/veneer-build/veneer/internal/words"
 )
 
 // readDelta returns what a delta archive needs, or nil for another archive.
@@ -174,8 +175,8 @@ func (l *loader) lackError(ctx context.Context, img *content.Image, lacks []need
 			}
 		}
 	}
-	return fmt.Errorf("neither the archive nor this engine has %d of its %d layers (%s); get the image that they come from first: %w",
-		len(lacks), len(img.Layers), layerList(lacks), errdefs.ErrNotFound)
+	return fmt.Errorf("neither the archive nor this engine has %s (%s); get the image with them first: %w",
+		words.SomeOf(len(lacks), len(img.Layers), "layer"), layerList(lacks), errdefs.ErrNotFound)
 }
 
 // needError returns an error that says which base a delta archive needs.
@@ -190,10 +191,11 @@ func (l *loader) needError(ctx context.Context, n need, lacks []neededLayer) err
 		bases = append(bases, ref+l.otherBase(ctx, b))
 	}
 	if len(bases) == 0 {
-		return fmt.Errorf("%d layers of %s that the archive leaves out are not here (%s): %w", len(lacks), n.Manifest, layerList(lacks), errdefs.ErrNotFound)
+		return fmt.Errorf("%s of %s, which the archive leaves out, %s not here (%s): %w",
+			words.Count(len(lacks), "layer", "layers"), n.Manifest, words.Pick(len(lacks), "is", "are"), layerList(lacks), errdefs.ErrNotFound)
 	}
-	err := fmt.Errorf("the archive is a delta to %s, of which %d layers are not here (%s); get that image first: %w",
-		strings.Join(bases, " and "), len(lacks), layerList(lacks), errdefs.ErrNotFound)
+	err := fmt.Errorf("the archive is a delta to %s, of which %s %s not here (%s); get that image first: %w",
+		strings.Join(bases, " and "), words.Count(len(lacks), "layer", "layers"), words.Pick(len(lacks), "is", "are"), layerList(lacks), errdefs.ErrNotFound)
 	for _, ref := range slices.Backward(named) {
 		err = &fault.Error{Kind: ErrNeedsBase, Ref: ref, Err: err}
 	}

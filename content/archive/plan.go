@@ -16,6 +16,7 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/internal/fault"
+	"github.com/veneer-build/veneer/internal/words"
 )
 
 // plan is the content of an archive, in order.
@@ -209,11 +210,11 @@ func (p *plan) needOf(target ocispec.Descriptor, img *content.Image) (need, erro
 	case len(lacks) == 0:
 		return n, nil
 	case len(p.since) > 0:
-		return need{}, fault.Mark(ErrIncomplete, fmt.Errorf("%d of its %d layers are neither stored nor in the images that the reader has (%s): %w",
-			len(lacks), len(img.Layers), strings.Join(lacks, ", "), errdefs.ErrNotFound))
+		return need{}, fault.Mark(ErrIncomplete, fmt.Errorf("%s %s neither stored nor in the images that the reader has (%s): %w",
+			words.SomeOf(len(lacks), len(img.Layers), "layer"), words.Pick(len(lacks), "is", "are"), strings.Join(lacks, ", "), errdefs.ErrNotFound))
 	}
-	return need{}, fault.Mark(ErrIncomplete, fmt.Errorf("%d of its %d layers are not stored (%s): %w",
-		len(lacks), len(img.Layers), strings.Join(lacks, ", "), errdefs.ErrNotFound))
+	return need{}, fault.Mark(ErrIncomplete, fmt.Errorf("%s %s not stored (%s): %w",
+		words.SomeOf(len(lacks), len(img.Layers), "layer"), words.Pick(len(lacks), "is", "are"), strings.Join(lacks, ", "), errdefs.ErrNotFound))
 }
 
 // put adds a blob, once.

@@ -14,6 +14,7 @@ import (
 	"github.com/veneer-build/veneer/content/delta"
 	"github.com/veneer-build/veneer/content/tardiff"
 	"github.com/veneer-build/veneer/internal/fault"
+	"github.com/veneer-build/veneer/internal/words"
 )
 
 // maxPacked bounds what the sizes in manifests may add up to. It only keeps the sums
@@ -48,7 +49,7 @@ func (r *rebuilder) reused(ctx context.Context) error {
 	if err != nil || len(lacks) == 0 {
 		return err
 	}
-	return r.needs(ctx, fmt.Errorf("%d of its layers are not here (%s)", len(lacks), layerList(lacks)))
+	return r.needs(ctx, fmt.Errorf("%s %s not here (%s)", words.Some(len(lacks), "layer"), words.Pick(len(lacks), "is", "are"), layerList(lacks)))
 }
 
 // makeLayers makes those layers that are not here, in their order.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/lease"
+	"github.com/veneer-build/veneer/internal/words"
 )
 
 // Pull fetches an image into the engine's store and records it under its normalised
@@ -283,7 +284,7 @@ func (p *pull) check(ctx context.Context, h content.Holder, target ocispec.Descr
 			return err
 		}
 		if len(img.Missing) > 0 {
-			return fmt.Errorf("%d layers were not fetched: %w", len(img.Missing), errdefs.ErrNotFound)
+			return fmt.Errorf("%s could not be fetched: %w", words.Count(len(img.Missing), "layer", "layers"), errdefs.ErrNotFound)
 		}
 		if err := content.Hold(ctx, h, img); err != nil {
 			return err

@@ -18,6 +18,7 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/tempfile"
+	"github.com/veneer-build/veneer/internal/words"
 )
 
 // ErrNoFiles means that the files of an image cannot be read here: it has no snapshot,
@@ -62,8 +63,8 @@ func (o *Opener) OpenSources(ctx context.Context, imgs []*content.Image) (_ *Sou
 		reader := Auto
 		if !f.unpackedAlready(ctx) {
 			if reader = Index; len(img.Missing) > 0 {
-				return nil, &fault.Error{Kind: ErrNoFiles, Ref: img.Name, Err: fmt.Errorf("read %s: it is not unpacked, and of its %d layers %d are not stored",
-					f, len(img.Layers), len(img.Missing))}
+				return nil, &fault.Error{Kind: ErrNoFiles, Ref: img.Name, Err: fmt.Errorf("read %s: it is not unpacked, and %s %s not stored",
+					f, words.SomeOf(len(img.Missing), len(img.Layers), "layer"), words.Pick(len(img.Missing), "is", "are"))}
 			}
 		}
 		t, err := f.Open(ctx, reader)

@@ -198,7 +198,7 @@ func (b *tab) structure() { b.problems("structure", structureScript) }
 // searches types into the search.
 func (b *tab) searches(want expected) {
 	b.run(chromedp.Focus("#search"), chromedp.SendKeys("#search", want.Search))
-	b.wait(`document.querySelector("#results li") !== null`)
+	b.wait(fmt.Sprintf(`(document.querySelector("#results li .p") || {}).textContent === %s`, quoted(want.Path)))
 	found, said := get(b, chromedp.TextContent("#results li .p")), get(b, chromedp.TextContent("#results li .m"))
 	if found != want.Path || !strings.Contains(said, want.Said) {
 		b.t.Errorf("the search for %q finds %q, %q; want %q, %q", want.Search, found, said, want.Path, want.Said)
@@ -207,6 +207,15 @@ func (b *tab) searches(want expected) {
 	b.keep(filepath.Base(b.t.Name())+"-search.png", chromedp.CaptureScreenshot())
 	b.run(chromedp.SendKeys("#search", "no such file at all"))
 	b.wait(`document.querySelector("#results li") === null`)
+}
+
+// quoted is a text as a script has it.
+func quoted(s string) string {
+	text, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
 }
 
 // wait waits until a condition holds, and says what the search said if it never does.
@@ -223,7 +232,7 @@ func (b *tab) wait(condition string) {
 func (b *tab) zooms(want expected) {
 	state := func() string { return get(b, chromedp.TextContent("#crumbs")) }
 	focused := func() string {
-		return get(b, chromedp.Evaluate[string](`document.activeElement.getAttribute("aria-label") || ""`))
+		return get(b, chromedp.Evaluate[string](`document.activeElement.textContent`))
 	}
 	b.run(chromedp.Evaluate[chromedp.Void](`document.getElementById("up").focus(); document.querySelector("#map g[tabindex='0']").focus()`))
 	for range 40 {
@@ -248,7 +257,7 @@ func (b *tab) zooms(want expected) {
 	if b.run(chromedp.KeyEvent(kb.Backspace)); state() != "/" {
 		b.t.Errorf("after Backspace: %q", state())
 	}
-	open := fmt.Sprintf(`[...document.querySelectorAll("#map > g[role=button]")].find(g => g.getAttribute("aria-label").startsWith(%q))
+	open := fmt.Sprintf(`[...document.querySelectorAll("#map > g[role=button]")].find(g => g.textContent.startsWith(%q))
 		.dispatchEvent(new MouseEvent("click", { bubbles: true }))`, want.Zoom+"/")
 	if b.run(chromedp.Evaluate[chromedp.Void](open)); state() != "/"+want.Zoom+"/" {
 		b.t.Errorf("after a click: %q", state())

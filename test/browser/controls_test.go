@@ -42,7 +42,7 @@ const controlsScript = `(() => {
 		const width = parseFloat(ring ? s.strokeWidth : s.outlineWidth), color = ring ? s.stroke : s.outlineColor;
 		if ((ring ? s.stroke : s.outlineStyle) === "none" || !(width >= 2)) wrong.add("the focus is not seen: " + who(e));
 		else {
-			const on = ring ? parse(getComputedStyle(e.querySelector("rect")).fill) : behind(e.parentElement);
+			const on = ring ? parse(getComputedStyle(document.querySelectorAll("#map rect.top")[[...e.parentElement.querySelectorAll("g[tabindex]")].indexOf(e)]).fill) : behind(e.parentElement);
 			if (ratio(parse(color), on) < 3) wrong.add("the focus is hardly seen, " + ratio(parse(color), on).toFixed(2) + ": " + who(e));
 		}
 	}

@@ -36,7 +36,7 @@ const contrastScript = `(() => {
 		if (c < 4.5) wrong.add(e.tagName + " " + e.className + ": " + c.toFixed(2));
 	}
 	for (const e of document.querySelectorAll("#map text")) {
-		const rect = e.parentElement.matches(".in") ? e.previousElementSibling : e.parentElement.querySelector("rect");
+		const rect = e.previousElementSibling;
 		const c = ratio(parse(getComputedStyle(e).fill), parse(getComputedStyle(rect).fill));
 		if (c < 4.5) wrong.add("treemap " + rect.getAttribute("class") + ": " + c.toFixed(2));
 	}
@@ -60,9 +60,9 @@ const structureScript = `(() => {
 		if (!t.caption || !t.caption.textContent.trim()) wrong.push("a table has no caption");
 		if ([...t.querySelectorAll("th")].some(h => !h.hasAttribute("scope"))) wrong.push("a heading of a table has no scope");
 	}
-	for (const e of all("svg, svg [role], input, select, [role=region], nav, section")) {
+	for (const e of all("svg:not([aria-hidden]), svg [role], input, select, [role=region], nav, section")) {
 		const by = e.getAttribute("aria-labelledby");
-		if (!(e.getAttribute("aria-label") || by && document.getElementById(by) || e.labels && e.labels.length)) wrong.push(e.tagName + " " + e.id + " has no name");
+		if (!(e.getAttribute("aria-label") || by && document.getElementById(by) || e.labels && e.labels.length || e.querySelector(":scope > title"))) wrong.push(e.tagName + " " + e.id + " has no name");
 	}
 	for (const e of all("*")) for (const a of e.attributes) if (/^on|^style$/i.test(a.name)) wrong.push(e.tagName + " has " + a.name);
 	for (const e of all("[href]")) if (!(e.getAttribute("href").startsWith("#"))) wrong.push("a link leads to " + e.getAttribute("href"));

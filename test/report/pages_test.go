@@ -217,7 +217,8 @@ func TestMillion(t *testing.T) {
 	}
 	peak := usage.Maxrss * 1024 / 1e6
 	t.Logf("%v, %v of CPU, peak memory %d MB", time.Since(start), cmd.ProcessState.UserTime(), peak)
-	if most := int64(380); peak > most {
+	// Measured: 365 to 384, the more the busier the machine, since the collector falls behind.
+	if most := int64(400); peak > most {
 		t.Errorf("the report takes %d MB of memory, more than %d", peak, most)
 	}
 	text, err := os.ReadFile(out)

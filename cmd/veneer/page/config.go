@@ -47,17 +47,38 @@ func configRows(d, old *veneer.Dissected) ([]configRow, error) {
 			return nil, err
 		}
 	}
+	holdNow, heldBefore := parents(now), parents(before)
 	all := maps.Clone(before)
 	maps.Copy(all, now)
 	var rows []configRow
 	for _, k := range slices.Sorted(maps.Keys(all)) {
 		x, had := before[k]
 		y, has := now[k]
+		if !has && emptied(x, k, holdNow) || !had && emptied(y, k, heldBefore) {
+			continue
+		}
 		rows = append(rows, configRow{
 			Key: nameText(all[k].name), Old: x.shown(), New: y.shown(), NoOld: !had, NoNew: !has, Differs: old != nil && (had != has || x != y),
 		})
 	}
 	return rows, nil
+}
+
+// emptied tells whether a field is an object or a list without members, where the other config has members, which
+// have rows of their own.
+func emptied(f field, key string, others map[string]bool) bool {
+	return f.json && (f.value == "{}" || f.value == "[]") && others[key]
+}
+
+// parents are the keys of what holds fields.
+func parents(fields map[string]field) map[string]bool {
+	all := map[string]bool{}
+	for k := range fields {
+		for i := strings.LastIndexByte(k, 0); i > 0; i = strings.LastIndexByte(k[:i], 0) {
+			all[k[:i]] = true
+		}
+	}
+	return all
 }
 
 // field is one field of a config.

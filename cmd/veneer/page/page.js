@@ -86,17 +86,21 @@ function fit(text, width) {
   return most < 4 ? "" : letters.slice(0, most - 1).join("") + "…";
 }
 
-// inside draws what is in a box, for the eye alone; directories with room for it have their names.
+// nearlyAll tells whether an item is nearly all of a box: then colors and levels begin in it, or one color would be all there is.
+const nearlyAll = (item, box) => item.box && item.size > .9 * box[BYTES];
+
+// inside draws what is in a box; directories with room for it have their names. Without a color its items have their own.
 function inside(g, box, x, y, w, h, color, depth) {
   if (w < 14 || h < 14 || depth > 3) return;
-  for (const r of squarify(itemsOf(box), x, y, w, h)) {
+  for (const [i, r] of squarify(itemsOf(box), x, y, w, h).entries()) {
     if (r.w < 2 || r.h < 2) continue;
-    const dir = r.item.box && r.item.box[KIDS] !== 0;
-    g.append(svg("rect", { x: r.x, y: r.y, width: r.w, height: r.h, class: (r.item.rest ? "rest" : color) + (dir ? " d" : "") }));
+    const dir = r.item.box && r.item.box[KIDS] !== 0, alone = !color && nearlyAll(r.item, box);
+    const own = color || "c" + i % 8;
+    g.append(svg("rect", { x: r.x, y: r.y, width: r.w, height: r.h, class: (r.item.rest ? "rest" : own) + (dir ? " d" : "") }));
     const name = r.item.box && r.w > 50 && r.h > 26 ? fit(r.item.box[NAME] + (dir ? "/" : ""), r.w - 6) : "";
     const head = name === "" ? 1 : 15;
     if (name !== "") g.append(svg("text", { x: r.x + 4, y: r.y + 12 }, name));
-    if (dir && opens(r.item.box)) inside(g, r.item.box, r.x + 2, r.y + head + 1, r.w - 4, r.h - head - 3, color, depth + 1);
+    if (dir && opens(r.item.box)) inside(g, r.item.box, r.x + 2, r.y + head + 1, r.w - 4, r.h - head - 3, alone ? "" : own, alone ? depth : depth + 1);
   }
 }
 
@@ -106,6 +110,32 @@ function named() {
   $("map-name").textContent = pathText() + ": " + bytes(box[BYTES]) + ", " + files(box[FILES]) + (itemsOf(box).length ? "" : "; there is nothing in it to show");
 }
 
+// paint draws an item of the box that is shown, for the eye alone.
+function paint(picture, r, i, box) {
+  const dir = r.item.box && opens(r.item.box), color = r.item.rest ? "rest" : "c" + i % 8;
+  picture.append(svg("rect", { x: r.x, y: r.y, width: r.w, height: r.h, class: "top " + color }));
+  const head = r.w > 40 && r.h > 18 ? 18 : 0;
+  if (head) {
+    const name = r.item.rest ? "smaller ones" : r.item.box[NAME] + (r.item.box[KIDS] !== 0 ? "/" : "");
+    const whole = name + "  " + bytes(r.item.size);
+    picture.append(svg("text", { x: r.x + 4, y: r.y + 13, class: "top" }, fit(whole, r.w - 8) === whole ? whole : fit(name, r.w - 8)));
+  }
+  const alone = nearlyAll(r.item, box);
+  if (dir && r.h > head + 20) inside(picture, r.item.box, r.x + 3, r.y + head, r.w - 6, r.h - head - 3, alone ? "" : color, alone ? 0 : 1);
+}
+
+// button is what takes the focus and the clicks of an item. Its title is its name for those who hear the page.
+function button(r, i, box) {
+  const dir = r.item.box && opens(r.item.box);
+  const g = svg("g", { role: dir ? "button" : "img", tabindex: i === 0 ? 0 : -1 });
+  g.append(svg("title", {}, label(r.item, box[BYTES])));
+  const edge = Math.min(2, r.w / 4, r.h / 4); // the line around it stays within
+  g.append(svg("rect", { x: r.x + edge, y: r.y + edge, width: r.w - 2 * edge, height: r.h - 2 * edge, class: "f" }));
+  g.place = r;
+  if (dir) g.addEventListener("click", () => open(r.item.box));
+  return g;
+}
+
 function draw(focus) {
   const map = $("map"), w = Math.max(200, Math.floor($("mapbox").clientWidth)), h = Math.round(Math.max(240, Math.min(w * .56, 560)));
   map.setAttribute("viewBox", "0 0 " + w + " " + h);
@@ -113,27 +143,13 @@ function draw(focus) {
   map.replaceChildren();
   const box = here(), items = itemsOf(box);
   named();
-  squarify(items, 0, 0, w, h).forEach((r, i) => {
-    const dir = r.item.box && opens(r.item.box), color = r.item.rest ? "rest" : "c" + i % 8;
-    const g = svg("g", { role: dir ? "button" : "img", tabindex: i === 0 ? 0 : -1, "aria-label": label(r.item, box[BYTES]) });
-    g.append(svg("title", {}, label(r.item, box[BYTES])), svg("rect", { x: r.x, y: r.y, width: r.w, height: r.h, class: color }));
-    const head = r.w > 40 && r.h > 18 ? 18 : 0;
-    if (dir) {
-      const within = svg("g", { class: "in", "aria-hidden": "true" });
-      if (r.h > head + 20) inside(within, r.item.box, r.x + 3, r.y + head, r.w - 6, r.h - head - 3, color, 1);
-      g.append(within);
-    }
-    if (head) {
-      const name = r.item.rest ? "smaller ones" : r.item.box[NAME] + (r.item.box[KIDS] !== 0 ? "/" : "");
-      const whole = name + "  " + bytes(r.item.size);
-      g.append(svg("text", { x: r.x + 4, y: r.y + 13, "aria-hidden": "true" }, fit(whole, r.w - 8) === whole ? whole : fit(name, r.w - 8)));
-    }
-    g.append(svg("rect", { x: r.x + 2, y: r.y + 2, width: Math.max(0, r.w - 4), height: Math.max(0, r.h - 4), class: "f" }));
-    g.place = r;
-    if (dir) g.addEventListener("click", () => open(r.item.box));
-    map.append(g);
+  const picture = svg("g", { class: "in", "aria-hidden": "true" });
+  const buttons = squarify(items, 0, 0, w, h).map((r, i) => {
+    paint(picture, r, i, box);
+    return button(r, i, box);
   });
-  if (focus && map.firstChild) map.firstChild.focus();
+  map.append(picture, ...buttons);
+  if (focus && buttons.length) buttons[0].focus();
   crumbs();
   list(items, box);
   $("up").disabled = path.length < 2;
@@ -142,7 +158,7 @@ function draw(focus) {
 function crumbs() {
   $("crumbs").replaceChildren(...path.map((b, i) => {
     const last = i === path.length - 1;
-    const button = el("button", last ? { type: "button", "aria-current": "true" } : { type: "button" }, i === 0 ? "/" : b[NAME] + "/");
+    const button = el("button", last ? { type: "button", "aria-current": "location" } : { type: "button" }, i === 0 ? "/" : b[NAME] + "/");
     button.addEventListener("click", () => { path = path.slice(0, i + 1); draw(); });
     return button;
   }));
@@ -170,7 +186,7 @@ function up() { if (path.length > 1) { path.pop(); draw(true); } }
 function move(from, key) {
   const mid = r => [r.x + r.w / 2, r.y + r.h / 2], [x, y] = mid(from.place);
   let best, least = Infinity;
-  for (const g of $("map").children) {
+  for (const g of $("map").querySelectorAll("g[tabindex]")) {
     const [u, v] = mid(g.place), dx = u - x, dy = v - y;
     const along = { ArrowLeft: -dx, ArrowRight: dx, ArrowUp: -dy, ArrowDown: dy }[key];
     const across = key === "ArrowLeft" || key === "ArrowRight" ? Math.abs(dy) : Math.abs(dx);
@@ -192,9 +208,9 @@ $("map").addEventListener("keydown", e => {
 });
 $("map").addEventListener("focusin", e => {
   const g = e.target.closest("g[tabindex]");
-  if (g) $("map-name").textContent = g.getAttribute("aria-label");
+  if (g) $("map-at").textContent = label(g.place.item, here()[BYTES]);
 });
-$("map").addEventListener("focusout", e => { if (!$("map").contains(e.relatedTarget)) named(); });
+$("map").addEventListener("focusout", e => { if (!$("map").contains(e.relatedTarget)) $("map-at").textContent = ""; });
 $("up").addEventListener("click", up);
 data.trees.forEach((t, i) => $("tree").append(el("option", { value: i }, i === 0 ? "the whole image" : "layer " + data.layers[i - 1] + " (" + bytes(t[BYTES]) + ")")));
 function show(n) { tree = n; path = [data.trees[tree]]; draw(); }
@@ -253,23 +269,28 @@ function result(all, i) {
   const gone = marks.length > 0 && marks[marks.length - 1].split(".")[1].toLowerCase() === "d";
   const li = el("li", {}, el("div", { class: gone ? "p gone" : "p" }, el("bdi", {}, pathOf(all, i))));
   if (gone) li.append(el("span", { class: "tag" }, "gone"));
-  li.append(el("p", { class: "m" }, marks.length ? marks.map(said).join("; ") : "a directory on the way to others, of which no layer has an entry"));
+  li.append(el("p", { class: "m" }, marks.length ? marks.map(said).join("; ") : "a directory that no layer has an entry for: it only leads to others"));
   return li;
+}
+// give shows what a search found. An empty list is no stop of the keyboard.
+function give(results, found) {
+  $("results").replaceChildren(...results);
+  $("results").parentElement.hidden = results.length === 0;
+  $("found").textContent = found;
 }
 let asked = 0;
 async function search() {
   const mine = ++asked, query = $("search").value;
-  if (query.trim() === "") { $("results").replaceChildren(); $("found").textContent = ""; return; }
+  if (query.trim() === "") { give([], ""); return; }
   try {
     paths = paths || load();
     const all = await paths;
     if (mine !== asked) return;
     const { hits, n } = find(all, query);
-    $("results").replaceChildren(...hits.map(i => result(all, i)));
-    $("found").textContent = n === 0 ? "Nothing is called so." : count(n) + (n === 1 ? " path" : " paths") + (n > most ? ", the first " + most + " of them:" : "");
+    give(hits.map(i => result(all, i)), n === 0 ? "No path has that in its name." : count(n) + (n === 1 ? " path" : " paths") + (n > most ? ", the first " + most + " of them:" : ""));
   } catch (err) {
     paths = undefined;
-    $("found").textContent = "This browser cannot unpack the list of files: " + err;
+    give([], "This browser cannot unpack the list of files: " + err);
   }
 }
 let timer;

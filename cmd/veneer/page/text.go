@@ -90,6 +90,13 @@ func layersText(n int) string {
 	return countText(int64(n)) + " layers"
 }
 
+func entriesText(n int64) string {
+	if n == 1 {
+		return "1 entry"
+	}
+	return countText(n) + " entries"
+}
+
 func shortDigest(d digest.Digest) string {
 	hex := d.Encoded()
 	return hex[:min(12, len(hex))]

@@ -123,7 +123,7 @@ func (v *view) facts(d *veneer.Dissected) {
 	}
 	v.Facts[3].Value = strings.TrimSuffix(v.Facts[3].Value, "/")
 	if c := d.Config.Created; c != nil {
-		v.Facts[4].Note = "of " + timeText(c) + " UTC"
+		v.Facts[4].Note = "created " + timeText(c) + " UTC"
 	}
 }
 
@@ -176,13 +176,13 @@ func (v *view) largest(parts *veneer.Anatomy) {
 
 func (v *view) waste(w *veneer.Waste) {
 	v.Waste = []fact{
-		{"Replaced", bytesText(w.Replaced.Bytes), filesText(w.Replaced.Files) + " that an upper layer has with other content"},
+		{"Replaced", bytesText(w.Replaced.Bytes), filesText(w.Replaced.Files) + " that an upper layer replaces with other content"},
 		{"Deleted", bytesText(w.Deleted.Bytes), filesText(w.Deleted.Files) + " that an upper layer deletes"},
-		{"Stored again", bytesText(w.Restored.Bytes), filesText(w.Restored.Files) + " that an upper layer has with the same content: for an owner, a mode, a time, or for nothing"},
-		{"Copies", bytesText(w.Copies.Bytes), filesText(w.Copies.Files) + " with the content of another one that the image shows"},
+		{"Stored again", bytesText(w.Restored.Bytes), filesText(w.Restored.Files) + " that an upper layer has once more with the same content: for another owner, mode or time, or for no reason"},
+		{"Copies", bytesText(w.Copies.Bytes), filesText(w.Copies.Files) + " with the same content as another file of the image"},
 	}
 	if w.Twice.Files > 0 {
-		v.Waste = append(v.Waste, fact{"Twice in a layer", bytesText(w.Twice.Bytes), countText(w.Twice.Files) + " entries that a later one of the same layer replaces"})
+		v.Waste = append(v.Waste, fact{"Twice in a layer", bytesText(w.Twice.Bytes), entriesText(w.Twice.Files) + " that a later one of the same layer replaces"})
 	}
 	for _, x := range w.Files {
 		v.Wasted = append(v.Wasted, fileRow{
@@ -209,7 +209,7 @@ func (v *view) costs(d *veneer.Dissection) {
 	c := d.Change
 	thin := c.Thin()
 	v.Costs = []fact{
-		{"From a registry", bytesText(c.Fetch.Bytes), countText(c.Fetch.Files) + " of " + layersText(int(c.Fetch.Files+c.Have.Files)) + " to be fetched; " + bytesText(c.Have.Bytes) + " are there already"},
+		{"From a registry", bytesText(c.Fetch.Bytes), countText(c.Fetch.Files) + " of " + layersText(int(c.Fetch.Files+c.Have.Files)) + " to fetch; " + bytesText(c.Have.Bytes) + " are there already"},
 		{"As a delta", bytesText(thin.Bytes), "before compression: " + filesText(thin.Files) + " in one thin layer, as veneer delta makes it"},
 		{"On disk", bytesText(c.Unpack.Bytes), "unpacked, beside the old image: " + keptText(c.Kept)},
 	}

@@ -50,6 +50,8 @@ func TestConfigPresence(t *testing.T) {
 		"object":  {`{"config":{"Labels":{}}}`, `{"config":{"Labels":{}}}`, "config.Labels=\"{}\"false,\"{}\"false\n"},
 		"same":    {`{"config":{"User":"u"}}`, `{"config":{"User":"u"}}`, "config.User=\"u\"false,\"u\"false\n"},
 		"without": {`{"config":{"Env":["A"]}}`, `{"config":{"Env":["A="]}}`, "!config.Env.A=\"\"false,\"no value, and no =\"false\n"},
+		"members": {`{"config":{"User":"u","Env":["A=1"]}}`, `{"config":{}}`, "!config.Env.A=\"\"true,\"1\"false\n!config.User=\"\"true,\"u\"false\n"},
+		"gone":    {`{"config":{"Env":[]}}`, `{"config":{"Env":["A=1"]}}`, "!config.Env.A=\"1\"false,\"\"true\n"},
 		"dropped": {`{}`, `{"config":{"Env":["A="]}}`, "!config.Env.A=\"\"false,\"\"true\n"},
 	} {
 		if got := rowsText(t, c[0], c[1]); got != c[2] {
