@@ -150,7 +150,8 @@ func (p *pendingDir) commit() error {
 
 // close removes what commit has not made last.
 func (p *pendingDir) close() error {
-	defer p.parent.Close() // only read
+	parent := p.parent
+	defer parent.Close() // only read
 	if p.done {
 		return nil
 	}
