@@ -235,7 +235,7 @@ func (r DockerfileRequest) finish(ctx context.Context, s *build.Session, made *d
 	if err := m.tell(ctx, s, &build.Diff{Base: img}, res); err != nil {
 		return nil, err
 	}
-	return res, s.Record(ctx, res.Target, r.Tags)
+	return res, r.record(ctx, s, res.Target)
 }
 
 // onto makes the image of another one's layers and one more.

@@ -56,23 +56,7 @@ func unpackFiles(ctx context.Context, s *build.Session, made *dockerfile.Outcome
 
 // readFiles has a tar of what was made read.
 func readFiles(ctx context.Context, s *build.Session, made *dockerfile.Outcome, read func(io.Reader) error) error {
-	r, w := io.Pipe()
-	done := make(chan error, 1)
-	go func() {
-		err := made.WriteTar(ctx, s, w)
-		_ = w.CloseWithError(err) // Never fails.
-		done <- err
-	}()
-	err := read(r)
-	if err == nil {
-		// What follows the end of the archive must be read for the writer to end.
-		_, err = io.Copy(io.Discard, r)
-	}
-	_ = r.CloseWithError(err) // Never fails.
-	if werr := <-done; werr != nil && !errors.Is(werr, io.ErrClosedPipe) {
-		return werr
-	}
-	return err
+	return pipeTar(func(w io.Writer) error { return made.WriteTar(ctx, s, w) }, read)
 }
 
 // filesOfPlatforms writes the files of several platforms, each below a directory.

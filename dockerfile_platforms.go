@@ -78,7 +78,7 @@ func (r DockerfileRequest) finishAll(ctx context.Context, s *build.Session, all 
 	if len(r.Tags) == 0 && r.Output == nil {
 		s.Warnings.AddError(ErrUnnamed)
 	}
-	return res, s.Record(ctx, res.Target, r.Tags)
+	return res, r.record(ctx, s, res.Target)
 }
 
 // filesOfAll writes the files of each platform into a directory of its own, whose

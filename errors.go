@@ -97,6 +97,8 @@ var (
 	// ErrNotDir means that a directory cannot be copied to the Path, since that is
 	// no directory.
 	ErrNotDir = differ.ErrNotDir
+	// ErrNotEmpty means that a directory, the Path, was to get files and has some.
+	ErrNotEmpty = errors.New("the directory is not empty")
 	// ErrBaseChanged means that somebody wrote into the base's snapshot.
 	// ErrSourceChanged means that somebody wrote to a source while it was read.
 	ErrBaseChanged   = differ.ErrBaseChanged
@@ -202,6 +204,8 @@ var (
 	ErrEmbedded = engine.ErrEmbedded
 	// ErrNeedsRoot means that the embedded engine unpacks images as root only.
 	ErrNeedsRoot = engine.ErrNeedsRoot
+	// ErrNotRoot means that only root can do what was asked, which Op is, at the Path.
+	ErrNotRoot = errors.New("only root can do that")
 	// ErrOtherOwners means that the daemon, whose process ID is Ref, is in another
 	// user namespace.
 	ErrOtherOwners = engine.ErrOtherOwners

@@ -80,7 +80,7 @@ func (m making) make(ctx context.Context, s *build.Session, d *build.Diff) (*Res
 	if err := m.tell(ctx, s, d, res); err != nil {
 		return nil, err
 	}
-	return res, s.Record(ctx, res.Target, m.Tags)
+	return res, m.record(ctx, s, res.Target)
 }
 
 // assemble returns the new image. If nothing is new, that is the base itself.
@@ -157,4 +157,17 @@ func layerResult(l *build.Layer) *LayerResult {
 		return nil
 	}
 	return &LayerResult{Digest: l.Desc.Digest, DiffID: l.DiffID, MediaType: l.Desc.MediaType, Size: l.Desc.Size, UncompressedSize: l.UncompressedSize}
+}
+
+// record gives the result its names, last of all.
+func (o ImageOptions) record(ctx context.Context, s *build.Session, target ocispec.Descriptor) error {
+	if err := s.Record(ctx, target, o.Tags); err != nil || !o.Pin {
+		return err
+	}
+	for _, name := range o.Tags {
+		if _, err := content.Pin(ctx, s.Engine.Client, name, false); err != nil {
+			return err
+		}
+	}
+	return nil
 }

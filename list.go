@@ -46,3 +46,17 @@ func History(img *Image) []HistoryStep { return content.History(img) }
 func Tag(ctx context.Context, e *engine.Engine, ref, name string) (images.Image, error) {
 	return content.Tag(e.Context(ctx), e.Client, ref, name)
 }
+
+// Pin keeps an image from the garbage collection of a node's kubelet, by its name: see
+// [content.Pin]. It returns the full name. Nothing else is changed by it.
+func Pin(ctx context.Context, e *engine.Engine, ref string) (name string, err error) {
+	return content.Pin(e.Context(ctx), e.Client, ref, false)
+}
+
+// Unpin takes back what [Pin] did, or others who pinned the name.
+func Unpin(ctx context.Context, e *engine.Engine, ref string) (name string, err error) {
+	return content.Pin(e.Context(ctx), e.Client, ref, true)
+}
+
+// Pinned reports whether an image's record is pinned.
+func Pinned(img images.Image) bool { return content.Pinned(img) }

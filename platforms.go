@@ -59,7 +59,7 @@ func buildPlatforms(ctx context.Context, e *engine.Engine, req BuildRequest) (re
 		if res, err = base.index(ctx, s, images); err != nil {
 			return err
 		}
-		return s.Record(ctx, res.Target, req.Tags)
+		return req.record(ctx, s, res.Target)
 	})
 	if plain {
 		req.Platforms = nil

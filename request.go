@@ -177,6 +177,8 @@ type ImageOptions struct {
 	Config config.Edit
 	// Annotations are set on the new manifest.
 	Annotations map[string]string
+	// Pin pins the names, see [Pin].
+	Pin bool
 	// NoUnpack: no snapshot is made.
 	NoUnpack bool
 	// AllowEncrypted allows a base with encrypted layers, and files from such

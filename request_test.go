@@ -103,6 +103,12 @@ func TestRequestsAreNotWrittenTo(t *testing.T) {
 			_, err := veneer.SameRootfs(t.Context(), e, *req.(*veneer.SameRequest))
 			return err
 		}},
+		{name: "export", request: func() any {
+			return &veneer.ExportRequest{Image: "base:1"}
+		}, run: func(e *engine.Engine, req any) error {
+			_, err := veneer.Export(t.Context(), e, io.Discard, *req.(*veneer.ExportRequest))
+			return err
+		}},
 		{name: "save", request: func() any {
 			return &veneer.SaveRequest{Images: roomy("full:1"), Since: roomy("base:1")}
 		}, run: func(e *engine.Engine, req any) error {

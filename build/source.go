@@ -46,6 +46,12 @@ func AllFiles(img *content.Image, role string) Source {
 	return imageFiles{img: img, role: role, rootMeta: true, preferIndex: true}
 }
 
+// FilesAsUnpacked are [AllFiles] as a snapshot has them: its root directory is a fresh
+// one, whatever metadata the layers give it.
+func FilesAsUnpacked(img *content.Image) Source {
+	return imageFiles{img: img, role: "image", preferIndex: true}
+}
+
 // FilesInPlace is [AllFiles] for a comparison with a container. The image is read in
 // place: then files that the container shares with it need not be read.
 func FilesInPlace(img *content.Image) Source {

@@ -21,6 +21,8 @@ type Filter struct {
 	Before, Since time.Time
 	// Dangling: the name has no tag; false: it has one; nil: either.
 	Dangling *bool
+	// Pinned: see [Pin]; false: it is not; nil: either.
+	Pinned *bool
 }
 
 // Check returns an error for a pattern that is none.
@@ -42,6 +44,9 @@ func (f *Filter) Takes(l *Listed) bool {
 		if _, tag := SplitName(l.Record.Name); *f.Dangling != (tag == "") {
 			return false
 		}
+	}
+	if f.Pinned != nil && *f.Pinned != Pinned(l.Record) {
+		return false
 	}
 	for _, label := range f.Labels {
 		key, want, valued := strings.Cut(label, "=")

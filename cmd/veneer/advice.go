@@ -31,6 +31,12 @@ var advices = []advice{
 	{kind: veneer.ErrNoRoot, text: "choose one with --root"},
 	{kind: veneer.ErrNoSnapshotter, text: "choose one with --snapshotter"},
 	{kind: veneer.ErrNeedsRoot, text: "use --no-unpack, or a containerd's socket (--engine=containerd)"},
+	{kind: veneer.ErrNotRoot, by: func(e *veneer.Error) string {
+		if e.Op == "export to" {
+			return "run as root (sudo), or write a tar with -o FILE"
+		}
+		return "run as root (sudo)"
+	}},
 	{kind: veneer.ErrSnapshotterUnusable, by: func(e *veneer.Error) string {
 		if e.Ref == "overlayfs" {
 			return "use --snapshotter=native, another --root, or --no-unpack"
@@ -82,6 +88,7 @@ var advices = []advice{
 	{kind: veneer.ErrService, text: "leave out --differ=service"},
 	{kind: veneer.ErrDeletes, text: "use --copy to keep them, or --force-delete if that is what you want"},
 	{kind: veneer.ErrNotDir, text: "--delete it first, or use --sync"},
+	{kind: veneer.ErrNotEmpty, text: "empty it, or use another one"},
 	{kind: veneer.ErrBaseChanged, text: "unpack the base again when nothing writes to its snapshot"},
 	{kind: veneer.ErrArchiveAsFile, text: "the files in it would be with --{ref} type=tar,src={path},dest=/ (type=dir says that it is meant so)"},
 

@@ -108,7 +108,7 @@ var otherWords = map[string][]string{
 	"pull":    {"fetch", "download", "get"},
 	"push":    {"upload", "send", "publish"},
 	"rmi":     {"remove", "delete", "del", "untag"},
-	"save":    {"export", "write"},
+	"save":    {"write"},
 	"squash":  {"flatten", "merge"},
 	"tag":     {"rename", "name"},
 	"verify":  {"check", "fsck", "validate"},

@@ -59,8 +59,14 @@ func (f *filterFlags) set(key, value string) error {
 			return errors.New("want true or false")
 		}
 		f.Dangling = &yes
+	case "pinned":
+		yes, err := strconv.ParseBool(value)
+		if err != nil {
+			return errors.New("want true or false")
+		}
+		f.Pinned = &yes
 	default:
-		return errors.New("the keys are reference, label, before, since and dangling")
+		return errors.New("the keys are reference, label, before, since, dangling and pinned")
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type imageRow struct {
 	CreatedAt  time.Time          `json:"created_at"`
 	UpdatedAt  time.Time          `json:"updated_at"`
 	Labels     map[string]string  `json:"labels,omitempty"`
+	Pinned     bool               `json:"pinned,omitempty"`
 	Incomplete bool               `json:"incomplete,omitempty"`
 	Error      string             `json:"error,omitempty"`
 }
@@ -40,6 +41,7 @@ reference one:
   before=IMAGE, since=IMAGE
                         created before or after another image
   dangling=true|false   whether the name has no tag
+  pinned=true|false     whether the name is pinned (veneer tag --pin)
 
 --format takes docker's templates. The fields are .Repository, .Tag, .ID, .Digest,
 .Size, .CreatedAt, .CreatedSince, and .Name, .UpdatedAt, .Platforms and .Labels.`
@@ -125,7 +127,7 @@ func (a *app) printImages(list []veneer.Listed, format *rowFormat, quiet, full b
 func imageRowOf(l *veneer.Listed) imageRow {
 	row := imageRow{
 		Name: l.Record.Name, Target: l.Record.Target, Size: l.Size, Labels: l.Record.Labels,
-		CreatedAt: l.Record.CreatedAt, UpdatedAt: l.Record.UpdatedAt, Incomplete: l.Incomplete,
+		CreatedAt: l.Record.CreatedAt, UpdatedAt: l.Record.UpdatedAt, Incomplete: l.Incomplete, Pinned: veneer.Pinned(l.Record),
 		Platforms: []string{},
 	}
 	for _, p := range l.Platforms {

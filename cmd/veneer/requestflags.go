@@ -121,6 +121,7 @@ type imageFlags struct {
 	differ      enumValue
 	epoch       string
 	encrypted   bool
+	pin         bool
 }
 
 func (f *imageFlags) bind(cmd *cobra.Command) {
@@ -128,6 +129,7 @@ func (f *imageFlags) bind(cmd *cobra.Command) {
 	f.differ = newEnum("veneer", "veneer", string(veneer.DifferService))
 	fs := cmd.Flags()
 	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "`name` for the result (repeatable)")
+	fs.BoolVar(&f.pin, "pin", false, "keep the result from a kubelet's garbage collection, by the names of --tag")
 	f.bindChanges(fs)
 	fs.StringArrayVar(&f.edit.Unset, "unset", nil, "remove a `field` of the config, before --change: env=NAME, label=NAME, cmd, … (repeatable)")
 	fs.StringVar(&f.edit.Author, "author", "", "author of the image")
@@ -156,6 +158,9 @@ func (f *imageFlags) request(r *veneer.ImageOptions, l *veneer.LayerOptions, get
 	if err := checkTags(f.tags); err != nil {
 		return err
 	}
+	if f.pin && len(f.tags) == 0 {
+		return usagef("--pin pins a name: give one with -t NAME")
+	}
 	var err error
 	edit := f.edit
 	if edit.Changes, err = instructions(f.changes, getenv); err != nil {
@@ -175,7 +180,7 @@ func (f *imageFlags) request(r *veneer.ImageOptions, l *veneer.LayerOptions, get
 	if l.Epoch, err = parseEpoch(f.epoch, epoch); err != nil {
 		return err
 	}
-	r.Tags, r.Config, r.NoUnpack, r.AllowEncrypted = f.tags, edit, f.noUnpack, f.encrypted
+	r.Tags, r.Config, r.NoUnpack, r.AllowEncrypted, r.Pin = f.tags, edit, f.noUnpack, f.encrypted, f.pin
 	return nil
 }
 

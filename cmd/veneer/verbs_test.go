@@ -221,3 +221,42 @@ func TestPrune(t *testing.T) {
 		t.Errorf("second prune: %q", out)
 	}
 }
+
+// TestPin: a pin is of a name, shows in the list, and stays when the name is built anew or everything is pruned.
+func TestPin(t *testing.T) {
+	dir, _ := buildApp(t)
+	pinned := func(filter string) string {
+		t.Helper()
+		out, _ := ok(t, "images", "--filter", "pinned="+filter, "--format", "{{.Repository}}:{{.Tag}}")
+		return strings.TrimSpace(out)
+	}
+	build := []string{"build", "--from", "app:1", "--copy", dir + ":/copy", "--no-unpack", "-t"}
+	ok(t, append(build, "app:2", "--pin")...)
+	if got := pinned("true"); got != "app:2" {
+		t.Errorf("after build --pin: %q", got)
+	}
+	if out, _ := ok(t, "tag", "--pin", "app:1"); out != "docker.io/library/app:1\n" {
+		t.Errorf("tag --pin: %q", out)
+	}
+	ok(t, "tag", "--unpin", "app:2")
+	ok(t, "tag", "--unpin", "app:2") // There is none to take away.
+	ok(t, append(build, "app:1")...)
+	ok(t, "prune", "--all")
+	if yes, no := pinned("true"), pinned("false"); yes != "app:1" || no != "app:2" {
+		t.Errorf("pinned %q, not %q", yes, no)
+	}
+	var rows []imageRow
+	out, _ := ok(t, "images", "--format", "json", "app:1")
+	if err := json.Unmarshal([]byte(out), &rows); err != nil || len(rows) != 1 || !rows[0].Pinned {
+		t.Errorf("images: %s, %v", out, err)
+	}
+	ok(t, "rmi", "app:1")
+	for _, args := range [][]string{{"tag", "--pin"}, {"tag", "--pin", "--unpin", "app:2"}, {"build", "--from", "app:2", "--pin", "--no-unpack"}, {"images", "--filter", "pinned=maybe"}} {
+		if code, _, errOut := veneerRun(t.Context(), args...); code != exitUsage {
+			t.Errorf("%q: exit code %d, %s", args, code, errOut)
+		}
+	}
+	if code, _, errOut := veneerRun(t.Context(), "tag", "--pin", "none:1", "app:2"); code != exitError || !strings.Contains(errOut, "none:1") || pinned("true") != "app:2" {
+		t.Errorf("a missing image: exit code %d, %s", code, errOut)
+	}
+}

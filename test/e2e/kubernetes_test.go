@@ -33,6 +33,7 @@ func TestKubernetes(t *testing.T) {
 			t.Run("rebuilt", k.followsNames)
 			t.Run("by digest", k.findsByDigest)
 			t.Run("pinned", k.keepsPins)
+			t.Run("pins", k.pins)
 			t.Run("removed by the kubelet", k.removesBases)
 			t.Run("removed by Veneer", k.forgetsImages)
 		})
@@ -156,6 +157,43 @@ func (k kubelet) keepsPins(t *testing.T) {
 	if !img.Pinned && k.daemon.Kind != harness.Containerd16 {
 		t.Errorf("the kubelet sees no pin: %+v", img)
 	}
+}
+
+// pins: what Veneer pins and unpins is so for the kubelet, whatever it is built from later. A pin by digest goes with that
+// of its tag.
+func (k kubelet) pins(t *testing.T) {
+	const name = "docker.io/library/kept:1"
+	// The contents are of no other test: an image is pinned if any of its names is.
+	pinned := func(want bool) {
+		t.Helper()
+		k.wantImage(t, name)
+		soon(t, func() error {
+			// 1.6 knows no pins.
+			if img := k.image(t, name); img == nil || img.Pinned != want && k.daemon.Kind != harness.Containerd16 {
+				return fmt.Errorf("to the kubelet it is %+v, want it pinned: %t", img, want)
+			}
+			return nil
+		})
+	}
+	k.on(t, "base:1", name, "kept\n")
+	pinned(false)
+	_, err := veneer.Pin(k.ctx, k.engine, name)
+	must(t, err)
+	pinned(true)
+	k.on(t, "base:1", name, "kept as well\n")
+	pinned(true)
+	if _, err := veneer.Prune(k.ctx, k.engine, veneer.PruneRequest{All: true}); err != nil {
+		t.Error(err)
+	}
+	pinned(true)
+	img, err := k.engine.Client.ImageService().Get(k.ctx, name)
+	must(t, err)
+	_, err = k.daemon.Ctr("--namespace", "k8s.io", "images", "label", "docker.io/library/kept@"+img.Target.Digest.String(), labelPinned+"=pinned")
+	must(t, err)
+	_, err = veneer.Unpin(k.ctx, k.engine, name)
+	must(t, err)
+	pinned(false)
+	k.remove(t, name)
 }
 
 // removesBases: what the kubelet removes may have been built upon; what lies on it stays whole, and is gone when it is
