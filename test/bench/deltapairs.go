@@ -226,6 +226,9 @@ func changeJar(jar []byte) (changed []byte, class string, err error) {
 	var out bytes.Buffer
 	z := zip.NewWriter(&out)
 	for _, f := range r.File {
+		if f.FileInfo().IsDir() { // It has no content, and a writer takes none.
+			continue
+		}
 		if f != picked {
 			err = z.Copy(f)
 		} else {
