@@ -201,7 +201,7 @@ func shell(line string, args ...string) []string {
 // layerTar writes the tar of the last layer of an archive's image beside it, and returns the sizes of the layer's blob
 // and of the tar.
 func (d *deltaWork) layerTar(ctx context.Context, name string) (blob, tar int64, err error) {
-	_, m, err := d.manifestOf(ctx, name)
+	m, err := d.manifestOf(ctx, name)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -218,31 +218,31 @@ func (d *deltaWork) layerTar(ctx context.Context, name string) (blob, tar int64,
 }
 
 // manifestOf unpacks an archive and reads the manifest of its one entry.
-func (d *deltaWork) manifestOf(ctx context.Context, name string) (ocispec.Descriptor, *ocispec.Manifest, error) {
+func (d *deltaWork) manifestOf(ctx context.Context, name string) (*ocispec.Manifest, error) {
 	dir := d.in(name)
 	if _, err := quiet(ctx, shell(`mkdir "$2" && tar -xf "$1" -C "$2"`, d.in(name+".oci"), dir)...); err != nil {
-		return ocispec.Descriptor{}, nil, err
+		return nil, err
 	}
 	var index ocispec.Index
 	if err := readJSONFile(filepath.Join(dir, "index.json"), &index); err != nil {
-		return ocispec.Descriptor{}, nil, err
+		return nil, err
 	}
 	if len(index.Manifests) != 1 {
-		return ocispec.Descriptor{}, nil, fmt.Errorf("%s has %d images", name, len(index.Manifests))
+		return nil, fmt.Errorf("%s has %d images", name, len(index.Manifests))
 	}
 	m := new(ocispec.Manifest)
 	if err := readJSONFile(layoutBlob(dir, index.Manifests[0].Digest), m); err != nil {
-		return ocispec.Descriptor{}, nil, err
+		return nil, err
 	}
 	if len(m.Layers) == 0 {
-		return ocispec.Descriptor{}, nil, fmt.Errorf("%s has no layers", name)
+		return nil, fmt.Errorf("%s has no layers", name)
 	}
-	return index.Manifests[0], m, nil
+	return m, nil
 }
 
 // deltaBytes is what the delta has of layers: the documents beside them are as many in any archive.
 func (d *deltaWork) deltaBytes(ctx context.Context) (bytes int64, err error) {
-	_, m, err := d.manifestOf(ctx, "delta")
+	m, err := d.manifestOf(ctx, "delta")
 	if err != nil {
 		return 0, err
 	}
