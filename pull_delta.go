@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -45,16 +46,25 @@ const maxDeltaFetches = 3
 // and to read what it says, costs as much as to fetch so many bytes.
 const minDelta = 64 << 10
 
+// maxDeltaTries is how many deltas are tried, the cheapest first. What is wrong with two
+// of them, such as a disk, may well be wrong with all, and each costs its bytes.
+const maxDeltaTries = 2
+
 // layers is [registry.Options].Layers. What goes wrong with a delta is no error, but a
-// warning: then the layers are fetched.
+// warning: then the next one is tried, and in the end the layers are fetched.
 func (p *deltaPull) layers(ctx context.Context, r *registry.Remote, img *content.Image) error {
 	err := p.try(ctx, r, img)
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return fault.Ended(ctx)
+	case err == nil:
+		return nil
+	case p.done != nil:
+		err = fmt.Errorf("take the delta of %s since %s, since there is something wrong with another one: %w", r.Name, p.done.Since, err)
+	default:
+		err = fmt.Errorf("fetch the layers of %s, since there is something wrong with a delta: %w", r.Name, err)
 	}
-	if err != nil {
-		p.warnings = append(p.warnings, fault.NoticeOf(fmt.Errorf("fetch the layers of %s, since there is something wrong with a delta: %w", r.Name, err)))
-	}
+	p.warnings = append(p.warnings, fault.NoticeOf(err))
 	return nil
 }
 
@@ -72,16 +82,27 @@ func (p *deltaPull) try(ctx context.Context, r *registry.Remote, img *content.Im
 	if layers < minDelta || len(have) == 0 {
 		return nil
 	}
-	offers, err := p.offers(ctx, r, img.Manifest.Digest, have)
-	best, bytes := delta.Choose(offers, img, have.source, stored)
-	if best == nil {
-		return err
+	offers, unread := p.offers(ctx, r, img.Manifest.Digest, have)
+	var failed error
+	for range maxDeltaTries {
+		best, bytes := delta.Choose(offers, img, have.source, stored)
+		if best == nil {
+			return errors.Join(failed, unread)
+		}
+		since := sinceText(best.Sources[0])
+		err := p.make(ctx, r, best, stored)
+		if err == nil {
+			p.done = &PulledDelta{Since: since, Bytes: bytes, Saved: layers - bytes}
+			return failed
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		failed = errors.Join(failed, fmt.Errorf("the delta since %s: %w", since, err))
+		tried := best.Manifest.Digest
+		offers = slices.DeleteFunc(offers, func(o delta.Offer) bool { return o.Manifest.Digest == tried })
 	}
-	if err := p.make(ctx, r, best, stored); err != nil {
-		return err
-	}
-	p.done = &PulledDelta{Since: sinceText(best.Sources[0]), Bytes: bytes, Saved: layers - bytes}
-	return nil
+	return failed
 }
 
 // offers reads the deltas that a registry has of an image. The error is about some that

@@ -24,6 +24,9 @@ type loader struct {
 	// begun: the archive's index was seen. delta is nil for a complete archive.
 	begun bool
 	delta *deltaNote
+	// plain: a layer may be unpacked here whose blob cannot be made, see
+	// [rebuilder.unpackPlain]. spare: that was done, and nobody needs its tar any more.
+	plain, spare bool
 }
 
 // complete checks that an image is complete, labels its documents so that the

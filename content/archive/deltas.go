@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,6 +116,9 @@ func (l *loader) rebuild(ctx context.Context, desc ocispec.Descriptor) (ocispec.
 		return ocispec.Descriptor{}, err
 	}
 	if err := r.makeLayers(ctx); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	if err := r.unpackPlain(ctx, cmp.Or(desc.Annotations[delta.AnnotationName], d.Image.Manifest.Digest.String())); err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	return r.image(ctx)

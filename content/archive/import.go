@@ -89,14 +89,14 @@ func Import(ctx context.Context, e Engine, r io.Reader, opts Options) (_ []image
 	if err != nil {
 		return nil, err
 	}
+	l := &loader{engine: e, store: e.ContentStore(), opts: opts, plain: true}
 	defer func() {
-		if retErr != nil {
+		if retErr != nil || l.spare {
 			retErr = errors.Join(retErr, release(ctx, leases.SynchronousDelete))
 			return
 		}
 		retErr = release(ctx)
 	}()
-	l := &loader{engine: e, store: e.ContentStore(), opts: opts}
 	index, err := l.ingest(ctx, r)
 	if err != nil {
 		return nil, err

@@ -28,6 +28,8 @@ type rebuilder struct {
 	// layers are the image's, as they are here.
 	layers []ocispec.Descriptor
 	other  bool // one of them is another blob than the image's
+	// unmade is why a blob could not be made: of that layer there is the tar alone.
+	unmade error
 	// room is how many bytes of tars may still be made: maxRatio times of what the source
 	// images and the deltas have, compressed. Without a limit a small delta could fill
 	// the disk with copies of one file.
@@ -74,19 +76,19 @@ func (r *rebuilder) makeLayers(ctx context.Context) (err error) {
 		}
 		done, seen := made[layer.Target.Digest]
 		if !seen {
-			if done, err = r.layer(ctx, layer); err != nil {
+			if done, err = r.layerOrTar(ctx, layer); err != nil {
 				return err
 			}
 			made[layer.Target.Digest] = done
 		}
 		r.layers[i] = done
-		r.other = r.other || done.Digest != layer.Target.Digest
+		r.other = r.other || r.unmade == nil && done.Digest != layer.Target.Digest
 	}
 	return nil
 }
 
-// layer makes one layer.
-func (r *rebuilder) layer(ctx context.Context, layer delta.Layer) (ocispec.Descriptor, error) {
+// layer makes one layer. anyhow: its blob may be another one.
+func (r *rebuilder) layer(ctx context.Context, layer delta.Layer, anyhow bool) (ocispec.Descriptor, error) {
 	most := ratioSlack + maxRatio*min(layer.Blob.Size, maxPacked)
 	if layer.Kind == delta.Diff {
 		if err := r.openOld(ctx); err != nil {
@@ -99,7 +101,7 @@ func (r *rebuilder) layer(ctx context.Context, layer delta.Layer) (ocispec.Descr
 	}
 	count := r.opts.Sources.Rebuilds(layer.Target, max(layer.Size, 0))
 	made, err := delta.Rebuild(ctx, r.store, delta.Target{
-		Layer: layer.Target, DiffID: layer.DiffID, Blob: layer.Blob, Writer: layer.Generation, Most: most, Anyhow: r.opts.Recompress, Count: count,
+		Layer: layer.Target, DiffID: layer.DiffID, Blob: layer.Blob, Writer: layer.Generation, Most: most, Anyhow: anyhow, Count: count,
 	}, r.files)
 	switch {
 	case err == nil:

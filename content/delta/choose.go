@@ -55,7 +55,8 @@ type Offer struct {
 }
 
 // Fetches is how many bytes have to be fetched for the image by this delta: its blobs,
-// and the layers that are neither in it nor here. Documents do not count, since they
+// and the layers that are neither in it nor here. Those are fetched even if a source has
+// them in a snapshot, since a pull stores all blobs. Documents do not count, since they
 // were fetched to ask.
 func (d *Delta) Fetches(stored func(digest.Digest) bool) int64 {
 	var sum int64
@@ -71,7 +72,7 @@ func (d *Delta) Fetches(stored func(digest.Digest) bool) int64 {
 		switch {
 		case stored(l.Target.Digest): // nothing is made of what is here
 		case l.Kind == Reused:
-			// Its source has it, in a snapshot at least.
+			add(l.Target)
 		default:
 			diffs = diffs || l.Kind == Diff
 			add(l.Blob)

@@ -63,15 +63,16 @@ func TestChoose(t *testing.T) {
 		"no source is here":        {[]delta.Offer{a, b, both}, []delta.Source{other}, nil, "", 1110},
 		"the one whose source is":  {[]delta.Offer{a, b, both}, []delta.Source{old}, []string{"base"}, "a", 63},
 		"the cheaper one":          {[]delta.Offer{a, b}, []delta.Source{old, older}, []string{"base"}, "b", 33},
-		"of several sources":       {[]delta.Offer{a, both, b}, []delta.Source{old, older}, nil, "both", 18},
-		"the first of equal ones":  {[]delta.Offer{offer("x", 7, old), offer("y", 7, old)}, []delta.Source{old}, nil, "x", 20},
+		"of several sources":       {[]delta.Offer{a, both, b}, []delta.Source{old, older}, []string{"base"}, "both", 18},
+		"no base, as blobs":        {[]delta.Offer{a, both, b}, []delta.Source{old, older}, nil, "both", 118},
+		"the first of equal ones":  {[]delta.Offer{offer("x", 7, old), offer("y", 7, old)}, []delta.Source{old}, nil, "x", 120},
 		"of another image":         {[]delta.Offer{elsewhere}, []delta.Source{old}, nil, "", 1110},
-		"of other blobs":           {[]delta.Offer{unknown, a, recompressed}, []delta.Source{old}, nil, "a", 63},
+		"of other blobs":           {[]delta.Offer{unknown, a, recompressed}, []delta.Source{old}, nil, "a", 163},
 		"dearer than the layers":   {[]delta.Offer{offer("x", 5000, old)}, []delta.Source{old}, []string{"base"}, "", 1010},
 		"as dear as the layers":    {[]delta.Offer{offer("x", 997, old)}, []delta.Source{old}, []string{"base"}, "", 1010},
 		"the large layer is here":  {[]delta.Offer{a}, []delta.Source{old}, []string{"base", "large"}, "", 10},
 		"all layers are here":      {[]delta.Offer{a}, []delta.Source{old}, []string{"base", "large", "small"}, "", 0},
-		"a part of it was fetched": {[]delta.Offer{a, b}, []delta.Source{old, older}, []string{"a large", "a files"}, "a", 10},
+		"a part of it was fetched": {[]delta.Offer{a, b}, []delta.Source{old, older}, []string{"a large", "a files"}, "a", 110},
 	} {
 		here := func(s delta.Source) bool { return slices.Contains(row.here, s) }
 		stored := func(d digest.Digest) bool {

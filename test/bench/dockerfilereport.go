@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 )
@@ -95,19 +93,3 @@ func (t *table) dockerfileMarkdown() string {
 	}
 	return b.String()
 }
-
-// replaceDockerfileSection writes the section alone into what earlier runs wrote, where a run measured nothing else.
-func (w *world) replaceDockerfileSection() error {
-	section := w.dockerfileSection()
-	fmt.Println(section)
-	path := filepath.Join(w.out, "benchmarks.md")
-	data, err := os.ReadFile(path)
-	if err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	before, _, _ := strings.Cut(string(data), "\n"+dockerfileTitle+"\n")
-	return os.WriteFile(path, []byte(strings.TrimRight(before, "\n")+"\n"+section), 0o644)
-}
-
-// dockerfileAlone reports whether Dockerfiles are all that is measured.
-func (w *world) dockerfileAlone() bool { return slices.Equal(w.parts, []string{"dockerfile"}) }

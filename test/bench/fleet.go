@@ -57,7 +57,7 @@ func fleet(ctx context.Context, w *world) (err error) {
 		if err != nil {
 			return err
 		}
-		w.addFleet(row)
+		w.addFleet(&w.fleet, row)
 	}
 	_, _, err = f.Each(ctx, func(_ context.Context, node *harness.FleetNode) error {
 		_, err := node.Daemon.Ctr("images", "rm", "--sync", repo+":2", repo+":copy")
@@ -70,9 +70,11 @@ func fleet(ctx context.Context, w *world) (err error) {
 		{"delta.tar", "v2, **Veneer**'s `save --since` v1, loaded"},
 		{"complete.tar", "v2, complete archive, loaded"},
 	} {
-		if err := w.fleetLoad(ctx, f, filepath.Join(dir, archive.name), archive.what); err != nil {
+		row, err := w.fleetLoad(ctx, f, filepath.Join(dir, archive.name), archive.what)
+		if err != nil {
 			return err
 		}
+		w.addFleet(&w.fleet, row)
 	}
 	return nil
 }
@@ -106,24 +108,21 @@ func (w *world) fleetImages(ctx context.Context, host, repo, dir string) error {
 }
 
 // fleetLoad sends an archive to each machine, which loads it as it arrives.
-func (w *world) fleetLoad(ctx context.Context, f *harness.Fleet, file, what string) (err error) {
+func (w *world) fleetLoad(ctx context.Context, f *harness.Fleet, file, what string) (row fleetRow, err error) {
 	info, err := os.Stat(file)
 	if err != nil {
-		return err
+		return row, err
 	}
 	server, err := harness.Serve(ctx, f.Address(), file)
 	if err != nil {
-		return err
+		return row, err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
-	row := fleetRow{what: what, file: info.Size()}
+	row = fleetRow{what: what, file: info.Size()}
 	row.traffic, row.took, err = f.Each(ctx, func(ctx context.Context, node *harness.FleetNode) error {
 		return output(server.Pipe(ctx, node, w.program, "--address", node.Daemon.Address(), "load", "-").CombinedOutput())
 	})
-	if err == nil {
-		w.addFleet(row)
-	}
-	return err
+	return row, err
 }
 
 // output makes what a command said part of its error.
@@ -134,8 +133,8 @@ func output(out []byte, err error) error {
 	return nil
 }
 
-func (w *world) addFleet(row fleetRow) {
-	w.fleet = append(w.fleet, row)
+func (w *world) addFleet(rows *[]fleetRow, row fleetRow) {
+	*rows = append(*rows, row)
 	w.say("%-70s %9.2f MB to %d machines, %.1f s", row.what, mb(row.traffic.In), fleetNodes, row.took.Seconds())
 }
 
@@ -144,12 +143,17 @@ func (w *world) fleetTable() string {
 	if len(w.fleet) == 0 {
 		return ""
 	}
-	whole := w.fleet[1].traffic.In
+	return fmt.Sprintf("\n## Fleet\n\n%d machines, each a containerd in a network namespace of its own, with an address and a cable whose bytes the kernel counts, headers included; "+
+		"one registry. They hold v1 (Debian and the tree's first state) and get v2, four at once. Seconds are those of all of them on this one machine.\n\n", fleetNodes) +
+		fleetRows(w.fleet)
+}
+
+// fleetRows is the table of a fleet, of which the second row is the whole directory again.
+func fleetRows(rows []fleetRow) string {
+	whole := rows[1].traffic.In
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n## Fleet\n\n%d machines, each a containerd in a network namespace of its own, with an address and a cable whose bytes the kernel counts, headers included; "+
-		"one registry. They hold v1 (Debian and the tree's first state) and get v2, four at once. Seconds are those of all of them on this one machine.\n\n", fleetNodes)
 	b.WriteString("| | archive | to each machine | from each | to all | `COPY` ÷ this | time |\n|---|---:|---:|---:|---:|---:|---:|\n")
-	for _, r := range w.fleet {
+	for _, r := range rows {
 		file := ""
 		if r.file > 0 {
 			file = fmt.Sprintf("%.3f MB", mb(r.file))

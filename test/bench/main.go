@@ -20,8 +20,8 @@ func main() {
 	defer stop()
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
-		case measureCommand:
-			exit(runMeasured(ctx, os.Args[2:]))
+		case measureCommand, measureAnonCommand:
+			exit(runMeasured(ctx, os.Args[2:], os.Args[1] == measureAnonCommand))
 		case profileCommand:
 			exit(runProfile(ctx))
 		case commitCommand:
@@ -122,6 +122,7 @@ func run(ctx context.Context) (err error) {
 		{"base", baseSizes},
 		{"changes", changeCounts},
 		{"fleet", fleet},
+		{"deltas", deltas},
 		{"dockerfile", dockerfile},
 		{"million", millionFiles},
 	} {

@@ -21,8 +21,11 @@ import (
 // sample is one measured run.
 type sample struct {
 	seconds float64
+	// cpu are the seconds that the processors worked for it.
+	cpu float64
 	// rss is the peak of the measured process, daemon that of the daemons that worked for it, in bytes; 0 is unknown.
-	rss, daemon int64
+	// Of rss, anon is what the process itself asked for, not the pages of files that it reads.
+	rss, daemon, anon int64
 	// layer is what was stored for the new image, in bytes.
 	layer int64
 	// steps are the seconds of each step, where the tool tells them, and own those of all, as it tells them too.
@@ -98,6 +101,8 @@ type command struct {
 	env  []string
 	// daemons are processes whose peak memory counts as well.
 	daemons []int
+	// anon asks for the peak of anonymous memory, which takes looking at the process again and again.
+	anon bool
 }
 
 // measure runs a command and returns its time and memory. An error holds what it wrote.
@@ -117,7 +122,11 @@ func measure(ctx context.Context, c command) (sample, error) {
 	for _, pid := range c.daemons {
 		resetPeak(pid)
 	}
-	cmd := exec.CommandContext(ctx, self, append([]string{measureCommand}, c.args...)...)
+	name := measureCommand
+	if c.anon {
+		name = measureAnonCommand
+	}
+	cmd := exec.CommandContext(ctx, self, append([]string{name}, c.args...)...)
 	cmd.Env = append(os.Environ(), c.env...)
 	cmd.ExtraFiles = []*os.File{written}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -129,7 +138,7 @@ func measure(ctx context.Context, c command) (sample, error) {
 		return sample{}, fmt.Errorf("%s: %w\n%s", strings.Join(c.args, " "), err, lastLines(out.String(), 20))
 	}
 	var s sample
-	if _, err := fmt.Fscan(usage, &s.seconds, &s.rss); err != nil {
+	if _, err := fmt.Fscan(usage, &s.seconds, &s.cpu, &s.rss, &s.anon); err != nil {
 		return s, fmt.Errorf("read usage of %s: %w", c.args[0], err)
 	}
 	for _, pid := range c.daemons {
@@ -138,10 +147,14 @@ func measure(ctx context.Context, c command) (sample, error) {
 	return s, nil
 }
 
-// measureCommand makes this program run a command, and write its seconds and peak memory to descriptor 3.
-const measureCommand = "measure-command"
+// measureCommand makes this program run a command, and write its seconds and peak memory to descriptor 3. The other
+// one watches its anonymous memory too.
+const (
+	measureCommand     = "measure-command"
+	measureAnonCommand = "measure-anon-command"
+)
 
-func runMeasured(ctx context.Context, args []string) error {
+func runMeasured(ctx context.Context, args []string, watch bool) error {
 	if len(args) == 0 {
 		return fmt.Errorf("usage: %s COMMAND", measureCommand)
 	}
@@ -151,7 +164,14 @@ func runMeasured(ctx context.Context, args []string) error {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	start := time.Now()
-	if err := cmd.Run(); err != nil {
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	anon := func() int64 { return 0 }
+	if watch {
+		anon = watchAnon(cmd.Process.Pid)
+	}
+	if err := cmd.Wait(); err != nil {
 		return err
 	}
 	seconds := time.Since(start).Seconds()
@@ -159,7 +179,8 @@ func runMeasured(ctx context.Context, args []string) error {
 	if !ok {
 		return errors.New("no resource usage of a child process")
 	}
-	_, err := fmt.Fprintln(usage, seconds, rusage.Maxrss<<10)
+	cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	_, err := fmt.Fprintln(usage, seconds, cpu.Seconds(), rusage.Maxrss<<10, anon())
 	return errors.Join(err, usage.Close())
 }
 

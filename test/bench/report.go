@@ -15,8 +15,11 @@ import (
 
 // report prints what was measured, and writes it with its plots to the output directory.
 func (w *world) report() error {
-	if w.dockerfileAlone() {
-		return w.replaceDockerfileSection()
+	switch {
+	case slices.Equal(w.parts, []string{"dockerfile"}):
+		return w.replaceSection(dockerfileTitle, w.dockerfileSection())
+	case slices.Equal(w.parts, []string{"deltas"}):
+		return w.replaceSection(deltasTitle, w.deltasSection())
 	}
 	text := w.markdown()
 	fmt.Println(text)
@@ -69,8 +72,27 @@ func (w *world) markdown() string {
 	p("\n## Commands\n\n```text")
 	p("%s", strings.TrimSpace(commands))
 	p("```")
+	b.WriteString(w.deltasSection())
 	b.WriteString(w.dockerfileSection())
 	return b.String()
+}
+
+// replaceSection writes one section into what earlier runs wrote, where a run measured nothing else. The other sections
+// stay; a new one goes to the end.
+func (w *world) replaceSection(title, section string) error {
+	fmt.Println(section)
+	path := filepath.Join(w.out, "benchmarks.md")
+	data, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	before, rest, _ := strings.Cut(string(data), "\n"+title+"\n")
+	_, after, more := strings.Cut(rest, "\n## ")
+	text := strings.TrimRight(before, "\n") + "\n" + section
+	if more {
+		text += "\n## " + after
+	}
+	return os.WriteFile(path, []byte(text), 0o644)
 }
 
 const commands = `

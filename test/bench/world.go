@@ -47,6 +47,7 @@ type world struct {
 	notes     []string
 	latencies []latency
 	fleet     []fleetRow
+	deltas    deltaResults
 	versions  []string
 }
 

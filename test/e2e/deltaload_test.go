@@ -203,9 +203,16 @@ func (p *place) applyDelta(t *testing.T, from patch, req veneer.LoadRequest) {
 	if len(img.Missing) > 0 {
 		t.Errorf("%s lacks layers", from.name)
 	}
-	if req.NoUnpack {
-		return
+	if !req.NoUnpack {
+		p.wantFiles(t, from)
 	}
+}
+
+// wantFiles fails the test unless the image's snapshot has the files that it was built of.
+func (p *place) wantFiles(t *testing.T, from patch) {
+	t.Helper()
+	img, err := content.Resolve(p.ctx, p.engine.Client, from.name, "")
+	must(t, err)
 	want, err := trees.Describe(from.files, false)
 	must(t, err)
 	wantSame(t, from.name, want, p.describe(t, img.ChainID, "t", false))

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -81,15 +83,15 @@ func TestRegistryDelta(t *testing.T) {
 	}
 	wantRequests(t, r, 1, "GET /v2/team/app/blobs/"+img.Layers[0].Digest.String())
 
-	// A delta that is the smallest, and wrong.
+	// A delta that is the smallest, and wrong: the next one is taken.
 	to = embedded(t)
 	pull("1", o)
 	pushWrongDelta(t, from, name("3"), img, results["1"], o)
 	got = pull("3", o)
-	if got.Delta != nil || len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0].Text, "bad delta") {
+	if got.Delta == nil || got.Delta.Since != name("1") || len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0].Text, "bad delta") {
 		t.Errorf("pulled %+v, %+v", got.Delta, got.Warnings)
 	}
-	wantRequests(t, r, 2, "GET /v2/team/app/blobs/"+img.Layers[0].Digest.String())
+	wantRequests(t, r, 1, "GET /v2/team/app/blobs/"+img.Layers[0].Digest.String())
 
 	// The newest delta stays.
 	pushed, err = veneer.PushDeltas(from.ctx, from.engine, veneer.PushDeltasRequest{Image: name("3"), Since: []string{name("2")}, Keep: 1, Registry: o})
@@ -99,6 +101,101 @@ func TestRegistryDelta(t *testing.T) {
 	stays := slices.ContainsFunc(list, func(d ocispec.Descriptor) bool { return d.Digest == pushed.Deltas[0].Digest })
 	if pushed.Removed != 1 || len(list) != 2 || !stays {
 		t.Errorf("removed %d, and %v is left", pushed.Removed, list)
+	}
+}
+
+// TestRegistryDeltaSecondBest: where the source of the cheapest delta was changed on the disk, the next one is taken, and a
+// warning tells. Where no source is as it was, the layers are. A host that has discarded its blobs takes a delta, too.
+func TestRegistryDeltaSecondBest(t *testing.T) {
+	harness.RequireRoot(t)
+	r := harness.NewRegistry(t)
+	o := veneer.RegistryOptions{HostsDirs: []string{}, DockerConfig: t.TempDir()}
+	name := func(tag string) string { return r.Addr() + "/team/app:" + tag }
+	from := &patches{place: embedded(t), dir: t.TempDir()}
+	for i, tag := range []string{"1", "2", "3"} {
+		src := filepath.Join(t.TempDir(), "src")
+		noise(t, filepath.Join(src, "model"), 400_000, i*30)
+		from.image(t, "scratch", name(tag), src)
+		_, err := veneer.Push(from.ctx, from.engine, name(tag), o)
+		must(t, err)
+	}
+	pushed, err := veneer.PushDeltas(from.ctx, from.engine, veneer.PushDeltasRequest{Image: name("3"), Since: []string{name("1"), name("2")}, Registry: o})
+	must(t, err)
+	cheap, dear := "1", "2"
+	if pushed.Deltas[1].Bytes < pushed.Deltas[0].Bytes {
+		cheap, dear = dear, cheap
+	}
+	img, err := content.Resolve(from.ctx, from.engine.Client, name("3"), "")
+	must(t, err)
+	to := func() *place {
+		p := embedded(t)
+		for _, tag := range []string{"1", "2"} {
+			_, err := veneer.Pull(p.ctx, p.engine, name(tag), o)
+			must(t, err)
+		}
+		return p
+	}
+	pull := func(p *place, since, warns string) {
+		t.Helper()
+		got, err := veneer.Pull(p.ctx, p.engine, name("3"), o)
+		must(t, err)
+		if got.Target.Digest != img.Manifest.Digest || (since == "") != (got.Delta == nil) || since != "" && got.Delta.Since != since {
+			t.Errorf("pulled %s by %+v, want %s by one since %q", got.Target.Digest, got.Delta, img.Manifest.Digest, since)
+		}
+		if (warns == "") != (len(got.Warnings) == 0) || warns != "" && !strings.Contains(got.Warnings[0].Text, warns) {
+			t.Errorf("warnings %v, want %q", got.Warnings, warns)
+		}
+		p.wantComplete(t, name("3"))
+	}
+	first := to()
+	pull(first, name(cheap), "")
+	changed := to()
+	changed.damage(t, name(cheap))
+	pull(changed, name(dear), "take the delta of "+name("3")+" since "+name(dear)+", since there is something wrong with another one: the delta since "+name(cheap))
+	changed = to()
+	changed.damage(t, name("1"))
+	changed.damage(t, name("2"))
+	pull(changed, "", "fetch the layers of "+name("3"))
+	discarded := to()
+	discarded.discard(t, name("1"))
+	discarded.discard(t, name("2"))
+	pull(discarded, name(cheap), "")
+}
+
+// damage changes a byte of each regular file in an image's top layer's directory.
+func (p *place) damage(t *testing.T, name string) {
+	t.Helper()
+	img, err := content.Resolve(p.ctx, p.engine.Client, name, "")
+	must(t, err)
+	mounts, err := p.engine.Client.SnapshotService(p.engine.Snapshotter).View(p.ctx, "damage-"+name, img.ChainID.String())
+	must(t, err)
+	must(t, p.engine.Client.SnapshotService(p.engine.Snapshotter).Remove(p.ctx, "damage-"+name))
+	dir := mounts[0].Source
+	for _, option := range mounts[0].Options {
+		if lower, ok := strings.CutPrefix(option, "lowerdir="); ok {
+			dir, _, _ = strings.Cut(lower, ":")
+		}
+	}
+	must(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil || len(data) == 0 {
+			return err
+		}
+		data[len(data)/2] ^= 0x55
+		return os.WriteFile(path, data, 0o644)
+	}))
+}
+
+// discard removes the blobs of an image's layers, as containerd's discard_unpacked_layers does.
+func (p *place) discard(t *testing.T, name string) {
+	t.Helper()
+	img, err := content.Resolve(p.ctx, p.engine.Client, name, "")
+	must(t, err)
+	for _, l := range img.Layers {
+		must(t, p.engine.Client.ContentStore().Delete(p.ctx, l.Digest))
 	}
 }
 

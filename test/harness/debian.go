@@ -96,12 +96,20 @@ func DebianAptImage(t testing.TB) string {
 // nothing of the other one is in it.
 func DebianUpdateImage(t testing.TB) string {
 	t.Helper()
-	ctx := t.Context()
+	path, err := DebianUpdate(t.Context())
+	Check(t, err)
+	return path
+}
+
+// DebianUpdate is [DebianUpdateImage] for those who have no testing.T.
+func DebianUpdate(ctx context.Context) (string, error) {
 	rootfs, err := cached(debianSuite+"-"+debianVariant+"-update.tar", func(path string) error {
 		return bootstrap(ctx, path, []string{debianSuite, debianSuite + "-updates", debianSuite + "-security"}, "--include=less,iputils-ping")
 	})
-	Check(t, err)
-	path, err := cached(strings.TrimSuffix(filepath.Base(rootfs), ".tar")+".oci.tar", func(path string) error {
+	if err != nil {
+		return "", err
+	}
+	return cached(strings.TrimSuffix(filepath.Base(rootfs), ".tar")+".oci.tar", func(path string) error {
 		return WriteImage(path, Image{
 			Name:   DebianName + "-update",
 			Layers: []string{rootfs},
@@ -112,8 +120,6 @@ func DebianUpdateImage(t testing.TB) string {
 			},
 		})
 	})
-	Check(t, err)
-	return path
 }
 
 // bootstrap runs mmdebstrap with the machine's own sources of the suites, the first of which it is of. What it takes from this machine (resolv.conf,
