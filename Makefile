@@ -21,11 +21,12 @@ LDFLAGS := -s -w$(if $(VERSION), -X main.version=$(VERSION))
 # twice for them: that takes minutes for each set of settings. Only the race detector needs others. Debugging information
 # takes a fifth of the compiler's time, and nothing here reads it: the program is stripped, and traces do not need it.
 export CGO_ENABLED = 0
-SETTINGS := -trimpath -gcflags=all=-dwarf=false -ldflags=-w
+SETTINGS := -trimpath -gcflags=all=-dwarf=false -ldflags=-w -tags=grpcnotrace
 export GOFLAGS := $(filter-out $(SETTINGS),$(GOFLAGS)) $(SETTINGS)
 
-# What makes the documents is left out of the program: see cmd/veneer/gendocs_without.go.
-TAGS := nodocs
+# What makes the documents is left out of the program: see cmd/veneer/gendocs_without.go. grpcnotrace leaves out of grpc what
+# uses html/template, with which the linker keeps all methods of all types: 5 MB. test/harness/program.go has the same tags.
+TAGS := nodocs,grpcnotrace
 
 # The race detector needs a C compiler. Where there is none the tests run without it, and say so; under VENEER_REQUIRE
 # its absence is an error.
@@ -246,8 +247,8 @@ check-docs: reference site ## Fail if docs/ is not what the code says, or has a 
 	@new=$$(git ls-files --others --exclude-standard -- docs/); [ -z "$$new" ] || { echo "not committed: $$new" >&2; exit 1; }
 
 .PHONY: validate-reproducible
-validate-reproducible: ## Build the program twice, from two places, and compare
-	scripts/validate-reproducible.sh '$(LDFLAGS)'
+validate-reproducible: ## Build the program twice, from two places, and compare; fail if it is too large
+	scripts/validate-reproducible.sh '$(LDFLAGS)' '$(TAGS)'
 
 ##@ Other
 

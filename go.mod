@@ -41,6 +41,7 @@ require (
 
 require (
 	charm.land/bubbletea/v2 v2.1.1
+	github.com/DataDog/datadog-agent/pkg/template v0.85.4
 	github.com/charmbracelet/x/ansi v0.11.9
 	github.com/charmbracelet/x/vt v0.1.0
 	github.com/containerd/go-cni v1.1.14

@@ -7,16 +7,17 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"text/template"
 
+	template "github.com/DataDog/datadog-agent/pkg/template/text"
 	"github.com/docker/cli/templates"
 	"github.com/spf13/cobra"
 )
 
 // rowFormat is the flag --format of commands that print one value or a list of them:
 // text and json, as other commands have them, or what docker has besides: table, a
-// template for each value, and a template for the columns of a table. The templates'
-// functions are docker's.
+// template for each value, and a template for the columns of a table.
+//
+// The template package is a copy of text/template that calls no methods, see package page.
 type rowFormat struct {
 	text string
 	// rows is nil for text and json.
@@ -52,7 +53,7 @@ func (f *rowFormat) Set(text string) error {
 	}
 	// As in docker, a shell need not know how to write them.
 	text = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(text)
-	t, err := templates.Parse(text)
+	t, err := template.New("").Funcs(templateFuncs).Parse(text)
 	if err != nil {
 		return clearTemplate(err)
 	}

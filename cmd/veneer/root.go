@@ -27,14 +27,12 @@ func (a *app) rootCommand() *cobra.Command {
 		Example: `  veneer pull debian:12
   veneer build --from debian:12 --sync ./app:/app -t app:1
   veneer diff --from app:1 --sync ./app:/app`,
-		Version:           versionOf().Version,
 		Args:              knownCommand,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetVersionTemplate("veneer {{.Version}}\n")
 	a.flags.bind(root.PersistentFlags())
 	completeWords(root, map[string][]string{"engine": a.flags.engine.allowed, "progress": a.flags.progress.allowed})
 	root.AddCommand(
@@ -54,6 +52,7 @@ func (a *app) rootCommand() *cobra.Command {
 		return err
 	})
 	a.startBefore(root)
+	a.bindVersion(root)
 	a.complete(root)
 	return root
 }

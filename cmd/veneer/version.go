@@ -86,6 +86,27 @@ func (a *app) versionCommand() *cobra.Command {
 	return cmd
 }
 
+// bindVersion adds --version, which comes before all that is wrong with the rest of the
+// command line. Cobra has the flag too, but takes its words from a text/template, see
+// package page.
+func (a *app) bindVersion(root *cobra.Command) {
+	var wanted bool
+	root.Flags().BoolVarP(&wanted, "version", "v", false, "version for veneer")
+	checkArgs, run := root.Args, root.RunE
+	root.Args = func(cmd *cobra.Command, args []string) error {
+		if wanted {
+			return nil
+		}
+		return checkArgs(cmd, args)
+	}
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if wanted {
+			return printLine(a.std.out, "veneer %s", versionOf().Version)
+		}
+		return run(cmd, args)
+	}
+}
+
 func newFormat() enumValue { return newEnum("text", "text", "json") }
 
 func bindFormat(cmd *cobra.Command, format *enumValue) {

@@ -24,7 +24,7 @@ func BuildProgram(path string, flags ...string) error {
 		}
 		cgo = "CGO_ENABLED=1"
 	}
-	cmd := exec.CommandContext(context.Background(), "go", append(append([]string{"build", "-tags", "nodocs", "-trimpath"}, flags...), "-o", path, "./cmd/veneer")...)
+	cmd := exec.CommandContext(context.Background(), "go", append(append([]string{"build", "-tags", "nodocs,grpcnotrace", "-trimpath"}, flags...), "-o", path, "./cmd/veneer")...)
 	cmd.Dir, cmd.Env = root, append(os.Environ(), cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build veneer: %w\n%s", err, out)

@@ -2,11 +2,12 @@ package page
 
 import (
 	"fmt"
-	"html/template"
+	stdtemplate "html/template"
 	"regexp"
 	"strings"
 	"testing"
 
+	template "github.com/DataDog/datadog-agent/pkg/template/html"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -26,9 +27,16 @@ func withSteps(t *testing.T, steps []veneer.DockerfileStep) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var b strings.Builder
+	var b, same strings.Builder
 	if err := page.Execute(&b, v); err != nil {
 		t.Fatal(err)
+	}
+	standard, err := stdtemplate.New("page").Funcs(funcs).Parse(pageHTML)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := standard.Execute(&same, v); err != nil || b.String() != same.String() {
+		t.Errorf("html/template makes another page: %v", err)
 	}
 	return b.String()
 }

@@ -6,8 +6,9 @@ import (
 	_ "embed" // the template, the style and the script
 	"encoding/base64"
 	"fmt"
-	"html/template"
 	"io"
+
+	template "github.com/DataDog/datadog-agent/pkg/template/html"
 
 	"github.com/veneer-build/veneer"
 )

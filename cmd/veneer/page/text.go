@@ -1,13 +1,13 @@
 package page
 
 import (
-	"html/template"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	template "github.com/DataDog/datadog-agent/pkg/template/html"
 	"github.com/opencontainers/go-digest"
 )
 

@@ -2,8 +2,9 @@ package page
 
 import (
 	"context"
-	"html/template"
 	"strings"
+
+	template "github.com/DataDog/datadog-agent/pkg/template/html"
 
 	"github.com/veneer-build/veneer"
 )
