@@ -148,10 +148,12 @@ func asSync(t *differ.Target, from *state) {
 
 // shape sets the owner and the modes of the copied files.
 func (x *action) shape(ctx context.Context, t *differ.Target, c *pb.FileActionCopy) error {
-	t.Chown = x.owner(ctx, c.Owner)
+	var err error
+	if t.Chown, err = x.owner(ctx, c.Owner); err != nil {
+		return err
+	}
 	switch {
 	case c.ModeStr != "":
-		var err error
 		if t.Chmod, err = target.SymbolicMode(c.ModeStr); err != nil {
 			return fmt.Errorf("chmod %s: %w", c.ModeStr, err)
 		}
@@ -211,7 +213,9 @@ func (x *action) unpack(ctx context.Context, part tree.Tree, t differ.Target, c 
 		return false, err
 	}
 	x.opened = append(x.opened, t.Source)
-	t.Chown = x.owner(ctx, c.Owner)
+	if t.Chown, err = x.owner(ctx, c.Owner); err != nil {
+		return false, err
+	}
 	t.Cache, t.Exclude, t.KeepTypes = nil, nil, false // As tar does, and Docker.
 	if err := x.makeDirs(ctx, t.Dest, made{mode: 0o755, owner: t.Chown, mtime: x.s.began.Unix()}); err != nil {
 		return false, err

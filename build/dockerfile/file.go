@@ -252,7 +252,10 @@ func (x *action) do(ctx context.Context, a *pb.FileAction) error {
 }
 
 func (x *action) mkdir(ctx context.Context, d *pb.FileActionMkDir) error {
-	owner := x.owner(ctx, d.Owner)
+	owner, err := x.owner(ctx, d.Owner)
+	if err != nil {
+		return err
+	}
 	if !d.MakeParents {
 		if up, err := x.changes.Lookup(ctx, path.Dir(clean(d.Path))); err == nil && up == nil {
 			return fmt.Errorf("make directory %s: the one above does not exist", d.Path)
@@ -262,7 +265,10 @@ func (x *action) mkdir(ctx context.Context, d *pb.FileActionMkDir) error {
 }
 
 func (x *action) mkfile(ctx context.Context, m *pb.FileActionMkFile) error {
-	owner := x.owner(ctx, m.Owner)
+	owner, err := x.owner(ctx, m.Owner)
+	if err != nil {
+		return err
+	}
 	dir, name := path.Split(clean(m.Path))
 	e := file(name, uint32(m.Mode)&0o777)
 	e.MTime = x.time(m.Timestamp)
@@ -270,7 +276,10 @@ func (x *action) mkfile(ctx context.Context, m *pb.FileActionMkFile) error {
 }
 
 func (x *action) symlink(ctx context.Context, l *pb.FileActionSymlink) error {
-	owner := x.owner(ctx, l.Owner)
+	owner, err := x.owner(ctx, l.Owner)
+	if err != nil {
+		return err
+	}
 	dir, name := path.Split(clean(l.Newpath))
 	e := tree.Entry{Name: name, Meta: tree.Meta{Mode: unix.S_IFLNK | 0o777, Link: l.Oldpath, MTime: x.time(l.Timestamp)}}
 	return x.put(ctx, dir, e, nil, owner)

@@ -16,10 +16,16 @@ import (
 const maxUserFile = 4 << 20
 
 // owner returns the owner that --chown names. nil: there is no --chown. As in
-// BuildKit, a name that the image does not have means root; there is a warning.
-func (x *action) owner(ctx context.Context, o *pb.ChownOpt) *differ.Owner {
+// BuildKit, a name that the image does not have means root; there is a warning. Where
+// there is no image yet, in the first step on scratch, a name is an error.
+func (x *action) owner(ctx context.Context, o *pb.ChownOpt) (*differ.Owner, error) {
 	if o == nil {
-		return nil
+		return nil, nil //nolint:nilnil // as documented
+	}
+	for _, u := range []*pb.UserOpt{o.GetUser(), o.GetGroup()} {
+		if name := u.GetByName(); name != nil && name.Input < 0 {
+			return nil, fmt.Errorf("owner %q of copied files: the stage begins with nothing (FROM scratch), so there are no names yet: a number is needed", name.Name)
+		}
 	}
 	owner := &differ.Owner{}
 	switch u := o.GetUser().GetUser().(type) {
@@ -39,7 +45,7 @@ func (x *action) owner(ctx context.Context, o *pb.ChownOpt) *differ.Owner {
 			owner.GID = number(fields[2])
 		}
 	}
-	return owner
+	return owner, nil
 }
 
 // lookup finds the line of a name in a file in the format of passwd(5) or group(5).
