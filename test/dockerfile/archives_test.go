@@ -41,3 +41,17 @@ func TestAddArchives(t *testing.T) {
 		t.Errorf("a dictionary of 1 GiB: %v", err)
 	}
 }
+
+// TestNamesOnScratch: where there is no image yet there are no names of users, and a number is needed.
+func TestNamesOnScratch(t *testing.T) {
+	f := embedded(t)
+	f.write("file", "1")
+	for _, owner := range []string{"app", "1:staff", "app:1"} {
+		for _, verb := range []string{"COPY", "ADD"} {
+			if _, _, err := f.try("FROM scratch\n" + verb + " --chown=" + owner + " file /\n"); err == nil || !strings.Contains(err.Error(), "FROM scratch") {
+				t.Errorf("%s --chown=%s: %v", verb, owner, err)
+			}
+		}
+	}
+	f.build("FROM scratch\nCOPY --chown=1:2 file /\n")
+}
