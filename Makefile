@@ -48,7 +48,7 @@ WATCH := | $(GO) run ./test/watch
 ##@ Build
 
 # scripts/dist.sh has one for each architecture.
-PROGRAM ?= bin/veneer
+PROGRAM := bin/veneer
 
 .PHONY: build
 build: ## Build bin/veneer, static (the default)
@@ -127,7 +127,7 @@ $(REPORT_FILE):
 
 ##@ Test
 
-ALL_TOOLS := $(CONTAINERD2) $(CONTAINERD1) $(REGISTRY) $(CRANE) $(BUILDKIT) $(ORACLES)
+ALL_TOOLS := $(CONTAINERD2) $(CONTAINERD1) $(REGISTRY) $(CRANE) $(BUILDKIT) $(DISTRIBUTION) $(ORACLES)
 
 # The tools come first: a few unit tests compare with another program or talk to a daemon. Alone, test-unit skips those.
 .PHONY: test
@@ -235,6 +235,7 @@ lint: $(LINTERS) ## golangci-lint, strict (.golangci.yml)
 	$(LINT) run ./...
 	cd test/oracle && $(LINT) run --config $(CURDIR)/.golangci.yml ./...
 	cd tools/site && $(LINT) run --config $(CURDIR)/.golangci.yml ./...
+	cd tools/dist && $(LINT) run --config $(CURDIR)/.golangci.yml ./...
 
 .PHONY: fmt
 fmt: $(LINTERS) ## Format in place: gofumpt and import order

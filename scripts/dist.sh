@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Makes a release's files in dist/: for each architecture of $ARCHES an archive, a .deb and an .rpm, the list of the Go
 # modules in the program (CycloneDX), and SHA256SUMS. The same commit gives the same bytes: times are the commit's
-# ($SOURCE_DATE_EPOCH), owners are root. $RELEASE is the version where it is not to be the commit's; $DIST another directory.
+# ($SOURCE_DATE_EPOCH), owners are root. $PACKAGE_VERSION is the version where it is
+# not to be the commit's, $DIST another directory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-version=${RELEASE:-$(git describe --tags --exact-match --match 'v*' 2>/dev/null || true)}
+version=${PACKAGE_VERSION:-$(git describe --tags --exact-match --match 'v*' 2>/dev/null || true)}
 version=${version#v}
 # No release: sorts before every release, and by time.
 [ -n "$version" ] || version=0.0.0~$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S).$(git rev-parse --short=12 HEAD)
-export SOURCE_DATE_EPOCH VERSION_OF_PACKAGE=$version
+export SOURCE_DATE_EPOCH PACKAGE_VERSION=$version
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

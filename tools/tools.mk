@@ -73,7 +73,7 @@ $(ORACLES): $(ORACLE_FILES)
 	@touch $@
 
 .PHONY: tools
-tools: $(CONTAINERD2) $(CONTAINERD1) $(REGISTRY) $(CRANE) $(BUILDKIT) ## Build what the end-to-end tests talk to (once)
+tools: $(CONTAINERD2) $(CONTAINERD1) $(REGISTRY) $(CRANE) $(BUILDKIT) $(DISTRIBUTION) ## Build what the end-to-end tests use (once)
 
 .PHONY: oracles
 oracles: $(ORACLES) ## Build the independent readers of test/oracle

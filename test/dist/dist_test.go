@@ -35,6 +35,12 @@ func TestPackage(t *testing.T) {
 		run(t, "rm", filepath.Join(root, "veneer.deb"))
 	}
 	install(deb)
+	status := func() string {
+		return run(t, "chroot", root, "dpkg-query", "-W", "-f", "${Version} ${Status}", "veneer")
+	}
+	if out := status(); out != "1.0.0 install ok installed" {
+		t.Errorf("after the installation: %s", out)
+	}
 	if out := run(t, "chroot", root, "veneer", "version"); !strings.HasPrefix(out, "veneer ") {
 		t.Errorf("the program says %q", out)
 	}
@@ -57,7 +63,7 @@ func TestPackage(t *testing.T) {
 	image := "var/lib/veneer/content"
 	run(t, "mkdir", "-p", filepath.Join(root, image))
 	install(newer(t, deb))
-	if out := run(t, "chroot", root, "dpkg-query", "-W", "-f", "${Version} ${Status}", "veneer"); out != "1.0.1 install ok installed" {
+	if out := status(); out != "1.0.1 install ok installed" {
 		t.Errorf("after the upgrade: %s", out)
 	}
 	run(t, "chroot", root, "dpkg", "--purge", "veneer")
@@ -76,7 +82,7 @@ func release(t *testing.T, version string) string {
 	harness.Check(t, err)
 	dir := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), "make", "-C", repo, "dist", "DIST_ARCHES="+runtime.GOARCH)
-	cmd.Env = append(os.Environ(), "DIST="+dir, "RELEASE="+version)
+	cmd.Env = append(os.Environ(), "DIST="+dir, "PACKAGE_VERSION="+version)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make dist: %v\n%s", err, out)
 	}
