@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/veneer-build/veneer/internal/durable"
 )
 
 const (
@@ -48,9 +50,21 @@ func writeFormat(root string) {
 	if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	// Under another name first: a file that is cut off would be another number.
+	// Under another name, and on the disk, first: a file that a power loss cut off would be
+	// another number.
 	temp := name + ".new"
-	if err := os.WriteFile(temp, []byte(format+"\n"), 0o600); err != nil || os.Rename(temp, name) != nil {
+	if err := writeSynced(temp, format+"\n"); err != nil || os.Rename(temp, name) != nil {
 		_ = os.Remove(temp)
+		return
 	}
+	_ = durable.SyncDir(root)
+}
+
+func writeSynced(name, text string) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Sync(), f.Close())
 }
