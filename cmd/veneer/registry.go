@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
@@ -171,11 +172,24 @@ func (f *pushFlags) send(ctx context.Context, a *app, e *veneer.Engine, names []
 		o := f.RegistryOptions
 		o.Progress, o.Notify = blobProgress(d, true), a.notify
 		if _, err := veneer.Push(ctx, e, name, o); err != nil {
-			return fmt.Errorf("%s is built and stored, but not pushed (veneer push %[1]s tries again): %w", name, err)
+			return fmt.Errorf("%s is built and stored, but not pushed (veneer push%s %s tries again): %w", name, f.again(), name, err)
 		}
 	}
 	d.Done()
 	return nil
+}
+
+// again are the flags of f as veneer push takes them, for a command line that a
+// message shows: each with a space before it.
+func (f *registryFlags) again() string {
+	var b strings.Builder
+	if f.PlainHTTP {
+		b.WriteString(" --plain-http")
+	}
+	for _, dir := range f.HostsDirs {
+		b.WriteString(" --hosts-dir " + shellWord(dir))
+	}
+	return b.String()
 }
 
 // nameArg is a cobra.PositionalArgs for one image name. It refuses IDs, since a

@@ -332,7 +332,7 @@ func TestBuildPush(t *testing.T) {
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
 		t.Errorf("with a wrong password: %v", err)
 	}
-	if !strings.Contains(out, "is built and stored, but not pushed") || !strings.Contains(out, "veneer login "+r.Addr()) {
+	if !strings.Contains(out, "is built and stored, but not pushed (veneer push --plain-http "+name+" tries again)") || !strings.Contains(out, "veneer login "+r.Addr()) {
 		t.Errorf("it says\n%s", out)
 	}
 	stored, err := content.Resolve(p.ctx, p.engine.Client, name, "")
