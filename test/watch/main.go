@@ -1,5 +1,5 @@
 // Command watch shows what `go test -json` tells: what `go test` prints, each minute what is running meanwhile, and at
-// the end what was skipped and why. `make test` pipes its tests through it.
+// the end what was skipped and why, and which tests took longest. `make test` pipes its tests through it.
 package main
 
 import (
@@ -41,6 +41,7 @@ func main() {
 // An event is a line of `go test -json` (go doc test2json).
 type event struct {
 	Action, Package, Test, Output string
+	Elapsed                       float64 // seconds, of what has ended
 }
 
 // read sends the events of r. A line that is none becomes the output of a build.

@@ -18,7 +18,20 @@ type watcher struct {
 	last     time.Time // when something was printed
 	packages map[string]*packageRun
 	skipped  map[string]int // by reason
+	long     []longTest
 }
+
+// A longTest is a test of the top level that took at least as long as a person would wait for.
+type longTest struct {
+	name    string
+	seconds float64
+}
+
+// The summary has the longest tests, so that what makes a run long is not a guess.
+const (
+	longSeconds = 10
+	longest     = 12
+)
 
 type packageRun struct {
 	done    int
@@ -102,6 +115,9 @@ func (w *watcher) ended(p *packageRun, e event) {
 	delete(p.running, e.Test)
 	if !strings.Contains(e.Test, "/") {
 		p.done++
+		if e.Elapsed >= longSeconds {
+			w.long = append(w.long, longTest{e.Test, e.Elapsed})
+		}
 	}
 }
 
@@ -138,8 +154,15 @@ func (w *watcher) tick() {
 	}
 }
 
-// summary says how many tests were skipped, by reason.
+// summary says which tests took longest, and how many were skipped, by reason.
 func (w *watcher) summary() {
+	slices.SortStableFunc(w.long, func(a, b longTest) int { return cmp.Compare(b.seconds, a.seconds) })
+	for i, test := range w.long[:min(len(w.long), longest)] {
+		if i == 0 {
+			w.print("longest tests:\n")
+		}
+		w.print(fmt.Sprintf("  %4.0f s  %s\n", test.seconds, test.name))
+	}
 	total := 0
 	for _, n := range w.skipped {
 		total += n

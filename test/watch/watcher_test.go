@@ -7,13 +7,13 @@ import (
 )
 
 // TestWatch: of tests that pass only the package's line is shown, of those that fail all they said; a line tells what has
-// been running for long, and the end what was skipped.
+// been running for long, and the end what took longest and what was skipped.
 func TestWatch(t *testing.T) {
 	stream := `{"Action":"start","Package":"p"}
 {"Action":"run","Package":"p","Test":"TestA"}
 {"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
 {"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:3: noise\n"}
-{"Action":"pass","Package":"p","Test":"TestA"}
+{"Action":"pass","Package":"p","Test":"TestA","Elapsed":12.4}
 {"Action":"run","Package":"p","Test":"TestB"}
 {"Action":"output","Package":"p","Test":"TestB","Output":"=== RUN   TestB\n"}
 {"Action":"output","Package":"p","Test":"TestB","Output":"    require.go:21: SKIP: no git here: not available here\n"}
@@ -45,6 +45,8 @@ not an event
 --- FAIL: TestC (0.00s)
 panic: no more
 FAIL	q	0.1s
+longest tests:
+    12 s  TestA
 skipped tests: 1
      1  no git here
 `
