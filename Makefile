@@ -194,6 +194,7 @@ soak: build tools oracles ## The suites of faults and damage in full, on every c
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -p 1 -v ./test/faults/... ./test/e2e ./test/differential ./test/buildkit ./content/archive
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v -run TestManyFiles ./test/cli
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v -run TestMillion ./test/report
+	$(MAKE) --no-print-directory fuzz FUZZTIME=20000x
 
 # Bounds each target: 10m, or 100000x for that many inputs. FUZZ=regexp chooses targets.
 FUZZTIME ?= 10m
