@@ -166,12 +166,12 @@ test-e2e: race-note ## End to end, against private daemons and a real registry (
 	$(call step,build)
 	@$(MAKE) --no-print-directory build tools oracles
 	@$(MAKE) --no-print-directory -j2 SIDE_BY_SIDE=1 test-e2e-1 test-e2e-2
-	$(call step,other suites: faults Dockerfiles differential)
-	@$(TEST) -count=1 -timeout 30m -p 1 $$($(GO) list ./test/... | grep -v -e /test/e2e -e /test/cli -e /test/harness) $(WATCH)
+	@$(MAKE) --no-print-directory -j2 SIDE_BY_SIDE=1 test-faults test-rest
+	@$(MAKE) --no-print-directory -j2 SIDE_BY_SIDE=1 test-dockerfiles test-buildkit
 
-# Two halves that run beside each other, since each alone often waits for daemons and disks. test/faults
-# is not among them, nor are the tests of Dockerfiles: the kernel warns of what they do, which the others take for what they did.
-.PHONY: test-e2e-1 test-e2e-2
+# Pairs that run beside each other, since each alone often waits for daemons and disks. test/e2e, test/cli and test/faults
+# look at what the kernel warns of. test/faults and the builds of Dockerfiles make it warn, so they run apart from those.
+.PHONY: test-e2e-1 test-e2e-2 test-faults test-rest test-dockerfiles test-buildkit
 test-e2e-1:
 	$(call step,end to end: first half)
 	@$(TEST) -count=1 -timeout 40m -run '^Test[A-O]' -skip '$(RACED)' ./test/e2e $(WATCH)
@@ -185,6 +185,24 @@ test-e2e-2:
 	@$(TEST) -count=1 -timeout 40m -run '^Test[^A-O]' -skip '$(RACED)' ./test/e2e $(WATCH)
 	$(call step,the program)
 	@$(TEST) -count=1 -timeout 40m ./test/cli $(WATCH)
+
+test-faults:
+	$(call step,faults)
+	@$(TEST) -count=1 -timeout 40m ./test/faults $(WATCH)
+
+# Whatever is in test/ and has no place of its own: a new suite is run without being named.
+NAMED := e2e cli harness faults dockerfile differential buildkit
+test-rest:
+	$(call step,the other suites)
+	@$(TEST) -count=1 -timeout 20m -p 1 $$($(GO) list ./test/... | grep -v $(NAMED:%=-e '/test/%$$') -e /test/buildkit/) $(WATCH)
+
+test-dockerfiles:
+	$(call step,Dockerfiles)
+	@$(TEST) -count=1 -timeout 30m ./test/dockerfile $(WATCH)
+
+test-buildkit:
+	$(call step,Dockerfiles beside BuildKit)
+	@$(TEST) -count=1 -timeout 30m -p 1 ./test/differential ./test/buildkit/... $(WATCH)
 
 # The long form of the suites in test/ that try faults and load: everything in place of a sample.
 SOAK_TIMEOUT ?= 6h
