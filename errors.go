@@ -166,10 +166,14 @@ var (
 	// can compress a layer as it was.
 	ErrUnknownCompressor = errors.New("it is not known what compressed a layer")
 	// ErrPlainHTTP means that a registry, the Ref, speaks plain HTTP, ErrForeignLayer
-	// that it lacks a layer which the image says is elsewhere, ErrLacks that neither it
-	// nor the engine has all of an image, the Ref.
+	// that it lacks a layer which the image says is elsewhere, ErrElsewhere that it could
+	// not be fetched from there, ErrOtherContent that a registry, the Ref, sends something
+	// else than what it was asked for, ErrLacks that neither it nor the engine has all of
+	// an image, the Ref.
 	ErrPlainHTTP    = registry.ErrPlainHTTP
 	ErrForeignLayer = registry.ErrForeignLayer
+	ErrElsewhere    = registry.ErrElsewhere
+	ErrOtherContent = registry.ErrOtherContent
 	ErrLacks        = registry.ErrLacks
 )
 

@@ -161,13 +161,9 @@ func layerResult(l *build.Layer) *LayerResult {
 
 // record gives the result its names, last of all.
 func (o ImageOptions) record(ctx context.Context, s *build.Session, target ocispec.Descriptor) error {
-	if err := s.Record(ctx, target, o.Tags); err != nil || !o.Pin {
-		return err
+	var labels map[string]string
+	if o.Pin {
+		labels = content.PinLabels()
 	}
-	for _, name := range o.Tags {
-		if _, err := content.Pin(ctx, s.Engine.Client, name, false); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.Record(ctx, target, o.Tags, labels)
 }

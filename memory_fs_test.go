@@ -3,9 +3,11 @@ package veneer_test
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 	"unsafe"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/differ"
+	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/test/harness"
 )
@@ -30,15 +33,32 @@ func fooled(t *testing.T, src string, changes ...func()) {
 		ReadOptions:   veneer.ReadOptions{Reader: veneer.ReadIndex},
 		ImageOptions:  veneer.ImageOptions{NoUnpack: true, Tags: []string{"next"}},
 	}
+	var log bytes.Buffer
+	req.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	mustBuild(t, e, veneer.BuildRequest{Base: "scratch", TargetOptions: veneer.TargetOptions{Targets: req.Targets}, ReadOptions: veneer.ReadOptions{NoCache: true}, ImageOptions: veneer.ImageOptions{Tags: []string{"base"}, NoUnpack: true}})
 	time.Sleep(3100 * time.Millisecond) // Younger files are not remembered.
 	if res := mustBuild(t, e, req); !res.Unchanged {
 		t.Fatalf("changes %+v", res.Changes)
 	}
+	saysWhy(t, src, log.String())
 	before := digest.Digest("")
 	for _, change := range changes {
 		change()
 		before = sameAsRead(t, e, req, before)
+	}
+}
+
+// saysWhy: where a source's files are not remembered, the log has the reason, and else none.
+func saysWhy(t *testing.T, src, log string) {
+	t.Helper()
+	l, err := disk.OpenLocal(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() // only read
+	reason := l.Trust().Reason
+	if said := strings.Contains(log, "what the source's files hold is not remembered"); said != (reason != "") || !strings.Contains(log, reason) {
+		t.Errorf("the reason is %q, and the log is\n%s", reason, log)
 	}
 }
 
@@ -208,7 +228,8 @@ func mounted(t *testing.T, fsType, data string) string {
 	return dir
 }
 
-// TestImagesInOneDevice: two images of a file system, whose files have the same inodes and times, are mounted in turn.
+// TestImagesInOneDevice: images of a file system, whose files and directories have the same inodes and times, are mounted
+// in turn. One has other bytes in a file, and one has another name in a directory.
 func TestImagesInOneDevice(t *testing.T) {
 	harness.RequireRoot(t)
 	image := harness.FileSystem(t, "ext4", "e2fsprogs", 64<<20)
@@ -245,28 +266,36 @@ func TestImagesInOneDevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, src, "f", "version=1.0.0 bug=yes")
+	write(t, src, "sub/name", "")
 	unmount()
-	// The other image is a copy whose file has other bytes in the same block.
-	data, err := os.ReadFile(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, options := range []string{"loop,ro", "loop"} {
-		if err := os.WriteFile(image, data, 0o600); err != nil {
+	read := func() []byte {
+		t.Helper()
+		data, err := os.ReadFile(image)
+		if err != nil {
 			t.Fatal(err)
 		}
-		mount(options)
-		fooled(t, src, func() {
-			unmount()
-			other := bytes.ReplaceAll(data, []byte("version=1.0.0 bug=yes"), []byte("version=1.0.1 bug=no!"))
-			if bytes.Equal(other, data) {
-				t.Fatal("the image does not have the file")
+		return data
+	}
+	data := read()
+	bytesDiffer := bytes.ReplaceAll(data, []byte("version=1.0.0 bug=yes"), []byte("version=1.0.1 bug=no!"))
+	if bytes.Equal(bytesDiffer, data) {
+		t.Fatal("the image does not have the file")
+	}
+	for _, request := range []string{"link /src/sub/name /src/sub/other", "unlink /src/sub/name"} { // which sets no times
+		run("debugfs", "-w", "-R", request, image)
+	}
+	namesDiffer := read()
+	for _, options := range []string{"loop,ro", "loop"} {
+		use := func(data []byte) func() {
+			return func() {
+				if err := os.WriteFile(image, data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				mount(options)
 			}
-			if err := os.WriteFile(image, other, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			mount(options)
-		})
+		}
+		use(data)()
+		fooled(t, src, func() { unmount(); use(bytesDiffer)() }, func() { unmount(); use(namesDiffer)() })
 		unmount()
 	}
 }

@@ -6,7 +6,7 @@
 //	layer, err := s.Layer(ctx, diff, LayerOptions{…})              // layer
 //	unpacked, err := s.Snapshot(ctx, diff.Base, layer)             // prepare, apply, commit
 //	img, err := s.Assemble(ctx, Parts{…})                          // config and manifest
-//	err = s.Record(ctx, img.Manifest, names)                       // names, last
+//	err = s.Record(ctx, img.Manifest, names, nil)                  // names, last
 //
 // An assembled image is a [content.Image] like any other. It can be the base of
 // the next step without being looked up again.

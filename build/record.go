@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/images"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
@@ -63,9 +64,10 @@ func (s *Session) KeepIndex(ctx context.Context, base *content.Image, l *Layer) 
 	}
 }
 
-// Record gives a stored image or index its names. It comes last, so that a name
-// never points at something incomplete.
-func (s *Session) Record(ctx context.Context, target ocispec.Descriptor, names []string) error {
+// Record gives a stored image or index its names, each with the labels, see
+// [content.RecordImage]. It comes last, so that a name never points at something
+// incomplete.
+func (s *Session) Record(ctx context.Context, target ocispec.Descriptor, names []string, labels map[string]string) error {
 	s.Steps.Start("record")
 	for _, name := range names {
 		if err := ctx.Err(); err != nil {
@@ -74,7 +76,7 @@ func (s *Session) Record(ctx context.Context, target ocispec.Descriptor, names [
 		if err := content.NameSources(ctx, s.Engine.Client.ContentStore(), name, target); err != nil {
 			return err
 		}
-		if _, err := content.Record(ctx, s.Engine.Client, name, target); err != nil {
+		if _, err := content.RecordImage(ctx, s.Engine.Client, images.Image{Name: name, Target: target, Labels: labels}); err != nil {
 			return err
 		}
 	}

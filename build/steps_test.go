@@ -239,7 +239,7 @@ func TestRecordComesLast(t *testing.T) {
 		if _, err := content.Resolve(ctx, e.Client, name, "linux/amd64"); err == nil {
 			t.Error("the image has its name before it is recorded")
 		}
-		return s.Record(ctx, made.Manifest, []string{name})
+		return s.Record(ctx, made.Manifest, []string{name}, nil)
 	})
 	if err != nil {
 		t.Fatal(err)

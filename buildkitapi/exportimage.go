@@ -64,7 +64,7 @@ func (x *solving) exportImage(ctx context.Context, res *gw.Result, e *controlapi
 		}
 		return x.send(ctx, archive.Item{Names: names, Target: target}, id)
 	}
-	if err := x.session.Record(ctx, target, names); err != nil {
+	if err := x.session.Record(ctx, target, names, nil); err != nil {
 		return err
 	}
 	if push, _ := strconv.ParseBool(e.Attrs["push"]); push {

@@ -18,6 +18,9 @@ const (
 // Pinned reports whether an image's record is pinned.
 func Pinned(img images.Image) bool { return img.Labels[labelPinned] == pinnedValue }
 
+// PinLabels are those with which [RecordImage] pins a name from its beginning.
+func PinLabels() map[string]string { return map[string]string{labelPinned: pinnedValue} }
+
 // Pin pins a name of an image, or with off takes the pin away, from the record by
 // digest that belongs to the name as well. It returns the name. An ID stands
 // for the image's name if it has just one. Pins stay when the name is given to another

@@ -74,39 +74,44 @@ const maxRecordTries = 10
 // build is.
 const recordTimeout = 30 * time.Second
 
-// Record points an image name at a target: the last step of a build, since
-// from here on others use what the name means. An existing record gets the
-// new target and the given labels; its other labels and its time of creation
-// stay. The labels must be ours, see [lease.LabelPrefix]. It is an error if ctx's
-// lease is over, since what the target names may be gone then. In the
-// namespace of Kubernetes the image gets its name by digest, too. An image that
-// loses its name to the new one stays for the containers that were made from it.
+// Record points an image name at a target: [RecordImage] without labels.
 func Record(ctx context.Context, r Recorder, name string, target ocispec.Descriptor) (images.Image, error) {
+	return RecordImage(ctx, r, images.Image{Name: name, Target: target})
+}
+
+// RecordImage points an image's name at its target: the last step of a build, since
+// from here on others use what the name means. An existing record gets the new target
+// and the given labels, both at once; its other labels and its time of creation stay.
+// The labels must be ours, see [lease.LabelPrefix], or [PinLabels]. It is an error if
+// ctx's lease is over, since what the target names may be gone then. In the namespace
+// of Kubernetes the image gets its name by digest, too. An image that loses its name
+// to the new one stays for the containers that were made from it.
+func RecordImage(ctx context.Context, r Recorder, img images.Image) (images.Image, error) {
 	if err := ctx.Err(); err != nil {
-		return images.Image{}, fmt.Errorf("record image %s: %w", name, err)
+		return images.Image{}, fmt.Errorf("record image %s: %w", img.Name, err)
 	}
 	// The answer is waited for: a call that is given up can still be done, when
 	// what the record names is gone with the lease.
 	ctx, cancel := cleanup.Context(ctx, recordTimeout)
 	defer cancel()
 	if err := lease.Check(ctx, r.LeasesService()); err != nil {
-		return images.Image{}, fmt.Errorf("record image %s: %w", name, err)
+		return images.Image{}, fmt.Errorf("record image %s: %w", img.Name, err)
 	}
-	if err := keepForContainers(ctx, r, name, target.Digest); err != nil {
-		return images.Image{}, fmt.Errorf("record image %s: %w", name, err)
+	if err := keepForContainers(ctx, r, img.Name, img.Target.Digest); err != nil {
+		return images.Image{}, fmt.Errorf("record image %s: %w", img.Name, err)
 	}
-	img, err := put(ctx, r.ImageService(), images.Image{Name: name, Target: target})
+	got, err := put(ctx, r.ImageService(), img)
 	if err != nil {
-		return images.Image{}, fmt.Errorf("record image %s: %w", name, err)
+		return images.Image{}, fmt.Errorf("record image %s: %w", img.Name, err)
 	}
-	pair, ok := pairOf(ctx, img)
+	pair, ok := pairOf(ctx, got)
 	if !ok {
-		return img, nil
+		return got, nil
 	}
 	if _, err := put(ctx, r.ImageService(), pair); err != nil {
-		return images.Image{}, fmt.Errorf("image %s is recorded, but not by its digest, as %s: %w", name, pair.Name, err)
+		return images.Image{}, fmt.Errorf("image %s is recorded, but not by its digest, as %s: %w", got.Name, pair.Name, err)
 	}
-	return img, nil
+	return got, nil
 }
 
 // put makes or changes a record. An existing one keeps its other labels.

@@ -105,6 +105,26 @@ func TestRecordKeepsForeignLabels(t *testing.T) {
 	}
 }
 
+// TestRecordLabels: a name is never there without the labels that it is to get, and keeps others.
+func TestRecordLabels(t *testing.T) {
+	ctx, s := storetest.Open(t)
+	target := storetest.NewImage(storetest.Spec{Files: []string{"a"}}).Manifest.Descriptor
+	for name, before := range map[string]map[string]string{"new": nil, "old": {"user": "x"}} {
+		if before != nil {
+			if _, err := s.ImageService().Create(ctx, images.Image{Name: name, Target: target, Labels: before}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := content.RecordImage(ctx, s.Client, images.Image{Name: name, Target: target, Labels: content.PinLabels()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if once := got.UpdatedAt.Equal(got.CreatedAt); !content.Pinned(got) || got.Labels["user"] != before["user"] || before == nil && !once {
+			t.Errorf("%s: recorded %+v", name, got)
+		}
+	}
+}
+
 func TestRecordConcurrently(t *testing.T) {
 	ctx, s := storetest.Open(t)
 	var wg sync.WaitGroup

@@ -115,6 +115,8 @@ var advices = []advice{
 	{kind: veneer.ErrNoFiles, text: "veneer pull {ref} brings them again"},
 	{kind: veneer.ErrUnknownCompressor, text: "veneer load takes it with --allow-recompress only; without --delta the layers travel as they are"},
 	{kind: veneer.ErrForeignLayer, text: "allow it to be fetched from there with --foreign-layers"},
+	{kind: veneer.ErrElsewhere, text: "try again when that answers, or veneer pull the image from a registry that has the layer"},
+	{kind: veneer.ErrOtherContent, text: "try again; if it stays so, what is stored there is damaged, or a proxy changes it: push the image there again"},
 	{kind: veneer.ErrLacks, text: "veneer pull the base image first; of a multi-platform image, push one with --platform"},
 
 	// What veneer verify finds.

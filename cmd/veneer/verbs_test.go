@@ -235,6 +235,11 @@ func TestPin(t *testing.T) {
 	if got := pinned("true"); got != "app:2" {
 		t.Errorf("after build --pin: %q", got)
 	}
+	var rows []imageRow
+	out, _ := ok(t, "images", "--format", "json", "app:2")
+	if err := json.Unmarshal([]byte(out), &rows); err != nil || len(rows) != 1 || !rows[0].UpdatedAt.Equal(rows[0].CreatedAt) {
+		t.Errorf("the name was there without its pin: %s, %v", out, err)
+	}
 	if out, _ := ok(t, "tag", "--pin", "app:1"); out != "docker.io/library/app:1\n" {
 		t.Errorf("tag --pin: %q", out)
 	}
@@ -245,8 +250,7 @@ func TestPin(t *testing.T) {
 	if yes, no := pinned("true"), pinned("false"); yes != "app:1" || no != "app:2" {
 		t.Errorf("pinned %q, not %q", yes, no)
 	}
-	var rows []imageRow
-	out, _ := ok(t, "images", "--format", "json", "app:1")
+	out, _ = ok(t, "images", "--format", "json", "app:1")
 	if err := json.Unmarshal([]byte(out), &rows); err != nil || len(rows) != 1 || !rows[0].Pinned {
 		t.Errorf("images: %s, %v", out, err)
 	}

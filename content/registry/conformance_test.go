@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -91,6 +92,9 @@ func pullFrom(t *testing.T, o *odd, row oddity, opts registry.Options) {
 	got, err := registry.Pull(ctx, store.Client, o.host+"/team/app:1", opts)
 	if !ended(t, "pull", err, row.pull) {
 		checkNothingLeft(ctx, t, store)
+		if row.pull == otherContent && (!errors.Is(err, registry.ErrOtherContent) || !strings.Contains(err.Error(), "http://"+o.host+" sent it") || !strings.Contains(err.Error(), "sha256:")) {
+			t.Errorf("it does not say what is wrong with which blob of which host: %v", err)
+		}
 		return
 	}
 	checkNothingOpen(ctx, t, store)

@@ -65,10 +65,14 @@ func explain(verb, name string, err error) error {
 // kindOf returns what a caller may act upon in an error of a registry; nil: nothing.
 func kindOf(err error) error {
 	switch {
+	case errors.Is(err, ErrElsewhere): // whatever another host than the registry says
+		return ErrElsewhere
 	case denied(err):
 		return ErrDenied
 	case statusOf(err) == http.StatusTooManyRequests:
 		return ErrRateLimit
+	case errors.Is(err, ErrOtherContent):
+		return ErrOtherContent
 	case speaksHTTP(err):
 		return ErrPlainHTTP
 	}

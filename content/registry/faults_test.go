@@ -140,7 +140,7 @@ func TestPullFromFaultyRegistry(t *testing.T) {
 				return
 			}
 			send(w, f.img.Manifest.MediaType, strings.Replace(manifest, "2", "3", 1))
-		}), "unexpected commit digest"},
+		}), "other content than it was asked for"},
 		{"an index's type", documents(func(w http.ResponseWriter, _ *http.Request) {
 			send(w, ocispec.MediaTypeImageIndex, manifest)
 		}), "index"},
@@ -170,15 +170,15 @@ func TestPullFromFaultyRegistry(t *testing.T) {
 		}), "more than the"},
 		{"a longer layer", blob(func(w http.ResponseWriter, whole []byte) {
 			_, _ = w.Write(append(whole, "more"...))
-		}), "expected size"},
+		}), "more than its"},
 		{"a length that is too short", blob(func(w http.ResponseWriter, whole []byte) {
 			_, _ = w.Write(whole[:len(whole)/2])
-		}), "short read"},
+		}), " bytes came"},
 		{"other bytes", blob(func(w http.ResponseWriter, whole []byte) {
 			whole[len(whole)/2] ^= 1
 			_, _ = w.Write(whole)
 		}), "unexpected commit digest"},
-		{"no bytes", blob(func(http.ResponseWriter, []byte) {}), "short read"},
+		{"no bytes", blob(func(http.ResponseWriter, []byte) {}), " bytes came"},
 		{"redirects without end", func(w http.ResponseWriter, r *http.Request) bool {
 			http.Redirect(w, r, r.URL.Path+"x", http.StatusTemporaryRedirect)
 			return true

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
@@ -20,26 +21,34 @@ import (
 // or two. One that does not answer takes half a minute.
 const maxURLs = 8
 
-// elsewhere fetches a layer that the registry lacks from the addresses that the
-// image names for it (OCI image-spec descriptor.md, "urls"). It does so only with
-// [Options].ForeignLayers: otherwise an image's author could choose what this
-// process requests, often as root on an internal network. lacks is the registry's
-// error.
-func (p *pull) elsewhere(d ocispec.Descriptor, urls []string, lacks error) (remotes.Fetcher, error) {
+// elsewhere fetches a layer that the registry lacks from the first of the addresses
+// that the image names for it which gives it (OCI image-spec descriptor.md, "urls").
+// It does so only with [Options].ForeignLayers: otherwise an image's author could
+// choose what this process requests, often as root on an internal network. lacks is
+// the registry's error.
+func (p *pull) elsewhere(ctx context.Context, to fetcher, d ocispec.Descriptor, urls []string, lacks error) error {
 	if !p.opts.ForeignLayers {
-		return nil, fault.Mark(ErrForeignLayer, fmt.Errorf("layer %s (%s) is not in the registry, and the image names another place for it: %w", d.Digest, d.MediaType, lacks))
+		return fault.Mark(ErrForeignLayer, fmt.Errorf("layer %s (%s) is not in the registry, and the image names another place for it: %w", d.Digest, d.MediaType, lacks))
 	}
-	return remotes.FetcherFunc(func(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
-		var errs []error
-		for _, address := range urls[:min(len(urls), maxURLs)] {
-			rc, err := p.opts.get(ctx, address)
-			if err == nil {
-				return rc, nil
-			}
-			errs = append(errs, fmt.Errorf("fetch layer %s from where the image says: %w", d.Digest, err))
+	var all error
+	for _, address := range urls[:min(len(urls), maxURLs)] {
+		to.Fetcher = remotes.FetcherFunc(func(ctx context.Context, _ ocispec.Descriptor) (io.ReadCloser, error) {
+			return p.opts.get(ctx, address)
+		})
+		// Once: waiting for a server that hangs takes long enough.
+		err := p.fetchOnce(ctx, to, d)
+		if err == nil || ctx.Err() != nil {
+			return err
 		}
-		return nil, errors.Join(errs...)
-	}), nil
+		if !strings.Contains(err.Error(), address) {
+			err = fmt.Errorf("%s: %w", address, err)
+		}
+		if all != nil {
+			err = fmt.Errorf("%w; %w", all, err) // on one line
+		}
+		all = err
+	}
+	return fault.Mark(ErrElsewhere, ofBlob(d, all))
 }
 
 // get requests an address of any host, without credentials. It waits as long as for

@@ -20,6 +20,13 @@ var (
 	// ErrForeignLayer means that a registry lacks a layer for which the image names
 	// other addresses. They are used only with [Options].ForeignLayers.
 	ErrForeignLayer = errors.New("the layer is not in the registry")
+	// ErrElsewhere means that none of the addresses that an image names for a layer
+	// gave it, although they were to be used.
+	ErrElsewhere = errors.New("the layer could not be fetched from where the image says")
+	// ErrOtherContent means that what a registry sent has another size or digest than
+	// what it was asked for. Ref is the registry's host. If a mirror or a host that
+	// the registry redirects to has sent it, the error says so.
+	ErrOtherContent = errors.New("the registry sends other content than it was asked for")
 	// ErrLacks means that an image cannot be pushed, since neither the registry nor
 	// the engine has all of its content. Ref is the image's name.
 	ErrLacks = errors.New("the registry lacks content that this engine does not have either")

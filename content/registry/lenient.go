@@ -47,7 +47,7 @@ func (l *lenient) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if resp.StatusCode < 300 && (req.Method == http.MethodGet || req.Method == http.MethodHead) {
-		resp.Body = try.serves(l, resp.Body)
+		resp.Body = try.serves(l, resp)
 	}
 	return resp, nil
 }

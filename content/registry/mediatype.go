@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // resolve resolves the image's name. A mirror's manifest is fetched at once, so
@@ -34,7 +37,7 @@ func (p *pull) resolve(ctx context.Context, resolver remotes.Resolver, from remo
 	if !mirrored {
 		return target, nil
 	}
-	if err := p.fetchOnce(ctx, from, target); err != nil {
+	if err := p.fetchOnce(ctx, fetcher{Fetcher: from, got: new(atomic.Int64)}, target); err != nil {
 		// The manifest may not exist.
 		return ocispec.Descriptor{}, errors.Join(err, p.abort(ctx, target))
 	}
@@ -65,7 +68,7 @@ func (p *pull) typeWithin(ctx context.Context, from remotes.Fetcher, d ocispec.D
 		return "", err
 	}
 	if d.Digest.Algorithm().FromBytes(data) != d.Digest {
-		return "", fmt.Errorf("manifest %s: other bytes arrived: %w", d.Digest, errdefs.ErrFailedPrecondition)
+		return "", fault.Mark(ErrOtherContent, fmt.Errorf("manifest %s: other bytes arrived: %w", d.Digest, errdefs.ErrFailedPrecondition))
 	}
 	var doc struct {
 		SchemaVersion int             `json:"schemaVersion"`

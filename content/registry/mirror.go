@@ -67,11 +67,23 @@ func (a *attempt) mirrored() bool {
 	return a.mirror != ""
 }
 
-// serves notes which host answers. If the host is a mirror and the returned body
-// breaks off, the mirror is left out, so that the rest comes from the next host.
-func (a *attempt) serves(l *lenient, body io.ReadCloser) io.ReadCloser {
+// sent says of what was fetched which host answered last, "" if none has, and whether
+// a part of it came by a request for a range.
+func (a *attempt) sent() (by string, inParts bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	return a.sender, a.inParts
+}
+
+// serves notes which host answers, the last of redirects. If the host is a mirror and
+// the returned body breaks off, the mirror is left out, so that the rest comes from the
+// next host.
+func (a *attempt) serves(l *lenient, resp *http.Response) io.ReadCloser {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	body := resp.Body
+	a.sender = originOf(resp.Request.URL)
+	a.inParts = a.inParts || resp.StatusCode == http.StatusPartialContent
 	if l.last {
 		a.mirror = ""
 		return body

@@ -37,6 +37,9 @@ const (
 	eitherWay // once each
 )
 
+// otherContent is what a pull says of a registry that sends something else than it was asked for.
+const otherContent = "other content than it was asked for"
+
 // oddities are by the names that docs/registries.md gives them. Those of artifacts are
 // in [referring].
 var oddities = map[string]oddity{
@@ -55,7 +58,7 @@ var oddities = map[string]oddity{
 	"no-length":       {wrap: noLength},
 	"http-1.0":        {wrap: oldHTTP},
 	"encoded":         {wrap: encoded},
-	"digest-wrong":    {wrap: edited(both(isToRead, isManifest), wrongDigest), pull: "short read"},
+	"digest-wrong":    {wrap: edited(both(isToRead, isManifest), wrongDigest), pull: otherContent},
 
 	"type-none":       {wrap: header(both(isToRead, isManifest), "Content-Type", "")},
 	"type-json":       {wrap: header(both(isToRead, isManifest), "Content-Type", "application/json")},
@@ -73,6 +76,13 @@ var oddities = map[string]oddity{
 		w.WriteHeader(http.StatusPartialContent)
 		_, _ = w.Write([]byte("another part"))
 	}), push: "-"},
+	"range-lies":     {wrap: cutThen(zeroRange), push: "-"},
+	"blob-other":     {wrap: edited(both(isGet, isBlob), configOnly), pull: otherContent, push: "-"},
+	"blob-flipped":   {wrap: edited(both(isGet, isBlob), flipped), pull: otherContent, push: "-"},
+	"blob-short":     {wrap: edited(both(isGet, isBlob), resized(func(b []byte) []byte { return b[:len(b)/2] })), pull: otherContent, push: "-"},
+	"blob-empty":     {wrap: edited(both(isGet, isBlob), resized(func([]byte) []byte { return nil })), pull: otherContent, push: "-"},
+	"blob-long":      {wrap: edited(both(isGet, isBlob), resized(func(b []byte) []byte { return append(b, b...) })), pull: otherContent, push: "-"},
+	"blob-page":      {wrap: instead(both(isGet, isBlob), page), pull: otherContent, push: "-"},
 	"blob-elsewhere": {wrap: wrap(authority{}.wrap).then(moved(both(isToRead, isBlob), 307)), login: eitherWay},
 
 	"upload-id":        {wrap: located("ID"), pull: "-"},
@@ -140,7 +150,7 @@ var oddities = map[string]oddity{
 	"mirror-cuts":          {wrap: part(isBlob, half, abort), mirror: true},
 	"mirror-stalls":        {wrap: part(isBlob, half, hang), mirror: true},
 	"mirror-short":         {wrap: shorter, mirror: true},
-	"mirror-other-bytes":   {wrap: edited(both(isGet, isBlob), func(_ *odd, _ *http.Request, a *httptest.ResponseRecorder) { a.Body.Bytes()[0] ^= 1 }), mirror: true},
+	"mirror-other-bytes":   {wrap: edited(both(isGet, isBlob), flipped), mirror: true},
 	"mirror-page":          {wrap: instead(always, page), mirror: true},
 	"mirror-wrong-digest":  {wrap: edited(both(isToRead, isManifest), wrongDigest), mirror: true},
 	"mirror-404":           {wrap: status(isBlob, 404), mirror: true},

@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"net/http"
@@ -134,5 +135,39 @@ func checkMoved(t *testing.T, o *odd) {
 	other := strings.TrimPrefix(o.other.URL, "http://")
 	if there, all := o.count("PUT "+other, "/blobs/"), o.count("PUT", "/blobs/"); there != all || all == 0 {
 		t.Errorf("%d of %d uploads went to where the start of the upload was redirected", there, all)
+	}
+}
+
+// flipped changes a bit of an answer.
+func flipped(_ *odd, _ *http.Request, a *httptest.ResponseRecorder) { a.Body.Bytes()[0] ^= 1 }
+
+// configOnly answers with the config of the image, whichever blob was asked for. It also
+// takes a range for one of that.
+func configOnly(o *odd, r *http.Request, a *httptest.ResponseRecorder) {
+	config := oddImage().Config.Bytes
+	*a = *httptest.NewRecorder()
+	o.read(a, r, "application/octet-stream", config)
+}
+
+// zeroRange answers with zeros for the range that was asked for.
+func zeroRange(w http.ResponseWriter, r *http.Request) {
+	var from int
+	_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)
+	img := oddImage()
+	for _, b := range append(img.Layers, img.Config) {
+		if strings.HasSuffix(r.URL.Path, b.Digest.String()) {
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(b.Bytes)-1, len(b.Bytes)))
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(make([]byte, len(b.Bytes)-from))
+		}
+	}
+}
+
+// resized changes how many bytes an answer has, and says so.
+func resized(change func([]byte) []byte) func(*odd, *http.Request, *httptest.ResponseRecorder) {
+	return func(_ *odd, _ *http.Request, a *httptest.ResponseRecorder) {
+		data := change(a.Body.Bytes())
+		a.Body = bytes.NewBuffer(data)
+		a.Header().Set("Content-Length", strconv.Itoa(len(data)))
 	}
 }

@@ -225,6 +225,15 @@ func TestForeignLayers(t *testing.T) {
 			_, _ = w.Write(layer.Bytes)
 		case "lies":
 			_, _ = w.Write(make([]byte, len(layer.Bytes)))
+		case "lies first", "breaks off first":
+			switch {
+			case strings.HasSuffix(r.URL.Path, "/second"):
+				_, _ = w.Write(layer.Bytes)
+			case mode == "lies first":
+				_, _ = w.Write(make([]byte, len(layer.Bytes)-1))
+			default:
+				sendPart(w, layer.Bytes, len(layer.Bytes)/2)
+			}
 		case "hangs":
 			select {
 			case <-hang:
@@ -234,7 +243,7 @@ func TestForeignLayers(t *testing.T) {
 	})
 	foreign := layer.Descriptor
 	foreign.MediaType = images.MediaTypeDockerSchema2LayerForeignGzip
-	foreign.URLs = []string{"ftp://nowhere.example/x", other.URL + "/latest/meta-data"}
+	foreign.URLs = []string{"ftp://nowhere.example/x", other.URL + "/latest/meta-data", other.URL + "/second"}
 	var m ocispec.Manifest
 	if err := json.Unmarshal(f.img.Manifest.Bytes, &m); err != nil {
 		t.Fatal(err)
@@ -266,13 +275,22 @@ func TestForeignLayers(t *testing.T) {
 		t.Errorf("asked %d times, got %v", asked.Load(), err)
 	}
 	mode = "lies"
-	if err := pull(true); err == nil || !strings.Contains(err.Error(), "digest") {
-		t.Errorf("other bytes: got %v", err)
+	says := func(err error, words ...string) {
+		t.Helper()
+		for _, word := range append(words, layer.Digest.String(), other.URL+"/second") {
+			if !errors.Is(err, registry.ErrElsewhere) || !strings.Contains(err.Error(), word) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s: got %v, want %q in it", mode, err, word)
+			}
+		}
+	}
+	says(pull(true), "unexpected commit digest")
+	for _, mode = range []string{"lies first", "breaks off first"} {
+		if err := pull(true); err != nil {
+			t.Errorf("%s: the second address has it: %v", mode, err)
+		}
 	}
 	mode, opts.Stall = "hangs", 50*time.Millisecond
-	if err := pull(true); err == nil || !strings.Contains(err.Error(), "timeout awaiting") {
-		t.Errorf("it hangs: got %v", err)
-	}
+	says(pull(true), "timeout awaiting")
 	mode, gone = "gives", false
 	asked.Store(0)
 	if err := pull(false); err != nil || asked.Load() != 0 {

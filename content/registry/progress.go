@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -17,6 +18,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/internal/fault"
 )
 
 // Event is the progress of one blob.
@@ -65,8 +68,8 @@ func (f fetcher) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadClo
 	return &countingReader{ReadCloser: rc, event: Event{Blob: desc}, progress: f.progress, got: f.got}, nil
 }
 
-// countingReader counts the bytes read. It can seek if the reader can. Seeking
-// fetches the rest of a blob after an interruption.
+// countingReader counts the bytes read, and fails if there are fewer or more than the
+// blob has. Seeking fetches the rest of a blob after an interruption.
 type countingReader struct {
 	io.ReadCloser
 	event    Event
@@ -79,20 +82,31 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	c.got.Add(int64(n))
 	c.event.Done += int64(n)
 	c.progress.tell(c.event)
+	switch done, size := c.event.Done, c.event.Blob.Size; {
+	case done > size, errdefs.IsFailedPrecondition(err): // which containerd's client says of it
+		return n, fault.Mark(ErrOtherContent, fmt.Errorf("it has more than its %d bytes: %w", size, errdefs.ErrFailedPrecondition))
+	case err == io.EOF && done < size:
+		// A later try may bring the rest, of a server that says no lengths.
+		return n, fault.Mark(ErrOtherContent, fmt.Errorf("%d of %d bytes came: %w", done, size, io.ErrUnexpectedEOF))
+	}
 	return n, err
 }
 
-// Seek implements io.Seeker.
+// Seek implements io.Seeker, from the start. What is passed over is read where the
+// reader cannot seek.
 func (c *countingReader) Seek(offset int64, whence int) (int64, error) {
-	s, ok := c.ReadCloser.(io.Seeker)
-	if !ok {
+	if s, ok := c.ReadCloser.(io.Seeker); ok {
+		at, err := s.Seek(offset, whence)
+		if err == nil {
+			c.event.Done = at
+		}
+		return at, err
+	}
+	if whence != io.SeekStart || offset < c.event.Done {
 		return 0, errdefs.ErrNotImplemented
 	}
-	at, err := s.Seek(offset, whence)
-	if err == nil {
-		c.event.Done = at
-	}
-	return at, err
+	_, err := io.CopyN(io.Discard, c, offset-c.event.Done)
+	return c.event.Done, err
 }
 
 // pusher counts what is pushed.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/lease"
+	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/words"
 )
 
@@ -205,25 +207,32 @@ func (p *pull) fetchBlob(ctx context.Context, from remotes.Fetcher, d ocispec.De
 	one := fetcher{Fetcher: from, progress: p.opts.Progress, got: &got}
 	r := p.opts.retrier()
 	r.progress, r.step = got.Load, stallBytes
-	fetch := func(ctx context.Context) error {
-		resumed := p.begun(ctx, d)
-		err := p.restart(ctx, d, p.fetchOnce(ctx, one, d))
-		if resumed && unfit(err) {
-			// The stored part was not the blob's beginning, or the registry cannot
-			// send a part of the blob.
-			err = p.restart(ctx, d, p.fetchOnce(ctx, one, d))
-		}
+	err := r.do(ctx, func(ctx context.Context) error {
+		return overHosts(ctx, func(ctx context.Context) error { return p.fetchOnce(ctx, one, d) })
+	})
+	if errdefs.IsNotFound(err) && images.IsNonDistributable(d.MediaType) && len(urls) > 0 {
+		err = p.elsewhere(ctx, one, d, urls, err)
+	}
+	return got.Load(), ofBlob(d, err)
+}
+
+// ofBlob is an error that says which blob it is about.
+func ofBlob(d ocispec.Descriptor, err error) error {
+	if err == nil || strings.Contains(err.Error(), d.Digest.String()) {
 		return err
 	}
-	err := r.do(ctx, func(ctx context.Context) error { return overHosts(ctx, fetch) })
-	if !errdefs.IsNotFound(err) || !images.IsNonDistributable(d.MediaType) || len(urls) == 0 {
-		return got.Load(), err
+	what := "blob"
+	switch {
+	case images.IsIndexType(d.MediaType):
+		what = "index"
+	case images.IsManifestType(d.MediaType):
+		what = "manifest"
+	case images.IsKnownConfig(d.MediaType):
+		what = "config"
+	case images.IsLayerType(d.MediaType):
+		what = "layer"
 	}
-	if one.Fetcher, err = p.elsewhere(d, urls, err); err != nil {
-		return got.Load(), err
-	}
-	err = fetch(ctx) // once: waiting for a server that hangs takes long enough
-	return got.Load(), err
+	return fmt.Errorf("%s %s: %w", what, d.Digest, err)
 }
 
 // isDocument reports whether blobs of the type are read into memory.
@@ -231,11 +240,32 @@ func isDocument(mediaType string) bool {
 	return images.IsIndexType(mediaType) || images.IsManifestType(mediaType) || images.IsKnownConfig(mediaType)
 }
 
-func (p *pull) fetchOnce(ctx context.Context, from remotes.Fetcher, d ocispec.Descriptor) error {
-	if err := remotes.Fetch(ctx, p.store, from, d); !errdefs.IsAlreadyExists(err) {
-		return err
+// fetchOnce fetches a blob from one place. It goes on with what is stored of it, and
+// from the beginning where that is of no use.
+func (p *pull) fetchOnce(ctx context.Context, from fetcher, d ocispec.Descriptor) error {
+	resumed := p.begun(ctx, d)
+	err := p.restart(ctx, d, p.storeBlob(ctx, from, d))
+	if _, inParts := attemptOf(ctx).sent(); (resumed || inParts) && unfit(err) {
+		// The stored part was not the blob's beginning, or the registry cannot send a
+		// part of the blob, or sends another one.
+		err = p.restart(ctx, d, p.storeBlob(ctx, from, d))
 	}
-	return nil
+	return err
+}
+
+// storeBlob fetches what is not stored of a blob.
+func (p *pull) storeBlob(ctx context.Context, from fetcher, d ocispec.Descriptor) error {
+	err := remotes.Fetch(ctx, p.store, from, d)
+	switch {
+	case errdefs.IsAlreadyExists(err):
+		return nil
+	case errors.Is(err, ErrOtherContent), errdefs.IsFailedPrecondition(err):
+		if by, _ := attemptOf(ctx).sent(); by != "" {
+			err = fmt.Errorf("%s sent it: %w", by, err)
+		}
+		return fault.Mark(ErrOtherContent, err)
+	}
+	return err
 }
 
 // begun reports whether a part of the blob is stored.

@@ -115,6 +115,9 @@ type attempt struct {
 	mirror  string
 	without map[string]error
 	last    error
+	// sender and inParts are the results of sent.
+	sender  string
+	inParts bool
 }
 
 // attemptOf returns the context's attempt. If there is none, it returns a new one,
