@@ -1,7 +1,6 @@
 package recompress
 
 import (
-	"compress/gzip"
 	"fmt"
 	"io"
 	"runtime"
@@ -24,7 +23,7 @@ const None Generation = "none"
 const (
 	veneerGzip = "veneer-gzip.1" // pgzip 1.3.0 on klauspost/compress 1.20.3, blocks of veneerBlock
 	veneerZstd = "veneer-zstd.1" // klauspost/compress 1.20.3
-	goGzip     = "go-gzip.1"     // Go's compress/gzip up to 1.26: BuildKit, docker, ko, crane
+	goGzip     = "go-gzip.1"     // Go's compress/gzip up to 1.26, see package goflate: BuildKit, docker, ko, crane
 	pgzipGzip  = "pgzip-1m.1"    // as veneerGzip with pgzip's own blocks: buildah, skopeo
 	kGzip      = "klauspost.1"   // klauspost/compress 1.20.3, one stream
 )
@@ -106,11 +105,11 @@ func newWriter(family string, level int, w io.Writer) (io.WriteCloser, error) {
 		return zstd.NewWriter(w, zstd.WithEncoderLevel(speed), zstd.WithEncoderConcurrency(2))
 	}
 	if level == 0 {
-		level = gzip.DefaultCompression
+		level = kgzip.DefaultCompression
 	}
 	switch family {
 	case goGzip:
-		return gzip.NewWriterLevel(w, level)
+		return newGoGzip(w, level)
 	case kGzip:
 		return kgzip.NewWriterLevel(w, level)
 	}

@@ -2,6 +2,7 @@ package recompress
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -13,6 +14,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -115,6 +117,32 @@ func TestGolden(t *testing.T) {
 	}
 	if len(have)-1 != len(lines) {
 		t.Errorf("%d lines, %s has %d", len(lines), file, len(have)-1)
+	}
+}
+
+// TestGoGzip: the compressor that is kept writes what the standard library's did up to Go 1.26.
+func TestGoGzip(t *testing.T) {
+	if v := runtime.Version(); !regexp.MustCompile(`^go1\.(\d|1\d|2[0-6])\b`).MatchString(v) {
+		t.Skipf("%s has another compressor", v)
+	}
+	data := sample(300_007)
+	for level := range 10 {
+		for _, size := range []int{0, 1, 70_000, len(data)} {
+			var want bytes.Buffer
+			std, err := gzip.NewWriterLevel(&want, cmp.Or(level, gzip.DefaultCompression))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if size > 0 {
+				_, _ = std.Write(data[:size])
+			}
+			if err := std.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(pack(t, of(goGzip, level), data[:size], pieceSize), want.Bytes()) {
+				t.Errorf("level %d: other bytes of %d", level, size)
+			}
+		}
 	}
 }
 
