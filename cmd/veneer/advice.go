@@ -56,6 +56,9 @@ var advices = []advice{
 		if e.Ref == "" || errors.Is(e.Kind, veneer.ErrOtherNamespace) {
 			return "" // A digest cannot be pulled, and what is here need not be.
 		}
+		if what := adviseTransport(e.Ref); what != "" {
+			return what
+		}
 		return "get it with veneer pull " + e.Ref + " or veneer load FILE"
 	}},
 	{kind: veneer.ErrNoBase, text: "use --from NAME, or --from scratch"},

@@ -20,8 +20,8 @@ be running, paused, stopped, or never started.
 
 A running container is paused while its files are read, and resumed as soon as
 the layer is written, also after an error or a signal. After kill -9 it stays
-paused: ctr task resume, or nerdctl unpause. With --pause=false it runs on, and
-a file that changes while it is read is an error that names it.
+paused until veneer prune, ctr task resume or nerdctl unpause. With --pause=false
+it runs on, and a file that changes while it is read is an error that names it.
 
 On overlayfs, what the container wrote is read where its snapshot keeps it, and
 costs what that costs. On native, the whole root file system is compared with the

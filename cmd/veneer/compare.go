@@ -38,7 +38,7 @@ func (f *compareFlags) args(base *baseFlags) cobra.PositionalArgs {
 		case len(args) == 0:
 			return nil
 		case len(args) != 2:
-			return usagef("want two things to compare, A and B")
+			return usagef("want two things to compare, A and B: veneer diff %s", twoOf(args))
 		case base.from != "" || len(base.targets) > 0:
 			return usagef("A and B are compared as they are: they do not go with --from, --copy, --sync or --delete")
 		}
@@ -98,4 +98,15 @@ func (a *app) compare(ctx context.Context, req veneer.CompareRequest, o *diffOpt
 		req.Progress = p
 		return veneer.Compare(ctx, e, req)
 	})
+}
+
+// twoOf is how two things are written: those of git's A..B, or A and B.
+func twoOf(args []string) string {
+	if len(args) == 1 {
+		a, b, _ := strings.Cut(args[0], "..")
+		if a != "" && b != "" && !strings.HasSuffix(a, "/") {
+			return shellWord(a) + " " + shellWord(b)
+		}
+	}
+	return "A B, or of a directory veneer diff --from A --sync DIR:PATH"
 }

@@ -54,7 +54,7 @@ func (f *dockerfileFlags) bind(cmd *cobra.Command) {
 	fs.StringArrayVar(&f.secrets, "secret", nil, "`id=ID[,src=FILE|,env=NAME]` for RUN --mount=type=secret (repeatable)")
 	fs.StringArrayVar(&f.ssh, "ssh", nil, "`default|ID[=SOCKET|KEY]`, an agent or keys for RUN --mount=type=ssh and for repositories (repeatable)")
 	fs.BoolVar(&f.pull, "pull", false, "ask registries for the Dockerfile's images that are here already, too")
-	fs.StringVar(&f.network, "network", "", "of RUN: default, none or host (`word`)")
+	fs.StringVar(&f.network, "network", "", "network of RUN, a `word`: default, none or host")
 	fs.StringArrayVar(&f.hosts, "add-host", nil, "`NAME:IP` for RUN (repeatable)")
 	fs.BoolVar(&f.check, "check", false, "look at the Dockerfile and build nothing; exit code 1 if it is wrong")
 	fs.StringVarP(&f.output, "output", "o", "", "where the Dockerfile's result goes instead: `type=local|tar|oci|docker,dest=PATH`; dest=- is standard output; or type=image|registry, with name=NAME and push=true, into the engine")

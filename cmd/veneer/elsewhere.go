@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -97,16 +98,18 @@ func shellWord(s string) string {
 
 // otherWords are words for a command that other programs have.
 var otherWords = map[string][]string{
-	"build":   {"make", "bud", "buildx"},
+	"build":   {"make", "bud"},
 	"commit":  {"snapshot"},
 	"diff":    {"compare", "changes"},
-	"history": {"layers"},
+	"explore": {"dive", "blame", "browse"},
+	"history": {"layers", "log", "stat"},
 	"images":  {"image", "list", "ls-images"},
 	"import":  {"from-tar"},
-	"inspect": {"show", "manifest", "config"},
+	"inspect": {"show", "manifest", "config", "imagetools"},
 	"prune":   {"gc", "clean", "cleanup", "builder"},
 	"pull":    {"fetch", "download", "get"},
 	"push":    {"upload", "send", "publish"},
+	"report":  {"analyze", "analyse"},
 	"rmi":     {"remove", "delete", "del", "untag"},
 	"save":    {"write"},
 	"squash":  {"flatten", "merge"},
@@ -114,28 +117,44 @@ var otherWords = map[string][]string{
 	"verify":  {"check", "fsck", "validate"},
 }
 
-// groups are docker's words before a command, and what follows there under another
-// name than here.
+// groups are docker's words before a command, with the commands that follow there and
+// the commands here.
 var groups = map[string]map[string]string{
-	"image":     {"ls": "images", "list": "images", "rm": "rmi", "remove": "rmi"},
-	"container": {},
-	"builder":   {},
-	"buildx":    {},
-	"system":    {},
+	"image": {
+		"ls": "images", "list": "images", "rm": "rmi", "remove": "rmi", "build": "build", "history": "history", "import": "import",
+		"inspect": "inspect", "load": "load", "prune": "prune", "pull": "pull", "push": "push", "save": "save", "tag": "tag",
+	},
+	"container": {"commit": "commit"},
+	"builder":   {"build": "build", "prune": "prune"},
+	"buildx":    {"build": "build", "b": "build", "prune": "prune", "du": "system df"},
+	"manifest":  {"inspect": "inspect --manifest"},
+	"system":    {"prune": "prune"},
 }
 
-// unknownCommand is the error for a verb that there is not. It names those that may
-// be meant.
-func unknownCommand(root *cobra.Command, args []string) error {
-	verb := args[0]
-	if names, isGroup := groups[verb]; isGroup && len(args) > 1 {
-		name := args[1]
-		if here := names[name]; here != "" {
-			name = here
+// unknownCommand is the error for a verb that there is not. It says what to write
+// instead, as far as that is known.
+func (a *app) unknownCommand(root *cobra.Command, words []string) error {
+	verb := words[0]
+	namespace, after := a.afterVerb(words[1:])
+	if group := groups[verb]; group != nil && len(words) > 1 {
+		typed, rest := verb+" "+words[1], after
+		if len(rest) > 0 && rest[0] == words[1] {
+			rest = rest[1:]
 		}
-		if cmd := commandOf(root, name); cmd != nil {
-			return usagef("there is no command %q: write veneer %s", verb+" "+args[1], strings.Join(slices.Concat([]string{name}, quoteAll(args[2:])), " "))
+		switch here := group[words[1]]; {
+		case here != "":
+			return usagef("there is no command %q: write veneer %s", typed, strings.Join(slices.Concat([]string{here}, quoteAll(rest)), " "))
+		case verb == "container":
+			return usagef("%s", elsewhereText(verb, namespace, after))
+		case notVerbs[words[1]] != "":
+			return usagef("there is no command %q: %s", typed, notVerbs[words[1]])
+		case len(namedOtherwise(words[1])) > 0:
+			return usagef("there is no command %q: did you mean veneer %s?", typed, orList(namedOtherwise(words[1])))
 		}
+		return usagef("there is no command %q; see veneer --help", typed)
+	}
+	if what := cmp.Or(notVerbs[verb], asArgument(verb)); what != "" {
+		return usagef("there is no command %q: %s", verb, what)
 	}
 	if meant := suggestions(root, verb); len(meant) > 0 {
 		return usagef("there is no command %q: did you mean veneer %s?", verb, orList(meant))
@@ -163,14 +182,7 @@ func commandOf(root *cobra.Command, name string) *cobra.Command {
 // suggestions are the commands that a word may mean: that other programs call so,
 // that it is the beginning of, or that differ from it by a slip or two.
 func suggestions(root *cobra.Command, word string) []string {
-	var exact []string
-	for name, words := range otherWords {
-		if slices.Contains(words, strings.ToLower(word)) {
-			exact = append(exact, name)
-		}
-	}
-	if len(exact) > 0 {
-		slices.Sort(exact)
+	if exact := namedOtherwise(word); len(exact) > 0 {
 		return exact
 	}
 	root.SuggestionsMinimumDistance = 2
@@ -184,4 +196,16 @@ func suggestions(root *cobra.Command, word string) []string {
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
+}
+
+// namedOtherwise are the commands that other programs call so.
+func namedOtherwise(word string) []string {
+	var names []string
+	for name, words := range otherWords {
+		if slices.Contains(words, strings.ToLower(word)) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

@@ -15,10 +15,11 @@ func (a *app) historyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history IMAGE",
 		Short: "Show how an image was made",
-		Long: `Show the steps that made an image, oldest first, with the size of each layer as it is stored.
+		Long: `Show the steps that made an image, oldest first, with the size of each layer as it
+is stored.
 
---format takes docker's templates. The fields are .ID (of the layer), .CreatedSince, .CreatedAt, .CreatedBy, .Size, .Comment,
-and .DiffID.
+--format takes docker's templates. The fields are .ID (of the layer), .CreatedSince,
+.CreatedAt, .CreatedBy, .Size, .Comment, and .DiffID.
 
 ` + imageHelp,
 		Example: `  veneer history app:2

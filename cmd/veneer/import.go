@@ -18,9 +18,9 @@ func (a *app) importCommand() *cobra.Command {
 		Use:   "import FILE|- NAME...",
 		Short: "Make an image of a root file system's archive",
 		Long: `Make an image of one layer from a tar of a root file system, as docker export,
-nerdctl export and mmdebstrap write it: plain or compressed,
-"-" is standard input. Owners, modes and times are the archive's. --change says
-what the image's config has, such as the command.
+nerdctl export and mmdebstrap write it, plain or compressed. "-" is standard input.
+Owners, modes and times are the archive's. --change says what the image's config
+has, such as the command.
 
 It is veneer build --from scratch --copy type=tar,src=FILE,dest=/ in short. An
 archive of images is for veneer load.`,

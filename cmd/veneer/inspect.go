@@ -78,7 +78,7 @@ that its digest can be checked.
 			})
 		},
 	}
-	cmd.Flags().Var(&format, "format", "of the output: json, or as in docker a Go template")
+	cmd.Flags().VarP(&format, "format", "f", "of the output: json, or as in docker a Go template")
 	completeWords(cmd, map[string][]string{"format": {"json"}})
 	cmd.Flags().BoolVar(&config, "config", false, "print the config, byte for byte")
 	cmd.Flags().BoolVar(&manifest, "manifest", false, "print the manifest, byte for byte")

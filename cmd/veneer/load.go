@@ -33,8 +33,8 @@ unpacked; if they are not, it says which base image to get first. Names are set
 last: after an error, or an interrupt, nothing has changed and nothing is left,
 and the same archive can be loaded again.
 
-A delta below the file, written by veneer save --since --delta or by oci-delta,
-makes the layers again from the files of an image that is here, and gives the
+A delta below the file, written by veneer save --since --delta or in oci-delta's
+form, makes the layers again from the files of an image that is here, and gives the
 same image, with the same digest. Where a layer's blob cannot be made again, the
 error names it; --allow-recompress then makes another image of the same files.
 Of such a delta FILE may also be oci:DIR, an image layout in a directory.`,

@@ -17,8 +17,10 @@ func (a *app) pruneCommand() *cobra.Command {
 		Use:   "prune",
 		Short: "Remove what killed builds left, and what nothing refers to",
 		Long: `Remove what killed builds left (processes of RUN and their secrets, leases,
-snapshots, half-written blobs, files in the caches and in $TMPDIR), let containers go on that a killed commit left paused, then let the engine collect what no
-image refers to. What a running build holds stays. Images that have a name stay; veneer rmi removes those.
+snapshots, half-written blobs, files in the caches and in $TMPDIR). Let containers
+go on that a killed commit left paused. Then let the engine collect what no image
+refers to. What a running build holds stays. Images that have a name stay; veneer
+rmi removes those.
 
 Of the steps of Dockerfiles and the directories of RUN --mount=type=cache, which
 later builds use, those last used stay, up to --keep-steps in all, unless that is
@@ -55,6 +57,7 @@ it can be known beforehand.`,
 	cmd.Flags().BoolVar(&req.Cache, "cache", false, "also forget indexes of layers, digests of source files and all steps of Dockerfiles, which later builds make anew")
 	cmd.Flags().BoolVar(&req.All, "all", false, "forget all steps of Dockerfiles and their cache mounts")
 	cmd.Flags().DurationVar(&req.KeepFor, "keep-for", veneer.DefaultKeepFor, "the `time` for which steps and cache mounts stay that are not used")
+	cmd.Flags().Lookup("keep-for").DefValue = "1440h, which is 60 days"
 	cmd.Flags().StringVar(&keepSteps, "keep-steps", keepSteps, "the `size` that steps of Dockerfiles and their cache mounts may have")
 	return cmd
 }

@@ -57,8 +57,14 @@ func (f *baseFlags) bind(cmd *cobra.Command) {
 	f.compare = newEnum(string(veneer.CompareContent), string(veneer.CompareContent), string(veneer.CompareMetadata))
 	f.reader = newEnum("auto", "auto", "index", "view")
 	fs := cmd.Flags()
-	fs.StringVar(&f.from, "from", "", "base `image`: a name, a digest, or \"scratch\" (required)")
-	fs.StringVar(&f.platform, "platform", "", "`platform` of a multi-platform base, as in linux/arm64/v8; to build, also several with commas between them, or all (default the host's)")
+	fs.StringVar(&f.from, "from", "", "base `image`: a name, a digest, or \"scratch\"")
+	platform := "`platform` of a multi-platform base, as in linux/arm64/v8%s (default the host's)"
+	if cmd.Name() == "build" {
+		platform = fmt.Sprintf(platform, "; several with commas between them; with --from also all")
+	} else {
+		platform = fmt.Sprintf(platform, "")
+	}
+	fs.StringVar(&f.platform, "platform", "", platform)
 	fs.Var(&targetValue{veneer.OpCopy, &f.targets}, "copy", "add and replace files; what SRC lacks stays (repeatable)")
 	fs.Var(&targetValue{veneer.OpSync, &f.targets}, "sync", "make DEST identical to SRC; what SRC lacks is deleted (repeatable)")
 	fs.Var(&targetValue{veneer.OpDelete, &f.targets}, "delete", "delete a path of the image (repeatable)")
@@ -129,7 +135,7 @@ func (f *imageFlags) bind(cmd *cobra.Command) {
 	f.differ = newEnum("veneer", "veneer", string(veneer.DifferService))
 	fs := cmd.Flags()
 	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "`name` for the result (repeatable)")
-	fs.BoolVar(&f.pin, "pin", false, "keep the result from a kubelet's garbage collection, by the names of --tag")
+	fs.BoolVar(&f.pin, "pin", false, "pin the result's names, so that a kubelet's garbage collection leaves the image alone")
 	f.bindChanges(fs)
 	fs.StringArrayVar(&f.edit.Unset, "unset", nil, "remove a `field` of the config, before --change: env=NAME, label=NAME, cmd, … (repeatable)")
 	fs.StringVar(&f.edit.Author, "author", "", "author of the image")

@@ -16,7 +16,7 @@ func (a *app) rmiCommand() *cobra.Command {
 		Short: "Remove images",
 		Long: `Remove names of images, and what nothing else refers to then. A digest removes
 the image's name if it has just one. Names that are not there are reported in
-the end, when the others are removed.
+the end, when the others are removed; with --force they are no error.
 
 The last name of an image that a container was made from stays, also if the
 container does not run: without it veneer commit finds no image for the
@@ -30,7 +30,7 @@ container. --force removes it all the same; the container goes on.`,
 				var errs []error
 				for _, ref := range args {
 					removed, err := veneer.Remove(ctx, e, ref, force)
-					errs = append(errs, err)
+					errs = append(errs, a.removed(err, force))
 					for _, img := range removed {
 						errs = append(errs, printLine(a.std.out, "%s", img.Name))
 					}
@@ -40,6 +40,21 @@ container. --force removes it all the same; the container goes on.`,
 			})
 		},
 	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "also remove images that containers were made from")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "also remove images that containers were made from, and take a name that is not there for no error")
 	return cmd
+}
+
+// removed is the error of a removal. That a name is not there is told, and is none
+// where it is forced, as with docker's.
+func (a *app) removed(err error, force bool) error {
+	switch {
+	case err == nil || !errors.Is(err, veneer.ErrNoImage):
+		return err
+	case force:
+		a.notify("warning: " + err.Error())
+		return nil
+	case errors.Is(err, veneer.ErrOtherNamespace):
+		return err
+	}
+	return errors.New(err.Error() + "; veneer images lists what is here") // It is not to be pulled.
 }

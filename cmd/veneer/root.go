@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 )
 
@@ -27,7 +29,7 @@ func (a *app) rootCommand() *cobra.Command {
 		Example: `  veneer pull debian:12
   veneer build --from debian:12 --sync ./app:/app -t app:1
   veneer diff --from app:1 --sync ./app:/app`,
-		Args:              knownCommand,
+		Args:              a.knownCommand,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
@@ -46,23 +48,25 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(a.elsewhereCommands()...)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		// That there is no such command says more than that it has no such flag.
-		if cmd == root && cmd.Flags().NArg() > 0 {
-			return unknownCommand(root, cmd.Flags().Args())
+		if words := cmd.Flags().Args(); cmd.HasAvailableSubCommands() && len(words) > 0 {
+			return a.unknownCommand(root, append(strings.Fields(cmd.CommandPath())[1:], words...))
 		}
 		return err
 	})
+	root.SetHelpCommand(a.helpCommand())
 	a.startBefore(root)
 	a.bindVersion(root)
 	a.complete(root)
 	return root
 }
 
-// knownCommand refuses arguments of the program itself: they are no command.
-func knownCommand(root *cobra.Command, args []string) error {
+// knownCommand refuses arguments of the program itself, and of a command that has only
+// commands below it: they are no command.
+func (a *app) knownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return unknownCommand(root, args)
+	return a.unknownCommand(cmd.Root(), append(strings.Fields(cmd.CommandPath())[1:], args...))
 }
 
 // startBefore makes each command call a.start first. Cobra's own hooks run too
@@ -93,4 +97,45 @@ func completeWords(cmd *cobra.Command, words map[string][]string) {
 			panic(err)
 		}
 	}
+}
+
+// helpCommand is cobra's, but that what is no command is an error.
+func (a *app) helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			var names []string
+			if found, rest, err := cmd.Root().Find(args); err == nil && len(rest) == 0 {
+				for _, sub := range found.Commands() {
+					if sub.IsAvailableCommand() {
+						names = append(names, cobra.CompletionWithDesc(sub.Name(), sub.Short))
+					}
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return a.unknownCommand(cmd.Root(), args)
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
+}
+
+// refuseShells makes it an error to ask for the completions of a shell that there are
+// none for. Cobra prints the help then, and succeeds.
+func refuseShells(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	completion := commandOf(root, "completion")
+	completion.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usagef("completion %s: use bash, zsh, fish or powershell", args[0])
+		}
+		return nil
+	}
+	completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 }

@@ -26,7 +26,7 @@ what makes them of the files of the --since images: of a file that changed, what
 changed in it. That takes the reader those files, and the time to make the layers
 again; the result is the same image with the same digest. A layer of which this is
 not smaller is written as it is. The --since images must be here: unpacked, or with
-their layers. veneer load takes it in; oci-delta reads it, for bootc. Of
+their layers. veneer load takes it in; its form is that of oci-delta. Of
 multi-platform images it is for one platform, this host's unless --platform says
 otherwise.
 

@@ -16,13 +16,8 @@ func (a *app) systemCommand() *cobra.Command {
 		Short:   "Look at the engine as a whole",
 		Long:    `Look at the engine as a whole.`,
 		Example: "  veneer system df",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			return unknownCommand(cmd.Root(), append([]string{cmd.Name()}, args...))
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:    a.knownCommand,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.dfCommand())
 	return cmd

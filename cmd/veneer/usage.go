@@ -50,7 +50,9 @@ func argsError(cmd *cobra.Command, want string, got int) error {
 	if strings.HasSuffix(want, "1") {
 		noun = "argument"
 	}
-	return usagef("want %s %s, got %d: %s", want, noun, got, strings.TrimSuffix(cmd.UseLine(), " [flags]"))
+	text := fmt.Sprintf("want %s %s, got %d: %s", want, noun, got, strings.TrimSuffix(cmd.UseLine(), " [flags]"))
+	address := cmd.Flag("address")
+	return asUsage(withHabit(text, habitAddress(cmd, address != nil && address.Changed && !strings.Contains(address.Value.String(), "/"))))
 }
 
 // exclusive refuses more than one of the flags. Cobra is told too, so that shells
@@ -81,9 +83,9 @@ func clearUsage(cmd *cobra.Command, err error) error {
 	case errors.As(err, &value):
 		return fmt.Errorf("--%s %q: %w", value.GetFlag().Name, value.GetValue(), clearValue(value.Unwrap()))
 	case errors.As(err, &missing):
-		return fmt.Errorf("--%s needs a value", missing.GetFlag().Name)
+		return withHabit(fmt.Sprintf("--%s needs a value", missing.GetFlag().Name), habitAddress(cmd, missing.GetSpecifiedShortnames() == "a"))
 	case errors.As(err, &unknown):
-		return fmt.Errorf("unknown flag %s", unknownFlag(unknown))
+		return withHabit("unknown flag "+unknownFlag(unknown), habitFlag(cmd, unknown.GetSpecifiedName()))
 	}
 	if names := requiredFlags(cmd); len(names) > 0 && strings.HasPrefix(err.Error(), "required flag") {
 		return fmt.Errorf("want %s", strings.Join(names, " and "))

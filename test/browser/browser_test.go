@@ -76,7 +76,7 @@ func look(t *testing.T, browser context.Context, file string) {
 	}
 	ctx, stop := chromedp.NewContext(browser)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience())
 	defer cancel()
 	b := &tab{t: t, ctx: ctx}
 	url, start := "file://"+file, time.Now()
@@ -93,6 +93,7 @@ func look(t *testing.T, browser context.Context, file string) {
 	}
 	t.Logf("seen at all widths after %v", time.Since(start))
 	b.structure()
+	b.listens("the page")
 	b.searches(want)
 	t.Logf("searched after %v", time.Since(start))
 	b.zooms(want)
@@ -102,6 +103,14 @@ func look(t *testing.T, browser context.Context, file string) {
 	for _, w := range b.wrong {
 		t.Error(w)
 	}
+}
+
+// patience is how long a page may take in all. That of a million files is looked at where other things run too.
+func patience() time.Duration {
+	if os.Getenv("VENEER_SOAK") == "1" {
+		return 9 * time.Minute
+	}
+	return 2 * time.Minute
 }
 
 func (b *tab) run(actions ...chromedp.Action[chromedp.Void]) {
@@ -204,6 +213,7 @@ func (b *tab) searches(want expected) {
 		b.t.Errorf("the search for %q finds %q, %q; want %q, %q", want.Search, found, said, want.Path, want.Said)
 	}
 	b.problems("results", structureScript)
+	b.listens("results")
 	b.keep(filepath.Base(b.t.Name())+"-search.png", chromedp.CaptureScreenshot())
 	b.run(chromedp.SendKeys("#search", "no such file at all"))
 	b.wait(`document.querySelector("#results li") === null`)
@@ -267,6 +277,7 @@ func (b *tab) zooms(want expected) {
 		b.t.Error("the list opens nothing")
 	}
 	b.problems("list", layoutScript)
+	b.listens("a list that is open")
 	b.run(chromedp.SetValue("#tree", "1"), chromedp.Evaluate[chromedp.Void](`document.getElementById("tree").dispatchEvent(new Event("change"))`))
 	if state() != "/" {
 		b.t.Errorf("after another tree was chosen: %q", state())

@@ -243,17 +243,27 @@ async function load() {
   }
   return { names, lower: names.map(n => n.toLowerCase()), marks, parents };
 }
-function pathOf(all, i, lower) {
+function pathOf(all, i) {
   const parts = [];
-  for (; i >= 0; i = all.parents[i]) parts.push((lower ? all.lower : all.names)[i]);
+  for (; i >= 0; i = all.parents[i]) parts.push(all.names[i]);
   return "/" + parts.reverse().join("/");
 }
+// fits: of a part of a path, its end begins the name, and what is before that are the names above. No path is made for it:
+// there are a million.
+function fits(all, i, parts) {
+  if (!all.lower[i].startsWith(parts[parts.length - 1])) return false;
+  for (let k = parts.length - 2; k > 0; k--) {
+    i = all.parents[i];
+    if (i < 0 || all.lower[i] !== parts[k]) return false;
+  }
+  i = all.parents[i];
+  return parts[0] === "" || i >= 0 && all.lower[i].endsWith(parts[0]);
+}
 function find(all, query) {
-  const q = query.toLowerCase(), slash = q.lastIndexOf("/"), last = q.slice(slash + 1), hits = [];
+  const parts = query.toLowerCase().split("/"), hits = [];
   let n = 0;
   for (let i = 0; i < all.names.length; i++) {
-    // Of a part of a path, its end is a part of the name, at its beginning.
-    if (slash < 0 ? !all.lower[i].includes(q) : !all.lower[i].startsWith(last) || !pathOf(all, i, true).includes(q)) continue;
+    if (parts.length > 1 ? !fits(all, i, parts) : !all.lower[i].includes(parts[0])) continue;
     if (n++ < most) hits.push(i);
   }
   return { hits, n };
