@@ -1,3 +1,4 @@
 // Package mountns gives the program a mount namespace of its own, by starting it
-// again. It imports the standard library alone: see package early.
+// again. It imports next to nothing, since package early must not: no os, fmt or
+// strings.
 package mountns

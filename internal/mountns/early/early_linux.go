@@ -2,13 +2,12 @@
 // packages that it is made of are initialised, which takes most of a start: see
 // [mountns.Restart]. Whoever imports it wants that. Go initialises packages in the
 // order of their paths once those that they import are (the Go specification,
-// "Program initialization"). So this one comes early, since it imports next to
-// nothing.
+// "Program initialization"). So this one comes early, if it imports next to nothing.
+// With os or fmt it would wait for a hundred packages more.
 package early
 
 import (
-	"os"
-	"slices"
+	"syscall"
 
 	"github.com/veneer-build/veneer/internal/mountns"
 )
@@ -25,7 +24,8 @@ func Commands() []string {
 // A failure is left to main, which tries it again and tells it. So is what is not
 // recognised here as one of the commands.
 func init() {
-	if os.Getenv(usernsEnv) == "" && os.Geteuid() == 0 && !mountns.Second() && mayMount(os.Args) {
+	moved, _ := syscall.Getenv(usernsEnv)
+	if moved == "" && syscall.Geteuid() == 0 && !mountns.Second() && mayMount(mountns.Args()) {
 		_ = mountns.Restart()
 	}
 }
@@ -33,5 +33,12 @@ func init() {
 // mayMount reports whether any argument is such a command. If it is another one's
 // argument, the program is started again for nothing, which does no harm.
 func mayMount(args []string) bool {
-	return slices.ContainsFunc(args[min(1, len(args)):], func(arg string) bool { return slices.Contains(Commands(), arg) })
+	for _, arg := range args[min(1, len(args)):] {
+		for _, command := range Commands() {
+			if arg == command {
+				return true
+			}
+		}
+	}
+	return false
 }
