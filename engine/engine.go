@@ -55,7 +55,7 @@ type Options struct {
 	// Snapshotter is checked to exist; empty: [DefaultSnapshotter]. The
 	// embedded engine has overlayfs and native.
 	Snapshotter string
-	// Unpacker unpacks layers; empty: this process, where it may.
+	// Unpacker unpacks layers; empty: [UnpackerAuto].
 	Unpacker Unpacker
 	// Root is the embedded engine's directory and that of Veneer's caches;
 	// empty: [DefaultRoot]. It is created only by the embedded engine.

@@ -13,29 +13,31 @@ import (
 // Unpacker says who unpacks layers into snapshots.
 type Unpacker string
 
+// The unpackers; empty is UnpackerAuto.
 const (
-	// UnpackHere is this process, where it may write to the snapshots' directories, and
-	// else containerd. It is much faster.
-	UnpackHere Unpacker = ""
-	// UnpackContainerd is containerd's diff service, always.
-	UnpackContainerd Unpacker = "containerd"
+	// UnpackerAuto is this process, where it may write to the snapshots' directories,
+	// and else containerd.
+	UnpackerAuto Unpacker = "auto"
+	// UnpackerContainerd is containerd's diff service, always. It is slower, and is kept
+	// for a release.
+	UnpackerContainerd Unpacker = "containerd"
 )
 
 // check returns an error for an unknown one.
 func (u Unpacker) check() error {
 	switch u {
-	case UnpackHere, UnpackContainerd:
+	case "", UnpackerAuto, UnpackerContainerd:
 		return nil
 	}
-	return fmt.Errorf("unpacker %q: want %q, or nothing for this process", string(u), UnpackContainerd)
+	return fmt.Errorf("unpacker %q: unknown; use %s or %s", string(u), UnpackerAuto, UnpackerContainerd)
 }
 
 var errByContainerd = errors.New("containerd is to unpack")
 
 // Fills returns nil if this process may unpack layers into a directory of a snapshot:
-// if it is the same one for the engine, and nobody asked for [UnpackContainerd].
+// if it is the same one for the engine, and nobody asked for [UnpackerContainerd].
 func (e *Engine) Fills(ctx context.Context, dir string) error {
-	if e.unpacker == UnpackContainerd {
+	if e.unpacker == UnpackerContainerd {
 		return errByContainerd
 	}
 	if !e.UsesDirs() {

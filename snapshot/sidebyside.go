@@ -19,7 +19,7 @@ type sideBySide struct {
 	Unpacker
 	sn    snapshots.Snapshotter
 	group *errgroup.Group
-	fills []*layerFill   // in the order of the layers
+	fills []*layerFill  // in the order of the layers
 	large chan struct{} // is full while a source is read that may take much memory
 }
 

@@ -231,7 +231,9 @@ func genStack(rt *rapid.T, overlay bool) ([][]byte, string) {
 	var layers [][]byte
 	var below []*index.Index
 	var text strings.Builder
-	scan := func(data []byte) (*index.Index, error) { return index.ScanLayer(rt.Context(), bytes.NewReader(data), nil) }
+	scan := func(data []byte) (*index.Index, error) {
+		return index.ScanLayer(rt.Context(), bytes.NewReader(data), nil)
+	}
 	for range rapid.IntRange(1, 3).Draw(rt, "layers") {
 		var l treetest.Layer
 		most := rapid.SampledFrom([]int{5, 20, 60}).Draw(rt, "most")
