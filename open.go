@@ -17,6 +17,8 @@ type (
 	EngineOptions = engine.Options
 	// EngineMode says where content, snapshots and images live.
 	EngineMode = engine.Mode
+	// Unpacker says who unpacks layers into snapshots.
+	Unpacker = engine.Unpacker
 )
 
 // The engines, and what is used where [EngineOptions] leave it open.
@@ -24,6 +26,8 @@ const (
 	EngineAuto         = engine.Auto
 	EngineContainerd   = engine.Containerd
 	EngineEmbedded     = engine.Embedded
+	UnpackerAuto       = engine.UnpackerAuto
+	UnpackerContainerd = engine.UnpackerContainerd
 	DefaultAddress     = engine.DefaultAddress
 	DefaultNamespace   = engine.DefaultNamespace
 	DefaultSnapshotter = engine.DefaultSnapshotter

@@ -18,14 +18,14 @@ func (s *Session) unpackBase(ctx context.Context, base *content.Image) error {
 // returns nil, and [Session.Snapshot] later has the diff service apply the layer.
 // The snapshot is closed when the run is over.
 func (s *Session) startFill(ctx context.Context, base *content.Image) (*snapshot.Fill, error) {
-	if !s.Roots.Host.UsesDirs() || s.Engine.Unpacks() != nil {
+	if s.Engine.Unpacks() != nil {
 		return nil, nil //nolint:nilerr // that there is to be no snapshot is no failure
 	}
 	if err := s.unpackBase(ctx, base); err != nil {
 		return nil, err
 	}
 	fill, err := snapshot.NewFill(ctx, s.Engine.Client, s.Engine.Snapshotter, base.ChainID, func(dir string) error {
-		return s.Engine.Sees(ctx, dir)
+		return s.Engine.Fills(ctx, dir)
 	})
 	if errors.Is(err, snapshot.ErrNoLayers) {
 		s.Log.Debug("the layer is applied by the diff service", "reason", err)

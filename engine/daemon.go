@@ -62,7 +62,7 @@ func openDaemon(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err := dial(ctx, o); err != nil {
 		return nil, err
 	}
-	e := &Engine{Mode: Containerd, Root: o.Root, Snapshotter: o.Snapshotter, Namespace: o.Namespace, address: o.Address, notify: o.Notify}
+	e := &Engine{Mode: Containerd, Root: o.Root, Snapshotter: o.Snapshotter, Namespace: o.Namespace, address: o.Address, unpacker: o.Unpacker, notify: o.Notify}
 	blobs := &holdingStore{}
 	c, err := client.New(o.Address, client.WithDefaultNamespace(o.Namespace), client.WithExtraDialOpts([]grpc.DialOption{
 		grpc.WithDefaultServiceConfig(resend), grpc.WithChainUnaryInterceptor(e.beforeNaming),

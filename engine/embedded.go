@@ -95,7 +95,7 @@ func openEmbedded(ctx context.Context, o Options) (_ *Engine, err error) {
 	}
 	e := &Engine{
 		Client: c, Mode: Embedded, Root: o.Root, Snapshotter: o.Snapshotter, Namespace: o.Namespace,
-		stores: s, notify: o.Notify,
+		stores: s, unpacker: o.Unpacker, notify: o.Notify,
 	}
 	if o.Namespaced {
 		if err := e.enterNamespace(o.orNative); err != nil {

@@ -55,6 +55,8 @@ type Options struct {
 	// Snapshotter is checked to exist; empty: [DefaultSnapshotter]. The
 	// embedded engine has overlayfs and native.
 	Snapshotter string
+	// Unpacker unpacks layers; empty: [UnpackerAuto].
+	Unpacker Unpacker
 	// Root is the embedded engine's directory and that of Veneer's caches;
 	// empty: [DefaultRoot]. It is created only by the embedded engine.
 	Root string
@@ -98,6 +100,8 @@ type Engine struct {
 	address string
 	version string
 	stores  *stores
+	// unpacker is that of the options.
+	unpacker Unpacker
 	// daemon is the daemon's process ID, once it is known; 0 before.
 	daemon atomic.Int32
 	notify func(string)
@@ -168,6 +172,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.Address = cmp.Or(o.Address, DefaultAddress)
 	o.Namespace = cmp.Or(o.Namespace, DefaultNamespace)
 	o.Snapshotter = cmp.Or(o.Snapshotter, DefaultSnapshotter)
+	if err := o.Unpacker.check(); err != nil {
+		return o, fmt.Errorf("open engine: %w", err)
+	}
 	if o.Notify == nil {
 		o.Notify = func(string) {}
 	}
@@ -215,7 +222,7 @@ func (e *Engine) CacheDir() string { return filepath.Join(e.Root, "cache") }
 func (e *Engine) On(snapshotter string) *Engine {
 	return &Engine{
 		Client: e.Client, Mode: e.Mode, Root: e.Root, Snapshotter: snapshotter, Namespace: e.Namespace,
-		address: e.address, version: e.version, stores: e.stores, notify: e.notify,
+		address: e.address, version: e.version, stores: e.stores, unpacker: e.unpacker, notify: e.notify,
 	}
 }
 

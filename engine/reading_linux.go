@@ -54,7 +54,7 @@ func openReading(ctx context.Context, o Options) (_ *Engine, err error) {
 	}
 	return &Engine{
 		Client: c, Mode: Embedded, Root: o.Root, Snapshotter: o.Snapshotter, Namespace: o.Namespace,
-		stores: s, notify: o.Notify,
+		stores: s, unpacker: o.Unpacker, notify: o.Notify,
 	}, nil
 }
 

@@ -10,12 +10,12 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/mount"
-	"github.com/containerd/containerd/v2/pkg/archive"
 	"github.com/moby/sys/userns"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/content/lease"
+	"github.com/veneer-build/veneer/snapshot/unpack"
 )
 
 // fillBuffer is how much of the tar is read at once.
@@ -27,9 +27,8 @@ const fillBuffer = 256 << 10
 const fillPiece = 4 << 20
 
 // Fill is an active snapshot that this process unpacks a layer into while the layer
-// is being written. [Apply] lets the diff service do that afterwards. Both use
-// containerd's applier, the same bytes and the same directories, and neither needs
-// a mount.
+// is being written, see package [unpack]. [Apply] lets the diff service do that
+// afterwards. Both make the same files in the same directories.
 type Fill struct {
 	active  *active
 	dir     string
@@ -62,16 +61,16 @@ func NewFill(ctx context.Context, c *client.Client, snapshotter string, parent d
 	if f.active, err = prepare(ctx, sn, "fill", parent.String()); err != nil {
 		return nil, err
 	}
-	dir, opts, err := writable(f.active.mounts)
+	to, err := writable(f.active.mounts)
 	if err != nil {
 		return nil, fmt.Errorf("fill snapshot: %w", err)
 	}
-	if err := errors.Join(usable(dir), mayWrite(dir)); err != nil {
+	if err := errors.Join(usable(to.dir), mayWrite(to.dir)); err != nil {
 		return nil, fmt.Errorf("fill snapshot: %w: %w", ErrNoLayers, err)
 	}
 	r, w := io.Pipe()
-	f.w, f.dir = w, dir
-	go f.unpack(ctx, r, dir, opts)
+	f.w, f.dir = w, to.dir
+	go f.unpack(ctx, r, to)
 	return f, nil
 }
 
@@ -85,21 +84,22 @@ func mayWrite(dir string) error {
 	return nil
 }
 
-// unpack writes the tar below dir, and then makes it durable.
-func (f *Fill) unpack(ctx context.Context, r *io.PipeReader, dir string, opts []archive.ApplyOpt) {
+// unpack writes the tar's files, and then makes them durable.
+func (f *Fill) unpack(ctx context.Context, r *io.PipeReader, to target) {
 	defer close(f.done)
-	f.err = unpackSynced(ctx, r, dir, opts)
+	f.err = unpackSynced(ctx, r, to)
 	_ = r.CloseWithError(f.err) // Never fails.
 }
 
-func unpackSynced(ctx context.Context, r io.Reader, dir string, opts []archive.ApplyOpt) (err error) {
-	s, err := newSyncer(dir)
+func unpackSynced(ctx context.Context, r io.Reader, to target) (err error) {
+	s, err := newSyncer(to.dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	br := bufio.NewReaderSize(&syncEach{Reader: r, syncer: s, size: fillPiece, left: fillPiece}, fillBuffer)
-	if _, err := archive.Apply(ctx, dir, br, opts...); err != nil {
+	below := func(context.Context) ([]string, error) { return to.below, nil }
+	if err := unpack.Apply(ctx, br, to.of(below)); err != nil {
 		return err
 	}
 	// Read on past the end of the archive. Otherwise the writer would block.
@@ -158,23 +158,37 @@ func (f *Fill) discard(ctx context.Context) error {
 	return errors.Join(err, f.release(ctx))
 }
 
-// writable returns the directory of a snapshot's new files, and the options with which
-// containerd's diff service would apply a layer to it.
-func writable(mounts []mount.Mount) (string, []archive.ApplyOpt, error) {
+// target is where an active snapshot's files are.
+type target struct {
+	dir string
+	// overlay: it is overlayfs's, and deletions are marked.
+	overlay bool
+	// below are the directories of the layers below, the uppermost first, if dir has
+	// only the files of this layer.
+	below []string
+}
+
+// of is the target for unpacking. parents returns what below is.
+func (t target) of(parents func(context.Context) ([]string, error)) unpack.Target {
+	if !t.overlay {
+		return unpack.Target{Dir: t.dir}
+	}
+	return unpack.Target{Dir: t.dir, Overlay: true, Parents: parents}
+}
+
+// writable returns where a snapshot's new files belong, as containerd's diff service
+// finds out.
+func writable(mounts []mount.Mount) (target, error) {
 	m, err := plain(mounts)
 	if err != nil {
-		return "", nil, err
+		return target{}, err
 	}
 	// https://github.com/containerd/containerd/issues/3762
 	if m.upper != "" && userns.RunningInUserNS() {
-		return "", nil, fmt.Errorf("%w: in a user namespace whiteouts are made through a mount", ErrNoLayers)
+		return target{}, fmt.Errorf("%w: in a user namespace whiteouts are made through a mount", ErrNoLayers)
 	}
 	if m.upper == "" {
-		return m.lower[0], nil, nil
+		return target{dir: m.lower[0]}, nil
 	}
-	opts := []archive.ApplyOpt{archive.WithConvertWhiteout(archive.OverlayConvertWhiteout)}
-	if len(m.lower) > 0 {
-		opts = append(opts, archive.WithParents(m.lower))
-	}
-	return m.upper, opts, nil
+	return target{dir: m.upper, overlay: true, below: m.lower}, nil
 }

@@ -121,11 +121,11 @@ func orScratch(parent string) string {
 // commit commits the snapshot under a name. If the name is taken, that is no error: it
 // is derived from the content, so the other snapshot is the same. The caller calls
 // [active.remove] in any case.
-func (a *active) commit(ctx context.Context, name string) error {
+func (a *active) commit(ctx context.Context, name string, opts ...snapshots.Opt) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("commit snapshot %s: %w", name, err)
 	}
-	err := a.sn.Commit(ctx, name, a.key)
+	err := a.sn.Commit(ctx, name, a.key, opts...)
 	if a.spare = errdefs.IsAlreadyExists(err); err != nil && !a.spare {
 		return fmt.Errorf("commit snapshot %s: %w", name, err)
 	}

@@ -426,7 +426,7 @@ func TestUnpack(t *testing.T) {
 		img := w.image(base)
 		for _, want := range []bool{true, false} {
 			var told counted
-			did, err := snapshot.Unpack(w.ctx, e.Client, img, e.Snapshotter, progress.New(&told))
+			did, err := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Steps: progress.New(&told)}.Unpack(w.ctx, img)
 			if err != nil || did != want {
 				t.Fatalf("unpack: %v, %v; want %v", did, err, want)
 			}
@@ -450,13 +450,13 @@ func TestUnpack(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if did, err := snapshot.Unpack(w.ctx, e.Client, img, e.Snapshotter, progress.New(nil)); did || err != nil {
+		if did, err := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Steps: progress.New(nil)}.Unpack(w.ctx, img); did || err != nil {
 			t.Errorf("without blobs: %v, %v", did, err)
 		}
 		if err := w.sn.Remove(w.ctx, base[1].ChainID.String()); err != nil {
 			t.Fatal(err)
 		}
-		_, err = snapshot.Unpack(w.ctx, e.Client, img, e.Snapshotter, progress.New(nil))
+		_, err = snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Steps: progress.New(nil)}.Unpack(w.ctx, img)
 		if err == nil || !strings.Contains(err.Error(), "pull or load the image again") || !strings.Contains(err.Error(), base[1].Blob.Digest.String()) {
 			t.Errorf("without blob and snapshot: %v", err)
 		}
@@ -469,10 +469,10 @@ func TestUnpackWithoutLease(t *testing.T) {
 	e, ctx := enginetest.Embedded(t, "overlayfs")
 	w := newWorld(ctx, t, e)
 	img := w.image(w.base("lease"))
-	if did, err := snapshot.Unpack(ctx, e.Client, img, e.Snapshotter, progress.New(nil)); !did || err != nil {
+	if did, err := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Steps: progress.New(nil)}.Unpack(ctx, img); !did || err != nil {
 		t.Errorf("unpack: %v, %v", did, err)
 	}
-	if _, err := snapshot.Unpack(ctx, e.Client, img, "nonsense", progress.New(nil)); err == nil || !strings.Contains(err.Error(), `"nonsense"`) {
+	if _, err := snapshot.Unpacker{Client: e.Client, Snapshotter: "nonsense", Host: e, Steps: progress.New(nil)}.Unpack(ctx, img); err == nil || !strings.Contains(err.Error(), `"nonsense"`) {
 		t.Errorf("unknown snapshotter: %v", err)
 	}
 	if _, err := snapshot.OpenView(ctx, e.Client.SnapshotService("nonsense"), "x"); !errdefs.IsNotFound(err) {

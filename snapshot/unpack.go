@@ -15,12 +15,33 @@ import (
 	"github.com/veneer-build/veneer/internal/progress"
 )
 
+// Host tells what a process may do with an engine's snapshots. Package engine's Engine is
+// one.
+type Host interface {
+	// Fills returns nil if this process may unpack layers into a directory of a
+	// snapshot, which must be the same directory here as in the engine.
+	Fills(ctx context.Context, dir string) error
+	// Rebases reports whether the engine's snapshotter can be told a snapshot's parent
+	// when the snapshot is committed.
+	Rebases(ctx context.Context) bool
+}
+
+// Unpacker makes the snapshots of images.
+type Unpacker struct {
+	Client      *client.Client
+	Snapshotter string
+	// Host lets this process unpack. nil: the diff service does.
+	Host Host
+	// Steps are told of each layer that gets a snapshot, and of its stored bytes.
+	Steps *progress.Steps
+}
+
 // Unpack makes sure that the snapshot of an image exists, and that the image and the
 // lease in ctx keep it. It reports whether it made any snapshot. Layers must be in the
 // content store only if their snapshots are missing. A nil error promises that all
-// stored layers have the content of their diff IDs. steps are told of each layer that
-// gets a snapshot, and of its stored bytes.
-func Unpack(ctx context.Context, c *client.Client, img *content.Image, snapshotter string, steps *progress.Steps) (did bool, err error) {
+// stored layers have the content of their diff IDs.
+func (u Unpacker) Unpack(ctx context.Context, img *content.Image) (did bool, err error) {
+	c, snapshotter := u.Client, u.Snapshotter
 	sn, err := service(c, snapshotter)
 	if err != nil {
 		return false, err
@@ -49,22 +70,40 @@ func Unpack(ctx context.Context, c *client.Client, img *content.Image, snapshott
 			return false, unpackError(img, l, err)
 		}
 	}
-	if missing < len(layers) {
-		steps.Total(func() (files, bytes int64) {
-			for _, l := range layers[missing:] {
-				files, bytes = files+1, bytes+l.Blob.Size
-			}
-			return files, bytes
-		})
+	if missing == len(layers) {
+		return false, content.KeepSnapshot(ctx, c.ContentStore(), img, snapshotter)
 	}
-	for _, l := range layers[missing:] {
-		if err := Apply(ctx, c, snapshotter, l); err != nil {
-			return did, unpackError(img, l, err)
+	layers = layers[missing:]
+	u.Steps.Total(func() (files, bytes int64) {
+		for _, l := range layers {
+			files, bytes = files+1, bytes+l.Blob.Size
 		}
-		steps.Count(1, l.Blob.Size)
-		did = true
+		return files, bytes
+	})
+	for len(layers) > 0 {
+		n, err := u.some(ctx, sn, layers)
+		did = did || n > 0
+		if err != nil {
+			return did, unpackError(img, layers[n], err)
+		}
+		layers = layers[n:]
 	}
 	return did, content.KeepSnapshot(ctx, c.ContentStore(), img, snapshotter)
+}
+
+// some makes the snapshots of the lowest layers, and returns of how many.
+func (u Unpacker) some(ctx context.Context, sn snapshots.Snapshotter, layers []Layer) (int, error) {
+	if u.Host != nil {
+		n, err := u.fill(ctx, sn, layers)
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+	if err := Apply(ctx, u.Client, u.Snapshotter, layers[0]); err != nil {
+		return 0, err
+	}
+	u.Steps.Count(1, layers[0].Blob.Size)
+	return 1, nil
 }
 
 func unpackError(img *content.Image, l Layer, err error) error {

@@ -83,7 +83,8 @@ func (s *snapshotCheck) repair(ctx context.Context, findings []int) error {
 	if err := snapshot.RemoveChain(ctx, s.snapshots(), wrong); err != nil {
 		return err
 	}
-	if _, err := snapshot.Unpack(ctx, s.engine.Client, s.img, s.engine.Snapshotter, s.steps); err != nil {
+	unpacker := snapshot.Unpacker{Client: s.engine.Client, Snapshotter: s.engine.Snapshotter, Host: s.engine, Steps: s.steps}
+	if _, err := unpacker.Unpack(ctx, s.img); err != nil {
 		return fmt.Errorf("unpack again: %w", err)
 	}
 	left, err := s.compare(ctx, len(s.chain)-1, firstOnly)

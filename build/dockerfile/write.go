@@ -57,7 +57,7 @@ func (s *solver) write(ctx context.Context, changes *differ.Changes, on *state, 
 // if that is not possible. Then the layer is applied afterwards.
 func (s *solver) fill(ctx context.Context, on *state) (*snapshot.Fill, error) {
 	fill, err := snapshot.NewFill(ctx, s.client(), s.engine().Snapshotter, digest.Digest(on.snapshot), func(dir string) error {
-		return s.engine().Sees(ctx, dir)
+		return s.engine().Fills(ctx, dir)
 	})
 	if errors.Is(err, snapshot.ErrNoLayers) {
 		return nil, nil

@@ -51,6 +51,7 @@ type globalFlags struct {
 	snapshotter string
 	engine      enumValue
 	root        string
+	unpacker    enumValue
 	debug       bool
 	progress    enumValue
 }
@@ -63,6 +64,8 @@ func (f *globalFlags) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&f.snapshotter, "snapshotter", "", "containerd snapshotter, by `name` ($CONTAINERD_SNAPSHOTTER; default \""+veneer.DefaultSnapshotter+"\")")
 	fs.Var(&f.engine, "engine", "where images live: auto, containerd or embedded ($VENEER_ENGINE; default \"auto\": containerd if it answers)")
 	fs.StringVar(&f.root, "root", "", "`directory` of the embedded engine and of caches ($VENEER_ROOT; default /var/lib/veneer, for others than root ~/.local/share/veneer)")
+	f.unpacker = newEnum(string(veneer.UnpackerAuto), string(veneer.UnpackerAuto), string(veneer.UnpackerContainerd))
+	fs.Var(&f.unpacker, "unpacker", "who unpacks layers: auto (this process, where it may write to the snapshots) or containerd, as before")
 	fs.BoolVar(&f.debug, "debug", false, "log what is done, on standard error")
 	fs.Var(&f.progress, "progress", "how to show progress: auto, plain, tty, json, rawjson (a Dockerfile's steps as BuildKit tells them) or quiet ($VENEER_PROGRESS)")
 }
@@ -120,6 +123,7 @@ func (a *app) engineOptions(notify func(string)) engineFlags {
 		Namespace:   or(a.flags.namespace, "CONTAINERD_NAMESPACE"),
 		Snapshotter: or(a.flags.snapshotter, "CONTAINERD_SNAPSHOTTER"),
 		Root:        or(a.flags.root, "VENEER_ROOT"),
+		Unpacker:    veneer.Unpacker(a.flags.unpacker.value),
 		Namespaced:  veneer.InUserNamespace(),
 		Notify:      notify,
 	}

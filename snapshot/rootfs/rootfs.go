@@ -49,6 +49,7 @@ func (r Reader) Check() error {
 // Host tells which of the engine's directories this process may use. Package
 // engine's Engine is one.
 type Host interface {
+	snapshot.Host
 	// Unpacks returns nil if snapshots can be made.
 	Unpacks() error
 	// MayMount returns nil if a mount shows the same owners here as in the engine.

@@ -75,7 +75,7 @@ func TestVerifyAppliers(t *testing.T) {
 		p.load(t, archive)
 		img, err := content.Resolve(p.ctx, p.engine.Client, "odd:1", "")
 		must(t, err)
-		_, err = snapshot.Unpack(p.ctx, p.engine.Client, img, p.engine.Snapshotter, progress.New(nil))
+		_, err = snapshot.Unpacker{Client: p.engine.Client, Snapshotter: p.engine.Snapshotter, Host: p.engine, Steps: progress.New(nil)}.Unpack(p.ctx, img)
 		must(t, err)
 		fine := func(res *veneer.VerifyResult) bool {
 			return res.Errors == 0 && res.Warnings == 1 && res.Platforms[0].Compared && strings.Contains(strings.Join(findingTexts(res), "\n"), "/again is not the same on overlayfs and on other snapshotters")

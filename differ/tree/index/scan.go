@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/internal/ahead"
 )
 
 const (
@@ -75,17 +76,23 @@ func scan(ctx context.Context, r io.Reader, o scanOptions) (x *Index, ended bool
 		o.maxHoles = maxHoles
 	}
 	s := &scanner{o: o, alive: ctx.Err, x: &Index{}, buf: make([]byte, 64<<10), sum: sha256.New(), budget: budget{shared: o.shared}}
-	s.in = startPump(ctx, r, o.diffID)
-	defer s.in.stop()
+	var sum hash.Hash
+	if o.diffID {
+		sum = sha256.New()
+	}
+	s.in = ahead.Start(ctx, r, sum)
+	defer s.in.Stop()
 	s.tr = tar.NewReader(s.in)
 	if err := s.entries(); err != nil {
 		return nil, false, err
 	}
-	ended = s.in.pos > s.header
-	if err := s.in.drain(); err != nil {
+	ended = s.in.Pos() > s.header
+	if err := s.in.Drain(); err != nil {
 		return nil, false, err
 	}
-	s.x.DiffID = s.in.diffID()
+	if s.in.Stop(); sum != nil {
+		sum.Sum(s.x.DiffID[:0])
+	}
 	return s.x, ended, nil
 }
 
@@ -93,7 +100,7 @@ type scanner struct {
 	o      scanOptions
 	alive  func() error // the context's
 	x      *Index
-	in     *pump
+	in     *ahead.Reader
 	tr     *tar.Reader
 	header int64 // position of the entry's first header
 	holes  int64
@@ -104,7 +111,7 @@ type scanner struct {
 
 func (s *scanner) entries() error {
 	for {
-		s.header = roundBlock(s.in.pos)
+		s.header = roundBlock(s.in.Pos())
 		h, err := s.tr.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -141,7 +148,7 @@ func (s *scanner) entries() error {
 // record returns a header as a record. The mode has only the permission bits, as
 // unpackers use it. The file type comes from the type flag.
 func (s *scanner) record(h *tar.Header) (Record, error) {
-	r := Record{Path: path.Clean(h.Name), Offset: s.in.pos}
+	r := Record{Path: path.Clean(h.Name), Offset: s.in.Pos()}
 	r.Mode = uint32(h.Mode & 0o7777)
 	if h.Typeflag != tar.TypeXGlobalHeader {
 		if err := checkOwner(h); err != nil {
@@ -233,7 +240,7 @@ func (s *scanner) content(h *tar.Header, r *Record) error {
 	if !r.IsRegular() || r.Kind != KindFile {
 		return nil
 	}
-	start := s.in.pos
+	start := s.in.Pos()
 	s.sum.Reset()
 	for {
 		// Holes are not read from the input, so the context is checked here.
@@ -243,7 +250,7 @@ func (s *scanner) content(h *tar.Header, r *Record) error {
 		n, err := s.tr.Read(s.buf)
 		s.sum.Write(s.buf[:n])
 		r.Size += int64(n)
-		if s.holes+r.Size-(s.in.pos-start) > s.o.maxHoles {
+		if s.holes+r.Size-(s.in.Pos()-start) > s.o.maxHoles {
 			return fmt.Errorf("sparse files with more than %d bytes of holes: %w", s.o.maxHoles, ErrLimit)
 		}
 		if errors.Is(err, io.EOF) {
@@ -257,7 +264,7 @@ func (s *scanner) content(h *tar.Header, r *Record) error {
 		return io.ErrUnexpectedEOF
 	}
 	s.sum.Sum(r.Digest[:0])
-	if stored := s.in.pos - start; stored != r.Size || h.Typeflag == tar.TypeGNUSparse {
+	if stored := s.in.Pos() - start; stored != r.Size || h.Typeflag == tar.TypeGNUSparse {
 		s.holes += r.Size - stored
 		r.Sparse, r.Offset = true, s.header
 	}

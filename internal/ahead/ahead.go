@@ -1,14 +1,12 @@
-package index
+package ahead
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
+	"hash"
 	"io"
 	"sync"
 	"sync/atomic"
-
-	"github.com/veneer-build/veneer/differ/tree"
 )
 
 const (
@@ -20,10 +18,9 @@ const (
 	maxChunks = 4
 )
 
-// pump reads ahead in a goroutine, so that decompression, the hash of the whole and
-// the parsing of the tar each use a processor. Read and pos are for one goroutine.
-type pump struct {
-	pos     int64 // position of the next byte that Read returns
+// Reader reads ahead. All its methods but Stop are for one goroutine.
+type Reader struct {
+	pos     int64 // of the next byte that Read returns
 	cur     *chunk
 	off     int
 	err     error
@@ -33,7 +30,6 @@ type pump struct {
 	quit    chan struct{}
 	readErr error // valid once parse is closed
 	wg      sync.WaitGroup
-	sum     tree.Digest // valid once wg is done
 	once    sync.Once
 }
 
@@ -42,22 +38,23 @@ type chunk struct {
 	users atomic.Int32
 }
 
-// startPump starts to read r. The caller must call stop.
-func startPump(ctx context.Context, r io.Reader, hashed bool) *pump {
-	p := &pump{
+// Start starts to read r, and gives all that it reads to sum, which may be nil. The
+// caller must call [Reader.Stop].
+func Start(ctx context.Context, r io.Reader, sum hash.Hash) *Reader {
+	p := &Reader{
 		parse: make(chan *chunk, maxChunks),
 		free:  make(chan *chunk, maxChunks),
 		quit:  make(chan struct{}),
 	}
-	if hashed {
+	if sum != nil {
 		p.hash = make(chan *chunk, maxChunks)
-		p.wg.Go(p.hashAll)
+		p.wg.Go(func() { p.hashAll(sum) })
 	}
 	p.wg.Go(func() { p.readAll(ctx, r) })
 	return p
 }
 
-func (p *pump) readAll(ctx context.Context, r io.Reader) {
+func (p *Reader) readAll(ctx context.Context, r io.Reader) {
 	defer close(p.parse)
 	if p.hash != nil {
 		defer close(p.hash)
@@ -122,7 +119,7 @@ func (c *chunk) fill(ctx context.Context, r io.Reader) error {
 }
 
 // hand sends the chunk to its users. The channels have space for all chunks.
-func (p *pump) hand(c *chunk) bool {
+func (p *Reader) hand(c *chunk) bool {
 	select {
 	case <-p.quit:
 		return false
@@ -137,23 +134,24 @@ func (p *pump) hand(c *chunk) bool {
 	return true
 }
 
-func (p *pump) release(c *chunk) {
+func (p *Reader) release(c *chunk) {
 	if c.users.Add(-1) == 0 {
 		p.free <- c
 	}
 }
 
-func (p *pump) hashAll() {
-	h := sha256.New()
+func (p *Reader) hashAll(sum hash.Hash) {
 	for c := range p.hash {
-		h.Write(c.data)
+		sum.Write(c.data)
 		p.release(c)
 	}
-	h.Sum(p.sum[:0])
 }
 
-// Read implements io.Reader.
-func (p *pump) Read(b []byte) (int, error) {
+// Pos is the position of the next byte that Read returns.
+func (p *Reader) Pos() int64 { return p.pos }
+
+// Read implements [io.Reader].
+func (p *Reader) Read(b []byte) (int, error) {
 	if err := p.next(); err != nil {
 		return 0, err
 	}
@@ -164,7 +162,7 @@ func (p *pump) Read(b []byte) (int, error) {
 }
 
 // next waits for a chunk with unread bytes.
-func (p *pump) next() error {
+func (p *Reader) next() error {
 	for p.cur == nil || p.off == len(p.cur.data) {
 		if p.cur != nil {
 			p.release(p.cur)
@@ -183,8 +181,9 @@ func (p *pump) next() error {
 	return nil
 }
 
-// drain reads the rest.
-func (p *pump) drain() error {
+// Drain reads the rest. Once it has succeeded and Stop has returned, the hash is that of
+// all bytes.
+func (p *Reader) Drain() error {
 	for {
 		err := p.next()
 		if errors.Is(err, io.EOF) {
@@ -198,14 +197,8 @@ func (p *pump) drain() error {
 	}
 }
 
-// diffID returns the hash of all bytes. It is called after drain.
-func (p *pump) diffID() tree.Digest {
-	p.stop()
-	return p.sum
-}
-
-// stop ends the goroutines and waits for them. It may be called several times.
-func (p *pump) stop() {
+// Stop ends the goroutines and waits for them. It may be called several times.
+func (p *Reader) Stop() {
 	p.once.Do(func() { close(p.quit) })
 	p.wg.Wait()
 }

@@ -1,0 +1,213 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/internal/ahead"
+	"github.com/veneer-build/veneer/internal/compression"
+	"github.com/veneer-build/veneer/snapshot/unpack"
+)
+
+// fill makes the snapshots of the lowest layers in this process, and returns of how
+// many. It is 0 without an error if the diff service has to unpack the lowest one.
+func (u Unpacker) fill(ctx context.Context, sn snapshots.Snapshotter, layers []Layer) (n int, err error) {
+	layers = layers[:countPlain(layers)]
+	if len(layers) == 0 {
+		return 0, nil
+	}
+	first, err := u.open(ctx, sn, layers[0], layers[0].Parent.String())
+	if errors.Is(err, ErrNoLayers) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if len(layers) > 1 && u.Host.Rebases(ctx) {
+		return u.fillSideBySide(ctx, sn, first, layers)
+	}
+	for _, l := range layers {
+		if n > 0 {
+			if first, err = u.open(ctx, sn, l, l.Parent.String()); err != nil {
+				return n, err
+			}
+		}
+		err := u.alone(ctx, first)
+		if err := errors.Join(err, first.close(ctx)); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// alone fills and commits the snapshot of one layer.
+func (u Unpacker) alone(ctx context.Context, f *layerFill) error {
+	src, err := openSource(ctx, u.Client.ContentStore(), f.Layer)
+	if err != nil {
+		return f.fail(err)
+	}
+	if err := f.unpack(ctx, src); err != nil {
+		return f.fail(err)
+	}
+	if err := f.sync(); err != nil {
+		return err
+	}
+	return f.commit(ctx, u)
+}
+
+// countPlain counts the lowest layers that need nothing but containerd's own way of
+// unpacking. The diff service may have programs for others.
+func countPlain(layers []Layer) int {
+	n := slices.IndexFunc(layers, func(l Layer) bool {
+		kind := l.Blob.MediaType
+		base, _, _ := strings.Cut(kind, "+")
+		tar := strings.HasSuffix(base, ".tar") || strings.HasSuffix(base, ".tar.gzip") || strings.HasSuffix(base, ".tar.zstd")
+		return !images.IsLayerType(kind) || !tar || content.IsEncrypted(kind)
+	})
+	if n < 0 {
+		return len(layers)
+	}
+	return n
+}
+
+// layerFill is an active snapshot of one layer of an image, which this process fills.
+type layerFill struct {
+	Layer
+	active *active
+	syncer *syncer
+	target target
+	// lower is the layer below, if it is being unpacked at the same time.
+	lower *layerFill
+	done  chan struct{} // is closed when all files are there
+}
+
+// open makes an active snapshot. The error wraps [ErrNoLayers] if this process cannot
+// fill it. The caller closes it.
+func (u Unpacker) open(ctx context.Context, sn snapshots.Snapshotter, l Layer, parent string) (_ *layerFill, err error) {
+	a, err := prepare(ctx, sn, "fill", parent)
+	if err != nil {
+		return nil, err
+	}
+	f := &layerFill{Layer: l, active: a, done: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.close(ctx))
+		}
+	}()
+	if f.target, err = writable(a.mounts); err != nil {
+		return nil, fmt.Errorf("fill snapshot: %w", err)
+	}
+	if err := errors.Join(u.Host.Fills(ctx, f.target.dir), mayWrite(f.target.dir)); err != nil {
+		return nil, fmt.Errorf("fill snapshot: %w: %w", ErrNoLayers, err)
+	}
+	f.syncer, err = newSyncer(f.target.dir)
+	return f, err
+}
+
+// close removes the snapshot, unless it was committed.
+func (f *layerFill) close(ctx context.Context) error {
+	var err error
+	if f.syncer != nil {
+		err = f.syncer.Close()
+	}
+	return errors.Join(err, f.active.remove(ctx))
+}
+
+// source is a layer's blob, being read.
+type source struct {
+	blob, tar io.ReadCloser
+	// large: a stranger may make it take much memory.
+	large bool
+}
+
+func openSource(ctx context.Context, store cstore.Provider, l Layer) (*source, error) {
+	blob, err := content.ReadBlob(ctx, store, l.Blob)
+	if err != nil {
+		return nil, err
+	}
+	if l.Blob.MediaType == ocispec.MediaTypeImageLayer {
+		return &source{blob: blob, tar: io.NopCloser(blob)}, nil
+	}
+	plain, kind, err := compression.Decompress(blob)
+	if err != nil {
+		return nil, errors.Join(err, blob.Close())
+	}
+	return &source{blob: blob, tar: plain, large: kind == "zstd"}, nil
+}
+
+func (s *source) close() error { return errors.Join(s.tar.Close(), s.blob.Close()) }
+
+// unpack makes the layer's files, checks what it reads, and closes the source. The files
+// are not synced.
+func (f *layerFill) unpack(ctx context.Context, src *source) (err error) {
+	defer func() { err = errors.Join(err, src.close()) }()
+	sum := f.DiffID.Algorithm().Digester()
+	in := ahead.Start(ctx, src.tar, sum.Hash())
+	defer in.Stop()
+	synced := &syncEach{Reader: in, syncer: f.syncer, size: fillPiece, left: fillPiece}
+	if err := unpack.Apply(ctx, synced, f.target.of(f.parents)); err != nil {
+		return err
+	}
+	if err := in.Drain(); err != nil {
+		return err
+	}
+	in.Stop()
+	// Past the compressed stream, to check the blob's digest.
+	if _, err = io.Copy(io.Discard, src.blob); err != nil {
+		return err
+	}
+	if got := sum.Digest(); got != f.DiffID {
+		return fmt.Errorf("its content is %s, but the config says %s: %w", got, f.DiffID, content.ErrCorrupt)
+	}
+	close(f.done)
+	return nil
+}
+
+// parents returns the directories of the layers below once they are complete.
+func (f *layerFill) parents(ctx context.Context) ([]string, error) {
+	for l := f.lower; l != nil; l = l.lower {
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return f.target.below, nil
+}
+
+// sync makes durable what this process wrote to the snapshotter's file system.
+func (f *layerFill) sync() error {
+	if err := f.syncer.end(); err != nil {
+		return fmt.Errorf("sync snapshot of layer %s: %w", f.Blob.Digest, err)
+	}
+	return nil
+}
+
+// commit commits the snapshot.
+func (f *layerFill) commit(ctx context.Context, u Unpacker, opts ...snapshots.Opt) error {
+	// The content is verified, so set the label. This comes before the commit: a
+	// caller that finds the snapshot applies nothing, and would not set it.
+	if err := content.SetLabels(ctx, u.Client.ContentStore(), f.Blob.Digest, content.LayerLabels(f.DiffID)); err != nil {
+		return err
+	}
+	if err := f.active.commit(ctx, f.ChainID.String(), opts...); err != nil {
+		return err
+	}
+	u.Steps.Count(1, f.Blob.Size)
+	return nil
+}
+
+func (f *layerFill) fail(err error) error {
+	return fmt.Errorf("apply layer %s: %w", f.Blob.Digest, err)
+}

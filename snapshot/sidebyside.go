@@ -1,0 +1,102 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"runtime"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"golang.org/x/sync/errgroup"
+)
+
+// mostLayers are unpacked side by side at most. Each takes some megabytes of memory.
+const mostLayers = 4
+
+// sideBySide are an image's layers that are unpacked at the same time. Their snapshots
+// get their parents when they are committed, so until then each has only its own
+// layer's files.
+type sideBySide struct {
+	Unpacker
+	sn    snapshots.Snapshotter
+	group *errgroup.Group
+	fills []*layerFill  // in the order of the layers
+	large chan struct{} // is full while a source is read that may take much memory
+}
+
+// fillSideBySide makes the snapshots of layers, of which the first is open, and closes
+// it. It returns how many it made.
+func (u Unpacker) fillSideBySide(ctx context.Context, sn snapshots.Snapshotter, first *layerFill, layers []Layer) (n int, err error) {
+	group, running := errgroup.WithContext(ctx)
+	group.SetLimit(min(runtime.GOMAXPROCS(0), mostLayers))
+	s := &sideBySide{Unpacker: u, sn: sn, group: group, large: make(chan struct{}, 1)}
+	defer func() {
+		for _, f := range s.fills {
+			err = errors.Join(err, f.close(ctx))
+		}
+	}()
+	// Each begins after those below. So what one waits for is not waiting for it.
+	for _, l := range layers {
+		if err := s.begin(running, first, l); err != nil {
+			group.Go(func() error { return err }) // ends the others
+			break
+		}
+	}
+	if err := group.Wait(); err != nil {
+		return 0, err
+	}
+	if err := first.sync(); err != nil {
+		return 0, err
+	}
+	for n, f := range s.fills {
+		var opts []snapshots.Opt
+		if f != first {
+			opts = append(opts, snapshots.WithParent(f.Parent.String()))
+		}
+		if err := f.commit(ctx, u, opts...); err != nil {
+			return n, err
+		}
+	}
+	return len(s.fills), nil
+}
+
+// begin begins to unpack a layer.
+func (s *sideBySide) begin(ctx context.Context, first *layerFill, l Layer) error {
+	f := first
+	if len(s.fills) > 0 {
+		var err error
+		if f, err = s.open(ctx, s.sn, l, ""); err != nil {
+			return err
+		}
+		f.above(s.fills[len(s.fills)-1])
+	}
+	s.fills = append(s.fills, f)
+	src, err := openSource(ctx, s.Client.ContentStore(), l)
+	if err != nil {
+		return f.fail(err)
+	}
+	if src.large {
+		select {
+		case s.large <- struct{}{}:
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), src.close())
+		}
+	}
+	s.group.Go(func() error {
+		if src.large {
+			defer func() { <-s.large }()
+		}
+		if err := f.unpack(ctx, src); err != nil {
+			return f.fail(err)
+		}
+		return nil
+	})
+	return nil
+}
+
+// above says which layer is below. What the layer deletes is marked then, as in a
+// snapshot that was made on its parent.
+func (f *layerFill) above(lower *layerFill) {
+	f.lower = lower
+	f.target.overlay = true
+	f.target.below = append([]string{lower.target.dir}, lower.target.below...)
+}

@@ -1,0 +1,234 @@
+package unpack
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// batchFiles and batchBytes are what a writer is given at once at most.
+	batchFiles = 64
+	batchBytes = 512 << 10
+	// mostWriters make files at the same time. More wait for each other in the file
+	// system's journal.
+	mostWriters = 8
+)
+
+// piece is a new file or symbolic link that a writer makes.
+type piece struct {
+	dir  *dir
+	name string
+	rel  string // its path
+	head *tar.Header
+	data []byte // the file's content
+}
+
+// batch is what a writer makes in one go.
+type batch struct {
+	pieces []piece
+	buf    []byte // the content of all
+	err    error
+}
+
+// writers make files in goroutines of their own. All methods are for one goroutine,
+// which is the only one that knows what is being made.
+type writers struct {
+	work, done chan *batch
+	current    *batch   // that is being filled, or nil
+	free       []*batch // empty ones
+	left       int      // batches that may still be made
+	out        int      // batches that writers have
+	pending    map[string]struct{}
+	running    sync.WaitGroup
+}
+
+// startWriters starts goroutines. The caller must call stop.
+func startWriters() *writers {
+	n := min(max(runtime.GOMAXPROCS(0), 2), mostWriters)
+	w := &writers{left: 2*n + 1, pending: map[string]struct{}{}}
+	w.work, w.done = make(chan *batch, w.left), make(chan *batch, w.left)
+	for range n {
+		w.running.Go(func() {
+			for b := range w.work {
+				b.err = b.write()
+				w.done <- b
+			}
+		})
+	}
+	return w
+}
+
+func (b *batch) write() error {
+	for i := range b.pieces {
+		p := &b.pieces[i]
+		make := makeFile
+		if p.head.Typeflag == tar.TypeSymlink {
+			make = makeLink
+		}
+		if err := make(p); err != nil {
+			return fmt.Errorf("unpack %q: %w", p.head.Name, err)
+		}
+	}
+	return nil
+}
+
+// fits reports whether a file can be made by a writer. Larger ones are not kept in
+// memory.
+func (*writers) fits(size int64) bool { return size <= batchBytes }
+
+// add hands a piece to the writers. It reads the content from r.
+func (w *writers) add(p piece, r io.Reader) error {
+	size := int(p.head.Size)
+	if p.head.Typeflag == tar.TypeSymlink {
+		size = 0
+	}
+	if w.current != nil && (len(w.current.pieces) == batchFiles || len(w.current.buf)+size > cap(w.current.buf)) {
+		w.submit()
+	}
+	if w.current == nil {
+		if err := w.next(); err != nil {
+			return err
+		}
+	}
+	b := w.current
+	p.data = b.buf[len(b.buf) : len(b.buf)+size]
+	if _, err := io.ReadFull(r, p.data); err != nil {
+		return cutOff(err)
+	}
+	b.buf = b.buf[:len(b.buf)+size]
+	b.pieces = append(b.pieces, p)
+	w.pending[p.rel] = struct{}{}
+	p.dir.users++
+	return nil
+}
+
+// cutOff is the error of a file's content that ends early.
+func cutOff(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func (w *writers) submit() {
+	w.work <- w.current // Has space for all there are.
+	w.current = nil
+	w.out++
+}
+
+// next gets an empty batch, and waits for one if all are with the writers.
+func (w *writers) next() error {
+	for len(w.free) == 0 {
+		if w.left > 0 {
+			w.left--
+			w.free = append(w.free, &batch{buf: make([]byte, 0, batchBytes)})
+			break
+		}
+		if err := w.take(<-w.done); err != nil {
+			return err
+		}
+	}
+	w.current = w.free[len(w.free)-1]
+	w.free = w.free[:len(w.free)-1]
+	return nil
+}
+
+// take takes a batch back.
+func (w *writers) take(b *batch) error {
+	for i := range b.pieces {
+		p := &b.pieces[i]
+		delete(w.pending, p.rel)
+		p.dir.users--
+	}
+	w.out--
+	w.free = append(w.free, b)
+	clear(b.pieces)
+	b.pieces, b.buf = b.pieces[:0], b.buf[:0]
+	return b.err
+}
+
+// settle waits until everything is made; or only if rel is being made, unless rel is
+// empty.
+func (w *writers) settle(rel string) error {
+	if _, is := w.pending[rel]; rel != "" && !is {
+		return nil
+	}
+	if w.current != nil {
+		w.submit()
+	}
+	var err error
+	for w.out > 0 {
+		err = errors.Join(err, w.take(<-w.done))
+	}
+	return err
+}
+
+// stop ends the goroutines. What they were given is made before.
+func (w *writers) stop() {
+	close(w.work)
+	w.running.Wait()
+}
+
+func makeLink(p *piece) error {
+	if err := unix.Symlinkat(p.head.Linkname, p.dir.fd, p.name); err != nil {
+		return fmt.Errorf("make symbolic link: %w", err)
+	}
+	return finishNamed(p.dir, p.name, p.head)
+}
+
+func makeFile(p *piece) (err error) {
+	f, err := createFile(p.dir, p.name, p.head)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.close()) }()
+	if err := f.write(p.data); err != nil {
+		return err
+	}
+	return f.finish(p.dir, p.name, p.head)
+}
+
+// file is a new file.
+type file struct {
+	fd int
+	st unix.Stat_t // when it was empty
+}
+
+// createFile makes an empty file where there is none.
+func createFile(d *dir, name string, h *tar.Header) (*file, error) {
+	fd, err := openat(d.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, modeOf(h)&0o777)
+	if err != nil {
+		return nil, fmt.Errorf("create file: %w", err)
+	}
+	f := &file{fd: fd}
+	if err := unix.Fstat(fd, &f.st); err != nil {
+		return nil, errors.Join(fmt.Errorf("stat: %w", err), f.close())
+	}
+	return f, nil
+}
+
+func (f *file) write(data []byte) error {
+	for len(data) > 0 {
+		n, err := unix.Write(f.fd, data)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("write file: %w", err)
+		}
+		data = data[max(n, 0):]
+	}
+	return nil
+}
+
+func (f *file) finish(d *dir, name string, h *tar.Header) error {
+	if err := finishOpen(f.fd, h, &f.st); err != nil {
+		return err
+	}
+	return setTimes(d.fd, name, timesOf(h))
+}
+
+func (f *file) close() error { return unix.Close(f.fd) }
