@@ -78,6 +78,15 @@ func errFileType(name string) error {
 	return fmt.Errorf("open %s: neither a directory nor a regular file", name)
 }
 
+// refused is the beginning of attributes' names that have a meaning here, so that they
+// cannot be taken for a file's own; empty: none have.
+func (l *Local) refused() string {
+	if l.overlay {
+		return overlayPrefix()
+	}
+	return ""
+}
+
 // Name returns the path that the tree was opened by.
 func (l *Local) Name() string { return l.name }
 
