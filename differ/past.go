@@ -309,3 +309,17 @@ func (w *walker) unsettle(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Linked returns the paths in the source of files with several names, as far as the
+// target knows of them.
+func (p *Past) Linked() []string {
+	var names []string
+	for dir, f := range p.found {
+		for _, m := range f.members {
+			if m.p.src.Inode != (tree.Inode{}) {
+				names = append(names, joinPath(dir, m.p.src.Name))
+			}
+		}
+	}
+	return names
+}

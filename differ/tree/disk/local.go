@@ -244,3 +244,7 @@ func (l *Local) Remember(m *filecache.Cache) {
 
 // Trust returns what may be remembered of the tree's files.
 func (l *Local) Trust() filecache.Trust { return filecache.TrustOf(l.root) }
+
+// Descriptor opens a path below the root, as the files of the tree are opened, and
+// returns the descriptor, which is the caller's. The flags are open(2)'s.
+func (l *Local) Descriptor(rel string, flags int) (int, error) { return l.openBeneath(rel, flags) }
