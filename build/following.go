@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/differ/watch"
+	"github.com/veneer-build/veneer/engine"
 )
 
 // Following is what is kept in memory between builds of the same targets, so that each
@@ -109,7 +111,7 @@ func (f *Following) begin(ctx context.Context, d *Diff, specs []target.Spec) err
 }
 
 // follow has the paths followed that the targets name.
-func (f *Following) follow(specs []target.Spec) (err error) {
+func (f *Following) follow(specs []target.Spec) error {
 	var paths []string
 	for _, s := range specs {
 		if s.Op == differ.Delete || s.Type == target.Image || s.Type == target.Container || s.Source == target.Stdin {
@@ -124,6 +126,10 @@ func (f *Following) follow(specs []target.Spec) (err error) {
 			paths = append(paths, filepath.Join(s.Source, s.IgnoreFile))
 		}
 	}
+	return f.followPaths(paths)
+}
+
+func (f *Following) followPaths(paths []string) (err error) {
 	if slices.Equal(paths, f.paths) {
 		return nil
 	}
@@ -211,5 +217,34 @@ func (s *followed) close() error {
 	}
 	err := errors.Join(s.events.Close(), s.local.Close())
 	*s = followed{}
+	return err
+}
+
+// Context follows a directory that a build reads, without what the first of the ignore
+// files leaves out that exists, and other files. It must be called before the build, and
+// what has changed until then is not told any more.
+func (f *Following) Context(ctx context.Context, e *engine.Engine, dir string, ignore, files []string) error {
+	if len(f.sources) != 1 {
+		f.sources = []*followed{{}}
+	}
+	var exclude []string
+	for _, name := range ignore {
+		patterns, err := target.IgnorePatterns(ctx, target.Spec{Source: dir, IgnoreFile: name})
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		exclude = patterns
+		break
+	}
+	if err := f.followPaths(slices.Concat([]string{dir}, files)); err != nil {
+		return err
+	}
+	l, err := f.sources[0].open(ctx, f, dir, ownDirs(e.Root), exclude)
+	if err == nil && l != f.sources[0].local {
+		err = errors.Join(fmt.Errorf("%s is not a directory", dir), l.Close())
+	}
 	return err
 }

@@ -171,7 +171,7 @@ func excludes(ctx context.Context, s Spec) ([]string, error) {
 	if err != nil || s.IgnoreFile == "" {
 		return append(only, s.Exclude...), err
 	}
-	patterns, err := ignorePatterns(ctx, s)
+	patterns, err := IgnorePatterns(ctx, s)
 	if err != nil {
 		return nil, err
 	}
