@@ -1,6 +1,11 @@
 package differ
 
-import "strings"
+import (
+	"slices"
+	"strings"
+
+	"github.com/veneer-build/veneer/differ/tree"
+)
 
 // Spots are the directories of a source in which something may have changed since
 // they were looked at. nil: none.
@@ -104,4 +109,29 @@ func (s *Spots) deep() bool {
 		}
 	}
 	return s.below
+}
+
+// String names the directories, sorted: "." is the root, and "/..." means with what is
+// below it.
+func (s *Spots) String() string {
+	var all []string
+	var visit func(*Spots, string)
+	visit = func(s *Spots, path string) {
+		switch {
+		case s.below:
+			all = append(all, path+"/...")
+		case s.here && path == "":
+			all = append(all, ".")
+		case s.here:
+			all = append(all, path)
+		}
+		for name, kid := range s.kids {
+			visit(kid, tree.JoinPath(path, name))
+		}
+	}
+	if s != nil {
+		visit(s, "")
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
 }
