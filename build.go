@@ -30,6 +30,10 @@ type BuildRequest struct {
 	LayerOptions
 	ImageOptions
 	Reports
+
+	// following and since are of [Watch].
+	following *build.Following
+	since     made
 }
 
 // withDefaults returns a copy of the request with all defaults filled in, or an
@@ -72,5 +76,5 @@ func Build(ctx context.Context, e *engine.Engine, req BuildRequest) (*Result, er
 }
 
 func (r BuildRequest) session() build.Options {
-	return build.Options{NoUnpack: r.NoUnpack, NoCache: r.NoCache, AllowEncrypted: r.AllowEncrypted}
+	return build.Options{NoUnpack: r.NoUnpack, NoCache: r.NoCache, AllowEncrypted: r.AllowEncrypted, Following: r.following}
 }

@@ -32,6 +32,7 @@ func (r BuildRequest) buildOn(ctx context.Context, s *build.Session, base *conte
 	m := making{
 		LayerOptions: r.LayerOptions, ImageOptions: r.ImageOptions, service: r.Differ == DifferService,
 		from: base, configJSON: config, done: append(describeTargets(specs), edits...), nameless: nameless,
+		since: r.since,
 	}
 	res, err := m.make(ctx, s, diff)
 	if err != nil {

@@ -50,6 +50,8 @@ type making struct {
 	service bool
 	// nameless: the result gets no name on purpose, so there is no warning.
 	nameless bool
+	// since is what was made before. If it is the same, no image is made.
+	since made
 }
 
 // make does all that follows a comparison: it makes the layer, the snapshot and the
@@ -61,6 +63,9 @@ func (m making) make(ctx context.Context, s *build.Session, d *build.Diff) (*Res
 	layer, err := s.Layer(ctx, d, o)
 	if err != nil {
 		return nil, err
+	}
+	if res.made = madeOf(d, layer); res.made == m.since {
+		return &Result{same: true}, nil
 	}
 	if m.NoUnpack {
 		s.Steps.Start("snapshot")

@@ -44,6 +44,11 @@ type Result struct {
 
 	Steps   []StepDuration `json:"steps"`
 	Seconds float64        `json:"seconds"`
+
+	// made says what it was made of, and same that this is what was made before: then
+	// there is no image.
+	made made
+	same bool
 }
 
 // DockerfileResult tells how a Dockerfile was built.

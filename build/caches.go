@@ -36,6 +36,9 @@ func newFileCaches(e *engine.Engine, o Options) *fileCaches {
 	if !o.NoCache {
 		c.cache = Cache(e)
 	}
+	if o.Following != nil {
+		c.known = o.Following.caches
+	}
 	return c
 }
 
@@ -129,8 +132,15 @@ func (c *fileCaches) releaseListings() {
 }
 
 // Remember saves the caches that have changed, for later builds. If that fails, it
-// only logs the error.
+// only logs the error. What is kept in memory anyway is saved when everything was
+// looked at: that costs what saving does.
 func (s *Session) Remember(ctx context.Context) {
+	if f := s.following; f != nil {
+		if !f.whole {
+			return
+		}
+		f.whole = false
+	}
 	s.fileCaches.mu.Lock()
 	defer s.fileCaches.mu.Unlock()
 	for key, known := range s.fileCaches.known {

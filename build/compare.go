@@ -14,6 +14,7 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
+	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/engine/container"
 	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/snapshot/rootfs"
@@ -186,22 +187,49 @@ func (r *Targets) apply(ctx context.Context, s *Session, d *Diff) error {
 		},
 	}
 	d.rules = r
-	for i, spec := range r.Specs {
-		t, err := o.Open(ctx, spec)
-		if err != nil {
-			return err
-		}
-		if t.Source != nil {
-			d.trees = append(d.trees, t.Source)
-		}
-		d.targets = append(d.targets, t)
-		if i == len(r.Specs)-1 {
-			s.expectFiles(d, t)
-		}
-		if err := d.changes.Apply(ctx, t, r.options(s)); err != nil {
+	if s.following != nil {
+		if err := s.following.begin(ctx, d, r.Specs); err != nil {
 			return err
 		}
 	}
+	for i := range r.Specs {
+		if err := r.applyOne(ctx, s, d, o, i); err != nil {
+			if s.following != nil {
+				s.following.Doubt()
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// applyOne opens the source of one target, and applies it.
+func (r *Targets) applyOne(ctx context.Context, s *Session, d *Diff, o *target.Opener, i int) error {
+	var kept *followed
+	if s.following != nil {
+		kept = s.following.sources[i]
+		o.Local = func(ctx context.Context, name string, exclude []string) (*disk.Local, error) {
+			return kept.open(ctx, s.following, name, ownDirs(s.Engine.Root), exclude)
+		}
+	}
+	t, err := o.Open(ctx, r.Specs[i])
+	if err != nil {
+		return err
+	}
+	if t.Source != nil && (kept == nil || t.Source != tree.Tree(kept.local)) {
+		d.trees = append(d.trees, t.Source)
+	}
+	d.targets = append(d.targets, t)
+	if i == len(r.Specs)-1 {
+		s.expectFiles(d, t)
+	}
+	if kept == nil || kept.local == nil {
+		return d.changes.Apply(ctx, t, r.options(s))
+	}
+	if err := d.changes.Reapply(ctx, t, r.options(s), &kept.past, kept.where); err != nil {
+		return err
+	}
+	kept.done(s.following.news)
 	return nil
 }
 

@@ -82,7 +82,7 @@ func (s *Session) writeLayer(ctx context.Context, d *Diff, o LayerOptions) (_ *L
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	opts := d.options(s, o)
-	opts.Drain, opts.Keyed = true, s.keyed(o)
+	opts.Drain, opts.Keyed = s.following == nil, s.keyed(o)
 	l := &Layer{}
 	if o.Snapshot {
 		if l.fill, err = s.startFill(ctx, d.Base); err != nil {

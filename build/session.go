@@ -32,6 +32,9 @@ type Options struct {
 	// AllowEncrypted allows reading files of encrypted layers. The new layer is not
 	// encrypted.
 	AllowEncrypted bool
+	// Following has what earlier builds of the same targets know; nil: nothing, and
+	// nothing is kept in memory.
+	Following *Following
 	// Log is for details; nil discards.
 	Log *slog.Logger
 }
@@ -49,6 +52,7 @@ type Session struct {
 
 	allowEncrypted bool
 	fileCaches     *fileCaches
+	following      *Following
 	ends           *ends
 }
 
@@ -115,7 +119,7 @@ func Run(ctx context.Context, e *engine.Engine, o Options, do func(context.Conte
 
 func newSession(e *engine.Engine, o Options) *Session {
 	o.Log = progress.Log(o.Log)
-	s := &Session{Engine: e, Steps: o.Steps, Log: o.Log, Warnings: &Warnings{}, allowEncrypted: o.AllowEncrypted, fileCaches: newFileCaches(e, o), ends: &ends{}}
+	s := &Session{Engine: e, Steps: o.Steps, Log: o.Log, Warnings: &Warnings{}, allowEncrypted: o.AllowEncrypted, fileCaches: newFileCaches(e, o), following: o.Following, ends: &ends{}}
 	s.Roots = &rootfs.Opener{
 		Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Spool: spoolDir(e), NoUnpack: o.NoUnpack,
 		Listings: s.fileCaches.listings, Warn: func(text string) { s.Warnings.Add(text) }, Steps: o.Steps, Log: o.Log,

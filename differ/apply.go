@@ -65,6 +65,10 @@ func (o Options) defaults() Options {
 // target asks for. It looks only at the target's destination. After an error the
 // change list is unusable.
 func (c *Changes) Apply(ctx context.Context, t Target, o Options) error {
+	return c.apply(ctx, t, o, nil)
+}
+
+func (c *Changes) apply(ctx context.Context, t Target, o Options, f *following) error {
 	if t.Op == Delete {
 		return c.delete(ctx, &t)
 	}
@@ -77,21 +81,24 @@ func (c *Changes) Apply(ctx context.Context, t Target, o Options) error {
 		return t.errorf("read the source: %w", err)
 	}
 	o = o.defaults()
-	w := &walker{changes: c, target: &t, ignore: ig, Options: o, tokens: make(chan struct{}, o.Workers-1)}
+	w := &walker{
+		changes: c, target: &t, ignore: ig, Options: o, tokens: make(chan struct{}, o.Workers-1),
+		found: make(map[string]*found),
+	}
 	if dir == nil {
 		err = w.file(ctx, src)
 	} else {
+		w.following = f
 		err = w.tree(ctx, src, dir)
 	}
 	if err == nil {
-		err = w.settle(ctx)
+		err = w.settleAgain(ctx)
 	}
 	if err != nil {
 		return t.errorf("%w", err)
 	}
 	c.looked.Count += w.files.Load()
 	c.looked.Bytes += w.bytes.Load()
-	w.warnGained()
 	c.warnings = append(c.warnings, w.sortedWarnings()...)
 	return nil
 }
@@ -115,6 +122,7 @@ func (c *Changes) delete(ctx context.Context, t *Target) error {
 	if !cur.IsDir() && strings.HasSuffix(t.Dest, "/") {
 		return t.errorf("%s is not a directory in the image", t.Dest)
 	}
+	c.touch(real, nil)
 	last := len(real) - 1
 	at, err := c.open(ctx, real[:last], tree.Meta{Mode: impliedMode})
 	if err != nil {
@@ -146,6 +154,7 @@ func (w *walker) file(ctx context.Context, src tree.Entry) error {
 	if intoDir || strings.HasSuffix(t.Dest, "/") {
 		real = append(real, t.SourceBase)
 	}
+	c.touch(real, nil)
 	last := len(real) - 1
 	at, err := c.open(ctx, real[:last], w.implied(src))
 	if err != nil {
@@ -183,8 +192,15 @@ func (w *walker) tree(ctx context.Context, src tree.Entry, dir tree.Dir) error {
 	if err != nil {
 		return err
 	}
-	if err := w.dir(ctx, visit{src: dir, at: at, path: strings.Join(real, "/")}); err != nil {
+	v := w.begin(visit{src: dir, at: at, path: strings.Join(real, "/")}, real)
+	if len(real) == 0 && t.Op == Sync {
+		w.warnRootMode(src)
+	}
+	if err := w.enter(ctx, v); err != nil {
 		return err
+	}
+	if len(w.links) > 0 {
+		c.touchAnywhere()
 	}
 	if err := w.overLinks(ctx); err != nil {
 		return err
@@ -193,6 +209,15 @@ func (w *walker) tree(ctx context.Context, src tree.Entry, dir tree.Dir) error {
 		return refuseDeletions(c.root.node)
 	}
 	return nil
+}
+
+// warnRootMode warns where the source's root directory has a mode that the image's
+// cannot get.
+func (w *walker) warnRootMode(src tree.Entry) {
+	cur := w.changes.root.node.current()
+	if want := w.target.desired(src, cur); want.Mode != cur.Mode {
+		w.warn(ofTarget, "the root directory keeps the base's mode %04o (the source's is %04o): layers cannot change it", cur.Mode&0o7777, want.Mode&0o7777)
+	}
 }
 
 // refuseDeletions returns an error if a sync of the root directory deletes
@@ -230,9 +255,6 @@ func (w *walker) destination(ctx context.Context, src tree.Entry, real []string)
 		return place{}, err
 	}
 	if len(real) == 0 {
-		if want := t.desired(src, cur); t.Op == Sync && want.Mode != cur.Mode {
-			w.warn("the root directory keeps the base's mode %04o (the source's is %04o): layers cannot change it", cur.Mode&0o7777, want.Mode&0o7777)
-		}
 		return c.root, nil
 	}
 	if cur != nil && !cur.IsDir() && t.Op == Copy {

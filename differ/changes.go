@@ -21,6 +21,7 @@ type Changes struct {
 	root     place
 	looked   Tally
 	warnings []string
+	applied  []applied
 }
 
 // NewChanges returns an empty change list against a base, whose root must be a

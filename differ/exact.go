@@ -43,7 +43,7 @@ func (c *Changes) Exactly(ctx context.Context, src tree.Tree, o ExactOptions) er
 	t := &Target{Op: Sync, Name: o.Name, Source: src, Dest: "/", Owner: OwnerSource}
 	opts := o.defaults()
 	x := &exact{ExactOptions: o, walker: &walker{
-		changes: c, target: t, ignore: &ignore{}, Options: opts, tokens: make(chan struct{}, opts.Workers-1),
+		changes: c, target: t, ignore: &ignore{}, Options: opts, tokens: make(chan struct{}, opts.Workers-1), found: make(map[string]*found),
 	}}
 	entries, err := dir.Entries(ctx)
 	if err == nil {
@@ -149,7 +149,7 @@ func (x *exact) descend(ctx context.Context, v visit, p *pair) (sub visit, same 
 	}
 	sub.entries, err = sub.src.Entries(ctx)
 	if errors.Is(err, tree.ErrMountPoint) {
-		x.warn("%s: left out, since it is a mount point", quote(sub.path))
+		x.warn(v.rel, "%s: left out, since it is a mount point", quote(sub.path))
 		return sub, true, nil
 	}
 	if err != nil {

@@ -12,17 +12,34 @@ import (
 // member is a name of a file that has several names, in the source or in the base.
 type member struct {
 	path string // the directory's, in the image
-	v    visit
+	src  tree.Dir
 	p    *pair
+	// rewritten: its node is that of its group.
+	rewritten bool
 }
 
 func (w *walker) addMember(v visit, p *pair) {
 	// A copy, since p would keep the list of its whole directory in cache.
 	kept := &pair{src: retained(p.src), base: retained(p.base), reason: p.reason}
-	m := member{path: v.path, v: visit{src: v.src, path: v.path}, p: kept}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.members = append(w.members, m)
+	m := &member{path: v.path, src: v.src, p: kept}
+	w.noteIn(v.rel, func(f *found) {
+		f.members = append(f.members, m)
+		if w.following != nil {
+			w.following.stale = true
+		}
+	})
+}
+
+// members returns all of the target's, in the order of their paths.
+func (w *walker) members() []*member {
+	var all []*member
+	for _, f := range w.found {
+		all = append(all, f.members...)
+	}
+	slices.SortFunc(all, func(a, b *member) int {
+		return cmp.Or(strings.Compare(a.path, b.path), strings.Compare(a.p.src.Name, b.p.src.Name))
+	})
+	return all
 }
 
 // settle makes the image's hard links those of the source. Names of one file in the
@@ -34,11 +51,8 @@ func (w *walker) addMember(v visit, p *pair) {
 // group is written whole, its content once and a hard link for each further name,
 // since a layer can only link to entries of its own.
 func (w *walker) settle(ctx context.Context) error {
-	slices.SortFunc(w.members, func(a, b member) int {
-		return cmp.Or(strings.Compare(a.path, b.path), strings.Compare(a.p.src.Name, b.p.src.Name))
-	})
 	kept := make(map[tree.Inode]bool) // base files that are still used by a group
-	for _, g := range w.linkGroups() {
+	for _, g := range linkGroups(w.members()) {
 		inode, same := sharedBase(g)
 		if same && (inode == (tree.Inode{}) || !kept[inode]) {
 			kept[inode] = true
@@ -56,10 +70,10 @@ func (w *walker) settle(ctx context.Context) error {
 
 // linkGroups groups the members by their file in the source. Groups are in the
 // order of their first names.
-func (w *walker) linkGroups() [][]member {
-	var groups [][]member
+func linkGroups(members []*member) [][]*member {
+	var groups [][]*member
 	index := make(map[tree.Inode]int)
-	for _, m := range w.members {
+	for _, m := range members {
 		inode := m.p.src.Inode
 		i, ok := index[inode]
 		if !ok || inode == (tree.Inode{}) {
@@ -74,7 +88,7 @@ func (w *walker) linkGroups() [][]member {
 
 // sharedBase reports whether all members are as in the base, and are one file
 // there. It returns that file.
-func sharedBase(g []member) (tree.Inode, bool) {
+func sharedBase(g []*member) (tree.Inode, bool) {
 	var inode tree.Inode
 	for i, m := range g {
 		if m.p.reason != "" || m.p.base == nil {
@@ -91,7 +105,7 @@ func sharedBase(g []member) (tree.Inode, bool) {
 }
 
 // rewrite puts all names of a group into the layer as one file.
-func (w *walker) rewrite(ctx context.Context, g []member) error {
+func (w *walker) rewrite(ctx context.Context, g []*member) error {
 	var shared *group
 	if len(g) > 1 {
 		shared = &group{}
@@ -101,12 +115,12 @@ func (w *walker) rewrite(ctx context.Context, g []member) error {
 		if err != nil {
 			return err
 		}
-		if m.p.reason == "" {
-			m.p.reason = ReasonLink
+		n := m.p.node(m.src, w.target.Cache)
+		if n.reason == "" {
+			n.reason = ReasonLink
 		}
-		n := m.p.node(m.v.src, w.target.Cache)
-		n.group = shared
-		at.node.kids.set(m.p.src.Name, n)
+		n.group, m.rewritten = shared, true
+		at.node.kids.set(n.srcName, n)
 	}
 	return nil
 }

@@ -44,3 +44,19 @@ func ParsePatterns(patterns []string) (*patternmatcher.PatternMatcher, error) {
 	}
 	return nil, err
 }
+
+// SkipsDir returns a function that reports whether patterns exclude a directory with
+// everything below it. nil: they exclude none as a whole.
+func SkipsDir(patterns []string) (func(path string) bool, error) {
+	if len(patterns) == 0 {
+		return nil, nil
+	}
+	pm, err := ParsePatterns(patterns)
+	if err != nil || pm.Exclusions() {
+		return nil, err
+	}
+	return func(path string) bool {
+		hit, err := pm.MatchesOrParentMatches(path)
+		return hit && err == nil
+	}, nil
+}

@@ -1,6 +1,8 @@
 package differ
 
 import (
+	"fmt"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/differ/tree"
@@ -39,22 +41,28 @@ func (t *Target) shapeFound(d, cur *tree.Entry) (gains bool) {
 
 // noteGained counts a changed file that gains root's rights.
 func (w *walker) noteGained(v visit, name string) {
-	path := "/" + joinPath(v.path, name)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.gained.count++
-	if w.gained.count == 1 || path < w.gained.first {
-		w.gained.first = path
-	}
+	one := gained{count: 1, first: "/" + joinPath(v.path, name)}
+	w.noteIn(v.rel, func(f *found) { f.gained.add(one) })
 }
 
-// warnGained adds one warning for all these files.
-func (w *walker) warnGained() {
-	switch n := w.gained.count; n {
-	case 0:
-	case 1:
-		w.warn("%s is setuid or setgid and an ordinary user's in the source, and root's in the image, so that it runs with root's rights; if that is not meant, use chmod=, chown= or owner=source", quote(w.gained.first))
-	default:
-		w.warn("%d files are setuid or setgid and ordinary users' in the source, and root's in the image, so that they run with root's rights, %s the first; if that is not meant, use chmod=, chown= or owner=source", n, quote(w.gained.first))
+func (g *gained) add(other gained) {
+	if g.count == 0 || other.count > 0 && other.first < g.first {
+		g.first = other.first
 	}
+	g.count += other.count
+}
+
+// gainedWarning is one warning for all these files; empty: there are none.
+func (w *walker) gainedWarning() string {
+	var all gained
+	for _, f := range w.found {
+		all.add(f.gained)
+	}
+	switch all.count {
+	case 0:
+		return ""
+	case 1:
+		return w.target.Name + ": " + fmt.Sprintf("%s is setuid or setgid and an ordinary user's in the source, and root's in the image, so that it runs with root's rights; if that is not meant, use chmod=, chown= or owner=source", quote(all.first))
+	}
+	return w.target.Name + ": " + fmt.Sprintf("%d files are setuid or setgid and ordinary users' in the source, and root's in the image, so that they run with root's rights, %s the first; if that is not meant, use chmod=, chown= or owner=source", all.count, quote(all.first))
 }

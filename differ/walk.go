@@ -26,11 +26,12 @@ type walker struct {
 
 	files, bytes atomic.Int64
 
-	mu       sync.Mutex
-	warnings []string
-	gained   gained
-	members  []member   // of hard-link groups
-	links    []overLink // directories of the source where the image has links
+	// following is the walk's past; nil: it has none.
+	following *following
+
+	mu    sync.Mutex
+	found map[string]*found // by the source's directories if there is a past, else all under ""
+	links []overLink        // directories of the source where the image has links
 }
 
 // visit is a directory of the source, and the place in the image that it goes to.
@@ -45,6 +46,11 @@ type visit struct {
 	// that do not.
 	excluded bool
 	match    matchInfo
+	// spots say where to look. old has the nodes of names in a directory that is
+	// looked at again, and that was known: revisited.
+	spots     *Spots
+	revisited bool
+	old       kids
 }
 
 // pair is the entry of one name in the source, as the image must show it, and the
@@ -115,6 +121,7 @@ func (w *walker) dir(ctx context.Context, v visit) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, v.close()) }()
+	w.again(&v)
 	base, err := w.list(ctx, &v)
 	if err != nil {
 		return err
@@ -239,7 +246,7 @@ func (w *walker) admit(v visit, e *tree.Entry) (skip bool, sub visit, err error)
 // left out with a warning, and all else that it cannot hold is an error.
 func (w *walker) storable(v visit, e *tree.Entry) (skip bool, err error) {
 	if e.Type() == unix.S_IFSOCK {
-		w.warn("%s: left out, since a layer cannot hold a socket", quote(joinPath(v.rel, e.Name)))
+		w.warn(v.rel, "%s: left out, since a layer cannot hold a socket", quote(joinPath(v.rel, e.Name)))
 		return true, nil
 	}
 	if e.Type() == unix.S_IFCHR && e.Rdev == 0 {
@@ -249,7 +256,7 @@ func (w *walker) storable(v visit, e *tree.Entry) (skip bool, err error) {
 		return false, fmt.Errorf("%s: owner %d:%d cannot be stored, since 4294967295 means no owner; use chown=", quote(joinPath(v.rel, e.Name)), e.UID, e.GID)
 	}
 	if IsAUFS(e.Name) {
-		w.warn("%s: left out, since AUFS keeps its own books under such names, and no layer can hold them", quote(joinPath(v.rel, e.Name)))
+		w.warn(v.rel, "%s: left out, since AUFS keeps its own books under such names, and no layer can hold them", quote(joinPath(v.rel, e.Name)))
 		return true, nil
 	}
 	if strings.HasPrefix(e.Name, tree.WhiteoutPrefix) {
@@ -309,28 +316,35 @@ func (p *pair) node(src tree.Dir, cache *filecache.Cache) *node {
 func (w *walker) subdirs(ctx context.Context, v visit, dirs []*pair, below []visit) error {
 	var g gather
 	for i, p := range dirs {
+		w.direct(&v, p, &below[i])
 		sub, ok, err := w.descend(ctx, v, p, below[i])
 		if err != nil {
 			g.set(err)
 			break
 		}
 		if ok {
-			w.spawn(&g, func() error { return w.dir(ctx, sub) })
+			w.spawn(&g, func() error { return w.enter(ctx, sub) })
 		}
 	}
 	if err := g.wait(); err != nil {
 		return err
 	}
 	for i, p := range dirs {
-		kid := v.at.node.kids.get(p.src.Name)
-		if kid == nil || !kid.kids.none() {
-			continue
-		}
-		if below[i].excluded && kid.state == set && kid.base == nil || kid.state == inherit {
-			v.at.node.kids.remove(p.src.Name)
-		}
+		v.at.prune(p.src.Name, below[i].excluded)
 	}
 	return nil
+}
+
+// prune removes the node of a directory that was visited, if it says nothing.
+// excluded: the directory takes part only if something in it does.
+func (p place) prune(name string, excluded bool) {
+	kid := p.node.kids.get(name)
+	if kid == nil || !kid.kids.none() {
+		return
+	}
+	if excluded && kid.state == set && kid.base == nil || kid.state == inherit {
+		p.node.kids.remove(name)
+	}
 }
 
 // descend makes the place show a directory of the source, and returns how to visit
@@ -349,17 +363,20 @@ func (w *walker) descend(ctx context.Context, v visit, p *pair, sub visit) (_ vi
 	}()
 	err = hold(sub.src)
 	if errors.Is(err, tree.ErrMountPoint) {
-		w.warn("%s: left out, since it is a mount point; give it a target of its own", quote(sub.rel))
+		w.warn(v.rel, "%s: left out, since it is a mount point; give it a target of its own", quote(sub.rel))
 		return sub, false, nil
 	}
 	if err != nil {
 		return sub, false, err
 	}
 	if slices.Contains(w.Own, tree.Inode{Dev: p.src.Stamp.Dev, Ino: p.src.Stamp.Ino}) {
-		w.warn("%s: left out, since it is where images are stored", quote(sub.rel))
+		w.warn(v.rel, "%s: left out, since it is where images are stored", quote(sub.rel))
 		return sub, false, nil
 	}
 	cur := v.at.current(p.src.Name, p.base)
+	if sub.revisited {
+		cur = p.base // The node is that of the last walk.
+	}
 	if cur != nil && cur.IsSymlink() {
 		w.mu.Lock()
 		w.links = append(w.links, overLink{v: v, p: p, sub: sub})
@@ -374,15 +391,26 @@ func (w *walker) descend(ctx context.Context, v visit, p *pair, sub visit) (_ vi
 	return sub, err == nil, err
 }
 
-func (w *walker) warn(format string, args ...any) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.warnings = append(w.warnings, w.target.Name+": "+fmt.Sprintf(format, args...))
+// warn adds a warning about something in a directory of the source.
+func (w *walker) warn(rel, format string, args ...any) {
+	text := w.target.Name + ": " + fmt.Sprintf(format, args...)
+	w.noteIn(rel, func(f *found) { f.warnings = append(f.warnings, text) })
 }
 
+// ofTarget stands for a directory where something is found of the target as a whole.
+const ofTarget = "/"
+
+// sortedWarnings returns all warnings of the target, sorted.
 func (w *walker) sortedWarnings() []string {
-	slices.Sort(w.warnings)
-	return w.warnings
+	var all []string
+	for _, f := range w.found {
+		all = append(all, f.warnings...)
+	}
+	if text := w.gainedWarning(); text != "" {
+		all = append(all, text)
+	}
+	slices.Sort(all)
+	return all
 }
 
 // quote makes a name safe to print.

@@ -17,8 +17,8 @@ import (
 // a stranger's.
 const maxIgnoreFile = 4 << 20
 
-// ignorePatterns reads the target's ignore file, one .dockerignore pattern a line.
-func ignorePatterns(ctx context.Context, s Spec) ([]string, error) {
+// IgnorePatterns reads the target's ignore file, one .dockerignore pattern a line.
+func IgnorePatterns(ctx context.Context, s Spec) ([]string, error) {
 	f, err := openIgnoreFile(ctx, s)
 	if err != nil {
 		return nil, fmt.Errorf("read ignore file: %w", err)

@@ -39,6 +39,9 @@ type Opener struct {
 	// Cache returns the digests that earlier builds remembered of a source. It may be
 	// nil, and may return nil.
 	Cache func(context.Context, *disk.Local) *filecache.Cache
+	// Local opens a directory or file of this host, of which the patterns leave out
+	// files. nil: [disk.OpenLocal] does.
+	Local func(ctx context.Context, name string, exclude []string) (*disk.Local, error)
 	// ImageFiles opens the files of an image by its reference, and ContainerFiles
 	// those of a specification's container.
 	ImageFiles     func(ctx context.Context, ref string) (tree.Tree, error)
@@ -127,7 +130,11 @@ func (o *Opener) treeSource(ctx context.Context, s Spec, open func(context.Conte
 }
 
 func (o *Opener) localSource(ctx context.Context, s Spec, t *differ.Target) error {
-	l, err := disk.OpenLocal(s.Source)
+	open := o.Local
+	if open == nil {
+		open = func(_ context.Context, name string, _ []string) (*disk.Local, error) { return disk.OpenLocal(name) }
+	}
+	l, err := open(ctx, s.Source, t.Exclude)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("the source %s does not exist", s.Source)
 	}
@@ -164,7 +171,7 @@ func excludes(ctx context.Context, s Spec) ([]string, error) {
 	if err != nil || s.IgnoreFile == "" {
 		return append(only, s.Exclude...), err
 	}
-	patterns, err := ignorePatterns(ctx, s)
+	patterns, err := IgnorePatterns(ctx, s)
 	if err != nil {
 		return nil, err
 	}

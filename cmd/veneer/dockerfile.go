@@ -101,34 +101,43 @@ func checkWay(cmd *cobra.Command, from bool, args []string) error {
 	return nil
 }
 
-// buildDockerfile builds the Dockerfile of a directory, or of standard input.
-func (a *app) buildDockerfile(ctx context.Context, path string, f *dockerfileFlags, base *baseFlags, image *imageFlags, o buildOptions) (err error) {
-	req := veneer.DockerfileRequest{Reports: veneer.Reports{Log: a.log}, Onto: f.onto, Pull: f.pull}
+// dockerfileRequest returns the request for the flags, but for what is read from the
+// context, and the output that takes the place of the engine; nil: none does.
+func (a *app) dockerfileRequest(f *dockerfileFlags, base *baseFlags, image *imageFlags, o *buildOptions) (req veneer.DockerfileRequest, out *outputFlag, err error) {
+	req = veneer.DockerfileRequest{Reports: veneer.Reports{Log: a.log}, Onto: f.onto, Pull: f.pull}
 	if len(f.caches) > 0 {
-		return usagef("--cache-to and --cache-from are not supported: steps stay in the engine, and their cache needs no place. For a machine that has none, pull the image of the last build and build --onto it")
+		return req, nil, usagef("--cache-to and --cache-from are not supported: steps stay in the engine, and their cache needs no place. For a machine that has none, pull the image of the last build and build --onto it")
 	}
 	var index []string
 	image.annotations, index = takeIndex(image.annotations)
 	f.labels = image.takeLabels()
 	if req.IndexAnnotations, err = parseAnnotations(index); err != nil {
-		return err
+		return req, nil, err
 	}
 	if err := image.request(&req.ImageOptions, &req.LayerOptions, a.getenv); err != nil {
-		return err
+		return req, nil, err
 	}
 	if err := f.request(&req, base, a.getenv); err != nil {
-		return err
+		return req, nil, err
 	}
 	if f.onto != "" {
 		if err := checkRef(f.onto); err != nil {
-			return err
+			return req, nil, err
 		}
 	}
-	out, err := f.outputOf(&req, &o)
+	if out, err = f.outputOf(&req, o); err != nil {
+		return req, nil, err
+	}
+	req.Registry = veneer.RegistryOptions{PlainHTTP: o.push.PlainHTTP, HostsDirs: o.push.HostsDirs}
+	return req, out, nil
+}
+
+// buildDockerfile builds the Dockerfile of a directory, or of standard input.
+func (a *app) buildDockerfile(ctx context.Context, path string, f *dockerfileFlags, base *baseFlags, image *imageFlags, o buildOptions) (err error) {
+	req, out, err := a.dockerfileRequest(f, base, image, &o)
 	if err != nil {
 		return err
 	}
-	req.Registry = veneer.RegistryOptions{PlainHTTP: o.push.PlainHTTP, HostsDirs: o.push.HostsDirs}
 	closeContext, err := a.readContext(ctx, path, f.file, &req)
 	if err != nil {
 		return err

@@ -71,14 +71,15 @@ func (f *baseFlags) bind(cmd *cobra.Command) {
 	fs.Var(&f.compare, "compare", "when two files are the same: content, or metadata to trust equal size and time")
 	fs.Var(&f.reader, "reader", "how the base is read: auto, index (of its layers) or view (of its snapshot)")
 	fs.BoolVar(&f.forceDelete, "force-delete", false, "let --sync SRC:/ delete files of the base")
-	if cmd.Name() != "build" {
+	builds := cmd.Name() == "build" || cmd.Name() == "watch"
+	if !builds {
 		fs.BoolVar(&f.noCache, "no-cache", false, "neither use nor keep indexes of layers and digests of source files")
 	} else {
 		fs.Var(&noCacheValue{&f.noCache, &f.noCacheStages}, "no-cache", "do all steps of a Dockerfile again, or those of a stage with --no-cache=STAGE; with --from neither use nor keep indexes of layers and digests of source files")
 		fs.Lookup("no-cache").NoOptDefVal = "true"
 		fs.IntVar(&f.maxLayers, "max-layers", veneer.DefaultMaxLayers, "squash what Veneer put upon the original base where the base has this `number` of layers; 0: never")
 	}
-	if cmd.Name() != "build" {
+	if !builds {
 		if err := cmd.MarkFlagRequired("from"); err != nil {
 			panic(err) // There is no such flag.
 		}

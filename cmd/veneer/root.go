@@ -38,7 +38,7 @@ func (a *app) rootCommand() *cobra.Command {
 	a.flags.bind(root.PersistentFlags())
 	completeWords(root, map[string][]string{"engine": a.flags.engine.allowed, "progress": a.flags.progress.allowed})
 	root.AddCommand(
-		a.buildCommand(), a.deltaCommand(), a.squashCommand(), a.commitCommand(), a.diffCommand(),
+		a.buildCommand(), a.watchCommand(), a.deltaCommand(), a.squashCommand(), a.commitCommand(), a.diffCommand(),
 		a.pullCommand(), a.pushCommand(), a.loginCommand(), a.logoutCommand(), a.saveCommand(), a.loadCommand(), a.importCommand(), a.exportCommand(),
 		a.imagesCommand(), a.historyCommand(), a.inspectCommand(), a.exploreCommand(), a.reportCommand(),
 		a.verifyCommand(), a.tagCommand(), a.rmiCommand(), a.pruneCommand(), a.systemCommand(),

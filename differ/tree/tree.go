@@ -161,6 +161,13 @@ type Holder interface {
 	Hold() error
 }
 
+// Stater is a [Dir] that knows its own entry without its parent directory.
+type Stater interface {
+	// Stat returns the directory's entry as it is now. Its error is the one that Entries
+	// would return.
+	Stat() (Entry, error)
+}
+
 // Comparer is a [Dir] that may know without reading that another Dir is the same
 // directory. Both trees must be open.
 type Comparer interface {

@@ -78,6 +78,15 @@ func errFileType(name string) error {
 	return fmt.Errorf("open %s: neither a directory nor a regular file", name)
 }
 
+// refused is the beginning of attributes' names that have a meaning here, so that they
+// cannot be taken for a file's own; empty: none have.
+func (l *Local) refused() string {
+	if l.overlay {
+		return overlayPrefix()
+	}
+	return ""
+}
+
 // Name returns the path that the tree was opened by.
 func (l *Local) Name() string { return l.name }
 
@@ -235,3 +244,7 @@ func (l *Local) Remember(m *filecache.Cache) {
 
 // Trust returns what may be remembered of the tree's files.
 func (l *Local) Trust() filecache.Trust { return filecache.TrustOf(l.root) }
+
+// Descriptor opens a path below the root, as the files of the tree are opened, and
+// returns the descriptor, which is the caller's. The flags are open(2)'s.
+func (l *Local) Descriptor(rel string, flags int) (int, error) { return l.openBeneath(rel, flags) }

@@ -211,17 +211,40 @@ func (d *localDir) stat(e *tree.Entry, fd int, name cString, scratch []byte) err
 	if d.tree.cache.Plain(e) {
 		return nil
 	}
-	refuse := ""
-	if d.tree.overlay {
-		refuse = overlayPrefix()
-	}
-	if e.Xattrs, err = readXattrs(fd, name, refuse, scratch); err != nil {
+	if e.Xattrs, err = readXattrs(fd, name, d.tree.refused(), scratch); err != nil {
 		return &os.PathError{Op: "read extended attributes", Path: d.path(e.Name), Err: err}
 	}
 	if e.Xattrs == nil {
 		d.tree.cache.AddPlain(e)
 	}
 	return nil
+}
+
+// Stat implements [tree.Stater].
+func (d *localDir) Stat() (tree.Entry, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	fd := d.fd
+	if fd < 0 {
+		var err error
+		if fd, err = d.open(); err != nil {
+			return tree.Entry{}, err
+		}
+		defer unix.Close(fd) //nolint:errcheck // only read
+	}
+	var st unix.Statx_t
+	if err := statxFD(fd, &st); err != nil {
+		return tree.Entry{}, &os.PathError{Op: "stat", Path: d.path(""), Err: err}
+	}
+	e := entryOf(path.Base(d.rel), &st)
+	if d.tree.cache.Plain(&e) {
+		return e, nil
+	}
+	var err error
+	if e.Xattrs, err = readXattrs(fd, "", d.tree.refused(), make([]byte, xattrScratch)); err != nil {
+		return tree.Entry{}, &os.PathError{Op: "read extended attributes", Path: d.path(""), Err: err}
+	}
+	return e, nil
 }
 
 // Sub implements [tree.Dir]. Its first use fails if the child is not a directory.
