@@ -49,7 +49,7 @@ func (a *app) completeArgs(cmd *cobra.Command) {
 	switch cmd.Name() {
 	case "rmi", "save", "verify":
 		cmd.ValidArgsFunction = images
-	case "images", "history", "inspect", "explore", "push", "pull", "report", "squash", "tag":
+	case "images", "history", "inspect", "explore", "push", "pull", "report", "squash", "tag", "unit":
 		cmd.ValidArgsFunction = firstOnly(1, images)
 	case "delta":
 		cmd.ValidArgsFunction = firstOnly(2, images)

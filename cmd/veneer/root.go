@@ -37,7 +37,7 @@ func (a *app) rootCommand() *cobra.Command {
 	completeWords(root, map[string][]string{"engine": a.flags.engine.allowed, "progress": a.flags.progress.allowed})
 	root.AddCommand(
 		a.buildCommand(), a.deltaCommand(), a.squashCommand(), a.commitCommand(), a.diffCommand(),
-		a.pullCommand(), a.pushCommand(), a.loginCommand(), a.logoutCommand(), a.saveCommand(), a.loadCommand(), a.importCommand(), a.exportCommand(), a.mountCommand(), a.unmountCommand(),
+		a.pullCommand(), a.pushCommand(), a.loginCommand(), a.logoutCommand(), a.saveCommand(), a.loadCommand(), a.importCommand(), a.exportCommand(), a.mountCommand(), a.unmountCommand(), a.unitCommand(),
 		a.imagesCommand(), a.historyCommand(), a.inspectCommand(), a.exploreCommand(), a.reportCommand(),
 		a.verifyCommand(), a.tagCommand(), a.rmiCommand(), a.pruneCommand(), a.systemCommand(),
 		a.versionCommand(),
