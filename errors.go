@@ -105,6 +105,22 @@ var (
 	ErrSourceChanged = differ.ErrSourceChanged
 )
 
+// What can be wrong with mounts.
+var (
+	// ErrMounted means that the image, the Ref, is mounted on a directory, the Path.
+	ErrMounted = errors.New("it is mounted")
+	// ErrMountBusy means that something uses what is mounted on, or by means of, a
+	// directory, the Path.
+	ErrMountBusy = errors.New("it is in use")
+	// ErrMountedOn means that something is mounted on the directory, the Path, already.
+	ErrMountedOn = errors.New("something is mounted there already")
+	// ErrNotMounted means that nothing that [Mount] mounted is on the directory, the Path.
+	ErrNotMounted = errors.New("no image is mounted there")
+	// ErrMountUnseen means that an image was mounted on the Path somewhere else, and that
+	// nobody here can see whether it still is.
+	ErrMountUnseen = errors.New("whether it is still mounted cannot be seen from here")
+)
+
 // What can be wrong with containers, whose name or ID is Ref.
 var (
 	// ErrNoContainer means that the namespace has no such container.

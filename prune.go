@@ -44,6 +44,9 @@ type Pruned struct {
 	Processes []string `json:"processes"`
 	// Resumed are containers that a killed commit had left paused.
 	Resumed []string `json:"resumed"`
+	// Mounts are directories that images had been mounted on and are not any more: what
+	// kept them is forgotten.
+	Mounts []string `json:"mounts"`
 	lease.Swept
 	// Blobs are those that garbage collection removed, and BlobBytes their size.
 	Blobs     int64 `json:"blobs"`
@@ -79,7 +82,7 @@ func Prune(ctx context.Context, e *engine.Engine, req PruneRequest) (*Pruned, er
 	var keptErr error
 	p.Kept, keptErr = PruneSteps(ctx, e, keep, cmp.Or(req.KeepFor, DefaultKeepFor), req.DryRun)
 	err = errors.Join(err, keptErr, do(e.Context(ctx), e, req.Cache))
-	for _, list := range []*[]string{&p.Processes, &p.Resumed, &p.Leases, &p.Snapshots, &p.Ingests, &p.Temporary} {
+	for _, list := range []*[]string{&p.Processes, &p.Resumed, &p.Mounts, &p.Leases, &p.Snapshots, &p.Ingests, &p.Temporary} {
 		if *list == nil {
 			*list = []string{} // In JSON they are lists.
 		}
@@ -114,6 +117,8 @@ func (p *Pruned) prune(ctx context.Context, e *engine.Engine, cache bool) error 
 	var errs []error
 	p.Resumed, err = container.ResumeAll(ctx, e)
 	errs = append(errs, err)
+	p.Mounts, err = forgetGone(ctx, e, false)
+	errs = append(errs, err)
 	p.Swept, err = lease.Sweep(ctx, e.Client, e.Snapshotter)
 	errs = append(errs, err, e.CollectGarbage(ctx))
 	after, afterBytes, err := countBlobs(ctx, e)
@@ -140,6 +145,8 @@ func (p *Pruned) look(ctx context.Context, e *engine.Engine, cache bool) error {
 	for _, l := range left {
 		p.Resumed = append(p.Resumed, l.Container)
 	}
+	errs = append(errs, err)
+	p.Mounts, err = forgetGone(ctx, e, true)
 	errs = append(errs, err)
 	p.Swept, err = lease.Left(ctx, e.Client, e.Snapshotter)
 	errs = append(errs, err)

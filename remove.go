@@ -17,13 +17,17 @@ import (
 // Remove removes a name of an image, see [content.RemoveIf]. The last name of an image
 // that a container was made from stays, and the error wraps [ErrInUse]: without the
 // name, [Commit] would not find the container's image. It does not matter whether
-// the container runs. force removes the name nevertheless.
+// the container runs. So does that of an image that [Mount] has mounted: [ErrMounted].
+// force removes the name nevertheless; a mount keeps what it shows.
 func Remove(ctx context.Context, e *engine.Engine, ref string, force bool) ([]images.Image, error) {
 	allow := func(ctx context.Context, going []images.Image) error {
 		if force {
 			return nil
 		}
 		users, err := orphans(ctx, e, going)
+		if err == nil {
+			err = refuseMounted(ctx, e, going)
+		}
 		if err != nil {
 			return fmt.Errorf("remove image %s: %w", ref, err)
 		}
@@ -33,6 +37,42 @@ func Remove(ctx context.Context, e *engine.Engine, ref string, force bool) ([]im
 		return nil
 	}
 	return content.RemoveIf(e.Context(ctx), e.Client, []string{ref}, false, allow)
+}
+
+// refuseMounted returns an error if an image that is mounted would have no name without
+// the given records.
+func refuseMounted(ctx context.Context, e *engine.Engine, going []images.Image) error {
+	mounts, err := Mounts(ctx, e)
+	if err != nil || len(mounts) == 0 {
+		return err
+	}
+	ctx = e.Context(ctx)
+	goes := chainsOf(ctx, e, going)
+	mounts = slices.DeleteFunc(mounts, func(m Mounted) bool { return m.State == MountGone || !goes[m.record.ChainID.String()] })
+	if len(mounts) == 0 {
+		return nil
+	}
+	stays, err := chainsWithout(ctx, e, going)
+	if err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		if !stays[m.record.ChainID.String()] {
+			return &Error{Kind: ErrMounted, Ref: going[0].Name, Path: m.Dir, Err: fmt.Errorf("%w on %s, and no other name keeps it", ErrMounted, m.Dir)}
+		}
+	}
+	return nil
+}
+
+// chainsWithout returns the chain IDs of all images but the given ones.
+func chainsWithout(ctx context.Context, e *engine.Engine, going []images.Image) (map[string]bool, error) {
+	records, err := e.Client.ImageService().List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	return chainsOf(ctx, e, slices.DeleteFunc(records, func(r images.Image) bool {
+		return slices.ContainsFunc(going, func(g images.Image) bool { return g.Name == r.Name })
+	})), nil
 }
 
 // orphans returns the containers whose images would have no name without the given
@@ -63,13 +103,10 @@ func orphans(ctx context.Context, e *engine.Engine, going []images.Image) ([]con
 	if len(users) == 0 {
 		return nil, nil
 	}
-	records, err := e.Client.ImageService().List(ctx)
+	stays, err := chainsWithout(ctx, e, going)
 	if err != nil {
-		return nil, fmt.Errorf("list images: %w", err)
+		return nil, err
 	}
-	stays := chainsOf(ctx, e, slices.DeleteFunc(records, func(r images.Image) bool {
-		return slices.ContainsFunc(going, func(g images.Image) bool { return g.Name == r.Name })
-	}))
 	return slices.DeleteFunc(users, func(c containers.Container) bool { return stays[rootfsParent(ctx, e, &c)] }), nil
 }
 

@@ -43,8 +43,24 @@ func NewReading(ctx context.Context, c *client.Client, snapshotter, parent strin
 	return &Work{active: a, readOnly: true}, nil
 }
 
+// Key is its name.
+func (w *Work) Key() string { return w.active.key }
+
 // Mounts are what shows the files.
 func (w *Work) Mounts() []mount.Mount { return w.active.mounts }
+
+// Dirs are the directories that a mount of it combines, as far as it is one of
+// directories.
+func (w *Work) Dirs() []string {
+	d, err := plain(w.active.mounts)
+	if err != nil {
+		return nil
+	}
+	if d.upper != "" {
+		return append([]string{d.upper}, d.lower...)
+	}
+	return d.lower
+}
 
 // Find returns the directories of an active one, see [FindActive].
 func (w *Work) Find(ctx context.Context) (*Active, error) {
@@ -75,3 +91,12 @@ func (w *Work) Commit(ctx context.Context, name string) error {
 
 // Close removes it, unless it was committed.
 func (w *Work) Close(ctx context.Context) error { return w.active.remove(ctx) }
+
+// RemoveWork removes a work of another process, if it is there.
+func RemoveWork(ctx context.Context, c *client.Client, snapshotter, key string) error {
+	sn, err := service(c, snapshotter)
+	if err != nil {
+		return err
+	}
+	return (&active{sn: sn, key: key}).remove(ctx)
+}

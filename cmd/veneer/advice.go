@@ -47,7 +47,13 @@ var advices = []advice{
 	{kind: veneer.ErrSnapshotterDead, text: "start that, or use another --snapshotter; veneer prune removes what this left"},
 	{kind: veneer.ErrDisconnected, text: "try again when it runs, and veneer prune removes what this left"},
 	{kind: veneer.ErrOtherOwners, text: "to be there, use nsenter -U -m -t {ref}"},
-	{kind: veneer.ErrCannotMount, text: "use --reader=index and --differ=veneer, which mount nothing, or another --snapshotter"},
+	{kind: veneer.ErrCannotMount, by: func(e *veneer.Error) string {
+		if e.Op == "mount" {
+			return "run it where containerd runs, use another --snapshotter, or veneer export " + e.Ref + " -o DIR/"
+		}
+		return "use --reader=index and --differ=veneer, which mount nothing, or another --snapshotter"
+	}},
+	{kind: veneer.ErrForeign, by: adviseForeign},
 	{kind: veneer.ErrLeftBehind, text: "veneer prune removes it"},
 
 	// Images.
@@ -71,6 +77,11 @@ var advices = []advice{
 	}},
 	{kind: veneer.ErrOnePlatform, text: "build with that one --platform, or on an image that has several"},
 	{kind: veneer.ErrInUse, text: "remove that first, or use --force"},
+	{kind: veneer.ErrMounted, text: "veneer unmount {path} first, or use --force: the mount goes on then"},
+	{kind: veneer.ErrMountBusy, by: adviseBusy},
+	{kind: veneer.ErrMountedOn, text: "veneer mount and findmnt {path} tell what; choose another directory, or unmount that"},
+	{kind: veneer.ErrNotMounted, text: "veneer mount lists what is mounted, with the same --engine, --namespace or --root"},
+	{kind: veneer.ErrMountUnseen, text: "--force forgets it"},
 	{kind: veneer.ErrUnnamed, text: "use -t NAME to keep it"},
 	{kind: veneer.ErrNoAnnotations, text: "leave --annotation out, or use labels (-c 'LABEL …')"},
 	{kind: veneer.ErrNoZstd, text: "use --compression gzip"},
@@ -161,6 +172,27 @@ func adviseRoot(e *veneer.Error) string {
 		return "choose a directory with --root"
 	}
 	return ""
+}
+
+// adviseForeign is for places alone; of the engine's directory adviseRoot knows more.
+func adviseForeign(e *veneer.Error) string {
+	switch {
+	case e.Op == "mount on":
+		return "choose a directory of root's, below others of root's, as in /srv"
+	case e.Op != "":
+		return "choose a directory of your own that nobody else may enter (chmod 700)"
+	}
+	return ""
+}
+
+func adviseBusy(e *veneer.Error) string {
+	if e.Op != "unmount" {
+		return "wait for it, or choose another directory"
+	}
+	if e.Err.Error() != veneer.ErrMountBusy.Error() {
+		return "end that first"
+	}
+	return "end what uses it, which fuser -vm " + e.Path + " lists"
 }
 
 func adviseInstruction(e *veneer.Error) string {

@@ -49,7 +49,7 @@ func (a *app) completeArgs(cmd *cobra.Command) {
 	switch cmd.Name() {
 	case "rmi", "save", "verify":
 		cmd.ValidArgsFunction = images
-	case "images", "history", "inspect", "explore", "push", "pull", "report", "squash", "tag":
+	case "images", "history", "inspect", "explore", "push", "pull", "report", "squash", "tag", "unit":
 		cmd.ValidArgsFunction = firstOnly(1, images)
 	case "delta":
 		cmd.ValidArgsFunction = firstOnly(2, images)
@@ -63,6 +63,15 @@ func (a *app) completeArgs(cmd *cobra.Command) {
 			}
 			return images(cmd, args, word)
 		}
+	case "mount":
+		cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				return images(cmd, args, word)
+			}
+			return nil, cobra.ShellCompDirectiveFilterDirs
+		}
+	case "unmount":
+		cmd.ValidArgsFunction = a.completeWith(mountedDirs)
 	case "load", "import":
 		cmd.ValidArgsFunction = firstOnly(1, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveDefault
@@ -152,6 +161,15 @@ func platformNames(ctx context.Context, e *veneer.Engine) ([]string, error) {
 	}
 	slices.Sort(list)
 	return slices.Compact(list), err
+}
+
+func mountedDirs(ctx context.Context, e *veneer.Engine) ([]string, error) {
+	list, err := veneer.Mounts(ctx, e)
+	var dirs []string
+	for i := range list {
+		dirs = append(dirs, list[i].Dir)
+	}
+	return dirs, err
 }
 
 func snapshotterNames(ctx context.Context, e *veneer.Engine) ([]string, error) {

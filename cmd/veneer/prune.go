@@ -17,10 +17,10 @@ func (a *app) pruneCommand() *cobra.Command {
 		Use:   "prune",
 		Short: "Remove what killed builds left, and what nothing refers to",
 		Long: `Remove what killed builds left (processes of RUN and their secrets, leases,
-snapshots, half-written blobs, files in the caches and in $TMPDIR). Let containers
-go on that a killed commit left paused. Then let the engine collect what no image
-refers to. What a running build holds stays. Images that have a name stay; veneer
-rmi removes those.
+snapshots, half-written blobs, files in the caches and in $TMPDIR). Forget what
+veneer mount had mounted and is not any more. Let containers go on that a killed
+commit left paused. Then let the engine collect what no image refers to. What a
+running build holds stays. Images that have a name stay; veneer rmi removes those.
 
 Of the steps of Dockerfiles and the directories of RUN --mount=type=cache, which
 later builds use, those last used stay, up to --keep-steps in all, unless that is
@@ -66,7 +66,7 @@ func (a *app) printPruned(p *veneer.Pruned) error {
 	for _, kind := range []struct {
 		what  string
 		names []string
-	}{{"process", p.Processes}, {"resumed container", p.Resumed}, {"lease", p.Leases}, {"snapshot", p.Snapshots}, {"ingest", p.Ingests}, {"temporary", p.Temporary}} {
+	}{{"process", p.Processes}, {"resumed container", p.Resumed}, {"mount", p.Mounts}, {"lease", p.Leases}, {"snapshot", p.Snapshots}, {"ingest", p.Ingests}, {"temporary", p.Temporary}} {
 		for _, name := range kind.names {
 			if err := printLine(a.std.out, "%s %s", kind.what, printable(name)); err != nil {
 				return err

@@ -20,7 +20,8 @@ the end, when the others are removed; with --force they are no error.
 
 The last name of an image that a container was made from stays, also if the
 container does not run: without it veneer commit finds no image for the
-container. --force removes it all the same; the container goes on.`,
+container. So does that of an image that is mounted (veneer mount). --force removes it
+all the same; the container goes on, and the mount as well.`,
 		Example: `  veneer rmi app:1
   veneer rmi app:1 app:2
   veneer rmi --force app:1`,
@@ -40,7 +41,7 @@ container. --force removes it all the same; the container goes on.`,
 			})
 		},
 	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "also remove images that containers were made from, and take a name that is not there for no error")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "also remove images that containers were made from or that are mounted, and take a name that is not there for no error")
 	return cmd
 }
 

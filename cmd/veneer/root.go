@@ -40,6 +40,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(
 		a.buildCommand(), a.watchCommand(), a.deltaCommand(), a.squashCommand(), a.commitCommand(), a.diffCommand(),
 		a.pullCommand(), a.pushCommand(), a.loginCommand(), a.logoutCommand(), a.saveCommand(), a.loadCommand(), a.importCommand(), a.exportCommand(),
+		a.mountCommand(), a.unmountCommand(), a.unitCommand(),
 		a.imagesCommand(), a.historyCommand(), a.inspectCommand(), a.exploreCommand(), a.reportCommand(),
 		a.verifyCommand(), a.tagCommand(), a.rmiCommand(), a.pruneCommand(), a.systemCommand(),
 		a.versionCommand(),

@@ -26,5 +26,6 @@
 // leases and ingests of Veneer by [Prefix], and snapshots by [LabelTemporary].
 //
 // A lease that [NotePaused] makes keeps nothing. It is a note that a container
-// has been paused, which outlives the process if that is killed.
+// has been paused, which outlives the process if that is killed. A lease that
+// [KeepMounted] makes is meant to outlive its process: it keeps what that has mounted.
 package lease

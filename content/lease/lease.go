@@ -58,28 +58,32 @@ func New(ctx context.Context, ls leases.Manager) (context.Context, Release, erro
 	if _, ok := leases.FromContext(ctx); ok {
 		return ctx, func(context.Context, ...leases.DeleteOpt) error { return nil }, nil
 	}
-	id, release, err := create(ctx, ls, leases.WithExpiration(life))
+	id := NewID()
+	release, err := create(ctx, ls, id, leases.WithExpiration(life))
 	if err != nil {
 		return nil, nil, err
 	}
 	return leases.WithLease(ctx, id), release, nil
 }
 
+// NewID returns the name of a new lease.
+func NewID() string { return Prefix + rand.Text() }
+
 // create makes a lease that says which process it belongs to.
-func create(ctx context.Context, ls leases.Manager, opts ...leases.Opt) (id string, _ Release, err error) {
+func create(ctx context.Context, ls leases.Manager, id string, opts ...leases.Opt) (Release, error) {
 	owner, err := thisProcess()
 	if err != nil {
-		return "", nil, fmt.Errorf("create lease: %w", err)
+		return nil, fmt.Errorf("create lease: %w", err)
 	}
-	lease := leases.Lease{ID: Prefix + rand.Text()}
+	lease := leases.Lease{ID: id}
 	release := releaseOf(ls, lease)
 	opts = append(opts, leases.WithID(lease.ID), leases.WithLabels(owner.labels()))
 	if err := createSurely(ctx, ls, opts...); err != nil {
 		// The lease may be there all the same: the answer can be lost after
 		// the work was done.
-		return "", nil, errors.Join(fmt.Errorf("create lease: %w", err), release(ctx))
+		return nil, errors.Join(fmt.Errorf("create lease: %w", err), release(ctx))
 	}
-	return lease.ID, release, nil
+	return release, nil
 }
 
 func releaseOf(ls leases.Manager, lease leases.Lease) Release {

@@ -15,8 +15,7 @@ const labelPaused = LabelPrefix + "paused"
 // a lease that never ends by itself: if the process is killed, it stays until
 // somebody acts upon [LeftPaused]. Release removes it.
 func NotePaused(ctx context.Context, ls leases.Manager, container string) (Release, error) {
-	_, release, err := create(ctx, ls, leases.WithLabel(labelPaused, container))
-	return release, err
+	return create(ctx, ls, NewID(), leases.WithLabel(labelPaused, container))
 }
 
 // Paused is a container that a killed process has left paused.

@@ -57,7 +57,7 @@ func Left(ctx context.Context, e Engine, snapshotter string) (Swept, error) {
 // What the lease of a living process keeps stays. Some processes cannot be
 // judged from here, as those of another PID namespace, or those that /proc
 // hides: what their leases keep stays until the lease has expired. The notes of
-// [NotePaused] stay too.
+// [NotePaused] and the leases of [KeepMounted] stay too.
 //
 // Sweep goes on after an error. It returns what it did together with the errors.
 func Sweep(ctx context.Context, e Engine, snapshotter string) (Swept, error) {
@@ -161,7 +161,7 @@ func sortLeases(ctx context.Context, ls leases.Manager) ([]leases.Lease, keeping
 
 // isOver reports whether a lease is one that [Sweep] ends.
 func isOver(l leases.Lease, self process) bool {
-	return ours(l) && l.Labels[labelPaused] == "" && ended(l, self)
+	return ours(l) && l.Labels[labelPaused] == "" && l.Labels[labelMounted] == "" && ended(l, self)
 }
 
 func ours(l leases.Lease) bool { return strings.HasPrefix(l.ID, Prefix) }

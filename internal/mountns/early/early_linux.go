@@ -18,7 +18,7 @@ const usernsEnv = "_VENEER_USER_NAMESPACE"
 
 // Commands are those that may mount.
 func Commands() []string {
-	return []string{"build", "commit", "delta", "diff", "export", "import", "load", "squash", "verify"}
+	return []string{"build", "commit", "delta", "diff", "export", "import", "load", "squash", "unit", "verify"}
 }
 
 // A failure is left to main, which tries it again and tells it. So is what is not
