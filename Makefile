@@ -88,6 +88,10 @@ DIST_ARCHES ?= amd64 arm64
 dist: $(DISTRIBUTION) ## A release's archives and packages, in dist/
 	DISTRIBUTION='$(DISTRIBUTION_DIR)' ARCHES='$(DIST_ARCHES)' MAKE='$(MAKE)' scripts/dist.sh
 
+.PHONY: image
+image: $(DISTRIBUTION) ## An image of Veneer, for pods and other containers, built by Veneer, in dist/image
+	DISTRIBUTION='$(DISTRIBUTION_DIR)' ARCHES='$(DIST_ARCHES)' MAKE='$(MAKE)' scripts/image.sh
+
 .PHONY: demo
 demo: ## Show the whole path on real files: no daemon, no root where the kernel allows it
 	$(call plan)

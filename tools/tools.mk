@@ -55,13 +55,20 @@ $(CRANE): tools/crane/go.mod tools/crane/go.sum
 $(BUILDKIT): tools/buildkit/go.mod tools/buildkit/go.sum
 	$(call build_tools,buildkit)
 
+# For `make soak` alone: it takes some ten minutes of a processor. What it is is told by the linker.
+KUBELET_VERSION := $(call tool_version,kubelet,k8s.io/kubernetes)
+KUBELET_MINOR    = $(word 2,$(subst ., ,$(KUBELET_VERSION)))
+
+$(KUBELET): tools/kubelet/go.mod tools/kubelet/go.sum
+	$(call build_tools,kubelet,$(foreach package,k8s.io/component-base/version k8s.io/client-go/pkg/version,-X $(package).gitVersion=v$(KUBELET_VERSION) -X $(package).gitMajor=1 -X $(package).gitMinor=$(KUBELET_MINOR)))
+
 $(LINTERS): tools/lint/go.mod tools/lint/go.sum
 	$(call build_tools,lint)
 
-# What makes packages, and the list of modules in them.
-$(DISTRIBUTION): tools/dist/go.mod tools/dist/go.sum $(wildcard tools/dist/sbom/*.go)
+# What makes packages, and what goes into them and into the image: the list of modules, the certificates.
+$(DISTRIBUTION): tools/dist/go.mod tools/dist/go.sum $(wildcard tools/dist/*/*.go)
 	$(call build_tools,dist)
-	cd tools/dist && $(GO) build -o $(@D)/ ./sbom
+	cd tools/dist && $(GO) build -o $(@D)/ ./sbom ./cacerts
 
 # The readers that are not ours: small programs over umoci's unpacker and go-containerregistry's validator.
 ORACLE_FILES := $(shell find test/oracle -name '*.go' -o -name 'go.*' 2>/dev/null)
