@@ -194,7 +194,8 @@ test-e2e-2:
 SOAK_TIMEOUT ?= 6h
 
 .PHONY: soak
-soak: build tools oracles ## The suites of faults and damage in full, on every containerd and snapshotter (root; hours)
+soak: build tools oracles $(KUBELET) ## The suites of faults and damage in full, on every containerd and snapshotter (root; hours)
+	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v ./test/kubelet ./test/dist
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -p 1 -v ./test/faults/... ./test/e2e ./test/differential ./test/buildkit ./content/archive
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v -run TestManyFiles ./test/cli
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v -run TestMillion ./test/report
