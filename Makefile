@@ -88,6 +88,10 @@ DIST_ARCHES ?= amd64 arm64
 dist: $(DISTRIBUTION) ## A release's archives and packages, in dist/
 	DISTRIBUTION='$(DISTRIBUTION_DIR)' ARCHES='$(DIST_ARCHES)' MAKE='$(MAKE)' scripts/dist.sh
 
+.PHONY: image
+image: $(DISTRIBUTION) ## An image of Veneer, for pods and other containers, built by Veneer, in dist/image
+	DISTRIBUTION='$(DISTRIBUTION_DIR)' ARCHES='$(DIST_ARCHES)' MAKE='$(MAKE)' scripts/image.sh
+
 .PHONY: demo
 demo: ## Show the whole path on real files: no daemon, no root where the kernel allows it
 	$(call plan)
@@ -208,7 +212,8 @@ test-buildkit:
 SOAK_TIMEOUT ?= 6h
 
 .PHONY: soak
-soak: build tools oracles ## The suites of faults and damage in full, on every containerd and snapshotter (root; hours)
+soak: build tools oracles $(KUBELET) ## The suites of faults and damage in full, on every containerd and snapshotter (root; hours)
+	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v ./test/kubelet ./test/dist
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -p 1 -v ./test/faults/... ./test/e2e ./test/differential ./test/buildkit ./content/archive
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v -run TestManyFiles ./test/cli
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v -run TestMillion ./test/report

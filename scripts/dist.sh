@@ -6,12 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-version=${PACKAGE_VERSION:-$(git describe --tags --exact-match --match 'v*' 2>/dev/null || true)}
-version=${version#v}
-# No release: sorts before every release, and by time.
-[ -n "$version" ] || version=0.0.0~$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S).$(git rev-parse --short=12 HEAD)
-export SOURCE_DATE_EPOCH PACKAGE_VERSION=$version
+. scripts/version.sh
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -18,6 +18,7 @@ BUILDKIT_DIR     := $(TOOLS)/buildkit-$(call tool_version,buildkit,github.com/mo
 LINT_DIR         := $(TOOLS)/golangci-lint-$(call tool_version,lint,github.com/golangci/golangci-lint/v2)/bin
 ORACLES_DIR      := $(TOOLS)/oracles/bin
 DISTRIBUTION_DIR := $(TOOLS)/nfpm-$(call tool_version,dist,github.com/goreleaser/nfpm/v2)/bin
+KUBELET_DIR      := $(TOOLS)/kubelet-$(call tool_version,kubelet,k8s.io/kubernetes)/bin
 LINT             := $(LINT_DIR)/golangci-lint
 
 CONTAINERD2 := $(CONTAINERD2_DIR)/.built
@@ -25,6 +26,7 @@ CONTAINERD1 := $(CONTAINERD1_DIR)/.built
 REGISTRY    := $(REGISTRY_DIR)/.built
 CRANE       := $(CRANE_DIR)/.built
 BUILDKIT    := $(BUILDKIT_DIR)/.built
+KUBELET     := $(KUBELET_DIR)/.built
 LINTERS     := $(LINT_DIR)/.built
 ORACLES     := $(ORACLES_DIR)/.built
 
@@ -55,13 +57,21 @@ $(CRANE): tools/crane/go.mod tools/crane/go.sum
 $(BUILDKIT): tools/buildkit/go.mod tools/buildkit/go.sum
 	$(call build_tools,buildkit)
 
+# For `make soak` alone: it takes some ten minutes of a processor. What it is is told by the linker.
+KUBELET_VERSION := $(call tool_version,kubelet,k8s.io/kubernetes)
+KUBELET_MINOR    = $(word 2,$(subst ., ,$(KUBELET_VERSION)))
+
+$(KUBELET): tools/kubelet/go.mod tools/kubelet/go.sum $(wildcard tools/kubelet/manifests/*.go)
+	$(call build_tools,kubelet,$(foreach package,k8s.io/component-base/version k8s.io/client-go/pkg/version,-X $(package).gitVersion=v$(KUBELET_VERSION) -X $(package).gitMajor=1 -X $(package).gitMinor=$(KUBELET_MINOR)))
+	cd tools/kubelet && $(GO) build -o $(@D)/ ./manifests
+
 $(LINTERS): tools/lint/go.mod tools/lint/go.sum
 	$(call build_tools,lint)
 
-# What makes packages, and the list of modules in them.
-$(DISTRIBUTION): tools/dist/go.mod tools/dist/go.sum $(wildcard tools/dist/sbom/*.go)
+# What makes packages, and what goes into them and into the image: the list of modules, the certificates.
+$(DISTRIBUTION): tools/dist/go.mod tools/dist/go.sum $(wildcard tools/dist/*/*.go)
 	$(call build_tools,dist)
-	cd tools/dist && $(GO) build -o $(@D)/ ./sbom
+	cd tools/dist && $(GO) build -o $(@D)/ ./sbom ./cacerts
 
 # The readers that are not ours: small programs over umoci's unpacker and go-containerregistry's validator.
 ORACLE_FILES := $(shell find test/oracle -name '*.go' -o -name 'go.*' 2>/dev/null)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,6 +13,7 @@ import (
 
 func (a *app) pruneCommand() *cobra.Command {
 	var req veneer.PruneRequest
+	var every time.Duration
 	format, keepSteps := newFormat(), "10g"
 	cmd := &cobra.Command{
 		Use:   "prune",
@@ -27,10 +29,14 @@ later builds use, those last used stay, up to --keep-steps in all, unless that i
 longer ago than --keep-for; with --all or --cache none do.
 
 With --dry-run nothing is removed: what would be is listed and counted, as far as
-it can be known beforehand.`,
+it can be known beforehand.
+
+With --every it is done again after that time, until a signal or an error ends it:
+for a pod on each node (contrib/kubernetes). Elsewhere a timer does.`,
 		Example: `  veneer prune --dry-run
   veneer prune
-  veneer prune --cache --format json`,
+  veneer prune --cache --format json
+  veneer prune --every 24h`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
@@ -43,13 +49,10 @@ it can be known beforehand.`,
 			if req.KeepFor <= 0 {
 				return usagef("--keep-for %s: want a time such as 48h; --all keeps nothing", req.KeepFor)
 			}
-			return a.withEngine(cmd.Context(), func(ctx context.Context, e *veneer.Engine) error {
-				p, err := veneer.Prune(ctx, e, req)
-				if format.value == "json" {
-					return errors.Join(err, printJSON(a.std.out, p))
-				}
-				return errors.Join(err, a.printPruned(p))
-			})
+			if cmd.Flags().Changed("every") && every <= 0 {
+				return usagef("--every %s: want a time such as 24h", every)
+			}
+			return repeat(cmd.Context(), every, func(ctx context.Context) error { return a.prune(ctx, req, format.value) })
 		},
 	}
 	bindFormat(cmd, &format)
@@ -58,8 +61,34 @@ it can be known beforehand.`,
 	cmd.Flags().BoolVar(&req.All, "all", false, "forget all steps of Dockerfiles and their cache mounts")
 	cmd.Flags().DurationVar(&req.KeepFor, "keep-for", veneer.DefaultKeepFor, "the `time` for which steps and cache mounts stay that are not used")
 	cmd.Flags().Lookup("keep-for").DefValue = "1440h, which is 60 days"
+	cmd.Flags().DurationVar(&every, "every", 0, "do it again after this `time`, until a signal or an error ends it")
 	cmd.Flags().StringVar(&keepSteps, "keep-steps", keepSteps, "the `size` that steps of Dockerfiles and their cache mounts may have")
 	return cmd
+}
+
+func (a *app) prune(ctx context.Context, req veneer.PruneRequest, format string) error {
+	return a.withEngine(ctx, func(ctx context.Context, e *veneer.Engine) error {
+		p, err := veneer.Prune(ctx, e, req)
+		if format == "json" {
+			return errors.Join(err, printJSON(a.std.out, p))
+		}
+		return errors.Join(err, a.printPruned(p))
+	})
+}
+
+// repeat does something once, or, if every is not zero, again and again with that time
+// between, until it fails or ctx ends: then the error is the cause of that.
+func repeat(ctx context.Context, every time.Duration, do func(context.Context) error) error {
+	for {
+		if err := do(ctx); err != nil || every == 0 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(every):
+		}
+	}
 }
 
 func (a *app) printPruned(p *veneer.Pruned) error {

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -219,6 +224,43 @@ func TestPrune(t *testing.T) {
 	}
 	if out, _ := ok(t, "prune"); out != "removed 0 blobs, 0 B\n" {
 		t.Errorf("second prune: %q", out)
+	}
+}
+
+// TestRepeat: what is repeated is done at once and then after each pause, until it fails or a signal ends it.
+func TestRepeat(t *testing.T) {
+	failed := errors.New("failed")
+	for _, c := range []struct {
+		every time.Duration
+		last  func(context.CancelCauseFunc) error // what the third time does
+		times int
+		err   error
+	}{
+		{0, nil, 1, nil},
+		{time.Hour, func(context.CancelCauseFunc) error { return failed }, 3, failed},
+		{time.Hour, func(stop context.CancelCauseFunc) error { stop(signalError{syscall.SIGTERM}); return nil }, 3, signalError{syscall.SIGTERM}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, stop := context.WithCancelCause(t.Context())
+			defer stop(nil)
+			start, times := time.Now(), 0
+			err := repeat(ctx, c.every, func(context.Context) error {
+				if took := time.Since(start); took != time.Duration(times)*c.every {
+					t.Errorf("every %s: number %d after %s", c.every, times, took)
+				}
+				if times++; times == 3 {
+					return c.last(stop)
+				}
+				return nil
+			})
+			if times != c.times || !errors.Is(err, c.err) {
+				t.Errorf("every %s: done %d times, error %v; want %d and %v", c.every, times, err, c.times, c.err)
+			}
+		})
+	}
+	isolate(t)
+	if code, _, errOut := veneerRun(t.Context(), "prune", "--every", "0s"); code != exitUsage || !strings.Contains(errOut, "--every") {
+		t.Errorf("--every 0s: exit code %d, %s", code, errOut)
 	}
 }
 

@@ -47,6 +47,7 @@ var (
 	containerd1Tools = toolSet{"containerd", "containerd-1.7", "github.com/containerd/containerd"}
 	registryTools    = toolSet{"registry", "registry", "github.com/distribution/distribution/v3"}
 	craneTools       = toolSet{"crane", "crane", "github.com/google/go-containerregistry"}
+	kubeletTools     = toolSet{"kubelet", "kubelet", "k8s.io/kubernetes"}
 )
 
 // version reads the version, without its v, that the set's go.mod requires.
@@ -97,6 +98,13 @@ func Crane() (string, error) {
 func RegistryProgram() (string, error) {
 	dir, err := registryTools.bin()
 	return filepath.Join(dir, "registry"), err
+}
+
+// Kubelet returns the paths of Kubernetes' kubelet and of the program that makes pods of manifests for it (tools/kubelet).
+// `make soak` builds them.
+func Kubelet() (kubelet, manifests string, err error) {
+	dir, err := kubeletTools.bin()
+	return filepath.Join(dir, "kubelet"), filepath.Join(dir, "manifests"), err
 }
 
 // ContainerdProgram returns the path of containerd 2's program, whose shim is beside it.
