@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/containerd/containerd/v2/pkg/archive"
 	"golang.org/x/sys/unix"
@@ -22,7 +23,8 @@ import (
 // everything is as in a container of the image, so only root can do that. The
 // directory gets its name when it has all files and they are on the disk; a directory
 // that something is mounted on is filled in place, and emptied again after an error. A
-// killed process leaves a directory of a name like .NAME.RANDOM beside it.
+// killed process leaves a directory of a name like .NAME.RANDOM beside it, which the next
+// export to the name removes.
 func ExportDir(ctx context.Context, e *engine.Engine, dir string, req ExportRequest) (*Exported, error) {
 	if os.Geteuid() != 0 {
 		return nil, &Error{Kind: ErrNotRoot, Op: opExportTo, Path: dir, Err: fmt.Errorf("%w, since files get their owners", ErrNotRoot)}
@@ -57,8 +59,10 @@ type pendingDir struct {
 	// parent has the directory, under temp until it is called base.
 	parent     *os.File
 	temp, base string
-	// mounted: the directory is filled in place.
+	// mounted: the directory is filled in place. Else lock is the directory, with a lock
+	// that says that a process fills it.
 	mounted bool
+	lock    *os.File
 	done    bool
 }
 
@@ -84,13 +88,82 @@ func openPendingDir(name string) (_ *pendingDir, err error) {
 		return nil, err
 	}
 	p.temp = p.base
-	if !p.mounted {
+	if p.mounted {
+		return p, nil
+	}
+	if err := p.removeLeft(); err != nil {
+		return nil, err
+	}
+	return p, p.make()
+}
+
+// make makes the temporary directory, and locks it. One that another process took for
+// left behind, before it had its lock, is made again.
+func (p *pendingDir) make() error {
+	for {
 		p.temp = "." + p.base + "." + rand.Text()
 		if err := os.Mkdir(p.path(), 0o700); err != nil {
-			return nil, withoutPath(err)
+			return withoutPath(err)
+		}
+		lock, err := os.Open(p.path())
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return withoutPath(err)
+		}
+		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+			return errors.Join(os.NewSyscallError("flock", err), lock.Close())
+		}
+		if _, err := os.Lstat(p.path()); err == nil {
+			p.lock = lock
+			return nil
+		}
+		if err := lock.Close(); err != nil {
+			return err
 		}
 	}
-	return p, nil
+}
+
+// removeLeft removes the directories that killed processes have left: of this user, and
+// not locked.
+func (p *pendingDir) removeLeft() error {
+	list, err := os.ReadDir(reopen.Path(p.parent))
+	if err != nil {
+		return withoutPath(err)
+	}
+	for _, e := range list {
+		text, ours := strings.CutPrefix(e.Name(), "."+p.base+".")
+		if !ours || !e.IsDir() || len(text) != len(rand.Text()) || strings.Trim(text, base32) != "" {
+			continue
+		}
+		if err := p.removeUnlocked(e.Name()); err != nil {
+			return fmt.Errorf("remove %s, which a killed process has left: %w", e.Name(), err)
+		}
+	}
+	return nil
+}
+
+// base32 are the letters of [rand.Text].
+const base32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+
+func (p *pendingDir) removeUnlocked(name string) error {
+	fd, err := unix.Openat(int(p.parent.Fd()), name, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil // Another one was faster.
+	}
+	if err != nil {
+		return os.NewSyscallError("openat", err)
+	}
+	defer unix.Close(fd) // only read
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	if int(st.Uid) != os.Geteuid() || unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return nil
+	}
+	return withoutPath(os.RemoveAll(filepath.Join(reopen.Path(p.parent), name)))
 }
 
 // emptyDir checks that there is an empty directory or nothing, and reports whether a
@@ -150,8 +223,10 @@ func (p *pendingDir) commit() error {
 
 // close removes what commit has not made last.
 func (p *pendingDir) close() error {
-	parent := p.parent
-	defer parent.Close() // only read
+	defer p.parent.Close() // only read
+	if p.lock != nil {
+		defer p.lock.Close() // only read
+	}
 	if p.done {
 		return nil
 	}

@@ -229,7 +229,7 @@ func mounted(t *testing.T, fsType, data string) string {
 }
 
 // TestImagesInOneDevice: images of a file system, whose files and directories have the same inodes and times, are mounted
-// in turn. One has other bytes in a file, and one has another name in a directory.
+// in turn. One has other bytes in a file, one has another name in a directory beside the first, and one that alone.
 func TestImagesInOneDevice(t *testing.T) {
 	harness.RequireRoot(t)
 	image := harness.FileSystem(t, "ext4", "e2fsprogs", 64<<20)
@@ -281,10 +281,11 @@ func TestImagesInOneDevice(t *testing.T) {
 	if bytes.Equal(bytesDiffer, data) {
 		t.Fatal("the image does not have the file")
 	}
-	for _, request := range []string{"link /src/sub/name /src/sub/other", "unlink /src/sub/name"} { // which sets no times
+	var namesDiffer [2][]byte
+	for i, request := range []string{"link /src/sub/name /src/sub/other", "unlink /src/sub/name"} { // which sets no times
 		run("debugfs", "-w", "-R", request, image)
+		namesDiffer[i] = read()
 	}
-	namesDiffer := read()
 	for _, options := range []string{"loop,ro", "loop"} {
 		use := func(data []byte) func() {
 			return func() {
@@ -295,7 +296,8 @@ func TestImagesInOneDevice(t *testing.T) {
 			}
 		}
 		use(data)()
-		fooled(t, src, func() { unmount(); use(bytesDiffer)() }, func() { unmount(); use(namesDiffer)() })
+		instead := func(data []byte) func() { return func() { unmount(); use(data)() } }
+		fooled(t, src, instead(bytesDiffer), instead(namesDiffer[0]), instead(namesDiffer[1]))
 		unmount()
 	}
 }

@@ -54,6 +54,7 @@ func TestClosedPipe(t *testing.T) {
 		{"verify", "--format", "json", "app"},
 		{"verify", "--same-rootfs", "base", "app"},
 		{"save", "app"},
+		{"export", "app"},
 		{"load", "app.tar"},
 		{"tag", "app", "other"},
 		{"rmi", "gone"},

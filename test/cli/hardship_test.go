@@ -39,11 +39,13 @@ func TestSignals(t *testing.T) {
 		build := []string{"--progress", "plain", "build", "--no-cache", "--from", "base", "--copy", "big/:/big", "-t", "new"}
 		// A step's line on standard error says that the next one has begun.
 		steps := map[string]string{"compare": "resolve:", "layer": "compare:", "snapshot": "layer:"}
+		first := map[string]syscall.Signal{"compare": syscall.SIGHUP, "layer": syscall.SIGINT, "snapshot": syscall.SIGINT}
 		if b.ordinary() {
 			delete(steps, "snapshot") // there is none
 		}
 		for step, before := range steps {
-			for sig, code := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
+			for _, sig := range []syscall.Signal{first[step], syscall.SIGTERM} {
+				code := 128 + int(sig)
 				b.leavesNothing(func() {
 					o, end := b.signalAfter(before, sig, build)
 					if o.code != code || !strings.Contains(o.stderr, "veneer: stopped by signal") || o.out != "" {
@@ -64,7 +66,8 @@ func TestSignals(t *testing.T) {
 }
 
 // signalAfter runs the program, sends it a signal a moment after it has
-// written the words, and returns how it ended, and how long after the signal.
+// written the words, and returns how it ended, and how long after the signal. It
+// sends the signal twice, as timeout(1) does to a process and to its group.
 func (b *bench) signalAfter(words string, sig syscall.Signal, args []string) (outcome, time.Duration) {
 	b.t.Helper()
 	cmd := b.command(args...)
@@ -84,7 +87,9 @@ func (b *bench) signalAfter(words string, sig syscall.Signal, args []string) (ou
 	if err := cmd.Process.Signal(sig); err != nil {
 		b.t.Errorf("the build was over before the signal: %v", err)
 	}
-	_ = cmd.Wait() // the exit code says it
+	time.Sleep(time.Millisecond)
+	_ = cmd.Process.Signal(sig) // It may have ended.
+	_ = cmd.Wait()              // the exit code says it
 	return outcome{cmd.ProcessState.ExitCode(), out.String(), stderr.buf.String()}, time.Since(sent)
 }
 

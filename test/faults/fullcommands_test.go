@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,6 +30,7 @@ func TestFullDiskCommands(t *testing.T) {
 			bytes.sweep(t, c.name, func(room int64) (full bool) {
 				before := f.onDisk()
 				remove := f.disk.fill(room)
+				files := f.disk.names()
 				o := finish(t, f.command(c.args...), nil)
 				if o.code != 0 {
 					// prune works on the full disk, and finds nothing that the command had to leave.
@@ -36,16 +38,20 @@ func TestFullDiskCommands(t *testing.T) {
 						t.Errorf("room for %d: prune: %v: %s", room, err, out)
 					}
 				}
+				if now := f.disk.names(); o.code != 0 && !slices.Equal(now, files) {
+					t.Errorf("room for %d: it left %q, and there was %q", room, now, files)
+				}
 				remove()
 				if o.code != 0 {
 					f.fails(fmt.Sprintf("room for %d", room), o.code, o.stderr, before, "no space left on device")
 				}
+				must(t, os.RemoveAll(filepath.Join(f.disk.dir, c.writes)))
 				f.ok(c.args...)
 				for _, name := range c.makes {
 					f.ok("verify", name)
 					f.ok("rmi", name)
 				}
-				must(t, os.RemoveAll(filepath.Join(f.disk.dir, "saved.tar")))
+				must(t, os.RemoveAll(filepath.Join(f.disk.dir, c.writes)))
 				f.ok("prune")
 				return o.code != 0
 			})
@@ -62,6 +68,19 @@ type fullCommand struct {
 	makes []string
 	// enough is more room than it takes.
 	enough int64
+	// writes is the file or directory that it makes on the disk, beside the engine's.
+	writes string
+}
+
+// names are those of the files and directories on the disk.
+func (d *disk) names() (list []string) {
+	d.t.Helper()
+	entries, err := os.ReadDir(d.dir)
+	must(d.t, err)
+	for _, e := range entries {
+		list = append(list, e.Name())
+	}
+	return list
 }
 
 // fullCommands makes what the commands need, outside of the disk: an archive, a registry's image, and a base to squash.
@@ -82,11 +101,13 @@ func (f *filled) fullCommands() []fullCommand {
 	other.ok("build", "--from", "model:1", "--copy", f.dir+"/newer:/model", "-t", "model:2")
 	other.ok("save", "model:2", "--since", "model:1", "--delta", "-o", patch)
 	commands := []fullCommand{
-		{"load a delta", []string{"load", patch}, []string{"model:2"}, 16 << 20},
-		{"load", []string{"load", archive}, []string{"big:1"}, 16 << 20},
-		{"load --no-unpack", []string{"load", "--no-unpack", archive}, []string{"big:1"}, 10 << 20},
-		{"save", []string{"save", "tall:1", "-o", filepath.Join(f.disk.dir, "saved.tar")}, nil, 16 << 20},
-		{"squash", []string{"squash", "tall:1", "--onto", "base:1", "-t", "squashed:1"}, []string{"squashed:1"}, 20 << 20},
+		{"load a delta", []string{"load", patch}, []string{"model:2"}, 16 << 20, "-"},
+		{"load", []string{"load", archive}, []string{"big:1"}, 16 << 20, "-"},
+		{"load --no-unpack", []string{"load", "--no-unpack", archive}, []string{"big:1"}, 10 << 20, "-"},
+		{"save", []string{"save", "tall:1", "-o", filepath.Join(f.disk.dir, "saved.tar")}, nil, 16 << 20, "saved.tar"},
+		{"export", []string{"export", "tall:1", "-o", filepath.Join(f.disk.dir, "exported.tar")}, nil, 16 << 20, "exported.tar"},
+		{"export to a directory", []string{"export", "tall:1", "-o", filepath.Join(f.disk.dir, "exported") + "/"}, nil, 16 << 20, "exported"},
+		{"squash", []string{"squash", "tall:1", "--onto", "base:1", "-t", "squashed:1"}, []string{"squashed:1"}, 20 << 20, "-"},
 	}
 	f.ok("build", "--from", "base:1", "--copy", f.dir+"/new:/one", "-t", "tall:0")
 	f.ok("build", "--from", "tall:0", "--copy", f.dir+"/new/sub:/two", "-t", "tall:1")
@@ -95,5 +116,5 @@ func (f *filled) fullCommands() []fullCommand {
 	name := r.Addr() + "/big:1"
 	other.ok("tag", "big:1", name)
 	other.ok("push", "--plain-http", name)
-	return append(commands, fullCommand{"pull", []string{"pull", "--plain-http", name}, []string{name}, 16 << 20})
+	return append(commands, fullCommand{"pull", []string{"pull", "--plain-http", name}, []string{name}, 16 << 20, "-"})
 }

@@ -192,6 +192,7 @@ func syncedVerbs() []syncedVerb {
 			s.ok(build...)
 			s.ok(save(out)...)
 		}, args: save},
+		{name: "export", prepare: prepare, args: func(out string) []string { return []string{"export", "base:1", "-o", out + "/files.tar"} }},
 		{name: "load", prepare: func(s *stores, out string) {
 			s.ok(build...)
 			s.ok(save(out)...)
