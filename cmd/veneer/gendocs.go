@@ -32,6 +32,7 @@ that it is given. Without them the pages say "unreleased", and "date" in parenth
 }
 
 func genDocs(root *cobra.Command, dir string, header manHeader) error {
+	root.InitDefaultCompletionCmd()
 	for _, sub := range []string{"cli", "man"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return fmt.Errorf("write docs: %w", err)

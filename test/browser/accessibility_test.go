@@ -9,9 +9,10 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// controlRoles are roles that a screen reader has a key or a list for, or a word to say what can be done.
-var controlRoles = []string{
-	"button", "link", "searchbox", "combobox", "option", "MenuListPopup", "DisclosureTriangle", "main", "region", "textbox",
+// focused are roles of what may take the focus. Most of them say what can be done. Of the map, a box that is no directory is an
+// image, which is read and not opened, and the map itself is a group.
+var focused = []string{
+	"button", "link", "searchbox", "combobox", "option", "MenuListPopup", "DisclosureTriangle", "main", "region", "textbox", "image", "group",
 }
 
 // named are roles that mean nothing without a name.
@@ -80,8 +81,8 @@ func (h *heard) control(n *accessibility.Node, role string) {
 	if slices.Contains(named, role) && value[string](n.Name) == "" {
 		h.complain("a %s has no name (node %d)", role, n.BackendDOMNodeID)
 	}
-	if value[bool](property(n, "focusable")) && !slices.Contains(controlRoles, role) && role != "RootWebArea" {
-		h.complain("%s takes the focus, and is no control", said(n))
+	if value[bool](property(n, "focusable")) && !slices.Contains(focused, role) && role != "RootWebArea" {
+		h.complain("%s takes the focus, and has no role for that", said(n))
 	}
 }
 
