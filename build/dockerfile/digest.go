@@ -110,6 +110,7 @@ func (x *sums) dir(ctx context.Context, dir tree.Dir) (graph.Key, error) {
 			x.entry(h, e, nil)
 		}
 	}
+	tree.ReuseEntries(entries)
 	return h.Key(), nil
 }
 
@@ -164,6 +165,11 @@ func (x *sums) sub(ctx context.Context, dir tree.Dir, name string) (graph.Key, e
 		return "", err
 	}
 	defer sub.Close() //nolint:errcheck // only read
+	if h, ok := sub.(tree.Holder); ok {
+		if err := h.Hold(); err != nil {
+			return "", err
+		}
+	}
 	return x.dir(ctx, sub)
 }
 

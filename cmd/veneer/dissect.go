@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"runtime/debug"
 
 	"github.com/veneer-build/veneer"
 )
@@ -14,7 +15,7 @@ func (a *app) takeApart(ctx context.Context, req veneer.DissectRequest, f *regis
 	if err != nil {
 		return nil, err
 	}
-	defer lessGarbage()()
+	defer debug.FreeOSMemory() // As many files as an image has take much until then.
 	err = open(ctx, func(ctx context.Context, e *veneer.Engine) (err error) {
 		d, err := a.newDisplay(ctx)
 		if err != nil {

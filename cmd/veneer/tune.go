@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,12 +15,14 @@ import (
 // The settings of the Go runtime. docs/contributing/performance.md has what they gain. Whoever
 // sets GOGC or GOMAXPROCS is obeyed.
 const (
-	// gcPercent is the garbage that may pile up before the collector runs, in
-	// percent of the live heap. Go's default is 100. With 50 a build takes the same
-	// CPU time and less memory.
-	gcPercent = 50
-	// gcPercentFiles is that while an image is taken apart: a million files take 180 MB.
-	gcPercentFiles = 20
+	// easyGarbage is how much garbage may pile up before the collector runs: so much
+	// is collected in little time, and is a part of the memory that does not hurt.
+	easyGarbage = 8 << 20
+	// gcLeast is how much it may be where more than that is live, in percent of the
+	// live heap. Go's default is 100.
+	gcLeast = 15
+	// gcFirst is how much it may be at the beginning, when Go takes 4 MB to be live.
+	gcFirst = 300
 	// diskProcs is how many goroutines may be in system calls at once while trees
 	// are compared that come from a disk. More are not faster.
 	diskProcs = 16
@@ -30,23 +33,30 @@ const (
 	diskTick = 10 * time.Millisecond
 )
 
+// tuneGC has the collector run when there are some megabytes of garbage, however
+// many are live. A setting for all heaps would let a small one be collected all the
+// time, or a large one grow for nothing.
 func tuneGC() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		setGC(gcFirst)
 	}
 }
 
-// lessGarbage has the collector run more often, for what has all files of an image in
-// memory. more undoes that, and gives back what is free.
-func lessGarbage() (more func()) {
-	if os.Getenv("GOGC") != "" {
-		return func() {}
-	}
-	debug.SetGCPercent(gcPercentFiles)
-	return func() {
-		debug.SetGCPercent(gcPercent)
-		debug.FreeOSMemory()
-	}
+// setGC sets when the next collection comes, and after it when the one after that
+// does: an object that nothing refers to is cleaned up then.
+func setGC(percent int) {
+	debug.SetGCPercent(percent)
+	runtime.AddCleanup(new([64]byte), func(int) {
+		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(live)
+		setGC(gcPercent(live[0].Value.Uint64()))
+	}, percent)
+}
+
+// gcPercent is the garbage that may pile up beside so many bytes that are live, in
+// percent of them.
+func gcPercent(live uint64) int {
+	return int(min(max(100*easyGarbage/max(live, 1), gcLeast), gcFirst))
 }
 
 // diskWaiter is a display that calls raiseForDisk during each step that compares.

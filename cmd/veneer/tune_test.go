@@ -2,12 +2,38 @@ package main
 
 import (
 	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/veneer-build/veneer"
 )
+
+// TestTuneGC: garbage is collected when there is some of it, beside little and beside much that is live.
+func TestTuneGC(t *testing.T) {
+	t.Setenv("GOGC", "") // whoever runs the tests may have set it
+	was := debug.SetGCPercent(100)
+	defer debug.SetGCPercent(was)
+	tuneGC()
+	for _, live := range []int{1, 30, 200} {
+		kept := make([]byte, live<<20)
+		runtime.GC()
+		want := max(easyGarbage*13/10, (live+20)<<20*gcLeast/100)
+		var goal uint64
+		for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(time.Millisecond) {
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			if goal = m.NextGC; goal > uint64(live)<<20 && goal < uint64(live<<20+20<<20+want) {
+				break
+			}
+		}
+		if goal > uint64(live<<20+20<<20+want) {
+			t.Errorf("%d MB are live: the heap may grow to %d MB", live, goal>>20)
+		}
+		runtime.KeepAlive(kept)
+	}
+}
 
 func TestDiskWaiter(t *testing.T) {
 	t.Setenv("GOMAXPROCS", "") // whoever runs the tests may have set it

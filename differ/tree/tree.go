@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -145,6 +146,31 @@ type Dir interface {
 	Open(name string) (File, error)
 	// Close releases the directory; its Subs stay usable.
 	Close() error
+}
+
+// entryLists are slices for [MakeEntries], with no entry in them.
+var entryLists sync.Pool
+
+// maxReused is the length from which a slice is not kept for reuse.
+const maxReused = 1 << 10
+
+// MakeEntries is make([]Entry, n). Implementations of [Dir.Entries] use it, so that
+// those who walk a tree and keep nothing of it need memory for a few directories alone.
+func MakeEntries(n int) []Entry {
+	if kept, ok := entryLists.Get().(*[]Entry); ok && cap(*kept) >= n {
+		return (*kept)[:n]
+	}
+	return make([]Entry, n, max(n, 16))
+}
+
+// ReuseEntries gives back what [Dir.Entries] returned, if the caller and all whom it
+// gave the slice are done with it. Nobody has to.
+func ReuseEntries(entries []Entry) {
+	if cap(entries) > maxReused {
+		return
+	}
+	clear(entries[:cap(entries)])
+	entryLists.Put(&entries)
 }
 
 // Expecter is a [Dir] that can read its files faster if it knows in advance which

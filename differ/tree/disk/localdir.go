@@ -136,7 +136,7 @@ func (d *localDir) Entries(ctx context.Context) ([]tree.Entry, error) {
 
 // stats returns the entries of names.
 func (d *localDir) stats(ctx context.Context, fd int, names dirNames, buf *direntBuffers) ([]tree.Entry, error) {
-	entries := make([]tree.Entry, len(names.list))
+	entries := tree.MakeEntries(len(names.list))
 	for n, i := range names.order {
 		if n%1024 == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
