@@ -35,7 +35,7 @@ func TestUnpackChecksBlobs(t *testing.T) {
 			return info.Labels["containerd.io/uncompressed"]
 		}
 		unpack := func(layers ...snapshot.Layer) error {
-			did, err := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Steps: progress.New(nil)}.Unpack(w.ctx, w.image(layers))
+			did, err := unpackImage(w.ctx, e, e.Snapshotter, w.image(layers), progress.New(nil))
 			if did {
 				t.Error("something was unpacked")
 			}

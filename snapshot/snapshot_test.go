@@ -426,7 +426,7 @@ func TestUnpack(t *testing.T) {
 		img := w.image(base)
 		for _, want := range []bool{true, false} {
 			var told counted
-			did, err := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Steps: progress.New(&told)}.Unpack(w.ctx, img)
+			did, err := unpackImage(w.ctx, e, e.Snapshotter, img, progress.New(&told))
 			if err != nil || did != want {
 				t.Fatalf("unpack: %v, %v; want %v", did, err, want)
 			}
@@ -450,13 +450,13 @@ func TestUnpack(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if did, err := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Steps: progress.New(nil)}.Unpack(w.ctx, img); did || err != nil {
+		if did, err := unpackImage(w.ctx, e, e.Snapshotter, img, progress.New(nil)); did || err != nil {
 			t.Errorf("without blobs: %v, %v", did, err)
 		}
 		if err := w.sn.Remove(w.ctx, base[1].ChainID.String()); err != nil {
 			t.Fatal(err)
 		}
-		_, err = snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Steps: progress.New(nil)}.Unpack(w.ctx, img)
+		_, err = unpackImage(w.ctx, e, e.Snapshotter, img, progress.New(nil))
 		if err == nil || !strings.Contains(err.Error(), "pull or load the image again") || !strings.Contains(err.Error(), base[1].Blob.Digest.String()) {
 			t.Errorf("without blob and snapshot: %v", err)
 		}
@@ -469,10 +469,10 @@ func TestUnpackWithoutLease(t *testing.T) {
 	e, ctx := enginetest.Embedded(t, "overlayfs")
 	w := newWorld(ctx, t, e)
 	img := w.image(w.base("lease"))
-	if did, err := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Steps: progress.New(nil)}.Unpack(ctx, img); !did || err != nil {
+	if did, err := unpackImage(ctx, e, e.Snapshotter, img, progress.New(nil)); !did || err != nil {
 		t.Errorf("unpack: %v, %v", did, err)
 	}
-	if _, err := snapshot.Unpacker{Client: e.Client, Snapshotter: "nonsense", Host: e, Steps: progress.New(nil)}.Unpack(ctx, img); err == nil || !strings.Contains(err.Error(), `"nonsense"`) {
+	if _, err := unpackImage(ctx, e, "nonsense", img, progress.New(nil)); err == nil || !strings.Contains(err.Error(), `"nonsense"`) {
 		t.Errorf("unknown snapshotter: %v", err)
 	}
 	if _, err := snapshot.OpenView(ctx, e.Client.SnapshotService("nonsense"), "x"); !errdefs.IsNotFound(err) {
@@ -511,4 +511,8 @@ func TestCloseBusyView(t *testing.T) {
 	if err := v.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+func unpackImage(ctx context.Context, e *engine.Engine, snapshotter string, img *content.Image, steps *progress.Steps) (bool, error) {
+	return snapshot.Unpacker{Client: e.Client, Snapshotter: snapshotter, Host: e, Steps: steps}.Unpack(ctx, img)
 }
