@@ -1,0 +1,235 @@
+package cli_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/veneer-build/veneer/test/harness"
+)
+
+// following is a veneer watch that runs.
+type following struct {
+	*bench
+	cmd   *exec.Cmd
+	lines chan watchLine
+	said  *strings.Builder
+}
+
+// watchLine is a line of its --format json.
+type watchLine struct {
+	Cause, Error, Digest string
+	Unpacked             bool
+}
+
+// watch starts veneer watch, which the caller ends.
+func (b *bench) watch(args ...string) *following {
+	b.t.Helper()
+	f := &following{bench: b, cmd: b.command(append([]string{"watch", "--format", "json", "--whole", "0", "--progress", "plain"}, args...)...), lines: make(chan watchLine, 100), said: &strings.Builder{}}
+	f.cmd.Stderr = f.said
+	out, err := f.cmd.StdoutPipe()
+	if err == nil {
+		err = f.cmd.Start()
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	go func() {
+		defer close(f.lines)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			var line watchLine
+			if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
+				line.Error = lines.Text()
+			}
+			f.lines <- line
+		}
+	}()
+	return f
+}
+
+// end ends it, once.
+func (f *following) end() {
+	if f.cmd.ProcessState != nil {
+		return
+	}
+	_ = f.cmd.Process.Signal(syscall.SIGTERM) // It may have ended.
+	for range f.lines {
+	}
+	_ = f.cmd.Wait()
+	if code := f.cmd.ProcessState.ExitCode(); code != 128+int(syscall.SIGTERM) {
+		f.t.Errorf("SIGTERM ended it with %d: %s", code, f.said)
+	}
+}
+
+// next waits for the next build that is told.
+func (f *following) next() watchLine {
+	f.t.Helper()
+	select {
+	case line, ok := <-f.lines:
+		if !ok {
+			f.t.Fatal("it ended: " + f.said.String())
+		}
+		return line
+	case <-time.After(90 * time.Second):
+		f.t.Fatal("no build")
+	}
+	return watchLine{}
+}
+
+// becomes waits until the image is the one of a build of its own.
+func (f *following) becomes(want string) {
+	f.t.Helper()
+	for {
+		if line := f.next(); line.Digest == want {
+			return
+		}
+	}
+}
+
+// readText reads a file; empty: it does not exist yet.
+func readText(name string) string {
+	data, _ := os.ReadFile(name)
+	return string(data)
+}
+
+// unit is a socket that systemd's messages go to.
+func (b *bench) unit() func(word string) {
+	b.t.Helper()
+	socket := filepath.Join(b.dir, "notify")
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { _ = c.Close() })
+	b.env = append(b.env, "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=400000")
+	return func(word string) {
+		b.t.Helper()
+		buf := make([]byte, 4096)
+		_ = c.SetReadDeadline(time.Now().Add(60 * time.Second))
+		for {
+			n, err := c.Read(buf)
+			if err != nil {
+				b.t.Fatalf("no %s: %v", word, err)
+			}
+			if strings.Contains(string(buf[:n]), word) {
+				return
+			}
+		}
+	}
+}
+
+// TestWatchOnDaemon: images are unpacked, a command follows each, a daemon that restarts in
+// between is no matter, nothing is left at the end, and systemd is told.
+func TestWatchOnDaemon(t *testing.T) {
+	harness.RequireRoot(t)
+	kinds := harness.Daemons(t)
+	if len(kinds) == 0 {
+		t.Skip("SKIP: there is no containerd")
+	}
+	d := harness.Start(t, kinds[0])
+	b := newBench(t).onDaemon(d)
+	b.env = append(b.env, "SOURCE_DATE_EPOCH=1700000000")
+	b.write("app/a/f", "1")
+	b.ok("build", "--from", "scratch", "--copy", "app:/app", "-t", "base:1")
+	fresh := func() string {
+		t.Helper()
+		return strings.TrimSpace(b.ok("build", "--from", "base:1", "--sync", "app:/app", "-t", "fresh:1", "--no-cache", "--quiet"))
+	}
+	hears := b.unit()
+	f := b.watch("--from", "base:1", "--sync", "app:/app", "-t", "app:dev", "--exec", "echo $VENEER_IMAGE $VENEER_DIGEST >>seen")
+	defer f.end()
+	if line := f.next(); line.Cause != "start" || line.Error != "" || !line.Unpacked {
+		t.Errorf("the first build: %+v", line)
+	}
+	hears("READY=1")
+	hears("WATCHDOG=1")
+	b.write("app/a/f", "2")
+	f.becomes(fresh())
+	if err := d.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.write("app/new/g", "3")
+	want := fresh()
+	f.becomes(want)
+	seen := ""
+	for range 200 {
+		if seen = readText(b.dir + "/seen"); strings.Contains(seen, "docker.io/library/app:dev "+want) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if !strings.Contains(seen, "docker.io/library/app:dev "+want) {
+		t.Errorf("the command saw %q, want %s", seen, want)
+	}
+	f.end()
+	hears("STOPPING=1")
+	harness.LeakCheck(t, d.Client(t), "overlayfs")
+}
+
+// TestWatchDockerfile: the context is followed without what .dockerignore leaves out, and a
+// step that fails is told and tried again when the file is another.
+func TestWatchDockerfile(t *testing.T) {
+	harness.RequireRoot(t)
+	b := newBench(t)
+	b.env = append(b.env, "SOURCE_DATE_EPOCH=1700000000")
+	b.write("ctx/Dockerfile", "FROM scratch\nCOPY a /a\n")
+	b.write("ctx/.dockerignore", "left\n")
+	b.write("ctx/a/f", "1")
+	b.write("ctx/left/f", "1")
+	f := b.watch("ctx", "-t", "app:dev", "--settle", "50ms")
+	defer f.end()
+	first := f.next()
+	if first.Error != "" || first.Cause != "start" {
+		t.Fatalf("%+v", first)
+	}
+	b.write("ctx/left/f", "2")
+	b.write("ctx/a/f", "2")
+	second := f.next()
+	if second.Cause != "change" || second.Digest == first.Digest || second.Error != "" {
+		t.Errorf("%+v", second)
+	}
+	b.write("ctx/Dockerfile", "FROM scratch\nCOPY absent /a\n")
+	if failed := f.next(); !strings.Contains(failed.Error, "absent") {
+		t.Errorf("%+v", failed)
+	}
+	b.write("ctx/Dockerfile", "FROM scratch\nCOPY a /b\n")
+	for {
+		if line := f.next(); line.Error == "" {
+			break
+		}
+	}
+}
+
+// TestWatchEnds: a build that goes on is ended cleanly, with the command that follows it.
+func TestWatchEnds(t *testing.T) {
+	b := newBench(t)
+	b.write("app/f", "1")
+	b.write("other", "1")
+	f := b.watch("--from", "scratch", "--sync", "app:/app", "-t", "app:dev", "--no-unpack", "--exec", "echo $$ >pid; sleep 1000")
+	defer f.end()
+	f.next()
+	pid := 0
+	for range 200 {
+		if _, err := fmt.Sscan(readText(b.dir+"/pid"), &pid); err == nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	f.end()
+	if err := syscall.Kill(pid, 0); err == nil {
+		t.Errorf("the command %d runs on", pid)
+	}
+	b.fails(2, []string{"cannot be followed"}, "watch", "-")
+	b.fails(2, []string{"--settle"}, "watch", "--from", "scratch", "--sync", "app:/app", "--settle", "-1s")
+	if _, err := os.Stat(filepath.Join(b.root, "cache")); err != nil {
+		t.Error(err)
+	}
+}
