@@ -6,7 +6,9 @@ import (
 	"maps"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,7 +20,7 @@ import (
 	"github.com/veneer-build/veneer/test/harness"
 )
 
-// TestRootless: root of this machine builds through the socket of a rootless daemon. The digests are those of other
+// TestRootless: root of this machine builds through the socket of a rootless daemon, and in the daemon's namespaces. The digests are those of other
 // daemons, and every file of its snapshots belongs to a user of the daemon's. Verify says that it cannot read them, finds
 // nothing wrong, and repairs nothing.
 func TestRootless(t *testing.T) {
@@ -46,6 +48,7 @@ func TestRootless(t *testing.T) {
 		t.Run("rootless "+snapshotter, func(t *testing.T) {
 			p := newPlace(t, d, snapshotter)
 			build(t, p)
+			buildInside(t, p, src, same)
 			ownedBelow(t, filepath.Join(d.Root(), "io.containerd.snapshotter.v1."+snapshotter, "snapshots"))
 			before := p.stored(t)
 			res := p.verify(t, veneer.VerifyRequest{Image: "app:1", Repair: true})
@@ -60,6 +63,37 @@ func TestRootless(t *testing.T) {
 				t.Errorf("by the diff service: %v", err)
 			}
 		})
+	}
+}
+
+// buildInside: in the daemon's namespaces Veneer is root as the daemon is. It reads bases in their snapshots, fills the new
+// ones, and makes what it makes from outside.
+func buildInside(t *testing.T, p *place, src string, same agreement) {
+	t.Helper()
+	cache := t.TempDir()
+	must(t, os.Chown(cache, harness.RootlessID, harness.RootlessID))
+	for _, dir := range []string{filepath.Dir(cache), filepath.Dir(filepath.Dir(src))} {
+		must(t, os.Chmod(dir, 0o755)) //nolint:gosec // the daemon's root must get through
+	}
+	run := func(args ...string) string {
+		cmd := cli(t, append([]string{
+			"--engine", "containerd", "--address", p.daemon.Address(), "--snapshotter", p.engine.Snapshotter, "--root", cache, "--progress", "quiet",
+		}, args...)...)
+		enter := []string{"--user", "--mount", "--target", strconv.Itoa(p.daemon.PID()), "--setuid", "0", "--setgid", "0", cmd.Path}
+		inside := exec.CommandContext(t.Context(), "nsenter", append(enter, cmd.Args[1:]...)...)
+		inside.Env = cmd.Env
+		return strings.TrimSpace(output(t, inside))
+	}
+	same.check(t, "in a new directory", p.build(t, veneer.BuildRequest{
+		Base:          "base:1",
+		TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: src, Dest: "/inside"}}},
+		ImageOptions:  veneer.ImageOptions{Tags: []string{"outside:1"}},
+	}).Digest.String())
+	for _, reader := range []string{"auto", "view", "index"} {
+		same.check(t, "in a new directory", run("build", "--no-cache", "--reader", reader, "--from", "base:1", "--sync", src+":/inside", "-t", "inside:1"))
+		if text := run("verify", "inside:1"); strings.Contains(text, "user namespace") {
+			t.Errorf("inside, verify says %s", text)
+		}
 	}
 }
 

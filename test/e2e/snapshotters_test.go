@@ -43,6 +43,7 @@ func snapshotterCases() []snapshotterCase {
 		{name: "overlayfs with its features", snapshotter: "overlayfs", kinds: both, settings: overlay("redirect_dir=on", "metacopy=on", "index=on"), depths: []int{1, 127}, long: []int{62}, views: true},
 		{name: "overlayfs without them", snapshotter: "overlayfs", kinds: both[:1], settings: overlay("redirect_dir=off", "metacopy=off", "index=off"), depths: []int{1}, long: []int{127}, views: true},
 		{name: "volatile overlayfs", snapshotter: "overlayfs", kinds: both[:1], settings: overlay("volatile"), depths: []int{1, 10}, long: []int{62, 127}, views: true},
+		{name: "fuse-overlayfs", snapshotter: "fuse-overlayfs", kinds: both[:1], settings: harness.FuseOverlayfs, depths: []int{1, 10}, views: true},
 		{name: "native", snapshotter: "native", kinds: both[:1], settings: func(*testing.T) harness.Settings { return harness.Settings{} }, depths: []int{1, 62}, long: []int{127}, views: true},
 	}
 }

@@ -129,6 +129,9 @@ func (d *Daemon) Address() string { return filepath.Join(d.sockets, "containerd.
 // Root returns the daemon's root directory, with its content store and snapshots.
 func (d *Daemon) Root() string { return d.path("root") }
 
+// PID returns the number of the daemon's process.
+func (d *Daemon) PID() int { return d.process.cmd.Process.Pid }
+
 // Log returns the end of what the daemon has logged, without what every start says.
 func (d *Daemon) Log() string { return tail(d.path("log"), 100, "loading plugin") }
 

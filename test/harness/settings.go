@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,4 +33,32 @@ func BlockFiles(t *testing.T, size int64) Settings {
 		Enable: []string{"io.containerd.snapshotter.v1.blockfile"},
 		Config: fmt.Sprintf("[plugins.\"io.containerd.snapshotter.v1.blockfile\"]\n  scratch_file = %q\n  fs_type = \"ext4\"\n", scratch),
 	}
+}
+
+// FuseOverlayfs starts the snapshotter of that name, a process beside the daemon, which ends with the test.
+func FuseOverlayfs(t *testing.T) Settings {
+	t.Helper()
+	Check(t, Installed("fuse-overlayfs", "fuse-overlayfs"))
+	Check(t, Installed("mount.fuse3", "fuse3"))
+	bin, err := containerd2Tools.bin()
+	Check(t, err)
+	dir := t.TempDir()
+	sockets, err := os.MkdirTemp("/run", tempPrefix())
+	Check(t, err)
+	socket := filepath.Join(sockets, "snapshotter.sock")
+	p, err := startProcess(t.Context(), processSpec{
+		args: []string{filepath.Join(bin, "containerd-fuse-overlayfs-grpc"), socket, filepath.Join(dir, "snapshots")},
+		env:  []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR=" + dir},
+		log:  filepath.Join(dir, "log"),
+	})
+	Check(t, err)
+	t.Cleanup(func() {
+		Check(t, p.stop(stopTimeout))
+		Check(t, os.RemoveAll(sockets))
+		if t.Failed() {
+			t.Logf("log of fuse-overlayfs:\n%s", tail(filepath.Join(dir, "log"), 50))
+		}
+	})
+	Check(t, p.await(t.Context(), startTimeout, func(context.Context) error { _, err := os.Stat(socket); return err }))
+	return Settings{Config: fmt.Sprintf("[proxy_plugins.fuse-overlayfs]\n  type = \"snapshot\"\n  address = %q\n", socket)}
 }

@@ -141,7 +141,7 @@ func (n *node) collects(t *testing.T) {
 	n.put(t, "used", manifest("used", "veneer.test/used:1"))
 	n.says(t, "used", "used\n")
 	n.stop(t)
-	n.start(t, fmt.Sprintf("/veneer-test-%d", os.Getpid()), `{"imagefs.available": "99%", "nodefs.available": "99%"}`)
+	n.start(t, `{"imagefs.available": "99%", "nodefs.available": "99%"}`)
 	n.soon(t, func() error {
 		if images := n.veneer(t, "images"); strings.Contains(images, "veneer.test/loose") {
 			return fmt.Errorf("nothing was removed:\n%s", images)

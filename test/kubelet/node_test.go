@@ -28,9 +28,11 @@ const (
 type node struct {
 	daemon *harness.Daemon
 	// dir has what is the kubelet's: its configuration, state, log and pods.
-	dir     string
+	dir string
+	// cgroup is the group that all pods are in.
+	cgroup  string
 	kubelet *exec.Cmd
-	ended   chan error
+	ended   chan struct{} // closed when the kubelet has ended
 }
 
 // startNode starts a node whose containerd has a base image with a shell, and what pods begin with, made by Veneer.
@@ -41,14 +43,13 @@ func startNode(t *testing.T) *node {
 	if _, err := os.Stat("/usr/lib/cni/ptp"); err != nil {
 		harness.Check(t, harness.Installed("/usr/lib/cni/ptp", "containernetworking-plugins"))
 	}
-	n := &node{dir: t.TempDir()}
-	cgroup := newCgroup(t)
+	n := &node{dir: t.TempDir(), cgroup: newCgroup(t)}
 	n.daemon = harness.StartWith(t, harness.Containerd2, n.containerd(t))
 	must(t, os.MkdirAll("/run/containerd", 0o755), os.Symlink(n.daemon.Address(), "/run/containerd/containerd.sock"))
 	must(t, os.Mkdir(n.path("pods"), 0o755), os.Mkdir(n.path("cache"), 0o755))
 	n.kubelet = exec.Command(kubelet, "--config", n.path("kubelet.yaml"), "--root-dir", n.path("state"), "--cert-dir", n.path("certificates"),
 		"--hostname-override", nodeName, "--node-ip", nodeAddress, "--v", "2")
-	n.start(t, cgroup, "{}")
+	n.start(t, "{}")
 	t.Cleanup(func() { n.stop(t) })
 
 	busybox := filepath.Join(t.TempDir(), "busybox.tar")
@@ -82,7 +83,7 @@ func (n *node) containerd(t *testing.T) harness.Settings {
 }
 
 // start starts the kubelet, which removes images when less than a part of the disk is free, as in {"imagefs.available": "5%"}.
-func (n *node) start(t *testing.T, cgroup, evictionHard string) {
+func (n *node) start(t *testing.T, evictionHard string) {
 	t.Helper()
 	write(t, n.path("kubelet.yaml"), fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -99,33 +100,46 @@ makeIPTablesUtilChains: false
 imageMinimumGCAge: 1s
 enforceNodeAllocatable: []
 evictionHard: %s
-`, n.path("pods"), n.daemon.Address(), cgroup, evictionHard))
+`, n.path("pods"), n.daemon.Address(), n.cgroup, evictionHard))
 	log, err := os.OpenFile(n.path("kubelet.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	must(t, err)
 	cmd := exec.Command(n.kubelet.Path, n.kubelet.Args[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	must(t, cmd.Start(), log.Close())
-	n.kubelet, n.ended = cmd, make(chan error, 1)
-	go func() { n.ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	n.kubelet, n.ended = cmd, ended
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // its state says how it ended
+	}()
 }
 
 // stop ends the kubelet; its pods go on. If the test failed, the end of its log is shown.
 func (n *node) stop(t *testing.T) {
 	t.Helper()
-	must(t, n.kubelet.Process.Signal(syscall.SIGTERM))
+	if err := n.kubelet.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Error(err)
+	}
 	select {
 	case <-n.ended:
 		used := n.kubelet.ProcessState
-		t.Logf("the kubelet used %s of a processor", used.UserTime()+used.SystemTime())
+		t.Logf("the kubelet used %s of a processor: %s", used.UserTime()+used.SystemTime(), used)
 	case <-time.After(30 * time.Second):
 		t.Error("the kubelet goes on after SIGTERM")
 		must(t, n.kubelet.Process.Kill())
 	}
 	if t.Failed() {
-		log, err := os.ReadFile(n.path("kubelet.log"))
-		t.Logf("%v\n%s", err, log[max(0, len(log)-20_000):])
+		t.Log(n.kubeletLog(t))
 	}
+}
+
+// kubeletLog is the end of what the kubelet has logged.
+func (n *node) kubeletLog(t *testing.T) string {
+	t.Helper()
+	log, err := os.ReadFile(n.path("kubelet.log"))
+	must(t, err)
+	return string(log[max(0, len(log)-20_000):])
 }
 
 // newCgroup makes a group in each hierarchy, for all pods, which goes with the test.
@@ -260,9 +274,8 @@ func (n *node) soon(t *testing.T, try func() error) {
 			return
 		}
 		select {
-		case ended := <-n.ended:
-			log, _ := os.ReadFile(n.path("kubelet.log"))
-			t.Fatalf("the kubelet ended: %v\n%s", ended, log[max(0, len(log)-5000):])
+		case <-n.ended:
+			t.Fatalf("the kubelet ended: %s\n%s", n.kubelet.ProcessState, n.kubeletLog(t))
 		case <-time.After(100 * time.Millisecond):
 		}
 		if time.Since(start) > 2*time.Minute {
