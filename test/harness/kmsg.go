@@ -14,7 +14,7 @@ import (
 
 // KernelLogClean fails the test if, while it runs, the kernel logs a warning or worse about overlayfs: a sign that
 // two mounts shared a directory, or that one changed below another. The log is the machine's, so a test that runs
-// beside it can be to blame.
+// beside it can be to blame, unless the message has its name.
 func KernelLogClean(t testing.TB) {
 	t.Helper()
 	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
@@ -55,7 +55,7 @@ func overlayWarnings(fd int) ([]string, error) {
 			return found, fmt.Errorf("read /dev/kmsg: %w", err)
 		}
 		head, message, ok := strings.Cut(string(record[:n]), ";")
-		if ok && isWarning(head) && strings.HasPrefix(message, "overlayfs:") && !aboutFeatures(message) {
+		if ok && isWarning(head) && strings.HasPrefix(message, "overlayfs:") && !aboutFeatures(message) && !ofAnother(message) {
 			found = append(found, strings.TrimSpace(message))
 		}
 	}
@@ -72,4 +72,9 @@ func isWarning(head string) bool {
 // or has no attributes of the kind. No mount does harm to another then.
 func aboutFeatures(message string) bool {
 	return strings.Contains(message, "failed to set xattr on upper") || strings.Contains(message, "...falling back to ")
+}
+
+// ofAnother reports whether a message names a directory of another test process.
+func ofAnother(message string) bool {
+	return strings.Contains(message, "/"+anyPrefix) && !strings.Contains(message, "/"+tempPrefix())
 }

@@ -21,7 +21,10 @@ import (
 )
 
 // tempPrefix begins the name of each temporary file and directory of the harness in this process.
-func tempPrefix() string { return fmt.Sprintf("vnr-%d-", os.Getpid()) }
+func tempPrefix() string { return fmt.Sprintf("%s%d-", anyPrefix, os.Getpid()) }
+
+// anyPrefix begins tempPrefix in each process of tests.
+const anyPrefix = "vnr-"
 
 // removeContainers kills and deletes the containers in every namespace, so that their shims end in order.
 func (d *Daemon) removeContainers(ctx context.Context) error {
