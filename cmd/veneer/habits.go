@@ -82,7 +82,6 @@ var notFlags = map[string]map[string]string{
 	"prune":   {"force": "leave it out: nothing is asked", "f": "leave it out: nothing is asked", "volumes": "leave it out: veneer has no volumes"},
 	"pull":    {"all-tags": "pull one tag after another"},
 	"push":    {"all-tags": "push one tag after another", "tls-verify": plainHTTP},
-	"save":    {"format": "leave it out: the archive is both an OCI layout and docker's"},
 }
 
 const (

@@ -38,11 +38,11 @@ func run(ctx context.Context, args []string, std streams) int {
 	a := newApp(std, os.LookupEnv)
 	a.args = args
 	root := a.rootCommand() //nolint:contextcheck // the commands get theirs from ExecuteContextC
-	refuseShells(root)
 	root.SetArgs(args)
 	root.SetIn(std.in)
 	root.SetOut(std.out)
 	root.SetErr(std.err)
+	refuseShells(root)
 	cmd, err := root.ExecuteContextC(ctx)
 	var stopped signalError
 	switch {

@@ -16,8 +16,13 @@ var funcs = template.FuncMap{
 }
 
 // nameText shows a name from a layer: what plainText escapes, and the backslash, so that
-// different names look different.
-func nameText(s string) string { return plainText(strings.ReplaceAll(s, `\`, `\\`)) }
+// different names look different. A name of spaces is seen and heard, too.
+func nameText(s string) string {
+	if strings.Trim(s, " ") == "" {
+		return strings.Repeat(`\x20`, len(s))
+	}
+	return plainText(strings.ReplaceAll(s, `\`, `\\`))
+}
 
 // plainText shows a text as the command line does: what is not printable, such as
 // control characters, marks of direction and what is no UTF-8, as an escape.
