@@ -23,8 +23,8 @@ import (
 	"github.com/veneer-build/veneer/snapshot"
 )
 
-// UnitRequest says which image a service of systemd's is to run. Image, Instance and Program
-// are required.
+// UnitRequest says which image a service of systemd's is to run. Image, Instance, Mount
+// and Unmount are required.
 type UnitRequest struct {
 	// Image is one of the engine.
 	Image string
@@ -32,16 +32,17 @@ type UnitRequest struct {
 	Platform string
 	// Instance is what follows veneer@ in the name of the service.
 	Instance string
-	// Program is the absolute path of the program that mounts the image, and Args are its
-	// arguments before the verb: they choose the engine.
-	Program string
-	Args    []string
+	// Mount begins with the absolute path of a program that mounts an image, writable, if
+	// an image's digest and a directory are added. Unmount is the same for
+	// unmounting all that is below a directory.
+	Mount, Unmount []string
 	// Capabilities are those of the service, as in CAP_NET_BIND_SERVICE; empty: none.
 	Capabilities []string
 	Reports
 }
 
-// UnitFile is a drop-in for the unit veneer@.service, which runs an image.
+// UnitFile are drop-ins for the unit veneer@.service, which runs an image, and for the one
+// that mounts it.
 type UnitFile struct {
 	Instance string `json:"instance"`
 	// Image is the image's name, and Digest its manifest's: that is what the service runs
@@ -50,8 +51,13 @@ type UnitFile struct {
 	Digest digest.Digest `json:"digest"`
 	// Release is the name by which [AddRelease] keeps the image.
 	Release string `json:"release"`
-	// Text is the file's content.
-	Text string `json:"-"`
+	// Text is the drop-in for veneer@INSTANCE.service, and Mount that for
+	// veneer-mount@INSTANCE.service.
+	Text  string `json:"-"`
+	Mount string `json:"-"`
+	// Users are lines for sysusers.d, of the users and groups that systemd has to find on
+	// the host; empty: it has them.
+	Users string `json:"sysusers,omitempty"`
 	// Warnings say what of the image's config systemd does not take.
 	Warnings []Notice `json:"warnings,omitempty"`
 }
@@ -73,7 +79,7 @@ func CheckInstance(name string) error {
 	return nil
 }
 
-// Unit makes the drop-in with which veneer@INSTANCE.service runs an image: command,
+// Unit makes the drop-ins with which veneer@INSTANCE.service runs an image: command,
 // environment, user, working directory, stop signal and volumes are those of
 // the image's config. Users and programs are looked up in the image, since systemd would look on
 // the host. The image is named by its digest, so that starting the service again never
@@ -99,9 +105,13 @@ func Unit(ctx context.Context, e *engine.Engine, req UnitRequest) (*UnitFile, er
 		if err := w.write(); err != nil {
 			return fmt.Errorf("write a unit for %s: %w", img.Name, err)
 		}
+		mount, err := w.mountText()
+		if err != nil {
+			return err
+		}
 		unit = &UnitFile{
 			Instance: req.Instance, Image: img.Name, Digest: img.Manifest.Digest,
-			Release: releaseName(req.Instance, img.Manifest), Text: w.String(), Warnings: w.warnings.All(),
+			Release: releaseName(req.Instance, img.Manifest), Text: w.String(), Mount: mount, Users: w.users, Warnings: w.warnings.All(),
 		}
 		return nil
 	})

@@ -2,6 +2,7 @@ package veneer
 
 import (
 	"fmt"
+	"os/user"
 	"path"
 	"regexp"
 	"slices"
@@ -24,17 +25,27 @@ type unitWriter struct {
 	config   ocispec.ImageConfig
 	id       process.Identity
 	warnings build.Warnings
+	// users are lines of sysusers.d(5).
+	users string
 }
 
 func (w *unitWriter) line(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 
+// root is where the image is mounted. Another image is mounted elsewhere, so that the
+// drop-ins of two images never go together.
+func (w *unitWriter) root() string {
+	return UnitMounts + "/" + w.req.Instance + "/" + w.img.Manifest.Digest.Encoded()[:12]
+}
+
+func (w *unitWriter) head() {
+	w.line("# Of %s. It is written anew for each release.\n[Unit]", systemd.Text(w.img.Name))
+}
+
 func (w *unitWriter) write() error {
-	w.line("# Written by veneer unit from %s, and written anew by it.", systemd.Text(w.img.Name))
-	w.line("[Unit]")
+	w.head()
 	w.line("Description=%s: %s", w.req.Instance, systemd.Text(w.img.Name))
-	w.line("X-Veneer-Digest=%s", w.img.Manifest.Digest)
-	w.line("\n[Service]")
-	for _, part := range []func() error{w.mounts, w.command, w.environment, w.user, w.directory, w.signal} {
+	w.line("\n[Service]\nRootDirectory=%s", w.root())
+	for _, part := range []func() error{w.command, w.environment, w.user, w.directory, w.signal} {
 		if err := part(); err != nil {
 			return err
 		}
@@ -44,28 +55,31 @@ func (w *unitWriter) write() error {
 	return nil
 }
 
-// mounts has the image mounted before the service starts, and unmounted when it has ended:
-// each start finds the image's own files. systemd makes mount points in it, so it is
-// writable; the service itself finds it read-only (ProtectSystem= of the template).
-func (w *unitWriter) mounts() error {
-	dir := UnitMounts + "/" + w.req.Instance
-	unmount := []string{"unmount", "--if-mounted", dir}
+// mountText is the drop-in for the unit that mounts the image while the service runs. systemd
+// makes mount points in it, so it is writable, and gone afterwards. The service itself
+// finds it read-only (ProtectSystem= of the template).
+func (w *unitWriter) mountText() (string, error) {
+	m := unitWriter{req: w.req, img: w.img}
+	m.head()
+	m.line("Description=Files of %s", systemd.Text(w.img.Name))
+	m.line("\n[Service]\nExecStart=")
+	// When it is stopped, this may be the drop-in of the next release already.
+	unmount := slices.Concat(w.req.Unmount, []string{UnitMounts + "/" + w.req.Instance})
 	for _, c := range []struct {
 		key  string
 		args []string
 	}{
 		{"ExecStartPre", unmount},
-		{"ExecStartPre", []string{"--progress", "quiet", "mount", "--rw", w.img.Manifest.Digest.String(), dir}},
-		{"ExecStopPost", unmount},
+		{"ExecStart", slices.Concat(w.req.Mount, []string{w.img.Manifest.Digest.String(), w.root()})},
+		{"ExecStop", unmount},
 	} {
-		line, err := systemd.Command("+", w.req.Program, slices.Concat([]string{w.req.Program}, w.req.Args, c.args))
+		line, err := systemd.Command("", c.args[0], c.args)
 		if err != nil {
-			return err
+			return "", err
 		}
-		w.line("%s=%s", c.key, line)
+		m.line("%s=%s", c.key, line)
 	}
-	w.line("RootDirectory=%s", dir)
-	return nil
+	return m.String(), nil
 }
 
 // command is what a container of the image would run. An empty assignment takes back the
@@ -100,17 +114,35 @@ func (w *unitWriter) environment() error {
 	return nil
 }
 
+// user is given by numbers, since names mean others on the host. systemd takes numbers
+// only of users and groups that the host has.
 func (w *unitWriter) user() error {
 	w.line("User=%d\nGroup=%d", w.id.UID, w.id.GID)
 	groups := slices.DeleteFunc(slices.Clone(w.id.Groups), func(g int) bool { return g == w.id.GID })
 	if len(groups) > 0 {
 		w.line("SupplementaryGroups=%s", numbers(groups))
 	}
+	for _, gid := range append([]int{w.id.GID}, groups...) {
+		if _, err := user.LookupGroupId(strconv.Itoa(gid)); err != nil {
+			w.users += fmt.Sprintf("g veneer-%d %d\n", gid, gid)
+		}
+	}
+	known, err := user.LookupId(strconv.Itoa(w.id.UID))
+	switch {
+	case err != nil:
+		w.users += fmt.Sprintf("u veneer-%d %d:%d \"Of images\" /\n", w.id.UID, w.id.UID, w.id.GID)
+	case w.id.UID != 0:
+		w.warnings.Add(fmt.Sprintf("the user %d of the image is %s on this host: the service may read that user's files, and has its groups", w.id.UID, known.Username))
+	}
 	return nil
 }
 
 func (w *unitWriter) directory() error {
 	if w.config.WorkingDir == "" {
+		return nil
+	}
+	if w.id.NoCwd {
+		w.warnings.Add(fmt.Sprintf("the image lacks its working directory %q: the service runs in /", w.config.WorkingDir))
 		return nil
 	}
 	dir, err := systemd.Path(path.Join("/", w.config.WorkingDir))

@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -136,7 +139,7 @@ func stateText(m *veneer.Mounted) string {
 }
 
 func (a *app) unmountCommand() *cobra.Command {
-	force, ifMounted := false, false
+	force, ifMounted, below := false, false, false
 	cmd := &cobra.Command{
 		Use:     "unmount DIR...",
 		Aliases: []string{"umount"},
@@ -151,9 +154,18 @@ not mounted any more is forgotten.`,
   veneer umount /srv/a /srv/b`,
 		Args: minArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			dirs, err := leave(args)
+			if err != nil {
+				return err
+			}
 			return a.withEngine(cmd.Context(), func(ctx context.Context, e *veneer.Engine) error {
+				if below {
+					if dirs, err = mountsBelow(ctx, e, dirs); err != nil {
+						return err
+					}
+				}
 				var errs []error
-				for _, dir := range args {
+				for _, dir := range dirs {
 					_, err := veneer.Unmount(ctx, e, dir, force)
 					if ifMounted && errors.Is(err, veneer.ErrNotMounted) {
 						err = nil
@@ -165,6 +177,36 @@ not mounted any more is forgotten.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "also forget what cannot be seen from here, as what another container had mounted")
+	cmd.Flags().BoolVar(&below, "below", false, "unmount what is mounted below the directory")
 	cmd.Flags().BoolVar(&ifMounted, "if-mounted", false, "no error where nothing is mounted")
 	return cmd
+}
+
+// mountsBelow are the directories below others that images are mounted on.
+func mountsBelow(ctx context.Context, e *veneer.Engine, dirs []string) ([]string, error) {
+	list, err := veneer.Mounts(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for i := range list {
+		if slices.ContainsFunc(dirs, func(dir string) bool { return strings.HasPrefix(list[i].Dir, dir+"/") }) {
+			found = append(found, list[i].Dir)
+		}
+	}
+	return slices.Compact(found), nil
+}
+
+// leave makes paths absolute, and leaves the working directory: it may be in what is
+// to be unmounted, as in a unit with RootDirectory=.
+func leave(paths []string) ([]string, error) {
+	var list []string
+	for _, p := range paths {
+		abs, err := filepath.Abs(p)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, abs)
+	}
+	return list, os.Chdir("/")
 }

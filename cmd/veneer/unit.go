@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,14 +14,15 @@ import (
 	"github.com/veneer-build/veneer"
 )
 
-const unitLong = `Write the drop-in with which the unit veneer@INSTANCE.service runs an image under
-systemd alone: no container runtime is needed on the host. The image is mounted while the
-service runs (veneer mount), and is its root directory. Command, environment, user, working directory, stop signal and
+const unitLong = `Write the drop-ins with which the unit veneer@INSTANCE.service runs an image under
+systemd alone: no container runtime is needed on the host. veneer-mount@INSTANCE.service
+mounts the image while that runs, as its root directory. Command, environment, user, working directory, stop signal and
 volumes are those of the image's config; users are looked up in the image. The service
-sees its files read-only, and has no capabilities but those of --capability.
+sees its files read-only, and has no capabilities but those of --capability. systemd must
+find the user on the host: one that is not there goes into a file for systemd-sysusers.
 
-The drop-in names the image by its digest: what the name means later changes nothing
-until veneer unit writes it anew. So an update is veneer unit with the new
+The drop-ins name the image by its digest: what the name means later changes nothing
+until veneer unit writes them anew. So an update is veneer unit with the new
 tag, and going back is veneer unit with the old one; each time, systemctl daemon-reload and
 systemctl restart. The last releases of an instance, --keep of them, stay also if
 their names go to other images: veneer images ` + "'unit.veneer.localhost/INSTANCE'" + ` lists them, and each
@@ -32,6 +34,7 @@ INSTANCE is the last part of the image's name if it is left out.`
 type unitOptions struct {
 	req    veneer.UnitRequest
 	dir    string
+	users  string
 	stdout bool
 	keep   int
 	format enumValue
@@ -65,7 +68,8 @@ func (a *app) unitCommand() *cobra.Command {
 	bindFormat(cmd, &o.format)
 	fs := cmd.Flags()
 	fs.StringVar(&o.dir, "dir", "/etc/systemd/system", "the `directory` of units")
-	fs.BoolVar(&o.stdout, "stdout", false, "print the drop-in, and write and keep nothing")
+	fs.StringVar(&o.users, "sysusers-dir", "/etc/sysusers.d", "the `directory` for users that the host lacks")
+	fs.BoolVar(&o.stdout, "stdout", false, "print the drop-ins, and write and keep nothing")
 	fs.IntVar(&o.keep, "keep", 3, "how many releases of the instance stay")
 	fs.StringArrayVar(&o.req.Capabilities, "capability", nil, "a `capability` that the service needs (repeatable)")
 	bindPlatform(cmd, &o.req.Platform)
@@ -109,9 +113,10 @@ func (a *app) unit(ctx context.Context, o *unitOptions) error {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	o.req.Program = program
 	return a.withEngine(ctx, func(ctx context.Context, e *veneer.Engine) error {
-		o.req.Args = engineArgs(e, a.engineOptions(nil))
+		again := append([]string{program}, engineArgs(e, a.engineOptions(nil))...)
+		o.req.Mount = slices.Concat(again, []string{"--progress", "quiet", "mount", "--rw"})
+		o.req.Unmount = slices.Concat(again, []string{"unmount", "--if-mounted", "--below"})
 		d, err := a.newDisplay(ctx)
 		if err != nil {
 			return err
@@ -124,7 +129,7 @@ func (a *app) unit(ctx context.Context, o *unitOptions) error {
 		}
 		a.notifyAll("warning: ", unit.Warnings)
 		if o.stdout {
-			_, err := io.WriteString(a.std.out, unit.Text)
+			_, err := io.WriteString(a.std.out, unit.Mount+"\n"+unit.Text+asComment("For sysusers.d:", unit.Users))
 			return err
 		}
 		return a.writeUnit(ctx, e, o, unit)
@@ -138,18 +143,17 @@ func (a *app) writeUnit(ctx context.Context, e *veneer.Engine, o *unitOptions, u
 	}
 	service := "veneer@" + unit.Instance + ".service"
 	name := filepath.Join(o.dir, service+".d", "image.conf")
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil { // as systemd's own
+	next := "systemctl daemon-reload && systemctl restart " + service
+	if unit.Users != "" {
+		next = "systemd-sysusers && " + next
+		if err := writeWhole(ctx, filepath.Join(o.users, "veneer-"+unit.Instance+".conf"), unit.Users); err != nil {
+			return err
+		}
+	}
+	if err := writeWhole(ctx, filepath.Join(o.dir, "veneer-mount@"+unit.Instance+".service.d", "image.conf"), unit.Mount); err != nil {
 		return err
 	}
-	f, err := openPending(ctx, name)
-	if err != nil {
-		return err
-	}
-	defer f.discard()
-	if _, err := io.WriteString(f, unit.Text); err != nil {
-		return err
-	}
-	if err := f.commit(nil); err != nil {
+	if err := writeWhole(ctx, name, unit.Text); err != nil {
 		return err
 	}
 	if _, err := veneer.DropReleases(ctx, e, unit.Instance, o.keep); err != nil {
@@ -158,8 +162,24 @@ func (a *app) writeUnit(ctx context.Context, e *veneer.Engine, o *unitOptions, u
 	if o.format.value == "json" {
 		return printJSON(a.std.out, unit)
 	}
-	a.notify("next: systemctl daemon-reload && systemctl restart " + service)
+	a.notify("next: " + next)
 	return printLine(a.std.out, "%s", printable(name))
+}
+
+// writeWhole replaces a file of the system's configuration, which everybody may read.
+func writeWhole(ctx context.Context, name, text string) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	f, err := openPending(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer f.discard()
+	if _, err := io.WriteString(f, text); err != nil {
+		return err
+	}
+	return f.commit(nil)
 }
 
 // engineArgs choose the same engine again.
@@ -169,4 +189,11 @@ func engineArgs(e *veneer.Engine, f engineFlags) []string {
 		args = append(args, "--address", f.Address)
 	}
 	return append(args, "--root", e.Root)
+}
+
+func asComment(title, text string) string {
+	if text == "" {
+		return ""
+	}
+	return "\n# " + title + "\n# " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n# ") + "\n"
 }

@@ -28,6 +28,8 @@ type Identity struct {
 	Program string
 	// Path is the PATH that it was looked for in.
 	Path string
+	// NoCwd: its working directory is missing.
+	NoCwd bool
 }
 
 // Identify looks up a process in the root file system below an open directory. Of the
@@ -58,8 +60,18 @@ func Identify(root *os.File, p Process) (Identity, error) {
 			id.Path = value
 		}
 	}
-	id.Program, err = findProgram(root, p.Args[0], p.Cwd, id.Path)
-	return id, err
+	if id.Program, err = findProgram(root, p.Args[0], p.Cwd, id.Path); err != nil {
+		return Identity{}, err
+	}
+	cwd, err := walk(root, path.Join("/", p.Cwd), nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		id.NoCwd = true
+		return id, nil
+	}
+	if err != nil {
+		return Identity{}, err
+	}
+	return id, cwd.Close()
 }
 
 // findProgram returns the absolute path of a program.
