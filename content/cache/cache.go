@@ -52,15 +52,14 @@ func (c *Cache) Get(ctx context.Context, dgst digest.Digest, read func(io.Reader
 	if err != nil {
 		return false, err
 	}
-	data, err := readFile(name)
+	body, ok, err := readFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("read cache entry %s: %w", dgst, err)
 	}
-	body, sum, ok := splitSum(data)
-	if !ok || sha256.Sum256(body) != sum || read(bytes.NewBuffer(body)) != nil {
+	if !ok || read(bytes.NewBuffer(body)) != nil {
 		if err := remove(name); err != nil {
 			return false, fmt.Errorf("remove damaged cache entry %s: %w", dgst, err)
 		}
@@ -287,15 +286,6 @@ func writeBody(f *os.File, write func(io.Writer) error) (int64, error) {
 		return 0, err
 	}
 	return size, f.Sync()
-}
-
-func splitSum(data []byte) (body []byte, sum [sha256.Size]byte, ok bool) {
-	n := len(data) - sha256.Size
-	if n < 0 {
-		return nil, sum, false
-	}
-	copy(sum[:], data[n:])
-	return data[:n], sum, true
 }
 
 func remove(name string) error {
