@@ -4,10 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,9 +14,7 @@ import (
 
 	"github.com/containerd/containerd/v2/pkg/archive"
 	"github.com/containerd/containerd/v2/pkg/archive/tartest"
-	"github.com/containerd/continuity/sysx"
 	"github.com/containerd/log"
-	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"github.com/veneer-build/veneer/differ/tree/index"
@@ -27,77 +22,6 @@ import (
 	"github.com/veneer-build/veneer/snapshot/unpack"
 	"github.com/veneer-build/veneer/test/harness"
 )
-
-// files are all files below a directory by their paths, with all that can be told of
-// them. Times that unpacking made are "now".
-func files(dir string, since time.Time) (map[string]string, error) {
-	all := map[string]string{}
-	first := map[uint64]string{}
-	when := func(t unix.Timespec) string {
-		if t.Nano() >= since.UnixNano() {
-			return "now"
-		}
-		return fmt.Sprint(t.Nano())
-	}
-	err := filepath.WalkDir(dir, func(p string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		var st unix.Stat_t
-		if err := unix.Lstat(p, &st); err != nil {
-			return err
-		}
-		name, _ := filepath.Rel(dir, p)
-		if first[st.Ino] == "" {
-			first[st.Ino] = name
-		}
-		kind := st.Mode & unix.S_IFMT
-		s := fmt.Sprintf("%o %d:%d rdev=%x m=%s inode=%s", st.Mode, st.Uid, st.Gid, st.Rdev, when(st.Mtim), first[st.Ino])
-		if kind != unix.S_IFDIR && kind != unix.S_IFLNK {
-			s += " a=" + when(st.Atim) // that of others changes when they are read
-		}
-		if kind == unix.S_IFLNK {
-			link, err := os.Readlink(p)
-			if err != nil {
-				return err
-			}
-			s += " -> " + link
-		}
-		if kind == unix.S_IFREG {
-			data, err := os.ReadFile(p)
-			if err != nil {
-				return err
-			}
-			s += fmt.Sprintf(" %d %x", len(data), sha256.Sum256(data))
-		}
-		names, err := sysx.LListxattr(p)
-		if err != nil {
-			return err
-		}
-		slices.Sort(names)
-		for _, n := range names {
-			v, err := sysx.LGetxattr(p, n)
-			if err != nil {
-				return err
-			}
-			s += fmt.Sprintf(" %s=%x", n, v)
-		}
-		all[name] = s
-		return nil
-	})
-	return all, err
-}
-
-func difference(got, want map[string]string) (text string) {
-	all := maps.Clone(want)
-	maps.Copy(all, got)
-	for _, p := range slices.Sorted(maps.Keys(all)) {
-		if got[p] != want[p] {
-			text += fmt.Sprintf("%s\n  here:       %s\n  containerd: %s\n", p, got[p], want[p])
-		}
-	}
-	return text
-}
 
 // stack unpacks layers below dir, each into a directory of its own as for overlayfs, or
 // all into one, and returns the directories that result.
@@ -160,15 +84,15 @@ func compare(t *testing.T, layers [][]byte, overlay bool) (problem string, err e
 		return "", wantErr
 	}
 	for i := range wantDirs {
-		want, err := files(wantDirs[i], since)
+		want, err := treetest.RawFiles(wantDirs[i], since)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := files(gotDirs[i], since)
+		got, err := treetest.RawFiles(gotDirs[i], since)
 		if err != nil {
 			t.Fatal(err)
 		}
-		problem += difference(got, want)
+		problem += treetest.RawDiff(got, want)
 	}
 	return problem, nil
 }

@@ -1,0 +1,136 @@
+package snapshot_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/containerd/v2/pkg/archive/tartest"
+	"github.com/containerd/log"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/differ/tree/treetest"
+	"github.com/veneer-build/veneer/engine"
+	"github.com/veneer-build/veneer/engine/enginetest"
+	"github.com/veneer-build/veneer/internal/progress"
+	"github.com/veneer-build/veneer/snapshot"
+)
+
+// layerFiles unpacks an image and returns the files of each layer's directory.
+func (w *world) layerFiles(u snapshot.Unpacker, stack []treetest.Layer, since time.Time) (map[string]string, error) {
+	w.t.Helper()
+	var layers []snapshot.Layer
+	var parent digest.Digest
+	for _, l := range stack {
+		layers = append(layers, w.layer(parent, l...))
+		parent = layers[len(layers)-1].ChainID
+	}
+	u.Client, u.Snapshotter, u.Steps = w.e.Client, w.e.Snapshotter, progress.New(nil)
+	if _, err := u.Unpack(w.ctx, w.image(layers)); err != nil {
+		return nil, err
+	}
+	open, err := snapshot.OpenLayers(w.ctx, w.sn, parent.String())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() {
+		if err := open.Close(); err != nil {
+			w.t.Error(err)
+		}
+	}()
+	all := map[string]string{}
+	for i, dir := range open.Dirs {
+		files, err := treetest.RawFiles(dir, since)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for p, s := range files {
+			all[filepath.Join(fmt.Sprint(len(open.Dirs)-i), p)] = s
+		}
+	}
+	return all, nil
+}
+
+// manyLayers is an image of which each layer needs directories of the one below.
+func manyLayers() (stack []treetest.Layer) {
+	for i := range 12 {
+		tc := tartest.TarContext{}.WithUIDGID(i, 2*i).WithModTime(treetest.Time.Add(time.Duration(i) * time.Hour))
+		d := fmt.Sprintf("d%d", i)
+		l := treetest.Layer{tc.Dir(d, 0o700), tc.Dir(d+"/e", 0o2750), tc.File(d+"/e/f", []byte(d), 0o640)}
+		if i > 0 {
+			// Directories that this layer does not have; one more file keeps their times from counting.
+			l = append(l, tc.File(fmt.Sprintf("d%d/e/g/h", i-1), []byte("g"), 0o600), tc.File(fmt.Sprintf("d%d/.wh..wh..opq", i/2), nil, 0), tc.File(fmt.Sprintf("d%d/e/.wh.f", i-1), nil, 0))
+		}
+		stack = append(stack, l)
+	}
+	return stack
+}
+
+// TestUnpackIsApply: what this process unpacks side by side is what the diff service unpacks, one layer after the other,
+// in the directory of each layer.
+func TestUnpackIsApply(t *testing.T) {
+	enginetest.Root(t)
+	if err := log.SetLevel("error"); err != nil {
+		t.Fatal(err)
+	}
+	since := time.Now().Add(-time.Second) // Some stacks share their lowest layer.
+	stacks := treetest.MergeCases()
+	stacks["many layers"] = manyLayers()
+	for _, snapshotter := range []string{"overlayfs", "native"} {
+		here, ctx := enginetest.Embedded(t, snapshotter)
+		there, _ := enginetest.Embedded(t, snapshotter)
+		w, by := newWorld(ctx, t, here), newWorld(ctx, t, there)
+		for name, stack := range stacks {
+			if len(stack) < 2 {
+				continue // Package unpack's tests have them.
+			}
+			got, gotErr := w.layerFiles(snapshot.Unpacker{Host: here}, stack, since)
+			want, wantErr := by.layerFiles(snapshot.Unpacker{}, stack, since)
+			if (gotErr == nil) != (wantErr == nil) {
+				t.Errorf("%s, %s: %v, the diff service: %v", snapshotter, name, gotErr, wantErr)
+			}
+			if problem := treetest.RawDiff(got, want); problem != "" {
+				t.Errorf("%s, %s: %s", snapshotter, name, problem)
+			}
+		}
+	}
+}
+
+// filledHost counts the directories that the engine lets this process fill.
+type filledHost struct {
+	*engine.Engine
+	filled int
+}
+
+func (h *filledHost) Fills(ctx context.Context, dir string) error {
+	h.filled++
+	return h.Engine.Fills(ctx, dir)
+}
+
+// TestUnpackerFails: a layer in the middle that is not what the config says fails all, and nothing is left; containerd
+// unpacks where this process is not to.
+func TestUnpackerFails(t *testing.T) {
+	enginetest.Each(t, func(t *testing.T, ctx context.Context, e *engine.Engine) {
+		w := newWorld(ctx, t, e)
+		base := w.base("fails")
+		wrong := w.layer(base[1].ChainID, tartest.TarContext{}.File("x", []byte("x"), 0o644))
+		wrong.DiffID = digest.FromString("something else")
+		wrong.ChainID = snapshot.ChainID(wrong.Parent, wrong.DiffID)
+		last := w.layer(wrong.ChainID, tartest.TarContext{}.File("no/where/y", []byte("y"), 0o644))
+		host := &filledHost{Engine: e}
+		u := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: host, Steps: progress.New(nil)}
+		_, err := u.Unpack(w.ctx, w.image(append(base, wrong, last)))
+		if !errors.Is(err, content.ErrCorrupt) || !strings.Contains(err.Error(), wrong.Blob.Digest.String()) {
+			t.Errorf("error %v", err)
+		}
+		if host.filled == 0 {
+			t.Error("nothing was unpacked here")
+		}
+		w.checkNothingLeft()
+	})
+}
