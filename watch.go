@@ -3,6 +3,7 @@ package veneer
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -97,6 +98,8 @@ const (
 	firstRetry = time.Second
 	lastRetry  = time.Minute
 	maxRetries = 8
+	// maxOvertakes is how many builds may be overtaken by changes before that is told.
+	maxOvertakes = 3
 )
 
 // Watch builds an image, and builds it again each time that its sources have changed,
@@ -120,7 +123,7 @@ func Watch(ctx context.Context, req WatchRequest) error {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // it ends as it was asked to
 		}
-		if w.Ended != nil {
+		if w.Ended != nil && !w.overtaken(ending.Err) {
 			if err := w.Ended(ctx, ending); err != nil {
 				return err
 			}
@@ -176,6 +179,7 @@ type watcher struct {
 	following *build.Following
 	made      made
 	retries   int
+	overtakes int
 	// took is how long the last build took that looked at everything, and looked is when
 	// it ended.
 	took   time.Duration
@@ -280,6 +284,17 @@ func (w *watcher) wait(ctx context.Context, last WatchEnding) (cause WatchCause,
 		w.retries = 0
 		return WatchChange, w.settle(ctx)
 	}
+}
+
+// overtaken reports whether a build failed since files changed while they were read,
+// and the next one is to begin in any case. After a few such builds it is told.
+func (w *watcher) overtaken(err error) bool {
+	if err == nil || len(w.news) == 0 || w.overtakes >= maxOvertakes || !errors.Is(err, ErrSourceChanged) && !errors.Is(err, fs.ErrNotExist) {
+		w.overtakes = 0
+		return false
+	}
+	w.overtakes++
+	return true
 }
 
 // timer returns a timer; 0: one that never fires.

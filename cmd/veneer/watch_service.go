@@ -78,7 +78,11 @@ func (s *service) notify(lines ...string) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.Write([]byte(strings.Join(lines, "\n")))
+	// A socket that nobody reads from is full one day.
+	err = c.SetWriteDeadline(time.Now().Add(time.Second))
+	if err == nil {
+		_, err = c.Write([]byte(strings.Join(lines, "\n")))
+	}
 	return errors.Join(err, c.Close())
 }
 

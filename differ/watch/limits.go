@@ -18,7 +18,7 @@ var seen = map[int64]bool{ //nolint:gochecknoglobals // a table
 	unix.EXT4_SUPER_MAGIC: true, unix.XFS_SUPER_MAGIC: true, unix.BTRFS_SUPER_MAGIC: true, unix.TMPFS_MAGIC: true,
 	unix.OVERLAYFS_SUPER_MAGIC: true, unix.F2FS_SUPER_MAGIC: true, unix.RAMFS_MAGIC: true, unix.MSDOS_SUPER_MAGIC: true,
 	unix.EXFAT_SUPER_MAGIC: true, unix.EROFS_SUPER_MAGIC_V1: true, unix.SQUASHFS_MAGIC: true, unix.REISERFS_SUPER_MAGIC: true,
-	0x2fc12fc1: /* ZFS */ true, 0xca451a4e: /* bcachefs */ true, 0x7366746e: /* ntfs3 */ true, 0x3153464a: /* JFS */ true,
+	0x2fc12fc1:/* ZFS */ true, 0xca451a4e: /* bcachefs */ true, 0x7366746e: /* ntfs3 */ true, 0x3153464a: /* JFS */ true,
 	unix.NILFS_SUPER_MAGIC: true,
 }
 

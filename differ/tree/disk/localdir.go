@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"sync"
@@ -155,6 +156,9 @@ func (d *localDir) stats(ctx context.Context, fd int, names dirNames, buf *diren
 
 // vanishedError is the path of a file that vanished while its directory was read.
 type vanishedError string
+
+// Is makes it [fs.ErrNotExist].
+func (e vanishedError) Is(target error) bool { return target == fs.ErrNotExist }
 
 func (e vanishedError) Error() string {
 	return fmt.Sprintf("read %s: it vanished while its directory was read", string(e))
