@@ -38,7 +38,11 @@ func (u Unpacker) fill(ctx context.Context, sn snapshots.Snapshotter, layers []L
 	}
 	for _, l := range layers {
 		if n > 0 {
-			if first, err = u.open(ctx, sn, l, l.Parent.String()); err != nil {
+			first, err = u.open(ctx, sn, l, l.Parent.String())
+			if errors.Is(err, ErrNoLayers) {
+				return n, nil // Some snapshotters give a plain directory for the lowest layer alone.
+			}
+			if err != nil {
 				return n, err
 			}
 		}
