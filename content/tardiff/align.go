@@ -15,6 +15,13 @@ const (
 	// operations of a shorter one cost more than its bytes do in a zstd stream that has
 	// text of the same kind: an npm tree's delta is a third smaller for it.
 	shortest = 48
+	// sure is the number of equal bytes that show an alignment to be right again after
+	// other bytes, and pastFew and pastMany are how many of these it may have passed. It
+	// is pastMany as long as the table of seeds is empty: to fill it costs more than all
+	// else, and where a file was changed in place it is never looked at.
+	sure     = 64
+	pastFew  = shortest
+	pastMany = 4 << 10
 )
 
 // stretch is a piece of the new file: n bytes, laid beside the old bytes from a place
@@ -46,11 +53,14 @@ type aligner struct {
 	// byte, and where it is worth a look again.
 	refused int64
 	again   int
+	// What was looked at last by resumes, and did not.
+	lost   int64
+	lostTo int
 }
 
 // align divides new bytes into stretches. They are valid until the next call.
 func (a *aligner) align(src *source, new []byte) []stretch {
-	a.src, a.new, a.out, a.again = src, new, a.out[:0], 0
+	a.src, a.new, a.out, a.again, a.lostTo = src, new, a.out[:0], 0, 0
 	from, old := 0, src.next // the alignment at hand begins at from, beside old
 	for scan := 0; scan < len(new); {
 		var found int64
@@ -110,15 +120,48 @@ func (a *aligner) change(from, scan int, old int64) (int, int64) {
 				scan += run
 				continue
 			}
+			if n := a.resumes(beside, scan); n > 0 {
+				scan += n
+				continue
+			}
 		}
-		for _, p := range [2]int64{a.endsAlike(scan), a.seeded(scan)} {
-			if p != none && p != beside && a.better(scan, p, beside) {
+		for _, place := range [2]func(int) int64{a.endsAlike, a.seeded} {
+			if p := place(scan); p != none && p != beside && a.better(scan, p, beside) {
 				return scan, p
 			}
 		}
 		scan++
 	}
 	return scan, none
+}
+
+// resumes returns after how many new bytes the alignment at hand is right again, or 0 if
+// that is not soon.
+func (a *aligner) resumes(beside int64, scan int) int {
+	if beside-int64(scan) == a.lost && scan < a.lostTo {
+		return 0
+	}
+	past := pastFew
+	if !a.src.full {
+		past = pastMany
+	}
+	run := 0
+	for i := 0; i < past+sure && scan+i < len(a.new); {
+		old := a.cur.after(beside + int64(i))
+		if len(old) == 0 {
+			break
+		}
+		k := equalRun(old, a.new[scan+i:min(len(a.new), scan+past+sure)])
+		i, run = i+k, run+k
+		if run >= sure {
+			return i - run
+		}
+		if k < len(old) {
+			i, run = i+1, 0
+		}
+	}
+	a.lost, a.lostTo = beside-int64(scan), scan+past/2
+	return 0
 }
 
 // endsAlike is the place that is beside a new byte if both files end alike.

@@ -14,7 +14,7 @@ import (
 
 const (
 	// applyWindow is the history that a delta may ask to keep in memory. Make writes
-	// a quarter of it. tar-diff writes it at its highest level.
+	// an eighth of it. tar-diff writes it at its highest level.
 	applyWindow = 32 << 20
 	// applyBuffer is the number of bytes that are read and written at once. There are
 	// four buffers of about this size.

@@ -14,8 +14,8 @@ const (
 	// looked at as a whole. There are up to five buffers of about this size.
 	segment = 2 << 20
 	// makeWindow is the history of the zstd stream. Whoever applies the delta needs as
-	// much memory.
-	makeWindow = 8 << 20
+	// much memory: 8 MiB make no delta smaller that was tried.
+	makeWindow = 4 << 20
 	// plainPiece is the size of the pieces in which headers and the like are written.
 	plainPiece = 64 << 10
 	// searched is from how many bytes on a file is looked for in all of the old tree.

@@ -8,9 +8,18 @@ import (
 const (
 	// maxSeeds is the number of places that a table has at most, each of 4 bytes: 32
 	// MiB. There are two tables, one for the file that is compared with and one for
-	// the whole tree. Of more bytes every second, fourth … place is in the table. With
-	// twice as many, the delta of a program of 30 MB is 1 % smaller.
+	// the whole tree. Of more bytes every second, fourth … place is in the table.
 	maxSeeds = 8 << 20
+	// fewSeeds is how many places a table of one file has up to coarseStep, which most
+	// files need not exceed. A table that fits into a processor's cache is filled in a
+	// third of the time. The delta of a program of 27 MB is 0.2 % larger for it, and those
+	// of an npm tree and of Debian are no larger.
+	fewSeeds   = 2 << 20
+	coarseStep = 16
+	// wholeStep is the least distance of places in the table of the whole tree. That
+	// finds what moved from one file to another, and of that long pieces alone are worth
+	// it: with 8 the delta of an npm tree is no smaller, and takes half as long again.
+	wholeStep = 64
 	// seedIndex bits of an entry are the place, counted from 1. The others are of the
 	// hash, so that few places are looked at in vain.
 	seedIndex = 24
@@ -31,7 +40,7 @@ type seeds struct {
 // stepFor is the distance of places in so many bytes.
 func stepFor(size int64) int64 {
 	step := int64(1)
-	for size/step >= maxSeeds {
+	for size/step >= maxSeeds || size/step >= fewSeeds && step < coarseStep {
 		step *= 2
 	}
 	return step

@@ -11,9 +11,9 @@ func TestSpread(t *testing.T) {
 	}{
 		"no files":       {0, 0},
 		"no gaps":        {1000, 8 << 10},
-		"small files":    {maxFiles, 4*maxSeeds/maxFiles - 3}, // a step of 4 fits without the gaps
-		"just below":     {maxFiles, maxSeeds/maxFiles - 1},
-		"just at":        {maxFiles, maxSeeds / maxFiles},
+		"small files":    {maxFiles, 4*wholeStep*maxSeeds/maxFiles - 3}, // four times the least step fits without the gaps
+		"just below":     {maxFiles, wholeStep*maxSeeds/maxFiles - 1},
+		"just at":        {maxFiles, wholeStep * maxSeeds / maxFiles},
 		"tiny files":     {maxFiles, 65},
 		"one large file": {1, 1 << 40},
 	} {
@@ -25,7 +25,7 @@ func TestSpread(t *testing.T) {
 		if s.size/step >= maxSeeds {
 			t.Errorf("%s: %d places", name, s.size/step)
 		}
-		if least := s.bytes(); step >= 4 && least/(step/4) < maxSeeds {
+		if least := s.bytes(); step >= 4*wholeStep && least/(step/4) < maxSeeds {
 			t.Errorf("%s: a step of %d for %d bytes", name, step, least)
 		}
 		for i := 1; i < len(s.files); i++ {

@@ -100,7 +100,7 @@ func (s *space) place(align int64) {
 // spread gives each file its place, for a table of the bytes at regular distances. It
 // returns the distance. There are gaps where that is more than 1.
 func (s *space) spread() (step int64) {
-	step = stepFor(s.bytes())
+	step = max(wholeStep, stepFor(s.bytes()))
 	s.place(step)
 	for s.size/step >= maxSeeds {
 		step *= 2

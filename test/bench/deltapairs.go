@@ -24,6 +24,7 @@ var deltaPairs = []struct {
 	images func(context.Context, *deltaWork) (*deltaPair, error)
 }{
 	{"npm tree", npmPair},
+	{"Debian, security updates", securityPair},
 	{"Debian, thin layer", func(ctx context.Context, d *deltaWork) (*deltaPair, error) { return debianPair(ctx, d, true) }},
 	{"Debian, whole layer", func(ctx context.Context, d *deltaWork) (*deltaPair, error) { return debianPair(ctx, d, false) }},
 	{"Go program", goPair},
@@ -101,18 +102,36 @@ func npmPair(ctx context.Context, d *deltaWork) (*deltaPair, error) {
 	return d.ofDirs(ctx, dirs, about)
 }
 
-// debianPair has Debian, and the same with updates: as one layer upon it, or bootstrapped anew.
+// debianPair has Debian, and the same with updates and two packages more: as one layer upon it, or bootstrapped anew.
 func debianPair(ctx context.Context, d *deltaWork, thin bool) (*deltaPair, error) {
 	update, err := harness.DebianUpdate(ctx)
 	if err != nil {
 		return nil, err
 	}
-	err = d.maker(ctx, []string{"load", "-t", deltaOld, d.debian}, []string{"load", "-t", deltaNew, update})
-	if err != nil || !thin {
-		return &deltaPair{about: "security updates and two packages more, bootstrapped anew"}, err
+	if thin {
+		return d.debianThin(ctx, update, "security updates and two packages more, as one layer upon it")
 	}
-	err = d.maker(ctx, []string{"delta", deltaOld, deltaNew, "-t", deltaNew})
-	return &deltaPair{about: "security updates and two packages more, as one layer upon it"}, err
+	return &deltaPair{about: "security updates and two packages more, bootstrapped anew"}, d.debianImages(ctx, update)
+}
+
+// securityPair has Debian, and the same with updates alone: of what packages bring more, there is little in the old one.
+func securityPair(ctx context.Context, d *deltaWork) (*deltaPair, error) {
+	update, err := harness.DebianSecurity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return d.debianThin(ctx, update, "security updates, as one layer upon it")
+}
+
+func (d *deltaWork) debianImages(ctx context.Context, update string) error {
+	return d.maker(ctx, []string{"load", "-t", deltaOld, d.debian}, []string{"load", "-t", deltaNew, update})
+}
+
+func (d *deltaWork) debianThin(ctx context.Context, update, about string) (*deltaPair, error) {
+	if err := d.debianImages(ctx, update); err != nil {
+		return nil, err
+	}
+	return &deltaPair{about: about}, d.maker(ctx, []string{"delta", deltaOld, deltaNew, "-t", deltaNew})
 }
 
 // The Go program and its releases.

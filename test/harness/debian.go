@@ -103,20 +103,28 @@ func DebianUpdateImage(t testing.TB) string {
 
 // DebianUpdate is [DebianUpdateImage] for those who have no testing.T.
 func DebianUpdate(ctx context.Context) (string, error) {
-	rootfs, err := cached(debianSuite+"-"+debianVariant+"-update.tar", func(path string) error {
-		return bootstrap(ctx, path, []string{debianSuite, debianSuite + "-updates", debianSuite + "-security"}, "--include=less,iputils-ping")
+	return debianLater(ctx, "update", "--include=less,iputils-ping")
+}
+
+// DebianSecurity is [DebianUpdate] without more packages: what a security update changes.
+func DebianSecurity(ctx context.Context) (string, error) { return debianLater(ctx, "security") }
+
+// debianLater is Debian with updates.
+func debianLater(ctx context.Context, what string, options ...string) (string, error) {
+	rootfs, err := cached(debianSuite+"-"+debianVariant+"-"+what+".tar", func(path string) error {
+		return bootstrap(ctx, path, []string{debianSuite, debianSuite + "-updates", debianSuite + "-security"}, options...)
 	})
 	if err != nil {
 		return "", err
 	}
 	return cached(strings.TrimSuffix(filepath.Base(rootfs), ".tar")+".oci.tar", func(path string) error {
 		return WriteImage(path, Image{
-			Name:   DebianName + "-update",
+			Name:   DebianName + "-" + what,
 			Layers: []string{rootfs},
 			Config: ocispec.ImageConfig{
 				Env:    []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PAGER=less"},
 				Cmd:    []string{"bash", "-l"},
-				Labels: map[string]string{"update": "yes"},
+				Labels: map[string]string{what: "yes"},
 			},
 		})
 	})
