@@ -43,6 +43,7 @@ func TestUnknownVerbs(t *testing.T) {
 		{"log app:1", "did you mean veneer history?"},
 		{"dive app:1", "did you mean veneer explore?"},
 		{"app:1", "veneer explore app:1 looks into an image"},
+		{"./app", `there is no command "./app"; see veneer --help`},
 		{"help frobnicate", `there is no command "frobnicate"; see veneer --help`},
 		{"help system frob", `there is no command "system frob"`},
 		{"completion sh", "use bash, zsh, fish or powershell"},

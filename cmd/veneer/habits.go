@@ -147,7 +147,7 @@ func withHabit(text, habit string) error {
 
 // asArgument is what to do about an image's name where a command should be.
 func asArgument(word string) string {
-	if !strings.ContainsAny(word, ":/@") {
+	if !strings.ContainsAny(word, ":/@") || strings.HasPrefix(word, ".") || strings.HasPrefix(word, "/") {
 		return ""
 	}
 	return fmt.Sprintf("veneer explore %s looks into an image, and veneer inspect %[1]s shows its config", shellWord(word))

@@ -62,20 +62,20 @@ func start(t *testing.T) context.Context {
 	return browser
 }
 
-// open opens a file in a tab of its own. What is asked for beside it must be in the directory, if there is one.
-func open(t *testing.T, browser context.Context, file, dir, ready string) *tab {
+// open opens a page in a tab of its own.
+func open(t *testing.T, browser context.Context, file string) *tab {
 	ctx, stop := chromedp.NewContext(browser)
 	t.Cleanup(stop)
 	ctx, cancel := context.WithTimeout(ctx, patience())
 	t.Cleanup(cancel)
 	b := &tab{t: t, ctx: ctx}
 	url := "file://" + file
-	if err := chromedp.Listen(ctx, func(ev any) { b.hear(ev, url, dir) }); err != nil {
+	if err := chromedp.Listen(ctx, func(ev any) { b.hear(ev, url) }); err != nil {
 		t.Fatal(err)
 	}
 	call(b, network.Enable, network.EnableParams{})
 	call(b, log.Enable, cdp.Empty{})
-	b.run(chromedp.Navigate(url), chromedp.WaitReady(ready))
+	b.run(chromedp.Navigate(url), chromedp.WaitReady("#map g"))
 	return b
 }
 
@@ -84,8 +84,6 @@ type tab struct {
 	t   *testing.T
 	ctx context.Context
 	mu  sync.Mutex
-	// plain: a page of text, without controls of its own.
-	plain bool
 	// wrong is what the browser complained of, and what it asked for.
 	wrong []string
 }
@@ -100,7 +98,7 @@ func look(t *testing.T, browser context.Context, file string) {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	b := open(t, browser, file, "", "#map g")
+	b := open(t, browser, file)
 	for _, width := range widths {
 		for _, scheme := range []string{"light", "dark"} {
 			b.see(width, scheme, strings.TrimSuffix(file, ".html"))
@@ -108,7 +106,7 @@ func look(t *testing.T, browser context.Context, file string) {
 	}
 	t.Logf("seen at all widths after %v", time.Since(start))
 	b.structure()
-	b.listens("the page", onReport)
+	b.listens("the page")
 	b.searches(want)
 	t.Logf("searched after %v", time.Since(start))
 	b.zooms(want)
@@ -158,7 +156,7 @@ func call[P, R any](b *tab, cmd cdp.Command[P, R], params P) {
 }
 
 // hear notes all that must not happen.
-func (b *tab) hear(ev any, url, dir string) {
+func (b *tab) hear(ev any, url string) {
 	text := ""
 	switch ev := ev.(type) {
 	case *runtime.EventExceptionThrown:
@@ -173,7 +171,7 @@ func (b *tab) hear(ev any, url, dir string) {
 			_, _ = chromedp.Call(b.ctx, page.HandleJavaScriptDialog, page.HandleJavaScriptDialogParams{Accept: true})
 		}()
 	case *network.EventRequestWillBeSent:
-		if ev.Request.URL != url && (dir == "" || !strings.HasPrefix(ev.Request.URL, "file://"+dir+"/")) {
+		if ev.Request.URL != url {
 			text = "request: " + ev.Request.URL
 		}
 	}
@@ -206,9 +204,7 @@ func (b *tab) see(width int64, scheme, name string) {
 	at := fmt.Sprintf("%d px, %s", width, scheme)
 	b.problems(at, layoutScript)
 	b.problems(at, contrastScript)
-	if !b.plain {
-		b.problems(at, controlsScript)
-	}
+	b.problems(at, controlsScript)
 	b.keep(fmt.Sprintf("%s-%d-%s.png", filepath.Base(name), width, scheme), chromedp.FullScreenshot(100))
 }
 
@@ -235,7 +231,7 @@ func (b *tab) searches(want expected) {
 		b.t.Errorf("the search for %q finds %q, %q; want %q, %q", want.Search, found, said, want.Path, want.Said)
 	}
 	b.problems("results", structureScript)
-	b.listens("results", onReport)
+	b.listens("results")
 	b.keep(filepath.Base(b.t.Name())+"-search.png", chromedp.CaptureScreenshot())
 	b.run(chromedp.SendKeys("#search", "no such file at all"))
 	b.wait(`document.querySelector("#results li") === null`)
@@ -299,7 +295,7 @@ func (b *tab) zooms(want expected) {
 		b.t.Error("the list opens nothing")
 	}
 	b.problems("list", layoutScript)
-	b.listens("a list that is open", onReport)
+	b.listens("a list that is open")
 	b.run(chromedp.SetValue("#tree", "1"), chromedp.Evaluate[chromedp.Void](`document.getElementById("tree").dispatchEvent(new Event("change"))`))
 	if state() != "/" {
 		b.t.Errorf("after another tree was chosen: %q", state())
