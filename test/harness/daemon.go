@@ -77,7 +77,7 @@ func startDaemon(ctx context.Context, kind DaemonKind, host *Host, settings Sett
 			err = errors.Join(fmt.Errorf("start %s: %w\n%s", kind, err, d.Log()), d.stop(context.WithoutCancel(ctx)))
 		}
 	}()
-	if d.sockets, err = os.MkdirTemp("/run", tempPrefix()); err != nil {
+	if d.sockets, err = socketDir(); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(d.path("tmp"), 0o700); err != nil {

@@ -88,7 +88,7 @@ func (n *node) job(t *testing.T) {
 		n.soon(t, func() error {
 			p, err := n.pod(t, "veneer-build")
 			if err != nil || p.Status.Phase != "Succeeded" {
-				return fmt.Errorf("%w: %+v, log %q", err, p, n.log(t, "veneer-build"))
+				return fmt.Errorf("%v: %+v, log %q", err, p, n.log(t, "veneer-build"))
 			}
 			return nil
 		})
