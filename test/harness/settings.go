@@ -56,12 +56,12 @@ func FuseOverlayfs(t *testing.T) Settings {
 	})
 	Check(t, err)
 	t.Cleanup(func() {
-		Check(t, p.stop(stopTimeout))
+		Check(t, p.stop())
 		Check(t, os.RemoveAll(sockets))
 		if t.Failed() {
 			t.Logf("log of fuse-overlayfs:\n%s", tail(filepath.Join(dir, "log"), 50))
 		}
 	})
-	Check(t, p.await(t.Context(), startTimeout, func(context.Context) error { _, err := os.Stat(socket); return err }))
+	Check(t, p.await(t.Context(), func(context.Context) error { _, err := os.Stat(socket); return err }))
 	return Settings{Config: fmt.Sprintf("[proxy_plugins.fuse-overlayfs]\n  type = \"snapshot\"\n  address = %q\n", socket)}
 }
