@@ -97,7 +97,7 @@ func TestPeers(t *testing.T) {
 	p := newPlace(t, builder.Daemon, "overlayfs")
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", f.Address()+":0")
 	must(t, err)
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: peer{p.engine.Client}}} //nolint:gosec // in a test
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: peer{p.engine.Client}}}
 	server.Start()
 	t.Cleanup(server.Close)
 	hosts := t.TempDir()

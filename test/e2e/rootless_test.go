@@ -73,7 +73,7 @@ func buildInside(t *testing.T, p *place, src string, same agreement) {
 	cache := t.TempDir()
 	must(t, os.Chown(cache, harness.RootlessID, harness.RootlessID))
 	for _, dir := range []string{filepath.Dir(cache), filepath.Dir(filepath.Dir(src))} {
-		must(t, os.Chmod(dir, 0o755)) //nolint:gosec // the daemon's root must get through
+		must(t, os.Chmod(dir, 0o755)) // the daemon's root must get through
 	}
 	run := func(args ...string) string {
 		cmd := cli(t, append([]string{

@@ -8,13 +8,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 )
 
 // BuildKitNamespace is the namespace of containerd that [StartBuildKit]'s daemon works in.
 const BuildKitNamespace = "buildkit"
-
-const buildkitTimeout = 30 * time.Second
 
 var buildkitTools = toolSet{"buildkit", "buildkit", "github.com/moby/buildkit"}
 
@@ -52,11 +49,11 @@ func StartBuildKit(t testing.TB, d *Daemon) string {
 		if t.Failed() {
 			t.Logf("log of buildkitd:\n%s", tail(filepath.Join(dir, "log"), 50))
 		}
-		if err := errors.Join(p.stop(buildkitTimeout), unmountBelow(dir), os.RemoveAll(dir)); err != nil {
+		if err := errors.Join(p.stop(), unmountBelow(dir), os.RemoveAll(dir)); err != nil {
 			t.Error(fmt.Errorf("stop buildkitd: %w", err))
 		}
 	})
-	err = p.await(t.Context(), buildkitTimeout, func(ctx context.Context) error {
+	err = p.await(t.Context(), func(ctx context.Context) error {
 		return exec.CommandContext(ctx, filepath.Join(bin, "buildctl"), "--addr", socket, "debug", "workers").Run()
 	})
 	if err != nil {

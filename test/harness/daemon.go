@@ -77,7 +77,7 @@ func startDaemon(ctx context.Context, kind DaemonKind, host *Host, settings Sett
 			err = errors.Join(fmt.Errorf("start %s: %w\n%s", kind, err, d.Log()), d.stop(context.WithoutCancel(ctx)))
 		}
 	}()
-	if d.sockets, err = os.MkdirTemp("/run", tempPrefix()); err != nil {
+	if d.sockets, err = socketDir(); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(d.path("tmp"), 0o700); err != nil {
@@ -117,7 +117,7 @@ func (d *Daemon) start(ctx context.Context) error {
 	if d.client, err = client.New(d.Address(), client.WithDefaultNamespace("default")); err != nil {
 		return err
 	}
-	return process.await(ctx, startTimeout, func(ctx context.Context) error {
+	return process.await(ctx, func(ctx context.Context) error {
 		_, err := d.client.Version(ctx)
 		return err
 	})
@@ -182,7 +182,7 @@ func (d *Daemon) stop(ctx context.Context) error {
 		errs = append(errs, d.removeContainers(ctx), d.client.Close())
 	}
 	if d.process != nil {
-		errs = append(errs, d.process.stop(stopTimeout))
+		errs = append(errs, d.process.stop())
 	}
 	errs = append(errs, killShims(d.Address()), unmountBelow(d.dir))
 	// What is still mounted must not be emptied by removing through it.

@@ -72,8 +72,8 @@ func startProcess(ctx context.Context, spec processSpec) (*process, error) {
 }
 
 // await returns when ready does without an error, or when the process has ended or the time is over.
-func (p *process) await(ctx context.Context, limit time.Duration, ready func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+func (p *process) await(ctx context.Context, ready func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for {
 		err := ready(ctx)
@@ -91,15 +91,15 @@ func (p *process) await(ctx context.Context, limit time.Duration, ready func(con
 }
 
 // stop ends the process with SIGTERM, or SIGKILL when the time is over, which is an error.
-func (p *process) stop(limit time.Duration) error {
+func (p *process) stop() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	select {
 	case <-p.done:
 		return nil
-	case <-time.After(limit):
-		return errors.Join(fmt.Errorf("pid %d ignored SIGTERM for %s", p.cmd.Process.Pid, limit), p.kill())
+	case <-time.After(stopTimeout):
+		return errors.Join(fmt.Errorf("pid %d ignored SIGTERM for %s", p.cmd.Process.Pid, stopTimeout), p.kill())
 	}
 }
 

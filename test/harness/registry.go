@@ -95,7 +95,7 @@ func StartRegistry(ctx context.Context, options RegistryOptions) (_ *Registry, e
 	if err != nil {
 		return nil, err
 	}
-	return r, r.process.await(ctx, startTimeout, func(ctx context.Context) error { return r.ready(ctx, client) })
+	return r, r.process.await(ctx, func(ctx context.Context) error { return r.ready(ctx, client) })
 }
 
 // writeFiles writes the configuration and what it points at.
@@ -199,7 +199,7 @@ func (r *Registry) Requests(text string) ([]string, error) {
 func (r *Registry) Stop() error {
 	var errs []error
 	if r.process != nil {
-		errs = append(errs, r.process.stop(stopTimeout))
+		errs = append(errs, r.process.stop())
 	}
 	return errors.Join(append(errs, os.RemoveAll(r.dir))...)
 }

@@ -35,6 +35,9 @@ func BlockFiles(t *testing.T, size int64) Settings {
 	}
 }
 
+// socketDir makes a directory for a socket, whose path may not be long.
+func socketDir() (string, error) { return os.MkdirTemp("/run", tempPrefix()) }
+
 // FuseOverlayfs starts the snapshotter of that name, a process beside the daemon, which ends with the test.
 func FuseOverlayfs(t *testing.T) Settings {
 	t.Helper()
@@ -43,7 +46,7 @@ func FuseOverlayfs(t *testing.T) Settings {
 	bin, err := containerd2Tools.bin()
 	Check(t, err)
 	dir := t.TempDir()
-	sockets, err := os.MkdirTemp("/run", tempPrefix())
+	sockets, err := socketDir()
 	Check(t, err)
 	socket := filepath.Join(sockets, "snapshotter.sock")
 	p, err := startProcess(t.Context(), processSpec{
@@ -53,12 +56,12 @@ func FuseOverlayfs(t *testing.T) Settings {
 	})
 	Check(t, err)
 	t.Cleanup(func() {
-		Check(t, p.stop(stopTimeout))
+		Check(t, p.stop())
 		Check(t, os.RemoveAll(sockets))
 		if t.Failed() {
 			t.Logf("log of fuse-overlayfs:\n%s", tail(filepath.Join(dir, "log"), 50))
 		}
 	})
-	Check(t, p.await(t.Context(), startTimeout, func(context.Context) error { _, err := os.Stat(socket); return err }))
+	Check(t, p.await(t.Context(), func(context.Context) error { _, err := os.Stat(socket); return err }))
 	return Settings{Config: fmt.Sprintf("[proxy_plugins.fuse-overlayfs]\n  type = \"snapshot\"\n  address = %q\n", socket)}
 }

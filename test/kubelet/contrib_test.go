@@ -87,10 +87,10 @@ func (n *node) job(t *testing.T) {
 		n.put(t, "veneer-build", pods["job"])
 		n.soon(t, func() error {
 			p, err := n.pod(t, "veneer-build")
-			if err != nil || p.Status.Phase != "Succeeded" {
-				return fmt.Errorf("%w: %+v, log %q", err, p, n.log(t, "veneer-build"))
+			if err == nil && p.Status.Phase != "Succeeded" {
+				err = fmt.Errorf("%+v, log %q", p.Status, n.log(t, "veneer-build"))
 			}
-			return nil
+			return err
 		})
 		took = append(took, n.lasted(t, "veneer-build"))
 		n.remove(t, "veneer-build")
