@@ -271,14 +271,6 @@ func openUpper(dir string) (string, error) {
 	return path, nil
 }
 
-// foreignPlace gives the error of a path that others can lead elsewhere its kind.
-func foreignPlace(op, path string, err error) error {
-	if errors.Is(err, ErrForeign) {
-		return &Error{Kind: ErrForeign, Op: op, Path: path, Err: err}
-	}
-	return fmt.Errorf("%s %s: %w", op, path, err)
-}
-
 // fill tells of the record what callers know.
 func (m *Mounted) fill() {
 	r := m.record

@@ -74,3 +74,11 @@ func (p *mountPlace) close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// foreignPlace gives the error of a path that others can lead elsewhere its kind.
+func foreignPlace(op, path string, err error) error {
+	if errors.Is(err, ErrForeign) {
+		return &Error{Kind: ErrForeign, Op: op, Path: path, Err: err}
+	}
+	return fmt.Errorf("%s %s: %w", op, path, err)
+}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -182,13 +181,4 @@ func DropReleases(ctx context.Context, e *engine.Engine, instance string, keep i
 		dropped = append(dropped, old.Name)
 	}
 	return dropped, errors.Join(errs...)
-}
-
-// numbers writes owners for systemd.
-func numbers(ids []int) string {
-	var words []string
-	for _, id := range ids {
-		words = append(words, strconv.Itoa(id))
-	}
-	return strings.Join(words, " ")
 }

@@ -214,3 +214,12 @@ func CheckCapability(name string) error {
 	}
 	return nil
 }
+
+// numbers writes owners for systemd.
+func numbers(ids []int) string {
+	var words []string
+	for _, id := range ids {
+		words = append(words, strconv.Itoa(id))
+	}
+	return strings.Join(words, " ")
+}

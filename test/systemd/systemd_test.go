@@ -99,7 +99,7 @@ func (m *machine) boot(part string) {
 	if err := os.Symlink("../drive.service", link); !errors.Is(err, fs.ErrExist) {
 		m.check(err)
 	}
-	ctx, cancel := context.WithTimeout(m.t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(m.t.Context(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "testdata/boot.sh", m.name, m.data, "c0ffee00c0ffee00c0ffee00c0ffee00")
 	var console bytes.Buffer

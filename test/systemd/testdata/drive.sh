@@ -5,7 +5,7 @@ export VENEER_ENGINE=embedded VENEER_PROGRESS=quiet PATH=$PATH:/opt/veneer/bin
 trap 'echo "FAILED at line $LINENO"; systemctl --no-pager status veneer@app veneer-prune veneer-build@data-app || true; journalctl --no-pager -n 60 || true; touch /data/done; sync' ERR
 
 step() { echo "== $* ($(cut -d" " -f1 /proc/uptime))"; }
-until_() { for _ in $(seq 100); do ! "$@" 2>/dev/null || return 0; sleep 0.1; done; echo "in vain: $*"; return 1; }
+until_() { for _ in $(seq 600); do ! "$@" 2>/dev/null || return 0; sleep 0.1; done; echo "in vain: $*"; return 1; }
 says() { [ "$(cat /var/lib/veneer-app/data/version)" = "$1" ]; }
 one_mount() { mounts; [ "$(mounts | grep -o '"dir"' | wc -l)" = 1 ]; }
 mounts() { veneer mount --format json | tr -d ' \n'; }
