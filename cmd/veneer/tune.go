@@ -43,14 +43,15 @@ func tuneGC() {
 }
 
 // setGC sets when the next collection comes, and after it when the one after that
-// does: an object that nothing refers to is cleaned up then.
+// does: an object that nothing refers to is cleaned up then. It is too large to share
+// its memory with others.
 func setGC(percent int) {
 	debug.SetGCPercent(percent)
-	runtime.AddCleanup(new([64]byte), func(int) {
+	runtime.AddCleanup(new([64]byte), func(struct{}) {
 		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 		metrics.Read(live)
 		setGC(gcPercent(live[0].Value.Uint64()))
-	}, percent)
+	}, struct{}{})
 }
 
 // gcPercent is the garbage that may pile up beside so many bytes that are live, in

@@ -1,6 +1,9 @@
 package mountns
 
-import "syscall"
+import (
+	"errors"
+	"syscall"
+)
 
 // Args are the arguments that the program was started with, as os.Args has them. nil:
 // there is no /proc.
@@ -9,12 +12,12 @@ func Args() []string {
 	if err != nil {
 		return nil
 	}
-	defer syscall.Close(fd) // only read
+	defer syscall.Close(fd) //nolint:errcheck // only read
 	var args []string
-	var arg, buf []byte
-	for buf = make([]byte, 4096); ; {
+	var arg []byte
+	for buf := make([]byte, 4096); ; {
 		n, err := syscall.Read(fd, buf)
-		if err == syscall.EINTR {
+		if errors.Is(err, syscall.EINTR) {
 			continue
 		}
 		if err != nil {

@@ -7,6 +7,7 @@
 package early
 
 import (
+	"slices"
 	"syscall"
 
 	"github.com/veneer-build/veneer/internal/mountns"
@@ -33,12 +34,5 @@ func init() {
 // mayMount reports whether any argument is such a command. If it is another one's
 // argument, the program is started again for nothing, which does no harm.
 func mayMount(args []string) bool {
-	for _, arg := range args[min(1, len(args)):] {
-		for _, command := range Commands() {
-			if arg == command {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(args[min(1, len(args)):], func(arg string) bool { return slices.Contains(Commands(), arg) })
 }
