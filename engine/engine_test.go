@@ -208,6 +208,7 @@ func TestOpenErrors(t *testing.T) {
 		"mode":        {engine.Options{Mode: "docker", Root: dir}, []string{`"docker"`, "auto", "embedded"}},
 		"namespace":   {engine.Options{Namespace: "a/b", Root: dir}, []string{`"a/b"`}},
 		"snapshotter": {engine.Options{Mode: engine.Embedded, Root: dir, Snapshotter: "btrfs"}, []string{`"btrfs"`, "native, overlayfs"}},
+		"unpacker":    {engine.Options{Mode: engine.Embedded, Root: dir, Unpacker: "docker"}, []string{`"docker"`, "auto or containerd"}},
 		"no socket":   {engine.Options{Mode: engine.Containerd, Root: dir, Address: "unix://" + dir + "/none.sock"}, []string{"no containerd at " + dir + "/none.sock"}},
 		"dead socket": {engine.Options{Mode: engine.Containerd, Root: dir, Address: dead}, []string{"no containerd answers at " + dead, "connection refused"}},
 		"root a file": {engine.Options{Mode: engine.Embedded, Root: file + "/x"}, []string{file, "not a directory"}},

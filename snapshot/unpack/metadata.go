@@ -113,14 +113,14 @@ func finishOpen(fd int, h *tar.Header, st *unix.Stat_t) error {
 // sameID reports whether a file of that owner need not be changed to have the other
 // one, of which -1 means that it is not to be changed.
 func sameID(has uint32, wants int) bool {
-	return has == uint32(wants) || uint32(wants) == math.MaxUint32 //nolint:gosec // as the system call takes it
+	return has == uint32(wants) || uint32(wants) == math.MaxUint32
 }
 
 func chownError(h *tar.Header, err error) error {
 	return fmt.Errorf("change owner to %d:%d: %w", h.Uid, h.Gid, err)
 }
 
-func modeOf(h *tar.Header) uint32 { return uint32(h.Mode) & permission } //nolint:gosec // only these bits count
+func modeOf(h *tar.Header) uint32 { return uint32(h.Mode) & permission }
 
 // finishNamed sets the metadata of what is not open, by its name in a directory.
 func finishNamed(d *dir, name string, h *tar.Header) error {

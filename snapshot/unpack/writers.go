@@ -67,11 +67,11 @@ func startWriters() *writers {
 func (b *batch) write() error {
 	for i := range b.pieces {
 		p := &b.pieces[i]
-		make := makeFile
+		create := makeFile
 		if p.head.Typeflag == tar.TypeSymlink {
-			make = makeLink
+			create = makeLink
 		}
-		if err := make(p); err != nil {
+		if err := create(p); err != nil {
 			return fmt.Errorf("unpack %q: %w", p.head.Name, err)
 		}
 	}
