@@ -244,7 +244,7 @@ func openUpper(dir string) (string, error) {
 	if err != nil {
 		return "", foreignPlace("keep what is written in", dir, err)
 	}
-	defer f.Close() // only a place
+	defer f.Close() // only read
 	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
 	if err != nil {
 		return "", err

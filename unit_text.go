@@ -1,6 +1,7 @@
 package veneer
 
 import (
+	"errors"
 	"fmt"
 	"os/user"
 	"path"
@@ -29,7 +30,9 @@ type unitWriter struct {
 	users string
 }
 
-func (w *unitWriter) line(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+func (w *unitWriter) line(format string, args ...any) {
+	_, _ = fmt.Fprintf(w, format+"\n", args...) // A strings.Builder takes all.
+}
 
 // root is where the image is mounted. Another image is mounted elsewhere, so that the
 // drop-ins of two images never go together.
@@ -45,11 +48,12 @@ func (w *unitWriter) write() error {
 	w.head()
 	w.line("Description=%s: %s", w.req.Instance, systemd.Text(w.img.Name))
 	w.line("\n[Service]\nRootDirectory=%s", w.root())
-	for _, part := range []func() error{w.command, w.environment, w.user, w.directory, w.signal} {
-		if err := part(); err != nil {
-			return err
-		}
+	if err := errors.Join(w.command(), w.directory()); err != nil {
+		return err
 	}
+	w.environment()
+	w.user()
+	w.signal()
 	w.volumes()
 	w.capabilities()
 	return nil
@@ -94,7 +98,7 @@ func (w *unitWriter) command() error {
 }
 
 // environment is the image's, with what a container would have besides.
-func (w *unitWriter) environment() error {
+func (w *unitWriter) environment() {
 	env := slices.Clone(w.config.Env)
 	for _, v := range []string{"PATH=" + w.id.Path, "HOME=" + w.id.Home} {
 		name, _, _ := strings.Cut(v, "=")
@@ -111,12 +115,11 @@ func (w *unitWriter) environment() error {
 		}
 		w.line("Environment=%s", word)
 	}
-	return nil
 }
 
 // user is given by numbers, since names mean others on the host. systemd takes numbers
 // only of users and groups that the host has.
-func (w *unitWriter) user() error {
+func (w *unitWriter) user() {
 	w.line("User=%d\nGroup=%d", w.id.UID, w.id.GID)
 	groups := slices.DeleteFunc(slices.Clone(w.id.Groups), func(g int) bool { return g == w.id.GID })
 	if len(groups) > 0 {
@@ -134,7 +137,6 @@ func (w *unitWriter) user() error {
 	case w.id.UID != 0:
 		w.warnings.Add(fmt.Sprintf("the user %d of the image is %s on this host: the service may read that user's files, and has its groups", w.id.UID, known.Username))
 	}
-	return nil
 }
 
 func (w *unitWriter) directory() error {
@@ -156,19 +158,18 @@ func (w *unitWriter) directory() error {
 // numbers.
 var signals = regexp.MustCompile(`^SIG(HUP|INT|QUIT|ABRT|KILL|USR1|USR2|PIPE|ALRM|TERM|CONT|STOP|TSTP|WINCH|IO|PWR|RTMIN(\+[0-9]+)?|RTMAX(-[0-9]+)?)$`)
 
-func (w *unitWriter) signal() error {
+func (w *unitWriter) signal() {
 	name := strings.ToUpper(w.config.StopSignal)
 	if n, err := strconv.Atoi(name); name == "" || err == nil && n == 0 {
-		return nil
+		return
 	} else if err != nil && !strings.HasPrefix(name, "SIG") {
 		name = "SIG" + name
 	}
 	if n, err := strconv.Atoi(name); !signals.MatchString(name) && (err != nil || n < 1 || n > 64) {
 		w.warnings.Add(fmt.Sprintf("left out: the stop signal %q, which is not known", w.config.StopSignal))
-		return nil
+		return
 	}
 	w.line("KillSignal=%s", name)
-	return nil
 }
 
 // volumePath are the paths of volumes that need no quoting anywhere.

@@ -184,15 +184,15 @@ func processOf(pid int) Process {
 	return Process{pid, strings.TrimSpace(string(name))}
 }
 
-// user returns a process that is at work on a mount, 0 if none is. any: or just one that
+// user returns a process that is at work on a mount, 0 if none is. always: or just one that
 // sees it.
-func (n *namespace) user(mountID int, any bool) int {
+func (n *namespace) user(mountID int, always bool) int {
 	for _, pid := range n.pids {
 		if works(pid, mountID) {
 			return pid
 		}
 	}
-	if any {
+	if always {
 		return n.pids[0]
 	}
 	return 0

@@ -104,7 +104,7 @@ func executable(root *os.File, name string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() // only a place
+	defer f.Close() // only read
 	info, err := f.Stat()
 	if err == nil && (!info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0) {
 		err = fmt.Errorf("%s of the root file system is no program (%s): %w", name, info.Mode(), fs.ErrPermission)

@@ -1,7 +1,6 @@
 package systemd_test
 
 import (
-	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -116,7 +115,7 @@ func TestVerified(t *testing.T) {
 	if err := os.WriteFile(name, []byte(unit), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(context.Background(), analyze, "verify", "--man=no", name).CombinedOutput(); err != nil || len(out) > 0 {
+	if out, err := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", name).CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("%v\n%s\n%s", err, out, unit)
 	}
 }

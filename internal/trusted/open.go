@@ -52,7 +52,7 @@ func MakeDir(path string) (dir *os.File, made bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	defer parent.Close() // only a place
+	defer parent.Close() // only read
 	err = unix.Mkdirat(int(parent.Fd()), filepath.Base(abs), 0o755)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, false, &os.PathError{Op: "mkdir", Path: path, Err: err}

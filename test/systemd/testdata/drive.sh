@@ -86,7 +86,8 @@ second() {
 
   step nothing is left that prune does not clear
   systemctl stop veneer@app
-  [ "$(mounts)" = '[]' ]
+  no_mounts() { [ "$(mounts)" = '[]' ]; }
+  until_ no_mounts # the unit that mounts is stopped when nothing needs it any more
   ! grep -F /run/veneer /proc/self/mountinfo
   systemctl start veneer-prune.service
   veneer prune
