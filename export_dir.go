@@ -155,7 +155,7 @@ func (p *pendingDir) removeUnlocked(name string) error {
 	if err != nil {
 		return os.NewSyscallError("openat", err)
 	}
-	defer unix.Close(fd) // only read
+	defer unix.Close(fd) //nolint:errcheck // only read
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return os.NewSyscallError("fstat", err)
@@ -223,9 +223,9 @@ func (p *pendingDir) commit() error {
 
 // close removes what commit has not made last.
 func (p *pendingDir) close() error {
-	defer p.parent.Close() // only read
+	defer p.parent.Close() //nolint:errcheck // only read
 	if p.lock != nil {
-		defer p.lock.Close() // only read
+		defer p.lock.Close() //nolint:errcheck // only read
 	}
 	if p.done {
 		return nil

@@ -121,7 +121,7 @@ func Watch(ctx context.Context, req WatchRequest) error {
 	for cause := WatchStart; ; {
 		ending := w.build(ctx, cause)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // it ends as it was asked to
+			return nil // It ends as it was asked to.
 		}
 		if w.Ended != nil && !w.overtaken(ending.Err) {
 			if err := w.Ended(ctx, ending); err != nil {

@@ -113,7 +113,7 @@ func (n *Names) follow(path string) error {
 func (n *Names) watch(dir, name string) error {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil //nolint:nilerr // the directory above it tells when it comes
+		return nil // The directory above it tells when it comes.
 	}
 	defer unix.Close(fd) //nolint:errcheck // nothing is written by it
 	wd, err := n.queue.add(fd, namesMask)
