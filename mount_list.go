@@ -130,15 +130,8 @@ func mountsAt(ctx context.Context, e *engine.Engine, path string) ([]Mounted, er
 		return nil, err
 	}
 	list := slices.DeleteFunc(all, func(m Mounted) bool { return m.Dir != path })
-	slices.SortStableFunc(list, func(a, b Mounted) int {
-		switch {
-		case a.State == b.State:
-			return 0
-		case a.State == MountThere:
-			return 1
-		}
-		return -1
-	})
+	rank := map[bool]int{true: 1}
+	slices.SortStableFunc(list, func(a, b Mounted) int { return rank[a.State == MountThere] - rank[b.State == MountThere] })
 	return list, nil
 }
 

@@ -90,7 +90,7 @@ func (t *Tree) start(ctx context.Context) error {
 		return errors.Join(err, q.close())
 	}
 	if t.queue != nil {
-		go t.listen(q)
+		go t.listen(q) //nolint:contextcheck // it goes on after Open, until Close
 	}
 	return nil
 }

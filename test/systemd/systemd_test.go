@@ -44,8 +44,8 @@ func newMachine(t *testing.T) *machine {
 		m.check(os.MkdirAll(m.at(dir), 0o755))
 	}
 	m.check(os.Chmod(m.at("lib"), 0o700))
-	m.copy(program, "bin/veneer", 0o755)
-	m.copy("testdata/drive.sh", "bin/drive", 0o755)
+	m.program(program, "bin/veneer")
+	m.program("testdata/drive.sh", "bin/drive")
 	for name, text := range units(t) {
 		m.write("system/"+name, strings.ReplaceAll(text, "/usr/local/bin/", "/opt/veneer/bin/"))
 	}
@@ -69,12 +69,12 @@ func (m *machine) write(name, text string) {
 	m.check(os.WriteFile(m.at(name), []byte(text), 0o644)) // as units are
 }
 
-func (m *machine) copy(from, to string, mode os.FileMode) {
+func (m *machine) program(from, to string) {
 	m.t.Helper()
 	data, err := os.ReadFile(from)
 	m.check(err)
 	m.write(to, string(data))
-	m.check(os.Chmod(m.at(to), mode))
+	m.check(os.Chmod(m.at(to), 0o755))
 }
 
 // removeCgroup removes what systemd has made in the hierarchy, which is seen where it is mounted.
@@ -195,10 +195,10 @@ func oddTexts(seed uint64) []string {
 // images are those that the driver runs: three versions of a service, and one with all that is hard to quote.
 func (m *machine) images(texts []string) {
 	busybox := harness.Busybox(m.t)
-	m.copy(busybox, "bin/sh", 0o755)
+	m.program(busybox, "bin/sh")
 	m.write("image/etc/passwd", "root:x:0:0::/root:/bin/sh\napp:x:1234:1235::/home/app:/bin/sh\n")
 	m.write("image/etc/group", "app:x:1235:\nmore:x:1236:app\n")
-	m.copy(busybox, "image/bin/sh", 0o755)
+	m.program(busybox, "image/bin/sh")
 	m.check(os.Remove(m.at("bin/sh")))
 	m.veneer("build", "--from", "scratch", "--copy", "image/:/", "-t", "base")
 	for _, v := range []string{"1", "2", "3"} {
