@@ -69,7 +69,7 @@ func (w *world) scenarios() []scenario {
 				return []string{"build", "--reader", "view", "--from", "base:2", "--sync", sources[v] + ":/app", "-t", "view:v"}
 			},
 		},
-		w.loading(sources), w.patching(), w.pulling(sources), w.committing(), w.saving(), w.exporting(), w.exportingTo(), w.repairing(), w.squashing(sources), w.delta(sources),
+		w.loading(sources), w.patching(), w.pulling(sources), w.committing(), w.saving(), w.exporting(), w.repairing(), w.squashing(sources), w.delta(sources),
 	}...)
 }
 
@@ -213,23 +213,14 @@ func (w *world) saving() scenario {
 	}
 }
 
-// exporting writes an image's files to a file, which must be whole or the one that was there.
+// exporting writes an image's files to a file, which must be whole or the one that was there. (test/cli.TestSaveInterrupted
+// has an export into a directory, which must be empty before.)
 func (w *world) exporting() scenario {
 	return scenario{
 		name: "export", brief: true, names: []string{"docker.io/library/base:2"},
 		args: func(v int) []string {
 			return []string{"export", fmt.Sprintf("base:%d", v+1), "-o", filepath.Join(w.out, "exported.tar")}
 		},
-	}
-}
-
-// exportingTo puts an image's files into a directory, which is not there before.
-func (w *world) exportingTo() scenario {
-	dir := filepath.Join(w.out, "exported")
-	return scenario{
-		name: "export-dir", brief: true, names: []string{"docker.io/library/base:2"},
-		args:    fixed("export", "base:2", "-o", dir+"/"),
-		prepare: func(int) { must(w.t, os.RemoveAll(dir)) },
 	}
 }
 
