@@ -132,11 +132,19 @@ func (m *Mounts) add(pid int, mine string) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL):
 		// It has ended: a zombie's answer is EINVAL.
+	case errors.Is(err, fs.ErrPermission) && ending(pid):
 	case err != nil:
 		m.unseen = true
 	default:
 		m.others[name] = &namespace{list, []int{pid}}
 	}
+}
+
+// ending reports whether a process has given up its memory, as one does that ends. Until it
+// is a zombie, what it uses is denied to everybody.
+func ending(pid int) bool {
+	data, err := os.ReadFile(procFile(pid, "statm"))
+	return err != nil || strings.HasPrefix(string(data), "0 0 ")
 }
 
 func procFile(pid int, name string) string { return fmt.Sprintf("/proc/%d/%s", pid, name) }

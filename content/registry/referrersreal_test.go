@@ -109,7 +109,7 @@ func checkPulled(t *testing.T, name string, artifact digest.Digest, opts registr
 func TestReferrersAtTheSameTime(t *testing.T) {
 	r := harness.NewRegistry(t)
 	opts := options(t)
-	opts.Backoff = 100 * time.Millisecond // much longer than from reading a list to writing it here
+	opts.Backoff = 300 * time.Millisecond // much longer than from reading a list to writing it here, on a busy machine too
 	name := r.Addr() + "/team/app:1"
 	subject := pushSubject(t, name, opts)
 	var all []digest.Digest

@@ -9,7 +9,7 @@ import (
 
 const (
 	// someSeeds are tried always, and manySeeds with VENEER_SOAK=1.
-	someSeeds, manySeeds = 20, 400
+	someSeeds, manySeeds = 10, 400
 	// maxShown bounds the differences that are shown of one seed.
 	maxShown = 12
 )

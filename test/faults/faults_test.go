@@ -59,14 +59,14 @@ func picks(sc scenario, f fault, calls int) []int {
 	case (sc.steps || sc.brief) && !soak() && !sampled[f.name]:
 		return nil
 	case sc.steps && !soak():
-		step = 45 // Each run takes a second or two.
+		step = 70 // Each run takes a second or two.
 	case soak(), sc.name == "build" && (f.name == "kill-after" || f.name == "lost-answer"):
 	case f.restarts:
 		step = 20
 	case sc.name == "build":
-		step = 8
+		step = 12
 	default:
-		step = 25
+		step = 40
 	}
 	step = min(step, calls)
 	var all []int
