@@ -155,7 +155,8 @@ func (p *pendingDir) removeUnlocked(name string) error {
 	if err != nil {
 		return os.NewSyscallError("openat", err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // only read
+	dir := os.NewFile(uintptr(fd), name)
+	defer dir.Close() // only read
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return os.NewSyscallError("fstat", err)
@@ -223,9 +224,10 @@ func (p *pendingDir) commit() error {
 
 // close removes what commit has not made last.
 func (p *pendingDir) close() error {
-	defer p.parent.Close() //nolint:errcheck // only read
-	if p.lock != nil {
-		defer p.lock.Close() //nolint:errcheck // only read
+	parent, lock := p.parent, p.lock
+	defer parent.Close() // only read
+	if lock != nil {
+		defer lock.Close() // only read
 	}
 	if p.done {
 		return nil
