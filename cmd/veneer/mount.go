@@ -145,7 +145,8 @@ func (a *app) unmountCommand() *cobra.Command {
 		Aliases: []string{"umount"},
 		Short:   "Unmount what veneer mount has mounted",
 		Long: `Unmount images' files that veneer mount has mounted, with the same --engine,
---address, --namespace or --root. What was written to one that was mounted with --rw goes.
+--address, --namespace or --root. What was written to one that was mounted with
+--rw goes.
 
 What a process uses stays, and so does what a process in another mount namespace
 shows, such as a service whose root directory it is: the error names these. What is
