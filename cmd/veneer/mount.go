@@ -23,9 +23,9 @@ mount with that directory shows it again.
 
 The image stays as it is while it is mounted, whatever its name means by then, and
 veneer rmi refuses its last name. Programs in it can be run; set-user-ID bits,
-file capabilities and devices in it have no effect. The directory must be empty; one that is
-not there is made, and goes at veneer unmount. Nobody but root and you may be
-able to replace it or a directory above it. It takes root.
+file capabilities and devices in it have no effect. The directory must be empty;
+one that is not there is made, and goes at veneer unmount. Nobody but root and you
+may be able to replace it or a directory above it. It takes root.
 
 States in the list: "mounted"; "elsewhere", if only other mounts or
 processes have it; "gone", as after the host was started again, which veneer

@@ -15,18 +15,20 @@ import (
 )
 
 const unitLong = `Write the drop-ins with which the unit veneer@INSTANCE.service runs an image under
-systemd alone: no container runtime is needed on the host. veneer-mount@INSTANCE.service
-mounts the image while that runs, as its root directory. Command, environment, user, working directory, stop signal and
-volumes are those of the image's config; users are looked up in the image. The service
-sees its files read-only, and has no capabilities but those of --capability. systemd must
-find the user on the host: one that is not there goes into a file for systemd-sysusers.
+systemd alone: no container runtime is needed on the host.
+veneer-mount@INSTANCE.service mounts the image while that runs, as its root
+directory. Command, environment, user, working directory, stop signal and volumes
+are those of the image's config; users are looked up in the image. The service
+sees its files read-only, and has no capabilities but those of --capability.
+systemd must find the user on the host: one that is not there goes into a file for
+systemd-sysusers.
 
-The drop-ins name the image by its digest: what the name means later changes nothing
-until veneer unit writes them anew. So an update is veneer unit with the new
-tag, and going back is veneer unit with the old one; each time, systemctl daemon-reload and
-systemctl restart. The last releases of an instance, --keep of them, stay also if
-their names go to other images: veneer images ` + "'unit.veneer.localhost/INSTANCE'" + ` lists them, and each
-can be given as IMAGE.
+The drop-ins name the image by its digest: what the name means later changes
+nothing until veneer unit writes them anew. So an update is veneer unit with the
+new tag, and going back is veneer unit with the old one; each time, systemctl
+daemon-reload and systemctl restart. The last releases of an instance, --keep of
+them, stay also if their names go to other images: veneer images
+'unit.veneer.localhost/INSTANCE' lists them, and each can be given as IMAGE.
 
 INSTANCE is the last part of the image's name if it is left out.`
 

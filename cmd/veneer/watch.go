@@ -16,28 +16,28 @@ import (
 )
 
 const watchLong = `Build an image, and build it again each time that its files change, until
-interrupted. Each image is the one that veneer build would make of the files as they
-are, with the same digest. The flags are those of veneer build: --from with --copy and
---sync, or a directory (PATH) with a Dockerfile, which is followed without what its
-.dockerignore leaves out.
+interrupted. Each image is the one that veneer build would make of the files as
+they are, with the same digest. The flags are those of veneer build: --from with
+--copy and --sync, or a directory (PATH) with a Dockerfile, which is followed
+without what its .dockerignore leaves out.
 
 With --from a build costs what has changed, and not what there is: the kernel tells
 where to look (inotify), what is known of the other files stays in memory, and the
 layer has what differs from the base. So a base that has most of the files already,
 such as an earlier build, makes quick builds. A Dockerfile is built by its cache.
 
-A build begins when nothing has changed for --settle. If it makes the same image, nothing
-more happens. Else the image gets its names, is pushed with --push, --restart restarts
-what uses it, and --exec runs a command, each time the same way. A build that fails is
-told and tried again, at the next change at the latest.
+A build begins when nothing has changed for --settle. If it makes the same image,
+nothing more happens. Else the image gets its names, is pushed with --push,
+--restart restarts what uses it, and --exec runs a command, each time the same
+way. A build that fails is told and tried again, at the next change at the latest.
 
 Some changes have no event: stores through a mapping that stays, writes by a name
 outside of the directory, changes by another host. Everything is looked at every
 --whole, and at the signal USR1; where there are no events, as on NFS, every --poll.
 
-With --format json each build is one line of JSON on standard output, those that fail,
-too. Under systemd (Type=notify) the unit is ready after the first image, and
-WatchdogSec= works.`
+With --format json each build is one line of JSON on standard output, those that
+fail, too. Under systemd (Type=notify) the unit is ready after the first image,
+and WatchdogSec= works.`
 
 // watchFlags are the flags that only watch has.
 type watchFlags struct {
