@@ -19,7 +19,7 @@ const usernsEnv = "_VENEER_USER_NAMESPACE"
 
 // Commands are those that may mount.
 func Commands() []string {
-	return []string{"build", "commit", "delta", "diff", "export", "import", "load", "squash", "unit", "verify"}
+	return []string{"build", "commit", "delta", "diff", "export", "import", "load", "squash", "unit", "verify", "watch"}
 }
 
 // A failure is left to main, which tries it again and tells it. So is what is not
@@ -32,7 +32,12 @@ func init() {
 }
 
 // mayMount reports whether any argument is such a command. If it is another one's
-// argument, the program is started again for nothing, which does no harm.
+// argument, the program is started again for nothing, which does no harm: but for those
+// that mount for everybody, of images with such a name.
 func mayMount(args []string) bool {
-	return slices.ContainsFunc(args[min(1, len(args)):], func(arg string) bool { return slices.Contains(Commands(), arg) })
+	args = args[min(1, len(args)):]
+	in := func(words ...string) bool {
+		return slices.ContainsFunc(args, func(arg string) bool { return slices.Contains(words, arg) })
+	}
+	return in(Commands()...) && !in("mount", "unmount", "umount")
 }

@@ -43,6 +43,8 @@ func TestEarly(t *testing.T) {
 	}{
 		{"build .", "X=y", true},
 		{"--root /x commit c", "X=y", true},
+		{"watch . -t a", "X=y", true},
+		{"mount build dir", "X=y", false},
 		{"images", "X=y", false},
 		{"", "X=y", false},
 		{"build .", usernsEnv + "=mapping", false},
