@@ -2,6 +2,7 @@ package main
 
 import (
 	"runtime"
+	"runtime/metrics"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -9,26 +10,31 @@ import (
 	"github.com/veneer-build/veneer"
 )
 
-// TestTuneGC: garbage is collected when there is some of it, beside little and beside much that is live.
+// TestTuneGC: the setting follows what is live, and gives it some megabytes of garbage at least.
 func TestTuneGC(t *testing.T) {
 	t.Setenv("GOGC", "") // whoever runs the tests may have set it
 	tuneGC()             // It stays so for the tests after this one.
-	for _, live := range []int{1, 30, 200} {
-		kept := make([]byte, live<<20)
+	for _, kept := range []int{1, 30, 200} {
+		block := make([]byte, kept<<20)
 		runtime.GC()
-		want := max(easyGarbage*13/10, (live+20)<<20*gcLeast/100)
-		var goal uint64
+		read := []metrics.Sample{{Name: "/gc/gogc:percent"}, {Name: "/gc/heap/live:bytes"}}
+		var is, live uint64
 		for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(time.Millisecond) {
-			var m runtime.MemStats
-			runtime.ReadMemStats(&m)
-			if goal = m.NextGC; goal > uint64(live)<<20 && goal < uint64(live<<20+20<<20+want) {
+			metrics.Read(read)
+			is, live = read[0].Value.Uint64(), read[1].Value.Uint64()
+			if live >= uint64(kept)<<20 && is == uint64(gcPercent(live)) {
 				break
 			}
 		}
-		if goal > uint64(live<<20+20<<20+want) {
-			t.Errorf("%d MB are live: the heap may grow to %d MB", live, goal>>20)
+		if is != uint64(gcPercent(live)) {
+			t.Errorf("%d MB are kept and %d live: %d %% of garbage, want %d %%", kept, live>>20, is, gcPercent(live))
 		}
-		runtime.KeepAlive(kept)
+		runtime.KeepAlive(block)
+	}
+	for live, want := range map[uint64]int{0: gcFirst, 1 << 20: gcFirst, 40 << 20: 20, 1 << 30: gcLeast} {
+		if got := gcPercent(live); got != want {
+			t.Errorf("%d bytes are live: %d %%, want %d %%", live, got, want)
+		}
 	}
 }
 
