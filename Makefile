@@ -174,7 +174,7 @@ test-e2e: race-note ## End to end, against private daemons and a real registry (
 	@$(MAKE) --no-print-directory -j2 SIDE_BY_SIDE=1 test-dockerfiles test-buildkit
 
 # Pairs that run beside each other, since each alone often waits for daemons and disks. test/e2e, test/cli and test/faults
-# look at what the kernel warns of. test/faults and the builds of Dockerfiles make it warn, so they run apart from those.
+# look at what the kernel warns of. test/faults, the builds of Dockerfiles and what boots make it warn, so they run apart.
 .PHONY: test-e2e-1 test-e2e-2 test-faults test-rest test-dockerfiles test-buildkit
 test-e2e-1:
 	$(call step,end to end: first half)
@@ -195,18 +195,18 @@ test-faults:
 	@$(TEST) -count=1 -timeout 40m ./test/faults $(WATCH)
 
 # Whatever is in test/ and has no place of its own: a new suite is run without being named.
-NAMED := e2e cli harness faults dockerfile differential buildkit
+NAMED := e2e cli harness faults dockerfile differential buildkit dist systemd
 test-rest:
 	$(call step,the other suites)
 	@$(TEST) -count=1 -timeout 20m -p 1 $$($(GO) list ./test/... | grep -v $(NAMED:%=-e '/test/%$$') -e /test/buildkit/) $(WATCH)
 
 test-dockerfiles:
-	$(call step,Dockerfiles)
-	@$(TEST) -count=1 -timeout 30m ./test/dockerfile $(WATCH)
+	$(call step,Dockerfiles and packages)
+	@$(TEST) -count=1 -timeout 30m -p 1 ./test/dockerfile ./test/dist $(WATCH)
 
 test-buildkit:
-	$(call step,Dockerfiles beside BuildKit)
-	@$(TEST) -count=1 -timeout 30m -p 1 ./test/differential ./test/buildkit/... $(WATCH)
+	$(call step,Dockerfiles beside BuildKit and systemd)
+	@$(TEST) -count=1 -timeout 30m -p 1 ./test/differential ./test/buildkit/... ./test/systemd $(WATCH)
 
 # The long form of the suites in test/ that try faults and load: everything in place of a sample.
 SOAK_TIMEOUT ?= 6h
