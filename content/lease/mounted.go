@@ -2,7 +2,6 @@ package lease
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -43,22 +42,14 @@ type Mounted struct {
 
 // ListMounted returns the leases of ctx's namespace that keep what is mounted.
 func ListMounted(ctx context.Context, ls leases.Manager) ([]Mounted, error) {
-	self, err := thisProcess()
+	all, self, err := labelled(ctx, ls, labelMounted)
 	if err != nil {
 		return nil, err
 	}
-	all, err := ls.List(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list leases: %w", err)
-	}
 	var list []Mounted
 	for _, l := range all {
-		note := l.Labels[labelMounted]
-		if note == "" || !ours(l) {
-			continue
-		}
 		boot := processOf(l.Labels).boot
-		m := Mounted{ID: l.ID, Note: note, Created: l.CreatedAt, Release: releaseOf(ls, l)}
+		m := Mounted{ID: l.ID, Note: l.Labels[labelMounted], Created: l.CreatedAt, Release: releaseOf(ls, l)}
 		m.Ended = judge(l.Labels, l.CreatedAt, self) == dead
 		if boot != "" && self.boot != "" && boot != self.boot {
 			// A container that is started again has another boot ID on the same kernel.

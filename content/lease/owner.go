@@ -37,7 +37,7 @@ type process struct {
 func thisProcess() (process, error) {
 	p := process{pid: strconv.Itoa(os.Getpid())}
 	var err error
-	if p.start, err = startTime(p.pid); err != nil {
+	if p.start, _, err = statOf(p.pid); err != nil {
 		return process{}, err
 	}
 	// A unit's ProcSubset=pid hides it, and then nobody can tell whether the
@@ -108,8 +108,10 @@ func (p process) state(self process) verdict {
 	case err != nil && !errors.Is(err, unix.EPERM):
 		return unknown
 	}
-	start, err := startTime(p.pid)
+	start, over, err := statOf(p.pid)
 	switch {
+	case err == nil && over:
+		return dead // The first process of a container may never reap it.
 	case err != nil || start == p.start:
 		return alive // perhaps another process by now, which does no harm
 	case p.timens != self.timens:
@@ -140,17 +142,20 @@ func (p process) booted() (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// startTime reads field 22 of /proc/PID/stat (proc_pid_stat(5)). The second
-// field is the program's name in parentheses, which may hold anything.
-func startTime(pid string) (string, error) {
+// statOf reads when a process began and whether it is a zombie, from /proc/PID/stat
+// (proc_pid_stat(5)): fields 22, and 3 and 20. The second field is the program's name
+// in parentheses, which may hold anything.
+func statOf(pid string) (start string, over bool, err error) {
 	data, err := os.ReadFile("/proc/" + pid + "/stat")
 	if err != nil {
-		return "", fmt.Errorf("read start time of process %s: %w", pid, err)
+		return "", false, fmt.Errorf("read start time of process %s: %w", pid, err)
 	}
 	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	const startField = 22 - 3 // the first one here is field 3
-	if len(fields) <= startField {
-		return "", fmt.Errorf("read start time of process %s: %d fields in stat", pid, len(fields))
+	const state, threads, began = 3 - 3, 20 - 3, 22 - 3 // the first one here is field 3
+	if len(fields) <= began {
+		return "", false, fmt.Errorf("read start time of process %s: %d fields in stat", pid, len(fields))
 	}
-	return fields[startField], nil
+	// A first thread that has ended is a zombie beside threads that live.
+	over = (fields[state] == "Z" || fields[state] == "X") && (fields[threads] == "0" || fields[threads] == "1")
+	return fields[began], over, nil
 }

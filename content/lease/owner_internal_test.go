@@ -24,6 +24,16 @@ func TestJudge(t *testing.T) {
 	if err := gone.Run(); err != nil {
 		t.Fatal(err)
 	}
+	zombie := exec.Command("true") // It is reaped at the end.
+	if err := zombie.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer zombie.Wait() //nolint:errcheck // it cannot fail
+	for began, over := time.Now(), false; !over; _, over, _ = statOf(strconv.Itoa(zombie.Process.Pid)) {
+		if time.Since(began) > time.Minute {
+			t.Fatal("the process is no zombie")
+		}
+	}
 	with := func(key, value string) map[string]string {
 		l := self.labels()
 		l[key] = value
@@ -43,6 +53,7 @@ func TestJudge(t *testing.T) {
 	}{
 		{"this one", self.labels(), time.Now(), self, alive},
 		{"one that ended", with(labelPID, strconv.Itoa(gone.Process.Pid)), time.Now(), self, dead},
+		{"one that ended and was not reaped", with(labelPID, strconv.Itoa(zombie.Process.Pid)), time.Now(), self, dead},
 		{"a number that was given again", with(labelStart, "1"), time.Now(), self, dead},
 		{"another time", late, time.Now(), self, unknown},
 		{"of before times were noted", with(labelTimeNS, ""), time.Now(), self, alive},
@@ -68,7 +79,7 @@ func TestJudgeHidden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := startTime(pid); err == nil {
+		if _, _, err := statOf(pid); err == nil {
 			t.Fatal("the process is not hidden")
 		}
 		labels := self.labels()

@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/containerd/containerd/v2/core/leases"
 )
@@ -27,19 +28,29 @@ type Paused struct {
 
 // LeftPaused returns what killed processes left paused in ctx's namespace.
 func LeftPaused(ctx context.Context, ls leases.Manager) ([]Paused, error) {
-	self, err := thisProcess()
+	all, self, err := labelled(ctx, ls, labelPaused)
 	if err != nil {
 		return nil, err
 	}
-	all, err := ls.List(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list leases: %w", err)
-	}
 	var left []Paused
 	for _, l := range all {
-		if id := l.Labels[labelPaused]; id != "" && ours(l) && ended(l, self) {
-			left = append(left, Paused{id, releaseOf(ls, l)})
+		if ended(l, self) {
+			left = append(left, Paused{l.Labels[labelPaused], releaseOf(ls, l)})
 		}
 	}
 	return left, nil
+}
+
+// labelled returns Veneer's leases that have a label, and this process, by which their
+// makers are judged.
+func labelled(ctx context.Context, ls leases.Manager, label string) ([]leases.Lease, process, error) {
+	self, err := thisProcess()
+	if err != nil {
+		return nil, process{}, err
+	}
+	all, err := ls.List(ctx)
+	if err != nil {
+		return nil, process{}, fmt.Errorf("list leases: %w", err)
+	}
+	return slices.DeleteFunc(all, func(l leases.Lease) bool { return l.Labels[label] == "" || !ours(l) }), self, nil
 }
