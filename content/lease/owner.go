@@ -151,7 +151,7 @@ func statOf(pid string) (start string, over bool, err error) {
 		return "", false, fmt.Errorf("read start time of process %s: %w", pid, err)
 	}
 	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	const state, threads, began = 3 - 3, 20 - 3, 22 - 3 // the first one here is field 3
+	const state, threads, began = 0, 17, 19 // the first one here is field 3
 	if len(fields) <= began {
 		return "", false, fmt.Errorf("read start time of process %s: %d fields in stat", pid, len(fields))
 	}

@@ -28,7 +28,7 @@ func TestJudge(t *testing.T) {
 	if err := zombie.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer zombie.Wait() //nolint:errcheck // it cannot fail
+	defer zombie.Wait()
 	for began, over := time.Now(), false; !over; _, over, _ = statOf(strconv.Itoa(zombie.Process.Pid)) {
 		if time.Since(began) > time.Minute {
 			t.Fatal("the process is no zombie")
