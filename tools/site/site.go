@@ -98,7 +98,7 @@ func (s *site) write() error {
 		return err
 	}
 	for name := range s.files {
-		if err := copyFile(filepath.Join(s.from, name), filepath.Join(s.to, name)); err != nil {
+		if err := copyFile(filepath.Join(s.from, name), filepath.Join(s.to, fileName(name))); err != nil {
 			return fmt.Errorf("copy %s: %w", name, err)
 		}
 	}
@@ -137,8 +137,17 @@ func (s *site) resolve(p *page, link string) (string, error) {
 		return "", fmt.Errorf("%s: link %s: no such file or page: %w", p.name, link, err)
 	}
 	s.files[to] = true
-	u.Path = relative(p.name, to)
+	u.Path = relative(p.name, fileName(to))
 	return u.String(), nil
+}
+
+// fileName is the name of a file in the site. Source has another ending: the site lies inside of the module, whose
+// packages it would be among.
+func fileName(name string) string {
+	if path.Ext(name) == ".go" {
+		return name + ".txt"
+	}
+	return name
 }
 
 // relative returns the way from one page to another.

@@ -10,14 +10,14 @@ import (
 // TestSite: links between documents become links between pages, other files come along, and the report is in the head of
 // each page; HTML in a document stays text.
 func TestSite(t *testing.T) {
-	from, to := documents(t, "[page](docs/a.md#one-thing) [dir](docs) ![x](docs/x.svg) <script>alert(1)</script>"), t.TempDir()
+	from, to := documents(t, "[page](docs/a.md#one-thing) [dir](docs) ![x](docs/x.svg) [go](docs/x.go) <script>alert(1)</script>"), t.TempDir()
 	report := filepath.Join(t.TempDir(), "r.html")
 	write(t, report, "report")
 	if err := run(from, to, report); err != nil {
 		t.Fatal(err)
 	}
 	for name, parts := range map[string][]string{
-		"index.html":      {`href="docs/a.html#one-thing"`, `href="docs/index.html"`, `src="docs/x.svg"`, `href="demo-report.html"`, "<title>Top – Veneer</title>"},
+		"index.html":      {`href="docs/a.html#one-thing"`, `href="docs/index.html"`, `src="docs/x.svg"`, `href="docs/x.go.txt"`, `href="demo-report.html"`, "<title>Top – Veneer</title>"},
 		"docs/a.html":     {`id="one-thing"`, `href="../index.html"`, `href="../demo-report.html"`},
 		"docs/index.html": {`aria-current="page"`},
 	} {
@@ -34,7 +34,7 @@ func TestSite(t *testing.T) {
 			t.Errorf("%s has a script", name)
 		}
 	}
-	for _, name := range []string{"docs/x.svg", "demo-report.html"} {
+	for _, name := range []string{"docs/x.svg", "docs/x.go.txt", "demo-report.html"} {
 		if _, err := os.Stat(filepath.Join(to, name)); err != nil {
 			t.Error(err)
 		}
@@ -60,7 +60,7 @@ func documents(t *testing.T, text string) string {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"README.md": "# Top\n\n" + text, "CHANGELOG.md": "# C", "SECURITY.md": "# S", "contrib/README.md": "# X",
-		"docs/README.md": "# Docs", "docs/a.md": "# A\n\n## `One` thing!\n", "docs/x.svg": "<svg/>",
+		"docs/README.md": "# Docs", "docs/a.md": "# A\n\n## `One` thing!\n", "docs/x.svg": "<svg/>", "docs/x.go": "package x",
 	} {
 		write(t, filepath.Join(dir, name), text)
 	}
