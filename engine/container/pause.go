@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
@@ -46,12 +47,35 @@ func Pause(ctx context.Context, c *client.Client, id string) (resume func() erro
 	resume = func() error {
 		return errors.Join(stillPaused(ctx, c, id), resumeNoted(ctx, c, lease.Paused{Container: id, Release: forget}))
 	}
-	if _, err := c.TaskService().Pause(ctx, &tasks.PauseTaskRequest{ContainerID: id}); err != nil {
-		err = &fault.Error{Kind: ErrNotPaused, Op: "pause container", Ref: id, Err: errgrpc.ToNative(err)}
+	if err := pauseTask(ctx, c, id); err != nil {
 		// The call may have worked and only its answer be lost, as when ctx ended.
 		return nil, errors.Join(err, resumeNoted(ctx, c, lease.Paused{Container: id, Release: forget}))
 	}
 	return resume, nil
+}
+
+// pauseTries is how often a container is tried to be paused.
+const pauseTries = 5
+
+// pauseTask pauses a running container. With cgroup v1 runc tries for a fifth of a
+// second, which on a busy host is too short, and says that it was "unable to freeze"
+// (FreezerGroup.Set in opencontainers/cgroups). Then it is tried again.
+func pauseTask(ctx context.Context, c *client.Client, id string) error {
+	for try := 1; ; try++ {
+		_, err := c.TaskService().Pause(ctx, &tasks.PauseTaskRequest{ContainerID: id})
+		if err == nil {
+			return nil
+		}
+		err = &fault.Error{Kind: ErrNotPaused, Op: "pause container", Ref: id, Err: errgrpc.ToNative(err)}
+		if try == pauseTries || !strings.Contains(err.Error(), "unable to freeze") {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }
 
 // ResumeAll resumes the containers that killed processes left paused, and returns
