@@ -26,7 +26,7 @@ func TestBrokenWriters(t *testing.T) {
 	p := newProxy(t, d)
 	e, err := engine.Open(t.Context(), engine.Options{Mode: engine.Containerd, Address: p.address, Root: t.TempDir()})
 	must(t, err)
-	defer e.Close() //nolint:errcheck // only used
+	defer func() { must(t, e.Close()) }()
 	data := bytes.Repeat([]byte("veneer"), 1000)
 	// Where no blob ever was, the daemon collects nothing.
 	kept := e.Context(t.Context())
