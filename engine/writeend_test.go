@@ -74,8 +74,8 @@ func serve(t *testing.T, store contentapi.ContentServer) cstore.Store {
 	return proxy.NewContentStore(cc)
 }
 
-// lockingStore is a store behind something that breaks the first stream: the writer stays open for a while then, and
-// the ingest locked, as containerd has it.
+// lockingStore is a store behind something that breaks the first stream: the writer stays open then, and the ingest
+// locked, as containerd has it, until it was tried twice to open it.
 type lockingStore struct {
 	contentapi.UnimplementedContentServer
 	answers int // to the first stream, before it breaks
@@ -93,7 +93,10 @@ func (s *lockingStore) Write(stream contentapi.Content_WriteServer) error {
 		return err
 	}
 	if s.locked.Swap(true) {
-		s.tried.Add(1)
+		if s.tried.Add(1) == 2 && s.began.Load() {
+			s.ended.Store(true)
+			s.locked.Store(false)
+		}
 		return status.Errorf(codes.Unavailable, "ref %s locked for 1s (since now): unavailable", req.GetRef())
 	}
 	if s.began.Swap(true) {
@@ -107,10 +110,6 @@ func (s *lockingStore) Write(stream contentapi.Content_WriteServer) error {
 		}
 		return err
 	}
-	time.AfterFunc(100*time.Millisecond, func() {
-		s.ended.Store(true)
-		s.locked.Store(false)
-	})
 	for range s.answers {
 		if err := stream.Send(&contentapi.WriteContentResponse{}); err != nil {
 			return err
