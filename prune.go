@@ -120,7 +120,7 @@ func (p *Pruned) prune(ctx context.Context, e *engine.Engine, cache bool) error 
 	p.Mounts, err = forgetGone(ctx, e, false)
 	errs = append(errs, err)
 	p.Swept, err = lease.Sweep(ctx, e.Client, e.Snapshotter)
-	errs = append(errs, err, e.CollectGarbage(ctx))
+	errs = append(errs, err, e.CollectGarbage(ctx), p.sweepNameless(ctx, e))
 	after, afterBytes, err := countBlobs(ctx, e)
 	errs = append(errs, err)
 	if err == nil {
@@ -149,7 +149,7 @@ func (p *Pruned) look(ctx context.Context, e *engine.Engine, cache bool) error {
 	p.Mounts, err = forgetGone(ctx, e, true)
 	errs = append(errs, err)
 	p.Swept, err = lease.Left(ctx, e.Client, e.Snapshotter)
-	errs = append(errs, err)
+	errs = append(errs, err, p.sweepNameless(ctx, e))
 	garbage, err := content.FindGarbage(ctx, e.Client)
 	p.Blobs, p.BlobBytes = garbage.Blobs, garbage.Bytes
 	errs = append(errs, err)
@@ -158,6 +158,13 @@ func (p *Pruned) look(ctx context.Context, e *engine.Engine, cache bool) error {
 	errs = append(errs, err)
 	p.Temporary, err = snapshot.LeftTemp()
 	return errors.Join(append(errs, err)...)
+}
+
+// sweepNameless adds half-written blobs that the engine does not list to the ingests.
+func (p *Pruned) sweepNameless(ctx context.Context, e *engine.Engine) error {
+	found, err := e.SweepNameless(ctx, p.DryRun)
+	p.Ingests, p.IngestBytes = append(p.Ingests, found.Dirs...), p.IngestBytes+found.Bytes
+	return err
 }
 
 func countBlobs(ctx context.Context, e *engine.Engine) (count, bytes int64, err error) {

@@ -3,6 +3,7 @@ package content_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -191,9 +192,10 @@ func TestResolvePlatforms(t *testing.T) {
 func TestResolveRefusesConfusion(t *testing.T) {
 	ctx, s := storetest.Open(t)
 	const (
-		m    = `"schemaVersion":2,"config":$CONFIG,"layers":$LAYERS`
-		good = `"mediaType":"application/vnd.oci.image.manifest.v1+json",`
-		cfg  = `"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":$DIFFIDS}`
+		m     = `"schemaVersion":2,"config":$CONFIG,"layers":$LAYERS`
+		good  = `"mediaType":"application/vnd.oci.image.manifest.v1+json",`
+		cfg   = `"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":$DIFFIDS}`
+		layer = `{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:` + hex64 + `","size":1}`
 	)
 	for name, c := range map[string]struct {
 		spec storetest.Spec
@@ -211,6 +213,7 @@ func TestResolveRefusesConfusion(t *testing.T) {
 		"artifact":             {storetest.Spec{Manifest: `{"schemaVersion":2,"layers":[],"config":{"mediaType":"application/vnd.example+json","digest":"sha256:` + hex64 + `","size":1}}`}, "no container image"},
 		"path as digest":       {storetest.Spec{Manifest: `{"schemaVersion":2,"config":$CONFIG,"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:../../../etc/passwd","size":1}]}`}, "digest"},
 		"no layer":             {storetest.Spec{Manifest: `{"schemaVersion":2,"config":$CONFIG,"layers":[{"mediaType":"text/html","digest":"sha256:` + hex64 + `","size":1}]}`}, "no layer type"},
+		"many layers":          {storetest.Spec{Manifest: `{"schemaVersion":2,"config":$CONFIG,"layers":[` + strings.Repeat(layer+",", content.MaxLayers) + layer + `]}`}, "1001 layers, more than 1000"},
 		"negative size":        {storetest.Spec{Manifest: `{"schemaVersion":2,"config":$CONFIG,"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:` + hex64 + `","size":-1}]}`}, "size"},
 		"diff IDs missing":     {storetest.Spec{Config: `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]}}`}, "0 diff IDs, the manifest 1 layer:"},
 		"bad diff ID":          {storetest.Spec{Config: `{"rootfs":{"type":"layers","diff_ids":["sha256:xyz"]}}`}, "diff IDs"},
@@ -256,6 +259,25 @@ func TestResolveIndexLoopsEnd(t *testing.T) {
 	s.Name(ctx, t, "docker.io/library/deep:latest", idx.Descriptor)
 	if _, err := content.Resolve(ctx, s.Client, "deep", ""); err == nil || !strings.Contains(err.Error(), "within each other") {
 		t.Errorf("deep index: %v", err)
+	}
+}
+
+// Documents that name more than 100,000 blobs are refused where they do, and not before.
+func TestDocumentsAreBounded(t *testing.T) {
+	ctx, s := storetest.Open(t)
+	layers := strings.Repeat(`{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:`+hex64+`","size":1},`, content.MaxLayers-2)
+	config := `{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:` + hex64 + `","size":1}`
+	var manifests []ocispec.Descriptor
+	for i := range 101 {
+		m := storetest.JSON(ocispec.MediaTypeImageManifest, fmt.Sprintf(`{"schemaVersion":2,"config":%s,"layers":[%s],"annotations":{"a.b":"%d"}}`, config, strings.TrimSuffix(layers, ","), i))
+		s.Put(ctx, t, m)
+		manifests = append(manifests, m.Descriptor)
+	}
+	idx := storetest.NewIndex(manifests...)
+	s.Put(ctx, t, idx)
+	all, err := content.Documents(ctx, s.Client.ContentStore(), idx.Descriptor)
+	if err == nil || !strings.Contains(err.Error(), "more than 100000 blobs") || len(all) != 100 { // the index, and 99 of them
+		t.Errorf("%d documents, %v", len(all), err)
 	}
 }
 

@@ -37,15 +37,11 @@ func (e *Engine) syncBlobs(ctx context.Context) error {
 	if !strings.HasPrefix(e.version, "1.") {
 		return nil
 	}
-	resp, err := e.Client.IntrospectionService().Plugins(ctx, "type=="+plugins.ContentPlugin.String())
+	roots, err := e.contentRoots(ctx)
 	if err != nil {
-		return fmt.Errorf("find its directory: %w", err)
+		return err
 	}
-	for _, p := range resp.Plugins {
-		root := p.Exports["root"]
-		if root == "" {
-			continue
-		}
+	for _, root := range roots {
 		dir := filepath.Join(root, "blobs", "sha256")
 		// A sync works whoever owns the files, so owners are not compared.
 		pid, err := e.daemonPID(ctx)
@@ -57,4 +53,19 @@ func (e *Engine) syncBlobs(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// contentRoots are the directories that the daemon says its content stores have.
+func (e *Engine) contentRoots(ctx context.Context) ([]string, error) {
+	resp, err := e.Client.IntrospectionService().Plugins(ctx, "type=="+plugins.ContentPlugin.String())
+	if err != nil {
+		return nil, fmt.Errorf("find the content store's directory: %w", err)
+	}
+	var roots []string
+	for _, p := range resp.Plugins {
+		if root := p.Exports["root"]; root != "" {
+			roots = append(roots, root)
+		}
+	}
+	return roots, nil
 }

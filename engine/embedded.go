@@ -211,24 +211,6 @@ func removeProbes(dir string) {
 	}
 }
 
-// removeNameless removes half-written blobs that lack their file of name or of
-// data, because the writer was killed or the disk was full. The store cannot list
-// such blobs, so nothing else removes them. The caller holds the root's lock, so
-// nobody writes blobs now.
-func removeNameless(dir string) {
-	ingests, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err != nil {
-		return // the directory's name is no pattern: nothing is found
-	}
-	for _, ingest := range ingests {
-		ref, err := os.ReadFile(filepath.Join(ingest, "ref"))
-		_, begun := os.Lstat(filepath.Join(ingest, "data"))
-		if errors.Is(err, fs.ErrNotExist) || err == nil && len(ref) == 0 || errors.Is(begun, fs.ErrNotExist) {
-			_ = os.RemoveAll(ingest)
-		}
-	}
-}
-
 // ensureNamespace creates the namespace if it is not there.
 func (s *stores) ensureNamespace(ctx context.Context, name string) error {
 	all, err := namespaceStore{s.db}.List(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,10 +42,19 @@ func untilWriteEnds(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientC
 		defer stop()
 		defer time.AfterFunc(writeEnd, cancel).Stop()
 		err := stream.CloseSend()
-		for err == nil && stream.RecvMsg(&contentapi.WriteContentResponse{}) == nil {
+		for err == nil && s.RecvMsg(&contentapi.WriteContentResponse{}) == nil {
 			continue // An answer that nobody waited for.
 		}
 		return err
+	})
+	s.unlocked = sync.OnceFunc(func() {
+		defer cancel()
+		if own.Err() != nil {
+			return // It was waited for the daemon long enough.
+		}
+		limited, done := context.WithTimeout(own, writeEnd)
+		defer done()
+		untilUnlocked(limited, cc, s.ref, func() (grpc.ClientStream, error) { return open(limited, desc, cc, method, opts...) })
 	})
 	return s, nil
 }
@@ -54,7 +64,10 @@ func untilWriteEnds(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientC
 type writeStream struct {
 	grpc.ClientStream
 	ctx context.Context //nolint:containedctx // the one that the stream was opened with
+	ref string          // the ingest's name, once the daemon was told it
 	end func() error
+	// unlocked returns when the daemon has given the ingest up.
+	unlocked func()
 }
 
 // SendMsg implements grpc.ClientStream. If the daemon has ended the stream, gRPC's
@@ -62,6 +75,9 @@ type writeStream struct {
 func (s *writeStream) SendMsg(m any) error {
 	if err := s.ctx.Err(); err != nil {
 		return status.FromContextError(err).Err()
+	}
+	if req, ok := m.(*contentapi.WriteContentRequest); ok && s.ref == "" {
+		s.ref = req.GetRef()
 	}
 	err := s.ClientStream.SendMsg(m)
 	if !errors.Is(err, io.EOF) {
@@ -76,5 +92,75 @@ func (s *writeStream) SendMsg(m any) error {
 	return err
 }
 
+// RecvMsg implements grpc.ClientStream. If the stream broke on its way, the daemon
+// learns of that by itself, and ends the writer soon after.
+func (s *writeStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if broke(err) && s.ref != "" {
+		s.unlocked()
+	}
+	return err
+}
+
 // CloseSend implements grpc.ClientStream.
 func (s *writeStream) CloseSend() error { return s.end() }
+
+// broke reports whether a stream has ended by something else than the daemon's word:
+// the connection, or what stands between. A daemon ends its writer before it answers
+// with an error. Where it answers that another one has the ingest locked, it began none.
+func broke(err error) bool {
+	switch status.Code(err) {
+	case codes.Unavailable:
+		return !strings.Contains(err.Error(), " locked for ")
+	case codes.DeadlineExceeded, codes.Canceled, codes.Internal:
+		return true
+	}
+	return false
+}
+
+// maxReread bounds an ingest that untilUnlocked opens: the daemon reads it to its end.
+const maxReread = 64 << 20
+
+// untilUnlocked returns when no writer of the daemon's has the ingest open, by opening
+// and ending one: of each ingest there is one at a time. It gives up when ctx ends. The
+// ingest stays as it is.
+func untilUnlocked(ctx context.Context, cc *grpc.ClientConn, ref string, open func() (grpc.ClientStream, error)) {
+	for try := 1; ctx.Err() == nil; try++ {
+		s, err := contentapi.NewContentClient(cc).Status(ctx, &contentapi.StatusRequest{Ref: ref})
+		switch {
+		case status.Code(err) == codes.NotFound, err == nil && s.GetStatus().GetOffset() > maxReread:
+			return
+		case err == nil:
+			err = openOnce(ref, open)
+		}
+		if status.Code(err) != codes.Unavailable {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Duration(try) * 5 * time.Millisecond):
+		}
+	}
+}
+
+// openOnce opens a writer, and returns when it has ended. The error is the daemon's, if
+// it opens none.
+func openOnce(ref string, open func() (grpc.ClientStream, error)) error {
+	stream, err := open()
+	if err != nil {
+		return err
+	}
+	answer := &contentapi.WriteContentResponse{}
+	// What SendMsg fails with RecvMsg says.
+	_ = stream.SendMsg(&contentapi.WriteContentRequest{Action: contentapi.WriteAction_STAT, Ref: ref})
+	if err := stream.RecvMsg(answer); err != nil {
+		return err
+	}
+	if err := stream.CloseSend(); err != nil {
+		return err
+	}
+	for err = nil; err == nil; {
+		err = stream.RecvMsg(answer)
+	}
+	return nil
+}

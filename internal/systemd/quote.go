@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -33,6 +34,8 @@ func Word(s string) (string, error) {
 			b.WriteString(`\n`)
 		case r < ' ', r == 0x7f:
 			fmt.Fprintf(&b, `\x%02x`, r)
+		case !unicode.IsPrint(r): // A terminal may act upon it.
+			fmt.Fprintf(&b, `\U%08x`, r)
 		default:
 			b.WriteRune(r)
 		}
@@ -89,8 +92,8 @@ func Path(path string) (string, error) {
 	case !strings.HasPrefix(path, "/"):
 		return "", fmt.Errorf("path %q is not absolute: %w", path, ErrValue)
 	case !utf8.ValidString(path), strings.TrimSpace(path) != path, strings.HasSuffix(path, `\`),
-		strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return "", fmt.Errorf("path %q has control characters, or a space or a backslash at its end: %w", path, ErrValue)
+		strings.ContainsFunc(path, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return "", fmt.Errorf("path %q has characters that cannot be printed, or a space or a backslash at its end: %w", path, ErrValue)
 	}
 	return strings.ReplaceAll(path, "%", "%%"), nil
 }
@@ -98,7 +101,7 @@ func Path(path string) (string, error) {
 // Text is a value for people, such as that of Description=, on one line.
 func Text(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '\\' {
+		if !unicode.IsPrint(r) || r == '\\' {
 			return '?'
 		}
 		return r

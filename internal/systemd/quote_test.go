@@ -5,8 +5,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/veneer-build/veneer/internal/systemd"
@@ -22,7 +24,7 @@ func TestRefused(t *testing.T) {
 		"zero byte": word("a\x00b"), "no UTF-8": word("\xff"), "relative program": command("x"), "quote in a program": command("/a'b"),
 		"backslash in a program": command(`/a\b`), "odd variable": variable("a.b"), "number": variable("1a"), "no variable": variable(""),
 		"escape in a value": value("\x1b[m"), "relative path": path("a"), "path of two lines": path("/a\nb"), "path with a space at its end": path("/a "),
-		"path that goes on": path(`/a\`),
+		"path that goes on": path(`/a\`), "path for a terminal": path("/a\u009b31m"),
 	} {
 		if !errors.Is(err, systemd.ErrValue) {
 			t.Errorf("%s: %v", what, err)
@@ -38,7 +40,7 @@ func TestRefused(t *testing.T) {
 // systemd reads what was written, in a form that it accepts without a warning; that the values are the same is shown by a
 // systemd that runs, in test/systemd.
 func FuzzWord(f *testing.F) {
-	for _, s := range []string{"", "%i", "$HOME", `\`, `"`, "'", ";", "a\nb", "\x7f\x01", "ü"} {
+	for _, s := range []string{"", "%i", "$HOME", `\`, `"`, "'", ";", "a\nb", "\x7f\x01", "ü", "\u009b31m\u202e\U000e0001"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -58,7 +60,7 @@ func FuzzWord(f *testing.F) {
 // unquote reads a word as systemd.syntax(7) says.
 func unquote(t *testing.T, word string) string {
 	t.Helper()
-	if strings.ContainsAny(word, "\n\x00") || word[0] != '"' || word[len(word)-1] != '"' {
+	if strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsPrint(r) }) || word[0] != '"' || word[len(word)-1] != '"' {
 		t.Fatalf("not one quoted word on one line: %q", word)
 	}
 	var b strings.Builder
@@ -76,6 +78,14 @@ func unquote(t *testing.T, word string) string {
 			c, rest = '\n', rest[1:]
 		case c == '\\' && rest[1] == 'x':
 			c, rest = unhex(rest[2])<<4|unhex(rest[3]), rest[3:]
+		case c == '\\' && rest[1] == 'U':
+			r, err := strconv.ParseUint(rest[2:10], 16, 32)
+			if err != nil {
+				t.Fatalf("%v in %s", err, word)
+			}
+			b.WriteRune(rune(r))
+			rest = rest[10:]
+			continue
 		case c == '\\':
 			c, rest = rest[1], rest[1:]
 		}
@@ -98,7 +108,7 @@ func TestVerified(t *testing.T) {
 	if err != nil {
 		t.Skip("SKIP: systemd-analyze is not installed (Debian package systemd)")
 	}
-	texts := []string{"", "%i", "$HOME ${X}", `\`, `"'`, ";", "a\nb", "\x01", "ü☃"}
+	texts := []string{"", "%i", "$HOME ${X}", `\`, `"'`, ";", "a\nb", "\x01", "ü☃", "\u009b\u202e"}
 	line, err := systemd.Command("", "/bin/true", append([]string{"-name"}, texts...))
 	if err != nil {
 		t.Fatal(err)

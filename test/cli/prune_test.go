@@ -3,7 +3,9 @@ package cli_test
 import (
 	"archive/tar"
 	"bytes"
+	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -12,6 +14,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/veneer-build/veneer/test/harness"
 )
 
 // killedLoad kills a load that has half of a blob.
@@ -99,6 +103,48 @@ func TestPruneCounts(t *testing.T) {
 			t.Errorf("what is left afterwards: %s", o)
 		}
 	})
+}
+
+// A daemon can lose the name of a half-written blob, so that it neither lists nor collects it. prune removes what has
+// been so for a while, and leaves what the daemon may be about to name.
+func TestPruneNameless(t *testing.T) {
+	d := harness.Start(t, harness.Containerd2)
+	b := newBench(t).onDaemon(d)
+	ingests := filepath.Join(d.Root(), "io.containerd.content.v1.content", "ingest")
+	past := time.Now().Add(-time.Hour)
+	for name, files := range map[string]map[string]string{
+		"new": {"updatedat": "now"}, "lost": {"updatedat": "now"}, "empty": {"ref": "", "data": "12345"}, "named": {"ref": "default/1/other", "data": ""},
+	} {
+		dir := filepath.Join(ingests, name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for file, data := range files {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(data), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if name == "new" {
+			continue
+		}
+		if err := os.Chtimes(dir, past, past); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := "ingest empty\ningest lost\n%s 0 blobs, 0 B; 2 half-written blobs, 8 B\n"
+	if got := b.ok("prune", "--dry-run"); got != fmt.Sprintf(want, "would remove") {
+		t.Errorf("prune --dry-run: %s", got)
+	}
+	if got := b.ok("prune"); got != fmt.Sprintf(want, "removed") {
+		t.Errorf("prune: %s", got)
+	}
+	left, err := os.ReadDir(ingests)
+	if err != nil || len(left) != 2 || left[0].Name() != "named" || left[1].Name() != "new" {
+		t.Errorf("left are %v, %v", left, err)
+	}
+	if err := os.RemoveAll(filepath.Join(ingests, "named")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A killed build leaves its lease and the snapshots that it worked with; prune

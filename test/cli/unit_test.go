@@ -6,9 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"unicode"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/test/harness"
@@ -120,5 +123,63 @@ func TestReadOnlyDaemonDirectory(t *testing.T) {
 			}
 			b.ok("verify", "new")
 		})
+	}
+}
+
+// TestUnitOfStranger: no setting of an image's config becomes another setting of the unit, names a file or a user of the host, or
+// does anything to a terminal; what cannot be written is left out with a warning, or refused.
+func TestUnitOfStranger(t *testing.T) {
+	harness.RequireRoot(t)
+	b := newBench(t)
+	b.write("files/bin/sh", "#!")
+	b.write("files/etc/passwd", "daemon:x:4321:4322::/:/bin/sh\n")
+	if err := os.Chmod(filepath.Join(b.dir, "files/bin/sh"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	layer := filepath.Join(b.dir, "layer.tar")
+	if out, err := exec.CommandContext(t.Context(), "tar", "-C", filepath.Join(b.dir, "files"), "-cf", layer, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	const more = "\nUser=0\nExecStartPre=+/bin/evil\n[Service]\n%h" + "\u009b31m\u202e"
+	unit := func(edit func(*ocispec.ImageConfig)) outcome {
+		c := ocispec.ImageConfig{Cmd: []string{"/bin/sh", more}, Env: []string{"A=" + more, "B" + more, "C=%H $x"}, User: "daemon"}
+		edit(&c)
+		archive := filepath.Join(b.dir, "image.tar")
+		harness.Check(t, harness.WriteImage(archive, harness.Image{Name: "docker.io/library/odd:1", Layers: []string{layer}, Config: c}))
+		b.ok(quiet("load", archive)...)
+		return b.try("unit", "odd:1", "--stdout")
+	}
+	setting := regexp.MustCompile(`^(#.*|\[(Unit|Service)\]|(Description|RootDirectory|ExecStart|ExecStartPre|ExecStop|Environment|User|Group|KillSignal|StateDirectory|BindPaths)=.*|)$`)
+	for name, c := range map[string]struct {
+		edit func(*ocispec.ImageConfig)
+		code int
+		says string
+	}{
+		"command and variables": {func(*ocispec.ImageConfig) {}, 0, "left out: variable"},
+		"stop signal":           {func(c *ocispec.ImageConfig) { c.StopSignal = "TERM" + more }, 0, "left out: the stop signal"},
+		"volume":                {func(c *ocispec.ImageConfig) { c.Volumes = map[string]struct{}{"/a" + more: {}, "/../../x": {}} }, 0, "left out: the volume"},
+		"directory":             {func(c *ocispec.ImageConfig) { c.WorkingDir = "/a" + more }, 0, "lacks its working directory"},
+		"user":                  {func(c *ocispec.ImageConfig) { c.User = "daemon" + more }, 1, ""},
+		"program":               {func(c *ocispec.ImageConfig) { c.Cmd = []string{"/bin/absent"} }, 1, "absent"},
+	} {
+		o := unit(c.edit)
+		if o.code != c.code || !strings.Contains(o.stderr, c.says) {
+			t.Errorf("%s: exit code %d: %s", name, o.code, o.stderr)
+		}
+		if strings.ContainsFunc(strings.ReplaceAll(o.out+o.stderr, "\n", ""), func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%s: a terminal could act upon it: %q", name, o.out+o.stderr)
+		}
+		for line := range strings.Lines(o.out) {
+			line = strings.TrimSuffix(line, "\n")
+			if !setting.MatchString(line) || strings.HasPrefix(line, "User=") && line != "User=4321" || strings.HasPrefix(line, "ExecStartPre=+") {
+				t.Errorf("%s: there is the line %q", name, line)
+			}
+			if _, at, is := strings.Cut(line, "BindPaths="); is && at != "%S/veneer-odd/x:/x" {
+				t.Errorf("%s: a volume is at %q", name, at)
+			}
+			if strings.HasPrefix(line, "ExecStart=") && strings.Contains(strings.ReplaceAll(line, "%%", ""), "%") {
+				t.Errorf("%s: systemd would replace a part of %q", name, line)
+			}
+		}
 	}
 }

@@ -116,15 +116,19 @@ func zstdLayer(t *testing.T, log byte, times, number int) (packed []byte, diffID
 	return packed, digest.NewDigest(digest.SHA256, sum)
 }
 
-// manyFiles is the gzip layer of so many small files, the last name first.
-func manyFiles(t *testing.T, number int) (packed []byte, diffID digest.Digest) {
+// manyFiles is the gzip layer of so many small files, the first name first, or the last.
+func manyFiles(t *testing.T, number int, reverse bool) (packed []byte, diffID digest.Digest) {
 	t.Helper()
 	var out bytes.Buffer
 	zw := gzip.NewWriter(&out)
 	sum := sha256.New()
 	tw := tar.NewWriter(io.MultiWriter(zw, sum))
 	for i := range number {
-		must(t, tw.WriteHeader(&tar.Header{Name: fmt.Sprintf("%07d", number-i), Mode: 0o644, Typeflag: tar.TypeReg, Size: 1}))
+		name := i
+		if reverse {
+			name = number - i
+		}
+		must(t, tw.WriteHeader(&tar.Header{Name: fmt.Sprintf("%07d", name), Mode: 0o644, Typeflag: tar.TypeReg, Size: 1}))
 		_, err := tw.Write([]byte{'x'}) // An empty file is not read by anybody.
 		must(t, err)
 	}
