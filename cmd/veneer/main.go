@@ -16,7 +16,7 @@ import (
 func main() { os.Exit(realMain()) }
 
 func realMain() int {
-	tuneGC()
+	tuneGC(os.Args[1:])
 	if done, code := enterUserNamespace(os.Args[1:]); done {
 		return code
 	}

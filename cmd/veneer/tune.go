@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,11 +19,16 @@ const (
 	// easyGarbage is how much garbage may pile up before the collector runs: so much
 	// is collected in little time, and is a part of the memory that does not hurt.
 	easyGarbage = 8 << 20
+	// littleGarbage is the same of commands that run on small machines, too. They have
+	// some 12 MB live at most, so that to collect it often costs little.
+	littleGarbage = 2 << 20
 	// gcLeast is how much it may be where more than that is live, in percent of the
 	// live heap. Go's default is 100.
 	gcLeast = 15
-	// gcFirst is how much it may be at the beginning, when Go takes 4 MB to be live.
-	gcFirst = 300
+	// gcFirst is how much it may be at the beginning, when Go takes 4 MB to be live, and
+	// gcFirstLittle the same of commands with littleGarbage.
+	gcFirst       = 300
+	gcFirstLittle = 150
 	// diskProcs is how many goroutines may be in system calls at once while trees
 	// are compared that come from a disk. More are not faster.
 	diskProcs = 16
@@ -35,29 +41,35 @@ const (
 
 // tuneGC has the collector run when there are some megabytes of garbage, however
 // many are live. A setting for all heaps would let a small one be collected all the
-// time, or a large one grow for nothing.
-func tuneGC() {
-	if os.Getenv("GOGC") == "" {
-		setGC(gcFirst)
+// time, or a large one grow for nothing. args are those of the program.
+func tuneGC(args []string) {
+	if os.Getenv("GOGC") != "" {
+		return
 	}
+	// Where the word is no command, the setting is as good.
+	if slices.Contains(args, "load") || slices.Contains(args, "pull") {
+		setGC(gcFirstLittle, littleGarbage)
+		return
+	}
+	setGC(gcFirst, easyGarbage)
 }
 
 // setGC sets when the next collection comes, and after it when the one after that
 // does: an object that nothing refers to is cleaned up then. It is too large to share
 // its memory with others.
-func setGC(percent int) {
+func setGC(percent int, garbage uint64) {
 	debug.SetGCPercent(percent)
 	runtime.AddCleanup(new([64]byte), func(struct{}) {
 		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 		metrics.Read(live)
-		setGC(gcPercent(live[0].Value.Uint64()))
+		setGC(gcPercent(live[0].Value.Uint64(), garbage), garbage)
 	}, struct{}{})
 }
 
 // gcPercent is the garbage that may pile up beside so many bytes that are live, in
 // percent of them.
-func gcPercent(live uint64) int {
-	return int(min(max(100*easyGarbage/max(live, 1), gcLeast), gcFirst))
+func gcPercent(live, garbage uint64) int {
+	return int(min(max(100*garbage/max(live, 1), gcLeast), gcFirst)) //nolint:gosec // at most gcFirst
 }
 
 // diskWaiter is a display that calls raiseForDisk during each step that compares.

@@ -13,7 +13,7 @@ import (
 // TestTuneGC: the setting follows what is live, and gives it some megabytes of garbage at least.
 func TestTuneGC(t *testing.T) {
 	t.Setenv("GOGC", "") // whoever runs the tests may have set it
-	tuneGC()             // It stays so for the tests after this one.
+	tuneGC(nil)          // It stays so for the tests after this one.
 	for _, kept := range []int{1, 30, 200} {
 		block := make([]byte, kept<<20)
 		runtime.GC()
@@ -22,19 +22,22 @@ func TestTuneGC(t *testing.T) {
 		for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(time.Millisecond) {
 			metrics.Read(read)
 			is, live = read[0].Value.Uint64(), read[1].Value.Uint64()
-			if live >= uint64(kept)<<20 && is == uint64(gcPercent(live)) {
+			if live >= uint64(kept)<<20 && is == uint64(gcPercent(live, easyGarbage)) {
 				break
 			}
 		}
-		if is != uint64(gcPercent(live)) {
-			t.Errorf("%d MB are kept and %d live: %d %% of garbage, want %d %%", kept, live>>20, is, gcPercent(live))
+		if is != uint64(gcPercent(live, easyGarbage)) {
+			t.Errorf("%d MB are kept and %d live: %d %% of garbage, want %d %%", kept, live>>20, is, gcPercent(live, easyGarbage))
 		}
 		runtime.KeepAlive(block)
 	}
 	for live, want := range map[uint64]int{0: gcFirst, 1 << 20: gcFirst, 40 << 20: 20, 1 << 30: gcLeast} {
-		if got := gcPercent(live); got != want {
+		if got := gcPercent(live, easyGarbage); got != want {
 			t.Errorf("%d bytes are live: %d %%, want %d %%", live, got, want)
 		}
+	}
+	if got := gcPercent(8<<20, littleGarbage); got != 25 {
+		t.Errorf("8 MB are live, and little garbage may be: %d %%, want 25 %%", got)
 	}
 }
 

@@ -116,5 +116,26 @@ func (f *filled) fullCommands() []fullCommand {
 	name := r.Addr() + "/big:1"
 	other.ok("tag", "big:1", name)
 	other.ok("push", "--plain-http", name)
-	return append(commands, fullCommand{"pull", []string{"pull", "--plain-http", name}, []string{name}, 16 << 20, "-"})
+	commands = append(commands, fullCommand{"pull", []string{"pull", "--plain-http", name}, []string{name}, 16 << 20, "-"})
+	if soak() {
+		commands = append(commands, f.deltaCommands(&other, r.Addr())...)
+	}
+	return commands
+}
+
+// deltaCommands save and pull deltas below the file. The images are those of [filled.fullCommands].
+func (f *filled) deltaCommands(other *stores, registry string) []fullCommand {
+	f.t.Helper()
+	// As much again that no source has, so that the delta is large.
+	noise(f.t, f.dir+"/newest/more", 4<<20)
+	f.ok("build", "--from", "model:1", "--copy", f.dir+"/newest:/model", "-t", "model:3")
+	old, grown := registry+"/model:1", registry+"/model:2"
+	other.ok("tag", "model:1", old)
+	other.ok("tag", "model:2", grown)
+	other.ok("push", "--plain-http", old)
+	other.ok("push", "--plain-http", "--delta-from", old, grown)
+	return []fullCommand{
+		{"save a delta", []string{"save", "model:3", "--since", "model:1", "--delta", "-o", filepath.Join(f.disk.dir, "saved-delta.tar")}, nil, 16 << 20, "saved-delta.tar"},
+		{"pull a delta", []string{"pull", "--plain-http", grown}, []string{grown}, 16 << 20, "-"},
+	}
 }

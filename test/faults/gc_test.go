@@ -169,9 +169,10 @@ func TestUnlabelledBlobs(t *testing.T) {
 	})
 }
 
-// removal removes the base before one call, and collects what it kept.
+// removal removes an image before one call, and collects what it kept.
 type removal struct {
 	world  *world
+	image  string
 	n      int
 	method string
 }
@@ -181,7 +182,7 @@ func (r *removal) before(_ context.Context, c *call) error {
 		return nil
 	}
 	r.method = c.method
-	if err := r.world.client.ImageService().Delete(r.world.ctx, importedBase); err != nil {
+	if err := r.world.client.ImageService().Delete(r.world.ctx, r.image); err != nil {
 		return err
 	}
 	return collect(r.world.ctx, r.world.client)
@@ -230,7 +231,7 @@ func (w *world) baseRemoved(unpacked bool, build []string) {
 			continue
 		}
 		w.onlyBase(unpacked)
-		r := &removal{world: w, n: n}
+		r := &removal{world: w, image: importedBase, n: n}
 		w.proxy.arm(r)
 		o := w.run(nil, build...)
 		w.proxy.arm(nil)
@@ -280,6 +281,53 @@ func (w *world) kept() state {
 	s := w.state()
 	maps.DeleteFunc(s, func(line string, _ bool) bool { return strings.HasPrefix(line, "file ") })
 	return s
+}
+
+// TestSourceRemoved: the image that a delta is from goes at any time, its blobs and its snapshot with it. A pull gives the
+// image all the same, by its layers where the files are gone. A load does, or says what is not there.
+func TestSourceRemoved(t *testing.T) {
+	if !soak() {
+		t.Skip("for make soak: each call takes seconds")
+	}
+	eachWorld(t, []string{"pull-delta", "load-delta"}, func(t *testing.T, w *world, sc scenario) {
+		e := w.learn(sc)
+		made, source := sc.names[0], sc.names[1]
+		record, err := w.client.ImageService().Get(w.ctx, source)
+		must(t, err)
+		archive := w.at(sc.name + "-source.tar")
+		w.ok("save", source, "-o", archive)
+		tried, whole := 0, 0
+		for n := 1; n <= len(e.calls[0]); n++ {
+			must(t, w.client.ImageService().Delete(w.ctx, made))
+			w.collect()
+			e.before(0)
+			r := &removal{world: w, image: source, n: n}
+			w.proxy.arm(r)
+			o := w.run(nil, sc.args(0)...)
+			w.proxy.arm(nil)
+			tried++
+			problem := func(format string, args ...any) {
+				t.Errorf("removed at call %d (%s): "+format, append([]any{n, r.method}, args...)...)
+			}
+			w.collect()
+			switch d, files, err := w.whole(made); {
+			case o.code == 0 && err == nil && maps.Equal(files, e.files[d]):
+				whole++
+			case o.code == 0 || sc.name == "pull-delta" || !message.MatchString(o.stderr):
+				problem("exit code %d, whole: %v: %s", o.code, err, o.stderr)
+			}
+			if left := w.state().leftovers(); len(left) > 0 {
+				problem("it leaves %q", left)
+			}
+			// The name of what was saved is in the archive.
+			w.ok("load", archive)
+			if again, err := w.client.ImageService().Get(w.ctx, source); err != nil || again.Target.Digest != record.Target.Digest {
+				t.Fatalf("%s came back as %s: %v", source, again.Target.Digest, err)
+			}
+			w.ok(sc.args(0)...)
+		}
+		t.Logf("faults: %s, %s, %s, source removed: %d tried, %d whole", w.daemon.Kind, w.snapshotter, sc.name, tried, whole)
+	})
 }
 
 // eachWorld runs a test with each scenario, or those that only names, in each world.

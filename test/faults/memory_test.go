@@ -75,10 +75,7 @@ func TestLittleMemory(t *testing.T) {
 		sparse, random, compressions = 4<<30, 200<<20, []string{"gzip", "zstd", "none"}
 	}
 	must(t, os.Mkdir(dir+"/large", 0o755), os.WriteFile(dir+"/large/sparse", []byte("begins"), 0o644), os.Truncate(dir+"/large/sparse", sparse))
-	f, err := os.Create(dir + "/large/random")
-	must(t, err)
-	_, err = io.CopyN(f, rand.Reader, random)
-	must(t, err, f.Close())
+	writeRandom(t, dir+"/large/random", random)
 	group := newMemoryGroup(t, 64<<20)
 	for _, p := range all {
 		for _, compression := range compressions {
@@ -105,4 +102,49 @@ func (g memoryGroup) kills(t *testing.T) string {
 		}
 	}
 	return all.String()
+}
+
+// TestDeltaInLittleMemory applies a delta of a file of 1 GB, into which a megabyte was inserted, in 256 MB.
+func TestDeltaInLittleMemory(t *testing.T) {
+	if !soak() {
+		t.Skip("for make soak: it writes several gigabytes")
+	}
+	const size, inserted = 1 << 30, 1 << 20
+	dir, all := places(t)
+	old, now := dir+"/model/old", dir+"/model/new"
+	must(t, os.MkdirAll(old, 0o755), os.MkdirAll(now, 0o755))
+	writeRandom(t, old+"/data", size)
+	must(t, exec.CommandContext(t.Context(), "sh", "-ec",
+		`head -c 400000000 "$1" >"$2" && head -c "$3" /dev/urandom >>"$2" && tail -c +400000001 "$1" >>"$2"`, "sh", old+"/data", now+"/data", fmt.Sprint(inserted)).Run())
+	group := newMemoryGroup(t, 256<<20)
+	for _, p := range all {
+		delta := dir + "/delta.tar"
+		p.ok(t, "build", "--from", "scratch", "--copy", old+":/", "--compression", "none", "-t", "model:1")
+		p.ok(t, "build", "--from", "model:1", "--copy", now+":/", "--compression", "none", "-t", "model:2")
+		p.ok(t, "save", "model:2", "--since", "model:1", "--delta", "-o", delta)
+		digest := p.digest(t, "model:2")
+		p.ok(t, "rmi", "model:2")
+		p.ok(t, "prune")
+		start := time.Now()
+		if o := finish(t, group.command(t, p.command("load", delta)), nil); o.code != 0 {
+			t.Fatalf("%s: exit code %d: %s%s", p.name, o.code, o.stderr, group.kills(t))
+		}
+		info, err := os.Stat(delta)
+		must(t, err)
+		if got := p.digest(t, "model:2"); got != digest || info.Size() > 2*inserted {
+			t.Errorf("%s: %s was made of a delta of %d bytes, not %s", p.name, got, info.Size(), digest)
+		}
+		t.Logf("faults: 256 MB of memory, %s: a file of %d bytes of a delta of %d in %.1f s", p.name, size+inserted, info.Size(), time.Since(start).Seconds())
+		p.ok(t, "rmi", "model:1", "model:2")
+		p.ok(t, "prune")
+	}
+}
+
+// writeRandom makes a file of bytes that cannot be compressed.
+func writeRandom(t *testing.T, path string, size int64) {
+	t.Helper()
+	f, err := os.Create(path)
+	must(t, err)
+	_, err = io.CopyN(f, rand.Reader, size)
+	must(t, err, f.Close())
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/containerd/containerd/v2/client"
 	cstore "github.com/containerd/containerd/v2/core/content"
@@ -55,6 +56,9 @@ func (w *world) scenarios() []scenario {
 	}
 	if harness.Installed("busybox", "busybox-static") == nil || harness.Required() {
 		service = append(service, w.dockerfile(sources))
+	}
+	if soak() {
+		service = append(service, w.diffing(), w.pullingDelta())
 	}
 	return append(service, []scenario{
 		{
@@ -115,46 +119,85 @@ func (w *world) loading(sources []string) scenario {
 	}
 }
 
-// patching loads one of two deltas below the file, which change a file of an image that is here.
-func (w *world) patching() scenario {
-	const size = 64 << 10
+// models makes an image NAME:old with a large file, and two, NAME:0 and NAME:1, in which some of it is changed.
+func (w *world) models(name string, size int) {
+	w.t.Helper()
 	file := w.at("model/data")
 	noise(w.t, file, size)
 	was, err := os.ReadFile(file)
 	must(w.t, err)
-	w.ok("build", "--from", "base:2", "--copy", w.at("model")+":/model", "-t", "patched:old")
-	var archives []string
+	w.ok("build", "--from", "base:2", "--copy", w.at("model")+":/model", "-t", name+":old")
 	for v := range 2 {
 		now := bytes.Clone(was)
 		now[size/2+v] ^= 0xff
 		must(w.t, os.WriteFile(file, now, 0o644))
-		w.ok("build", "--from", "patched:old", "--copy", w.at("model")+":/model", "-t", "patched:v")
+		w.ok("build", "--from", name+":old", "--copy", w.at("model")+":/model", "-t", fmt.Sprintf("%s:%d", name, v))
+	}
+}
+
+// patching loads one of two deltas below the file, which change a file of an image that is here.
+func (w *world) patching() scenario {
+	w.t.Helper()
+	const size = 64 << 10
+	w.models("patch", size)
+	var archives []string
+	for v := range 2 {
+		w.ok("tag", fmt.Sprintf("patch:%d", v), "patched:v")
 		archives = append(archives, w.at(fmt.Sprintf("patched%d.tar", v)))
-		w.ok("save", "patched:v", "--since", "patched:old", "--delta", "-o", archives[v])
+		w.ok("save", "patched:v", "--since", "patch:old", "--delta", "-o", archives[v])
 		info, err := os.Stat(archives[v])
 		must(w.t, err)
 		if info.Size() > size/2 {
 			w.t.Fatalf("a delta of %d bytes for a file of %d", info.Size(), size)
 		}
-		w.ok("rmi", "patched:v")
+		w.ok("rmi", "patched:v", fmt.Sprintf("patch:%d", v))
 	}
 	return scenario{
-		name: "load-delta", brief: true, names: []string{"docker.io/library/patched:v", "docker.io/library/patched:old"},
+		name: "load-delta", brief: true, names: []string{"docker.io/library/patched:v", "docker.io/library/patch:old"},
 		args: func(v int) []string { return []string{"load", archives[v]} },
 	}
 }
 
-// pulling pulls a tag that is moved from one image to another before.
-func (w *world) pulling(sources []string) scenario {
-	r := harness.NewRegistry(w.t)
-	name := r.Addr() + "/pulled"
-	for v, src := range sources {
-		w.ok("build", "--from", "base:2", "--sync", src+":/srv", "-t", fmt.Sprintf("%s:v%d", name, v))
-		w.ok("push", "--plain-http", fmt.Sprintf("%s:v%d", name, v))
-		w.ok("rmi", fmt.Sprintf("%s:v%d", name, v))
+// diffing writes a delta below the file, whose archive must be whole or the one that was there.
+func (w *world) diffing() scenario {
+	w.t.Helper()
+	w.models("diffed", 64<<10)
+	return scenario{
+		name: "save-delta", brief: true, names: []string{"docker.io/library/diffed:old", "docker.io/library/diffed:0"},
+		args: func(v int) []string {
+			return []string{"save", fmt.Sprintf("diffed:%d", v), "--since", "diffed:old", "--delta", "-o", filepath.Join(w.out, "diffed.tar")}
+		},
 	}
+}
+
+// pullingDelta pulls a tag that is moved, by deltas from an image that is here.
+func (w *world) pullingDelta() scenario {
+	w.t.Helper()
+	r := harness.NewRegistry(w.t)
+	name := r.Addr() + "/grown"
+	w.models(name, 256<<10)
+	w.ok("push", "--plain-http", name+":old")
+	for v := range 2 {
+		w.ok("push", "--plain-http", "--delta-from", name+":old", fmt.Sprintf("%s:%d", name, v))
+		w.ok("rmi", fmt.Sprintf("%s:%d", name, v))
+	}
+	move := w.mover(r, "grown", "")
+	move(0)
+	w.proxy.arm(nil)
+	if o := w.run(nil, "pull", "--progress", "plain", "--plain-http", name+":v"); o.code != 0 || !strings.Contains(o.stderr, "by a delta from") {
+		w.t.Fatalf("no delta was taken: exit code %d: %s", o.code, o.stderr)
+	}
+	w.ok("rmi", name+":v")
+	return scenario{
+		name: "pull-delta", brief: true, names: []string{name + ":v", name + ":old"}, prepare: move,
+		args: fixed("pull", "--plain-http", name+":v"),
+	}
+}
+
+// mover returns what makes the tag v of a repository that of a variant, whose own is its number behind a prefix.
+func (w *world) mover(r *harness.Registry, repo, prefix string) func(v int) {
 	manifest := func(method, tag string, body []byte) []byte {
-		req, err := http.NewRequestWithContext(w.ctx, method, r.URL()+"/v2/pulled/manifests/"+tag, bytes.NewReader(body))
+		req, err := http.NewRequestWithContext(w.ctx, method, r.URL()+"/v2/"+repo+"/manifests/"+tag, bytes.NewReader(body))
 		must(w.t, err)
 		req.Header.Set("Accept", ocispec.MediaTypeImageManifest)
 		req.Header.Set("Content-Type", ocispec.MediaTypeImageManifest)
@@ -169,10 +212,23 @@ func (w *world) pulling(sources []string) scenario {
 		}
 		return got.Bytes()
 	}
+	return func(v int) {
+		manifest(http.MethodPut, "v", manifest(http.MethodGet, fmt.Sprint(prefix, v), nil))
+	}
+}
+
+// pulling pulls a tag that is moved from one image to another before.
+func (w *world) pulling(sources []string) scenario {
+	r := harness.NewRegistry(w.t)
+	name := r.Addr() + "/pulled"
+	for v, src := range sources {
+		w.ok("build", "--from", "base:2", "--sync", src+":/srv", "-t", fmt.Sprintf("%s:v%d", name, v))
+		w.ok("push", "--plain-http", fmt.Sprintf("%s:v%d", name, v))
+		w.ok("rmi", fmt.Sprintf("%s:v%d", name, v))
+	}
 	return scenario{
-		name: "pull", names: []string{name + ":v"},
-		prepare: func(v int) { manifest(http.MethodPut, "v", manifest(http.MethodGet, fmt.Sprintf("v%d", v), nil)) },
-		args:    fixed("pull", "--plain-http", name+":v"),
+		name: "pull", names: []string{name + ":v"}, prepare: w.mover(r, "pulled", "v"),
+		args: fixed("pull", "--plain-http", name+":v"),
 	}
 }
 
