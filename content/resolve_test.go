@@ -275,7 +275,7 @@ func TestDocumentsAreBounded(t *testing.T) {
 	}
 	idx := storetest.NewIndex(manifests...)
 	s.Put(ctx, t, idx)
-	all, err := content.Documents(ctx, s.Client.ContentStore(), idx.Descriptor)
+	all, err := content.Documents(ctx, s.ContentStore(), idx.Descriptor)
 	if err == nil || !strings.Contains(err.Error(), "more than 100000 blobs") || len(all) != 100 { // the index, and 99 of them
 		t.Errorf("%d documents, %v", len(all), err)
 	}
