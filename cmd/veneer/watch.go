@@ -29,9 +29,10 @@ such as an earlier build, makes quick builds. A Dockerfile is built by its cache
 
 A build begins when nothing has changed for --settle. If it makes the same image,
 nothing more happens. Else the image gets its names, is pushed with --push,
---restart restarts what uses it, and --exec runs a command. A container has the new
-image's files then, and the command, environment, mounts and network that it was
-created with; what it wrote elsewhere is gone. A build that fails is told and tried again, at the next change at the latest.
+--restart restarts what uses it, and --exec runs a command. A container has the
+new image's files then, and the command, environment, mounts and network that it
+was created with; what it wrote elsewhere is gone. A build that fails is told and
+tried again, at the next change at the latest.
 
 Some changes have no event: stores through a mapping that stays, writes by a name
 outside of the directory, changes by another host. Everything is looked at every
@@ -54,7 +55,7 @@ func (f *watchFlags) bind(cmd *cobra.Command) {
 	fs.DurationVar(&f.whole, "whole", veneer.DefaultWhole, "look at everything after this `time`, for changes without an event; 0: never")
 	fs.DurationVar(&f.poll, "poll", veneer.DefaultPoll, "look at everything after this `time` where there are no events")
 	fs.StringVar(&f.exec, "exec", "", "run a `command` of the shell after each new image, with VENEER_IMAGE and VENEER_DIGEST")
-	fs.StringArrayVar(&f.restart, "restart", nil, "restart a container, by `name`, or a systemd unit, as in app.service, after each new image and before --exec (repeatable)")
+	fs.StringArrayVar(&f.restart, "restart", nil, "restart a container, or a systemd unit as app.service, after each new image, before --exec (`name`, repeatable)")
 }
 
 func (f *watchFlags) check() error {
