@@ -211,12 +211,23 @@ test-buildkit:
 # The long form of the suites in test/ that try faults and load: everything in place of a sample.
 SOAK_TIMEOUT ?= 6h
 
+# What depends most on the daemon, on the minor versions of containerd 2 before the newest.
+MINOR := ^Test(Matrix|Invariant|Commit.*|Kubernetes|SaveLoad|Registry|ServiceDiffer|Depth|ParallelUnpack|VerifyAppliers|WriterEnds|LoadDelta)$$
+
+.PHONY: soak-minors
+soak-minors: build oracles $(REGISTRY) $(CRANE) $(CONTAINERD2_MINORS) # a part of soak
+	@for minor in $(MINORS); do \
+	  printf '\n==> containerd %s\n' $$minor; \
+	  VENEER_CONTAINERD2=$$minor $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v -run '$(MINOR)' -skip '/containerd-1' ./test/e2e || exit; \
+	done
+
 .PHONY: soak
 soak: build tools oracles $(KUBELET) ## The suites of faults and damage in full, on every containerd and snapshotter (root; hours)
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v ./test/kubelet ./test/dist
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -p 1 -v ./test/faults/... ./test/e2e ./test/differential ./test/buildkit ./content/archive
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v -run TestManyFiles ./test/cli
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v -run TestMillion ./test/report
+	$(MAKE) --no-print-directory soak-minors
 	$(MAKE) --no-print-directory fuzz FUZZTIME=20000x
 
 # Bounds each target: 10m, or 100000x for that many inputs. FUZZ=regexp chooses targets.

@@ -133,6 +133,10 @@ var (
 	// ErrNotResumed means that it may still be paused.
 	ErrNotPaused  = container.ErrNotPaused
 	ErrNotResumed = container.ErrNotResumed
+	// ErrNotRenewable means that it cannot be restarted with another image.
+	// ErrNotUnpacked means that its snapshotter, the Ref, does not have the image.
+	ErrNotRenewable = container.ErrNotRenewable
+	ErrNotUnpacked  = container.ErrNotUnpacked
 )
 
 // What a Dockerfile may need that its caller did not give.

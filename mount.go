@@ -166,6 +166,9 @@ func mountAt(ctx context.Context, e *engine.Engine, img *content.Image, req Moun
 	}()
 	id := lease.NewID()
 	d, err := work.Detached(snapshot.Lasting{ID: id, Upper: req.Upper})
+	if errors.Is(err, ErrCannotMount) {
+		return nil, &Error{Kind: ErrCannotMount, Op: "mount", Ref: img.Name, Err: err}
+	}
 	if err != nil {
 		return nil, err
 	}

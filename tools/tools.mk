@@ -44,6 +44,16 @@ endef
 $(CONTAINERD2): tools/containerd-2/go.mod tools/containerd-2/go.sum
 	$(call build_tools,containerd-2)
 
+# The minor versions before, for `make soak` alone.
+MINORS := 2.0 2.1 2.2 2.3
+CONTAINERD2_MINORS := $(foreach minor,$(MINORS),$(TOOLS)/containerd-$(call tool_version,containerd-$(minor),github.com/containerd/containerd/v2)/bin/.built)
+
+define minor_rule
+$(TOOLS)/containerd-$(call tool_version,containerd-$(1),github.com/containerd/containerd/v2)/bin/.built: tools/containerd-$(1)/go.mod tools/containerd-$(1)/go.sum
+	$$(call build_tools,containerd-$(1))
+endef
+$(foreach minor,$(MINORS),$(eval $(call minor_rule,$(minor))))
+
 $(CONTAINERD1): tools/containerd-1.7/go.mod tools/containerd-1.7/go.sum
 	$(call build_tools,containerd-1.7)
 

@@ -111,6 +111,8 @@ var advices = []advice{
 	{kind: veneer.ErrContainerImage, text: "name the image to commit onto with --from; the result shows the container's files on any"},
 	{kind: veneer.ErrNoSnapshot, text: "use that with --sync DIR:/"},
 	{kind: veneer.ErrNotPaused, text: "--pause=false reads it while it runs"},
+	{kind: veneer.ErrNotRenewable, text: "make it anew, as with --exec"},
+	{kind: veneer.ErrNotUnpacked, text: "use --snapshotter {ref}"},
 	{kind: veneer.ErrNotResumed, text: "it may be paused: veneer prune or `ctr task resume {ref}` lets it go on"},
 
 	// Archives and registries.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -28,8 +29,10 @@ such as an earlier build, makes quick builds. A Dockerfile is built by its cache
 
 A build begins when nothing has changed for --settle. If it makes the same image,
 nothing more happens. Else the image gets its names, is pushed with --push,
---restart restarts what uses it, and --exec runs a command, each time the same
-way. A build that fails is told and tried again, at the next change at the latest.
+--restart restarts what uses it, and --exec runs a command. A container has the
+new image's files then, and the command, environment, mounts and network that it
+was created with; what it wrote elsewhere is gone. A build that fails is told and
+tried again, at the next change at the latest.
 
 Some changes have no event: stores through a mapping that stays, writes by a name
 outside of the directory, changes by another host. Everything is looked at every
@@ -52,7 +55,7 @@ func (f *watchFlags) bind(cmd *cobra.Command) {
 	fs.DurationVar(&f.whole, "whole", veneer.DefaultWhole, "look at everything after this `time`, for changes without an event; 0: never")
 	fs.DurationVar(&f.poll, "poll", veneer.DefaultPoll, "look at everything after this `time` where there are no events")
 	fs.StringVar(&f.exec, "exec", "", "run a `command` of the shell after each new image, with VENEER_IMAGE and VENEER_DIGEST")
-	fs.StringArrayVar(&f.restart, "restart", nil, "restart a systemd `unit` after each new image, before --exec (repeatable)")
+	fs.StringArrayVar(&f.restart, "restart", nil, "restart a container, or a systemd unit as app.service, after each new image, before --exec (`name`, repeatable)")
 }
 
 func (f *watchFlags) check() error {
@@ -79,6 +82,7 @@ func (a *app) watchCommand() *cobra.Command {
 		Long:  watchLong,
 		Example: `  veneer watch --from app:1 --sync ./app:/app -t app:dev
   veneer watch --from app:1 --sync ./app:/app -t app:dev --exec 'curl -fsS localhost:8080/reload'
+  veneer watch --from app:1 --sync ./app:/app -t app:dev --restart app
   veneer watch --from app:1 --sync /srv/app:/app -t app:live --restart app.service
   veneer watch . -t app:dev --format json`,
 		Args:        func(cmd *cobra.Command, args []string) error { return checkWay(cmd, base.from != "", args) },
@@ -89,6 +93,9 @@ func (a *app) watchCommand() *cobra.Command {
 			}
 			if err := o.push.check(image.tags); err != nil {
 				return err
+			}
+			if len(image.tags) == 0 && slices.ContainsFunc(f.restart, isContainer) {
+				return usagef("--restart of a container needs a name for the image: use -t")
 			}
 			w := a.newWatching(&o, &f)
 			if base.from == "" {
@@ -218,8 +225,8 @@ func (w *watching) ended(ctx context.Context, ending veneer.WatchEnding) error {
 		if err := w.tell(ctx, ending); err != nil {
 			return err
 		}
-		for _, unit := range w.flags.restart {
-			w.follow(ctx, ending.Result, "restart "+unit, "systemctl", "restart", "--", unit)
+		for _, name := range w.flags.restart {
+			w.restart(ctx, ending.Result, name)
 		}
 		if w.flags.exec != "" {
 			w.follow(ctx, ending.Result, "run "+w.flags.exec, "/bin/sh", "-c", w.flags.exec)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +38,28 @@ func (w *watching) follow(ctx context.Context, res *veneer.Result, what, name st
 	}
 	if err != nil {
 		report(w.stderr, fmt.Errorf("%s: %w", what, err), w.jsonMessages())
+	}
+}
+
+// unitTypes are how the names of systemd's units end.
+var unitTypes = map[string]bool{ //nolint:gochecknoglobals // a table
+	".service": true, ".socket": true, ".target": true, ".timer": true, ".path": true, ".mount": true, ".automount": true, ".slice": true, ".scope": true, ".swap": true, ".device": true,
+}
+
+// isContainer reports whether what --restart names is a container, and no unit.
+func isContainer(name string) bool { return !unitTypes[path.Ext(name)] }
+
+// restart restarts what uses an image. An error is told, and is no reason to end.
+func (w *watching) restart(ctx context.Context, res *veneer.Result, name string) {
+	if !isContainer(name) {
+		w.follow(ctx, res, "restart "+name, "systemctl", "restart", "--", name)
+		return
+	}
+	err := w.withEngine(ctx, func(ctx context.Context, e *veneer.Engine) error {
+		return veneer.RestartContainer(ctx, e, name, res.Names[0])
+	})
+	if err != nil && ctx.Err() == nil {
+		report(w.stderr, err, w.jsonMessages())
 	}
 }
 

@@ -11,6 +11,10 @@ var (
 	// ErrNoSnapshot means that a container's root file system is a directory of
 	// its own.
 	ErrNoSnapshot = errors.New("it has no snapshot; its root file system is a directory of its own")
+	// ErrNotRenewable means that a container cannot go on with other files.
+	ErrNotRenewable = errors.New("it cannot be restarted with another image")
+	// ErrNotUnpacked means that a snapshotter, the Ref, lacks the image's files.
+	ErrNotUnpacked = errors.New("the image is not unpacked there")
 	// ErrNotPaused means that a container could not be paused. It runs.
 	ErrNotPaused = errors.New("it was not paused")
 	// ErrNotResumed means that a container that was paused may be so still.

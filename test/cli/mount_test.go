@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -235,4 +236,81 @@ func TestMountKilled(t *testing.T) {
 	b.ok(quiet("unmount", "--if-mounted", "m")...)
 	b.ok(quiet("prune")...)
 	b.nothingInUse()
+}
+
+// On other daemons and snapshotters a mount shows the same, or the error says what works instead, and nothing is left.
+func TestMountSnapshotters(t *testing.T) {
+	harness.RequireRoot(t)
+	type place struct {
+		kind        harness.DaemonKind
+		snapshotter string
+		settings    func(*testing.T) harness.Settings
+		// refused are the ways that are refused; soak: it is tried by `make soak` alone.
+		refused []string
+		soak    bool
+	}
+	for _, p := range []place{
+		{kind: harness.Containerd2, snapshotter: "native", soak: true},
+		{kind: harness.Containerd2, snapshotter: "fuse-overlayfs", settings: harness.FuseOverlayfs, refused: []string{"kept"}},
+		{kind: harness.Containerd2, snapshotter: "erofs", settings: onErofs, refused: []string{"read", "written", "kept"}, soak: true},
+		{kind: harness.Containerd17, snapshotter: "overlayfs"},
+		{kind: harness.Containerd17, snapshotter: "native", soak: true},
+		{kind: harness.Containerd16, snapshotter: "overlayfs", soak: true},
+		{kind: harness.Containerd16, snapshotter: "native"},
+	} {
+		t.Run(string(p.kind)+"/"+p.snapshotter, func(t *testing.T) {
+			if p.soak && os.Getenv("VENEER_SOAK") != "1" {
+				t.Skip("it is tried by `make soak`")
+			}
+			var settings harness.Settings
+			if p.settings != nil {
+				settings = p.settings(t)
+			}
+			d := harness.StartWith(t, p.kind, settings)
+			harness.LeakCheck(t, d.Client(t), p.snapshotter)
+			b := newBench(t).onDaemon(d)
+			b.env = append(b.env, "CONTAINERD_SNAPSHOTTER="+p.snapshotter)
+			mountsOn(mountBench(t, b), p.refused)
+		})
+	}
+}
+
+// mountsOn mounts an image in each way.
+func mountsOn(b *bench, refused []string) {
+	b.t.Helper()
+	for name, flags := range map[string][]string{"read": nil, "written": {"--rw"}, "kept": {"--upper", "upper"}} {
+		args := quiet(append([]string{"mount", "two", name}, flags...)...)
+		if slices.Contains(refused, name) {
+			b.fails(1, []string{"mount docker.io/library/two", "--snapshotter", "veneer export"}, args...)
+			continue
+		}
+		b.ok(args...)
+		dir := filepath.Join(b.dir, name)
+		old, fresh := readText(filepath.Join(dir, "app/old")), readText(filepath.Join(dir, "app/new"))
+		err := os.WriteFile(filepath.Join(dir, "app/more"), []byte("more"), 0o600)
+		if old == "" || fresh != "new" || (err == nil) == (name == "read") {
+			b.t.Errorf("%s: %q, %q; written: %v", name, old, fresh, err)
+		}
+		b.ok(quiet("unmount", name)...)
+	}
+	for name, want := range map[string]string{"again": "", "kept": "more"} {
+		if slices.Contains(refused, name) || len(refused) == 3 {
+			continue
+		}
+		flags := map[string][]string{"again": {"--rw"}, "kept": {"--upper", "upper"}}[name]
+		b.ok(quiet(append([]string{"mount", "two", name}, flags...)...)...)
+		if got := readText(filepath.Join(b.dir, name, "app/more")); got != want {
+			b.t.Errorf("%s has %q of the mount before, want %q", name, got, want)
+		}
+		b.ok(quiet("unmount", name)...)
+	}
+	if list := b.mounts(); len(list) > 0 {
+		b.t.Errorf("left %+v", list)
+	}
+}
+
+func onErofs(t *testing.T) harness.Settings {
+	harness.Check(t, harness.KernelKnows("erofs"))
+	harness.Check(t, harness.Installed("mkfs.erofs", "erofs-utils"))
+	return harness.Settings{Enable: []string{"io.containerd.snapshotter.v1.erofs"}}
 }

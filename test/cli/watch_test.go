@@ -246,3 +246,75 @@ func TestWatchEnds(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestWatchRestarts: a container has the files of each new image, and what it was created with; one with a terminal
+// is left alone.
+func TestWatchRestarts(t *testing.T) {
+	harness.RequireRoot(t)
+	kinds := harness.Daemons(t)
+	if os.Getenv("VENEER_SOAK") != "1" && len(kinds) > 1 {
+		kinds = kinds[:1]
+	}
+	for _, kind := range kinds {
+		t.Run(string(kind), func(t *testing.T) { watchRestarts(t, harness.Start(t, kind)) })
+	}
+}
+
+func watchRestarts(t *testing.T, d *harness.Daemon) {
+	b := newBench(t).onDaemon(d)
+	b.write("app/f", "1")
+	b.ok("build", "--from", "scratch", "--copy", harness.Busybox(t)+":/bin/sh", "--copy", "app:/app", "-t", "base:1")
+	log := filepath.Join(b.dir, "log")
+	run := func(id string, flags ...string) {
+		t.Helper()
+		flags = append(append([]string{"run", "-d", "--env", "OF=" + id}, flags...), "docker.io/library/base:1", id)
+		if _, err := d.Ctr(append(flags, "/bin/sh", "-c", `echo "$OF $(cat /app/f) $(cat /mark 2>/dev/null)"; echo seen >/mark; trap 'echo ends; exit' TERM; while :; do sleep 0.1; done`)...); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_, _ = d.Ctr("tasks", "rm", "-f", id) // It may have none.
+			if _, err := d.Ctr("containers", "rm", id); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	soon := func(file, want string) {
+		t.Helper()
+		for range 600 {
+			if readText(file) == want {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		t.Fatalf("%s has %q, want %q", file, readText(file), want)
+	}
+	run("one", "--log-uri", "file://"+log)
+	soon(log, "one 1 \n")
+	f := b.watch("--from", "base:1", "--sync", "app:/app", "-t", "app:dev", "--restart", "one", "--restart", "none", "--exec", "echo >>turns")
+	defer f.end()
+	f.next()
+	soon(b.dir+"/turns", "\n") // The layer has nothing, so the image is the base by another name.
+	soon(log, "one 1 \nends\none 1 \n")
+	b.write("app/f", "2")
+	f.next()
+	soon(log, "one 1 \nends\none 1 \nends\none 2 \n")
+	soon(b.dir+"/turns", "\n\n")
+	if _, err := d.Ctr("tasks", "kill", "-s", "KILL", "one"); err != nil {
+		t.Fatal(err)
+	}
+	b.write("app/f", "3")
+	f.next()
+	soon(log, "one 1 \nends\none 1 \nends\none 2 \none 3 \n") // One that has ended is started.
+	soon(b.dir+"/turns", "\n\n\n")
+	f.end()
+	if said := f.said.String(); strings.Count(said, "there is none") != 3 || strings.Contains(said, "container one") {
+		t.Errorf("it said %s", said)
+	}
+	if out, err := d.Ctr("containers", "info", "one"); err != nil || !strings.Contains(out, `"Image": "docker.io/library/app:dev"`) {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := d.Ctr("snapshots", "ls"); err != nil || strings.Count(out, "Active") != 1 {
+		t.Errorf("%v: %s", err, out)
+	}
+	b.fails(2, []string{"-t"}, "watch", "--from", "base:1", "--sync", "app:/app", "--restart", "one")
+}

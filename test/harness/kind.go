@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -14,7 +15,8 @@ type DaemonKind string
 
 // The generations that Veneer claims to work with.
 const (
-	// Containerd2 is the newest 2.x release, built from tools/containerd-2.
+	// Containerd2 is the newest 2.x release, built from tools/containerd-2. With VENEER_CONTAINERD2=2.1, as `make soak` has
+	// it, it is the newest one of that minor version, built from tools/containerd-2.1.
 	Containerd2 DaemonKind = "containerd-2"
 	// Containerd17 is the newest 1.7 release, built from tools/containerd-1.7.
 	Containerd17 DaemonKind = "containerd-1.7"
@@ -59,7 +61,11 @@ func (k DaemonKind) programs(ctx context.Context) (programs, error) {
 	}
 	switch k {
 	case Containerd2:
-		return containerd2Tools.programs()
+		tools := containerd2Tools
+		if minor := os.Getenv("VENEER_CONTAINERD2"); minor != "" {
+			tools.folder = "containerd-" + minor
+		}
+		return tools.programs()
 	case Containerd17:
 		return containerd1Tools.programs()
 	case Containerd16:

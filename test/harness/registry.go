@@ -20,8 +20,8 @@ import (
 const (
 	RegistryUser     = "veneer"
 	RegistryPassword = "secret"
-	// registryHash is bcrypt of the password, at a low cost: the registry checks it on each request.
-	registryHash = "$2a$05$gCYi7sZkC4jJiJQc/QA26OJtRxGSrluKzTvJQjJBsc6AF2c0rLySG"
+	// RegistryHtpasswd is the registry's file that says so. The hash has a low cost: it is checked on each request.
+	RegistryHtpasswd = RegistryUser + ":$2a$05$gCYi7sZkC4jJiJQc/QA26OJtRxGSrluKzTvJQjJBsc6AF2c0rLySG\n"
 )
 
 // RegistryOptions say how a registry differs from the default: plain HTTP, open to all, deletions allowed.
@@ -109,8 +109,7 @@ func (r *Registry) writeFiles() error {
 		config += fmt.Sprintf("  tls:\n    certificate: %q\n    key: %q\n", r.path("cert.pem"), r.path("key.pem"))
 	}
 	if r.options.Auth {
-		line := RegistryUser + ":" + registryHash + "\n"
-		if err := os.WriteFile(r.path("htpasswd"), []byte(line), 0o600); err != nil {
+		if err := os.WriteFile(r.path("htpasswd"), []byte(RegistryHtpasswd), 0o600); err != nil {
 			return err
 		}
 		config += fmt.Sprintf("auth:\n  htpasswd:\n    realm: veneer\n    path: %q\n", r.path("htpasswd"))

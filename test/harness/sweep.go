@@ -45,10 +45,17 @@ func (d *Daemon) removeContainers(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func removeContainer(ctx context.Context, c client.Container) error {
-	task, err := c.Task(ctx, nil)
-	if err == nil {
-		_, err = task.Delete(ctx, client.WithProcessKill)
+// removeContainer is tried again where the shim ends meanwhile, as that of a pod does with the first of its containers.
+func removeContainer(ctx context.Context, c client.Container) (err error) {
+	for range 50 {
+		var task client.Task
+		if task, err = c.Task(ctx, nil); err == nil {
+			_, err = task.Delete(ctx, client.WithProcessKill)
+		}
+		if err == nil || !strings.Contains(err.Error(), "ttrpc: closed") {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 	if err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("delete task of container %s: %w", c.ID(), err)

@@ -66,7 +66,7 @@ func becomeNode() error {
 	}
 	for _, args := range [][]string{
 		{"link", "set", "lo", "up"},
-		{"link", "add", "node0", "type", "dummy"},
+		{"link", "add", "node0", "type", "bridge"},
 		{"addr", "add", nodeAddress + "/24", "dev", "node0"},
 		{"link", "set", "node0", "up"},
 		{"route", "add", "default", "dev", "node0"},

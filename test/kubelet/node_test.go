@@ -56,7 +56,7 @@ func startNode(t *testing.T) *node {
 	harness.BusyboxImage(t, busybox, "veneer.test/base:1")
 	n.veneer(t, "load", busybox)
 	n.veneer(t, "tag", "--pin", "veneer.test/base:1")
-	n.veneer(t, "build", "--from", "scratch", "--copy", harness.Busybox(t)+":/pause", "-c", `ENTRYPOINT ["/pause", "sleep", "100000"]`, "-t", pauseImage)
+	n.veneer(t, "build", "--from", "scratch", "--copy", harness.Busybox(t)+":/bin/sleep", "-c", `ENTRYPOINT ["/bin/sleep", "100000"]`, "-t", pauseImage)
 	return n
 }
 

@@ -3,6 +3,7 @@ package systemd_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,9 +50,24 @@ func newMachine(t *testing.T) *machine {
 	for name, text := range units(t) {
 		m.write("system/"+name, strings.ReplaceAll(text, "/usr/local/bin/", "/opt/veneer/bin/"))
 	}
+	m.registry()
 	m.write("system/veneer-prune.service.d/engine.conf", "[Service]\nEnvironment=VENEER_ENGINE=embedded\n")
 	t.Cleanup(m.removeCgroup)
 	return m
+}
+
+// registry is what a registry needs that is run in the machine, and lets in only one user.
+func (m *machine) registry() {
+	registry, err := harness.RegistryProgram()
+	harness.Check(m.t, err)
+	m.program(registry, "bin/registry")
+	m.write("registry/config.yml", "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: /data/registry/storage\nhttp:\n  addr: 127.0.0.1:5000\n"+
+		"auth:\n  htpasswd:\n    realm: veneer\n    path: /data/registry/htpasswd\n")
+	m.write("registry/htpasswd", harness.RegistryHtpasswd)
+	auth := base64.StdEncoding.EncodeToString([]byte(harness.RegistryUser + ":" + harness.RegistryPassword))
+	for _, name := range []string{"login.json", "config.json"} { // the latter for who asks what was pushed
+		m.write("registry/"+name, fmt.Sprintf(`{"auths": {"127.0.0.1:5000": {"auth": %q}}}`, auth))
+	}
 }
 
 func (m *machine) check(err error) {

@@ -10,5 +10,5 @@ exec unshare --mount --propagation private --pid --fork --kill-child --mount-pro
     --private-network --capability=all --system-call-filter="@keyring bpf" --console=pipe --link-journal=no \
     --bind="$2:/data" --bind="$2/system:/etc/systemd/system" --bind="$2/sysusers:/etc/sysusers.d" --bind="$2/lib:/var/lib/veneer" --bind="$2/bin:/opt/veneer/bin" \
     -- systemd.firstboot=no systemd.unit=multi-user.target systemd.mask=docker-registry.service systemd.mask=nginx.service \
-    systemd.mask=redis-server.service systemd.mask=etcd.service systemd.mask=containerd.service </dev/null
+    systemd.mask=redis-server.service systemd.mask=etcd.service systemd.mask=containerd.service systemd.mask=systemd-networkd-wait-online.service </dev/null
 ' boot "$@"

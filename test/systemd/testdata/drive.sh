@@ -2,7 +2,7 @@
 # drive.sh: what is done in the machine, in two boots. Between them the power is cut. Each step writes a line, and a failure ends it.
 set -Eeuo pipefail
 export VENEER_ENGINE=embedded VENEER_PROGRESS=quiet PATH=$PATH:/opt/veneer/bin
-trap 'echo "FAILED at line $LINENO"; systemctl --no-pager status veneer@app veneer-prune veneer-build@data-app || true; journalctl --no-pager -n 60 || true; touch /data/done; sync' ERR
+trap 'echo "FAILED at line $LINENO"; systemctl --no-pager status veneer@app veneer-mount@app veneer-prune veneer-build@data-app veneer-watch@data-app || true; journalctl --no-pager -n 60 || true; touch /data/done; sync' ERR
 
 step() { echo "== $* ($(cut -d" " -f1 /proc/uptime))"; }
 until_() { for _ in $(seq 600); do ! "$@" 2>/dev/null || return 0; sleep 0.1; done; echo "in vain: $*"; return 1; }
@@ -10,6 +10,20 @@ says() { [ "$(cat /var/lib/veneer-app/data/version)" = "$1" ]; }
 one_mount() { mounts; [ "$(mounts | grep -o '"dir"' | wc -l)" = 1 ]; }
 mounts() { veneer mount --format json | tr -d ' \n'; }
 release() { systemd-sysusers /etc/sysusers.d/*.conf; systemctl daemon-reload; rm -f /var/lib/veneer-app/data/version; systemctl restart veneer@app; until_ says "$1"; }
+# pushed TEXT: the image in the registry has a file with it.
+pushed() { DOCKER_CONFIG=/data/registry veneer --root /data/other pull 127.0.0.1:5000/built && veneer --root /data/other export 127.0.0.1:5000/built | grep -aF "$1" >/dev/null; }
+# by_timer NAME: the unit's timer starts it, if it is due now.
+by_timer() {
+  local before
+  mkdir -p "/run/systemd/system/$1.timer.d"
+  printf '[Timer]\nOnCalendar=\nOnActiveSec=1s\nRandomizedDelaySec=0\nAccuracySec=50ms\n' >"/run/systemd/system/$1.timer.d/now.conf"
+  systemctl daemon-reload
+  before=$(systemctl show -p ExecMainStartTimestampMonotonic --value "$1")
+  systemctl start "$1.timer"
+  started() { [ "$(systemctl show -p ExecMainStartTimestampMonotonic --value "$1")" != "$2" ] && systemctl show -p Result,ActiveState "$1" | grep -qx ActiveState=inactive; }
+  until_ started "$1" "$before"
+  [ "$(systemctl show -p Result --value "$1")" = success ]
+}
 
 first() {
   step service of a mounted image
@@ -49,23 +63,39 @@ first() {
   systemctl stop veneer@quote
 
   step prune by its timer
-  mkdir -p /run/systemd/system/veneer-prune.timer.d
-  printf '[Timer]\nOnCalendar=\nOnActiveSec=1s\nRandomizedDelaySec=0\nAccuracySec=50ms\n' >/run/systemd/system/veneer-prune.timer.d/now.conf
-  systemctl daemon-reload
-  before=$(systemctl show -p ExecMainStartTimestampMonotonic --value veneer-prune)
-  systemctl start veneer-prune.timer
-  pruned() { [ "$(systemctl show -p ExecMainStartTimestampMonotonic --value veneer-prune)" != "$before" ] && systemctl show -p Result,ActiveState veneer-prune | grep -qx ActiveState=inactive; }
-  until_ pruned
-  [ "$(systemctl show -p Result --value veneer-prune)" = success ]
+  by_timer veneer-prune
 
-  step a build when a directory changes
-  mkdir -p /etc/veneer /data/app
-  printf 'VENEER_FROM=scratch\nVENEER_DEST=/app\nVENEER_NAME=built\nVENEER_ENGINE=embedded\n' >/etc/veneer/data-app.env
+  step a build when a directory changes, pushed with a credential
+  /opt/veneer/bin/registry serve /data/registry/config.yml >/data/registry/log 2>&1 &
+  mkdir -p /etc/veneer /etc/credstore /data/app
+  (umask 077; cp /data/registry/login.json /etc/credstore/veneer-registry.json)
+  printf 'VENEER_FROM=scratch\nVENEER_DEST=/app\nVENEER_NAME=127.0.0.1:5000/built\nVENEER_FLAGS=--push\nVENEER_ENGINE=embedded\n' >/etc/veneer/data-app.env
+  until_ bash -c '>/dev/tcp/127.0.0.1/5000'
   systemctl start veneer-build@data-app.path
   echo changed >/data/app/file
-  until_ veneer inspect built
+  until_ pushed changed
+  systemctl stop veneer-build@data-app.path
+  ended() { systemctl show -p Result,ActiveState veneer-build@data-app | grep -qx ActiveState=inactive; }
+  until_ ended
   [ "$(systemctl show -p Result --value veneer-build@data-app)" = success ]
-  veneer export built | grep -aF changed >/dev/null
+  ! (unset DOCKER_CONFIG; veneer push 127.0.0.1:5000/built) 2>/data/refused
+
+  step a build by its timer
+  echo hourly >/data/app/file
+  by_timer veneer-build@data-app
+  pushed hourly
+
+  step a build when something below a directory changes
+  mkdir /data/app/below
+  systemctl start veneer-watch@data-app # which returns when there is a first image
+  echo watched >/data/app/below/file
+  until_ pushed watched
+  systemctl kill -s KILL veneer-watch@data-app
+  until_ systemctl is-active veneer-watch@data-app
+  echo again >/data/app/below/file
+  until_ pushed again
+  systemctl stop veneer-watch@data-app
+  [ "$(systemctl show -p Result --value veneer-watch@data-app)" = success ]
 
   step without a drop-in the unit says what is missing
   ! systemctl start veneer@none 2>/dev/null || ! systemctl is-active veneer@none
