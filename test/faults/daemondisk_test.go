@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -10,8 +11,11 @@ import (
 	"testing"
 	"time"
 
+	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/test/harness"
@@ -258,7 +262,8 @@ func (d *disk) shutdown() error {
 }
 
 // removeNameless has prune remove what is half written: what the daemon lists, and what it has forgotten since it could
-// not begin or remove it, once that is old enough that nobody is about to name it.
+// not begin or remove it, once that is old enough that nobody is about to name it. What has a name the daemon removes
+// itself, when it looks at its content after some of it was deleted.
 func (w diskWorld) removeNameless() {
 	w.t.Helper()
 	w.ok("prune")
@@ -272,6 +277,11 @@ func (w diskWorld) removeNameless() {
 		must(w.t, os.Chtimes(dir, past, past))
 	}
 	w.ok("prune")
+	blob := []byte("deleted at once")
+	desc := ocispec.Descriptor{Digest: digest.FromBytes(blob), Size: int64(len(blob))}
+	must(w.t, cstore.WriteBlob(w.ctx, w.client.ContentStore(), "deleted", bytes.NewReader(blob), desc))
+	must(w.t, w.client.ContentStore().Delete(w.ctx, desc.Digest))
+	w.collect()
 }
 
 // replace puts a new device with what is on the dead disk in its place, and starts the daemon on that. The old one is
