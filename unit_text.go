@@ -172,8 +172,13 @@ func (w *unitWriter) signal() {
 	w.line("KillSignal=%s", name)
 }
 
-// volumePath are the paths of volumes that need no quoting anywhere.
-var volumePath = regexp.MustCompile(`^(/[A-Za-z0-9_.-]+)+$`)
+// volumePath are the paths of volumes that need no quoting anywhere, and have directories of
+// their own.
+var volumePath = regexp.MustCompile(`^(/[A-Za-z0-9_.]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?)+$`)
+
+// volumeDir is the name of a volume's directory. No two paths have the same one, since no
+// part of a path begins or ends with a hyphen.
+var volumeDir = strings.NewReplacer("-", "--", "/", "-")
 
 // volumes are directories below /var/lib that stay.
 func (w *unitWriter) volumes() {
@@ -185,10 +190,10 @@ func (w *unitWriter) volumes() {
 	for _, name := range names {
 		clean := path.Clean(name)
 		if !volumePath.MatchString(clean) {
-			w.warnings.Add(fmt.Sprintf("left out: the volume %q, of a name that needs quoting", name))
+			w.warnings.Add(fmt.Sprintf("left out: the volume %q, of a name that needs quoting or has a hyphen at the end of a part", name))
 			continue
 		}
-		at := "veneer-" + w.req.Instance + "/" + strings.ReplaceAll(strings.Trim(clean, "/"), "/", "-")
+		at := "veneer-" + w.req.Instance + "/" + volumeDir.Replace(strings.Trim(clean, "/"))
 		w.line("StateDirectory=%s\nBindPaths=%%S/%s:%s", at, at, clean)
 	}
 }
