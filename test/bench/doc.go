@@ -17,6 +17,7 @@
 //	BENCH_MILLION=1     also build from a tree of a million files, which takes eight million inodes
 //	BENCH_DIR           where the trees and daemons go ($TMPDIR); on a file system that overlayfs takes. Not ext4 without a
 //	                    journal, if it can be helped: for some minutes that does not use removed inodes again, and looks at
-//	                    each of them for every new file, so that runs get slower by a factor of three
+//	                    each of them for every new file, so that runs get slower by a factor of three. Nor on a loop device: of files
+//	                    there Veneer remembers nothing, since another image may be in it tomorrow, and reads all of them each time
 //	BENCH_OUT           where benchmarks.md goes (docs/)
 package main
