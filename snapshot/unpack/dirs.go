@@ -131,15 +131,15 @@ var errNotDirectory = errors.New("not a directory")
 // resolve returns the directory that a path of an entry leads to, which may have links.
 // If create is set, directories that are missing are made, as containerd does.
 func (d *dirs) resolve(ctx context.Context, path string, create bool) (*dir, error) {
-	lexical := strings.Trim(path, "/")
-	if lexical == "" {
-		return d.top, nil
-	}
-	if one := d.open[lexical]; one != nil {
-		return one, nil
-	}
-	if !goesUp(lexical) {
-		one, err := d.walk(ctx, filepath.Clean(lexical), create)
+	if !goesUp(path) {
+		lexical := strings.TrimPrefix(filepath.Clean("/"+path), "/")
+		if lexical == "" {
+			return d.top, nil
+		}
+		if one := d.open[lexical]; one != nil {
+			return one, nil
+		}
+		one, err := d.walk(ctx, lexical, create)
 		if !errors.Is(err, errNotDirectory) {
 			return one, err
 		}

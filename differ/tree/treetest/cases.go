@@ -22,6 +22,7 @@ func MergeCases() map[string][]Layer {
 	base := Layer{d("a"), f("a/1"), f("a/2"), d("a/b"), f("a/b/3"), d("c"), f("c/4"), tc.Symlink("a", "l"), tc.Symlink("/a/b", "abs"), tc.Symlink("../../a", "c/up")}
 	return map[string][]Layer{
 		"plain":                       {base},
+		"link by a name with dots":    {{f("x"), tc.Link("./x", "y"), f("d/x"), tc.Link(".//d/./x", "z")}},
 		"whiteout file":               {base, {wh("a/.wh.1")}},
 		"whiteout directory":          {base, {wh(".wh.a")}},
 		"whiteout of nothing":         {base, {wh("x/y/.wh.z")}},
