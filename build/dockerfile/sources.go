@@ -154,6 +154,7 @@ func (s *solver) openLocal(ctx context.Context, name string) (*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
+	l.Guard()
 	s.closeAtEnd(l)
 	return &source{name: what, tree: l, cache: s.session.SourceCache(ctx, l), foreign: true}, nil
 }

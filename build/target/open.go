@@ -132,7 +132,7 @@ func (o *Opener) treeSource(ctx context.Context, s Spec, open func(context.Conte
 func (o *Opener) localSource(ctx context.Context, s Spec, t *differ.Target) error {
 	open := o.Local
 	if open == nil {
-		open = func(_ context.Context, name string, _ []string) (*disk.Local, error) { return disk.OpenLocal(name) }
+		open = openGuarded
 	}
 	l, err := open(ctx, s.Source, t.Exclude)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -145,6 +145,14 @@ func (o *Opener) localSource(ctx context.Context, s Spec, t *differ.Target) erro
 	t.SourceBase = filepath.Base(s.Source)
 	t.Cache = o.Cache(ctx, l)
 	return nil
+}
+
+func openGuarded(_ context.Context, name string, _ []string) (*disk.Local, error) {
+	l, err := disk.OpenLocal(name)
+	if err == nil {
+		l.Guard()
+	}
+	return l, err
 }
 
 // rules sets which files take part, and how their modes and owners change.

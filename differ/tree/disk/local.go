@@ -37,6 +37,9 @@ type Local struct {
 	overlay bool
 	// heldBelow is the result of [heldBelow].
 	heldBelow int
+	// guarded: the root is on a mount on which no device can be opened. See
+	// [Local.Guard].
+	guarded bool
 	// noticed: this process is not allowed to read without changing access times.
 	noticed atomic.Bool
 	// cache knows which files have no extended attributes. nil: none known.
@@ -117,11 +120,9 @@ func (l *Local) Open() (tree.File, error) {
 		return nil, &os.PathError{Op: "open", Path: l.name, Err: err}
 	}
 	f := &localFile{fd: fd, name: l.name}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, errors.Join(&os.PathError{Op: "stat", Path: l.name, Err: err}, f.Close())
+	if err := f.look(fd); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
-	f.size = st.Size
 	return f, nil
 }
 

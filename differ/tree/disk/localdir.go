@@ -254,26 +254,24 @@ func (d *localDir) Stat() (tree.Entry, error) {
 // Sub implements [tree.Dir]. Its first use fails if the child is not a directory.
 func (d *localDir) Sub(name string) (tree.Dir, error) { return d.sub(name), nil }
 
-// Open implements [tree.Dir]. It checks the type of the file before it opens it,
-// since opening a device can have effects.
+// Open implements [tree.Dir]. What is no regular file any more is an error. A device
+// is never opened, since that alone makes some devices act.
 func (d *localDir) Open(name string) (tree.File, error) {
+	if d.tree.guarded {
+		return d.openGuarded(name)
+	}
 	at, err := d.openIn(name, unix.O_PATH)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(at) //nolint:errcheck // nothing is written by it
 	f := &localFile{fd: -1, dir: d, name: name}
-	var st unix.Stat_t
-	if err := unix.Fstat(at, &st); err != nil {
-		return nil, &os.PathError{Op: "stat", Path: f.path(), Err: err}
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, fmt.Errorf("read %s: it %w any more", f.path(), tree.ErrNotRegular)
+	if err := f.look(at); err != nil {
+		return nil, err
 	}
 	if f.fd, err = d.tree.reopen(at); err != nil {
 		return nil, &os.PathError{Op: "open", Path: f.path(), Err: err}
 	}
-	f.opened, f.size = stampOf(&st), st.Size
 	return f, nil
 }
 

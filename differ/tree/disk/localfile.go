@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"fmt"
 	"io"
 	"os"
 
@@ -19,6 +20,8 @@ type localFile struct {
 	// opened is the file's stamp at opening, until the first read.
 	opened tree.Stamp
 	size   int64
+	// uid, gid and mode are those at opening.
+	uid, gid, mode uint32
 }
 
 var _ tree.Random = (*localFile)(nil)
@@ -77,6 +80,23 @@ func (f *localFile) Close() error {
 
 // Fd returns the descriptor, which stays the file's. See [filecache.Cache.Settle].
 func (f *localFile) Fd() uintptr { return uintptr(f.fd) }
+
+// Access returns the owner, group and mode at opening. See [filecache.Cache.Settle].
+func (f *localFile) Access() (uid, gid, mode uint32) { return f.uid, f.gid, f.mode }
+
+// look checks that a descriptor is that of a regular file, and notes how it is.
+func (f *localFile) look(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: f.path(), Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fmt.Errorf("read %s: it %w any more", f.path(), tree.ErrNotRegular)
+	}
+	f.opened, f.size = stampOf(&st), st.Size
+	f.uid, f.gid, f.mode = st.Uid, st.Gid, st.Mode
+	return nil
+}
 
 // Stamp implements [tree.File].
 func (f *localFile) Stamp() (tree.Stamp, error) {

@@ -40,6 +40,7 @@ func OpenStack(dirs []string) (*Stack, error) {
 		l.overlay = true
 		s.layers = append(s.layers, l)
 	}
+	guard(s.layers...)
 	return s, nil
 }
 

@@ -2,6 +2,15 @@ package filecache
 
 import "github.com/veneer-build/veneer/differ/tree"
 
+// onDisk is an open file of this host.
+type onDisk interface {
+	// Fd returns the file's descriptor, which stays the file's.
+	Fd() uintptr
+	// Access returns the file's owner, group and mode when it was opened. If one of
+	// them changes later, so does the file's stamp.
+	Access() (uid, gid, mode uint32)
+}
+
 // Settle reports whether the content of an open file may be remembered. It is called
 // after the file's entry was listed, and before its content is read. If it returns
 // true, and the file still has the entry's stamp after it was read, then the file
@@ -26,11 +35,11 @@ func (m *Cache) Settle(f tree.File, e *tree.Entry) bool {
 	if m == nil || m.attributesOnly || !m.covers(e) {
 		return false
 	}
-	local, ok := f.(interface{ Fd() uintptr })
+	local, ok := f.(onDisk)
 	if !ok || max(e.Stamp.MTime, e.Stamp.CTime) > m.now().Add(-raceMargin).UnixNano() {
 		return false
 	}
-	if !m.writers.only(int(local.Fd())) {
+	if !m.writers.only(local) {
 		m.foreign.Add(1)
 		return false
 	}

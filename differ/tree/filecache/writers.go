@@ -101,18 +101,18 @@ func ownGroups(users []uint32, passwd, group string) []uint32 {
 }
 
 // only reports whether an open file can be written to by nobody but the writers.
-func (w *writers) only(fd int) bool {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || !slices.Contains(w.users, st.Uid) || st.Mode&0o002 != 0 {
+func (w *writers) only(f onDisk) bool {
+	uid, gid, mode := f.Access()
+	if !slices.Contains(w.users, uid) || mode&0o002 != 0 {
 		return false
 	}
-	if st.Mode&0o020 == 0 {
+	if mode&0o020 == 0 {
 		return true // Users in an ACL may not either: these bits are its mask.
 	}
-	if !slices.Contains(w.groups, st.Gid) {
+	if !slices.Contains(w.groups, gid) {
 		return false
 	}
-	_, err := unix.Fgetxattr(fd, "system.posix_acl_access", nil)
+	_, err := unix.Fgetxattr(int(f.Fd()), "system.posix_acl_access", nil)
 	return errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP)
 }
 
