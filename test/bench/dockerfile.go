@@ -300,8 +300,12 @@ func (d *dockerfiles) program(ctx context.Context) error {
 	return nil
 }
 
-// compile is what the compiler takes, on the machine, with a cache of its own.
+// compile is what the compiler takes, on the machine, with a cache of its own. It makes the program anew, as a step does
+// in which there is none: one that is there, and would come out the same, is not linked again.
 func (d *dockerfiles) compile(ctx context.Context, s source) (sample, error) {
+	if err := os.RemoveAll(d.path("compiled")); err != nil {
+		return sample{}, err
+	}
 	settle()
 	root, err := quiet(ctx, "go", "env", "GOROOT")
 	if err != nil {
