@@ -177,7 +177,7 @@ func (d *dockerfiles) one(ctx context.Context, title string, s source, changed b
 		{rowOntoFirst, func() (sample, error) { return d.withVeneer(ctx, s, dockerNew, "--onto", dockerTag) }},
 		{rowOnto, func() (sample, error) { return d.withVeneer(ctx, s, dockerNew, "--onto", dockerTag) }},
 	} {
-		if run.row == rowBuildkitD && d.buildkit == nil || run.row == rowOntoFirst && !changed {
+		if run.row == rowBuildkitD && d.buildkit == nil {
 			continue
 		}
 		if err := d.changeAndWarm(ctx, s, changed); err != nil {
