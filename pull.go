@@ -52,6 +52,7 @@ func PullTelling(ctx context.Context, e *engine.Engine, ref string, opts Registr
 	if warning != nil {
 		pulled.Warnings = append(pulled.Warnings, fault.NoticeOf(warning))
 	}
+	deltas, early := &deltaPull{engine: e, noUnpack: !unpacks}, earlyUnpack{}
 	opts.Ready = func(ctx context.Context, img *content.Image) error {
 		if ready != nil {
 			if err := ready(ctx, img); err != nil {
@@ -62,17 +63,54 @@ func PullTelling(ctx context.Context, e *engine.Engine, ref string, opts Registr
 			return nil
 		}
 		steps.Start("unpack")
+		early.wait(ctx)
 		_, err := build.UnpackImage(ctx, e, img, steps)
 		return err
 	}
-	deltas := &deltaPull{engine: e, noUnpack: !unpacks}
-	if opts.Layers == nil && !opts.NoDelta {
-		opts.Layers = deltas.layers
+	if opts.Layers == nil {
+		opts.Layers = func(ctx context.Context, r *registry.Remote, img *content.Image) error {
+			if !opts.NoDelta {
+				if err := deltas.layers(ctx, r, img); err != nil {
+					return err
+				}
+			}
+			if unpacks {
+				early.begin(e, r, img)
+			}
+			return nil
+		}
 	}
 	var err error
 	pulled.Image, err = Fetch(ctx, e, ref, opts)
 	pulled.Delta, pulled.Warnings = deltas.done, append(pulled.Warnings, deltas.warnings...)
 	return pulled, err
+}
+
+// earlyUnpack unpacks the layers of an image while they are fetched.
+type earlyUnpack struct {
+	done chan struct{} // is closed when it has ended; nil: it was not begun
+}
+
+// begin is for [registry.Options].Layers. What goes wrong shows when the image is unpacked
+// afterwards, as far as it was not.
+func (u *earlyUnpack) begin(e *engine.Engine, r *registry.Remote, img *content.Image) {
+	done := make(chan struct{})
+	u.done = done
+	r.Meanwhile(func(ctx context.Context) {
+		defer close(done)
+		_ = build.UnpackArriving(ctx, e, img, r.Arriving)
+	})
+}
+
+// wait waits until it has ended, or ctx has.
+func (u *earlyUnpack) wait(ctx context.Context) {
+	if u.done == nil {
+		return
+	}
+	select {
+	case <-u.done:
+	case <-ctx.Done():
+	}
 }
 
 // Fetch fetches an image and names it, and makes no snapshots: see [registry.Pull]. It

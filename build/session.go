@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/containerd/containerd/v2/core/leases"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/cache"
@@ -17,6 +19,7 @@ import (
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/progress"
+	"github.com/veneer-build/veneer/snapshot"
 	"github.com/veneer-build/veneer/snapshot/rootfs"
 )
 
@@ -137,6 +140,13 @@ func UnpackImage(ctx context.Context, e *engine.Engine, img *content.Image, step
 		Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Spool: os.TempDir(), Steps: steps, Log: progress.Log(nil),
 	}
 	return o.UnpackImage(ctx, img)
+}
+
+// UnpackArriving makes an image's snapshots while its layers come, which blobs opens: see
+// [snapshot.Unpacker]. What it did not make, [UnpackImage] makes when they are there.
+func UnpackArriving(ctx context.Context, e *engine.Engine, img *content.Image, blobs func(context.Context, ocispec.Descriptor) io.ReadCloser) error {
+	_, err := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Blobs: blobs, Steps: progress.New(nil)}.Unpack(ctx, img)
+	return err
 }
 
 // Roots opens the root file systems of an engine's images, outside of a session. The

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	cstore "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -57,7 +56,7 @@ func (u Unpacker) fill(ctx context.Context, sn snapshots.Snapshotter, layers []L
 
 // alone fills and commits the snapshot of one layer.
 func (u Unpacker) alone(ctx context.Context, f *layerFill) error {
-	src, err := openSource(ctx, u.Client.ContentStore(), f.Layer)
+	src, err := u.openSource(ctx, f.Layer)
 	if err != nil {
 		return f.fail(err)
 	}
@@ -135,8 +134,8 @@ type source struct {
 	large bool
 }
 
-func openSource(ctx context.Context, store cstore.Provider, l Layer) (*source, error) {
-	blob, err := content.ReadBlob(ctx, store, l.Blob)
+func (u Unpacker) openSource(ctx context.Context, l Layer) (*source, error) {
+	blob, err := u.openBlob(ctx, l.Blob)
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +147,13 @@ func openSource(ctx context.Context, store cstore.Provider, l Layer) (*source, e
 		return nil, errors.Join(err, blob.Close())
 	}
 	return &source{blob: blob, tar: plain, large: kind == "zstd"}, nil
+}
+
+func (u Unpacker) openBlob(ctx context.Context, blob ocispec.Descriptor) (io.ReadCloser, error) {
+	if u.Blobs != nil {
+		return u.Blobs(ctx, blob), nil
+	}
+	return content.ReadBlob(ctx, u.Client.ContentStore(), blob)
 }
 
 func (s *source) close() error { return errors.Join(s.tar.Close(), s.blob.Close()) }

@@ -70,7 +70,7 @@ func (s *sideBySide) begin(ctx context.Context, first *layerFill, l Layer) error
 		f.above(s.fills[len(s.fills)-1])
 	}
 	s.fills = append(s.fills, f)
-	src, err := openSource(ctx, s.Client.ContentStore(), l)
+	src, err := s.openSource(ctx, l)
 	if err != nil {
 		return f.fail(err)
 	}

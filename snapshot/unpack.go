@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/lease"
@@ -32,6 +34,11 @@ type Unpacker struct {
 	Snapshotter string
 	// Host lets this process unpack. nil: the diff service does.
 	Host Host
+	// Blobs opens layers that need not be stored yet. There is io.EOF only when the
+	// layer is stored, with the bytes that were read. It is for a Host; what this
+	// process cannot unpack is then an error that wraps [ErrNoLayers]. nil: all layers
+	// are in the content store.
+	Blobs func(context.Context, ocispec.Descriptor) io.ReadCloser
 	// Steps are told of each layer that gets a snapshot, and of its stored bytes.
 	Steps *progress.Steps
 }
@@ -98,6 +105,9 @@ func (u Unpacker) some(ctx context.Context, sn snapshots.Snapshotter, layers []L
 		if n > 0 || err != nil {
 			return n, err
 		}
+	}
+	if u.Blobs != nil {
+		return 0, ErrNoLayers
 	}
 	if err := Apply(ctx, u.Client, u.Snapshotter, layers[0]); err != nil {
 		return 0, err

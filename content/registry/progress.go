@@ -58,6 +58,7 @@ type fetcher struct {
 	remotes.Fetcher
 	progress Progress
 	got      *atomic.Int64 // bytes received, in all attempts
+	arrival  *arrival      // is told of all bytes; nil: nobody is
 }
 
 func (f fetcher) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
@@ -65,7 +66,7 @@ func (f fetcher) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadClo
 	if err != nil {
 		return nil, err
 	}
-	return &countingReader{ReadCloser: rc, event: Event{Blob: desc}, progress: f.progress, got: f.got}, nil
+	return &countingReader{ReadCloser: rc, event: Event{Blob: desc}, progress: f.progress, got: f.got, arrival: f.arrival}, nil
 }
 
 // countingReader counts the bytes read, and fails if there are fewer or more than the
@@ -75,10 +76,14 @@ type countingReader struct {
 	event    Event
 	progress Progress
 	got      *atomic.Int64
+	arrival  *arrival
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
+	if c.arrival != nil {
+		c.arrival.came(c.event.Done, p[:n])
+	}
 	c.got.Add(int64(n))
 	c.event.Done += int64(n)
 	c.progress.tell(c.event)

@@ -50,9 +50,12 @@ func Pull(ctx context.Context, e Engine, ref string, opts Options) (_ images.Ima
 	if err != nil {
 		return images.Image{}, err
 	}
-	p := pull{store: e.ContentStore(), name: name, match: match, opts: opts}
+	p := &pull{store: e.ContentStore(), name: name, match: match, opts: opts}
 	defer func() {
-		if retErr != nil || p.spare {
+		if p.stop != nil {
+			p.stop()
+		}
+		if retErr != nil || p.spare.Load() {
 			retErr = errors.Join(retErr, release(ctx, leases.SynchronousDelete))
 			return
 		}
@@ -96,8 +99,13 @@ type pull struct {
 	name  string
 	match platforms.MatchComparer
 	opts  Options
-	// spare: [Options].Layers was called. What it needed nobody needs any more.
-	spare bool
+	// spare: [Options].Layers fetched what nobody needs any more.
+	spare atomic.Bool
+	// meanwhile is done while the layers are fetched, and stop ends it; nil: there is
+	// nothing.
+	meanwhile []func(context.Context)
+	stop      func()
+	arrivals  arrivals
 }
 
 // maxDownloads is the number of blobs that are fetched at the same time, as in
@@ -120,7 +128,6 @@ func (p *pull) fetch(ctx context.Context, resolver remotes.Resolver) (ocispec.De
 	}
 	// What is wrong with the image is said when all of it is here, as without the call.
 	if img, err := r.Image(ctx); err == nil && len(img.Missing) > 0 {
-		p.spare = true
 		if err := p.opts.Layers(ctx, r, img); err != nil {
 			return r.Target, err
 		}
@@ -129,7 +136,12 @@ func (p *pull) fetch(ctx context.Context, resolver remotes.Resolver) (ocispec.De
 	if err != nil {
 		return r.Target, err
 	}
-	return r.Target, images.Dispatch(ctx, h, semaphore.NewWeighted(maxDownloads), r.Target)
+	p.stop = p.alongside(ctx)
+	if err := images.Dispatch(ctx, h, semaphore.NewWeighted(maxDownloads), r.Target); err != nil {
+		return r.Target, err
+	}
+	p.arrivals.complete()
+	return r.Target, nil
 }
 
 // handler returns a handler that fetches one blob, labels it, and returns the
@@ -204,7 +216,8 @@ func (p *pull) fetchBlob(ctx context.Context, from remotes.Fetcher, d ocispec.De
 	urls := d.URLs
 	d.URLs = nil // Containerd would try these addresses before the registry.
 	var got atomic.Int64
-	one := fetcher{Fetcher: from, progress: p.opts.Progress, got: &got}
+	arrival := p.arrivals.of(d.Digest)
+	one := fetcher{Fetcher: from, progress: p.opts.Progress, got: &got, arrival: arrival}
 	r := p.opts.retrier()
 	r.progress, r.step = got.Load, stallBytes
 	err := r.do(ctx, func(ctx context.Context) error {
@@ -212,6 +225,9 @@ func (p *pull) fetchBlob(ctx context.Context, from remotes.Fetcher, d ocispec.De
 	})
 	if errdefs.IsNotFound(err) && images.IsNonDistributable(d.MediaType) && len(urls) > 0 {
 		err = p.elsewhere(ctx, one, d, urls, err)
+	}
+	if err == nil {
+		arrival.complete()
 	}
 	return got.Load(), ofBlob(d, err)
 }

@@ -89,6 +89,7 @@ func (r *Remote) Referrers(ctx context.Context, subject digest.Digest, artifactT
 // Fetch fetches a blob into the engine's store, as a pull does. The lease of ctx
 // holds it.
 func (r *Remote) Fetch(ctx context.Context, blob ocispec.Descriptor) error {
+	r.pull.spare.Store(true)
 	if _, err := r.pull.fetchBlob(ctx, r.from, blob); err != nil {
 		return explain("fetch from", r.Name, err)
 	}

@@ -40,7 +40,7 @@ type Options struct {
 	// Layers is called by a pull of one platform that lacks layers, when manifest and
 	// config are here and before the first layer is fetched. It may put layers into the
 	// store by other means, such as a delta, under the lease of ctx. What then is
-	// missing is fetched. If it returns an error, the pull fails with that. nil: no call.
+	// missing is fetched, and may be read by then: see [Remote.Meanwhile]. If it returns an error, the pull fails with that. nil: no call.
 	Layers func(context.Context, *Remote, *content.Image) error
 	// NoDelta: who sets Layers to a way of using deltas does not do so.
 	NoDelta bool

@@ -1,0 +1,224 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	cstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// maxWaiting is how many bytes of a blob wait for its reader at most. A transfer does
+// not wait for a reader: one that is slower reads the rest from the store.
+const maxWaiting = 4 << 20
+
+// errCameTwice means that a part of a blob was received twice, and so perhaps not the
+// same both times.
+var errCameTwice = errors.New("a part of it was received twice")
+
+// arrivals are the blobs that a pull fetches, for readers that do not wait until they
+// are stored.
+type arrivals struct {
+	mu    sync.Mutex
+	blobs map[digest.Digest]*arrival
+}
+
+// complete tells that no more will come.
+func (a *arrivals) complete() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, one := range a.blobs {
+		one.complete()
+	}
+}
+
+// of returns the arrival of a blob.
+func (a *arrivals) of(d digest.Digest) *arrival {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.blobs == nil {
+		a.blobs = map[digest.Digest]*arrival{}
+	}
+	if a.blobs[d] == nil {
+		a.blobs[d] = &arrival{wake: make(chan struct{}, 1), stored: make(chan struct{})}
+	}
+	return a.blobs[d]
+}
+
+// arrival is a blob on its way to the store, and to at most one reader.
+type arrival struct {
+	wake   chan struct{} // has an element when there is something new
+	stored chan struct{} // is closed when the blob is in the store
+	once   sync.Once
+
+	mu      sync.Mutex
+	waiting bytes.Buffer // from the reader's position on
+	end     int64        // of what is waiting; -1: nothing more is kept
+	read    bool         // there is, or was, a reader
+	twice   bool
+}
+
+// came tells of bytes that were received, which begin at a position.
+func (a *arrival) came(at int64, p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case at < a.end:
+		a.twice = true
+		a.drop()
+	case at == a.end && a.waiting.Len()+len(p) <= maxWaiting:
+		a.waiting.Write(p)
+		a.end += int64(len(p))
+	}
+	a.tell()
+}
+
+// drop gives up what waits, and what comes later.
+func (a *arrival) drop() { a.waiting, a.end = bytes.Buffer{}, -1 }
+
+func (a *arrival) tell() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// complete tells that the blob is in the store.
+func (a *arrival) complete() {
+	a.once.Do(func() { close(a.stored) })
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.read {
+		a.drop() // Whoever reads it reads the store.
+	}
+}
+
+// open returns a reader of the blob. The second one waits until it is stored.
+func (a *arrival) open(ctx context.Context, store cstore.Provider, blob ocispec.Descriptor) io.ReadCloser {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	first := !a.read
+	a.read = true
+	return &arriving{ctx: ctx, arrival: a, live: first, store: store, blob: blob}
+}
+
+// arriving reads a blob while it is received, and what did not wait for it from the
+// store.
+type arriving struct {
+	ctx     context.Context //nolint:containedctx // the reader's
+	arrival *arrival
+	live    bool
+	pos     int64
+	store   cstore.Provider
+	blob    ocispec.Descriptor
+	ra      cstore.ReaderAt
+}
+
+// Read implements [io.Reader]. There is io.EOF only when the blob is stored, and then it
+// has the bytes that were read.
+func (r *arriving) Read(p []byte) (int, error) {
+	var wake chan struct{}
+	if r.live {
+		wake = r.arrival.wake
+	}
+	for {
+		n, err := r.next(p)
+		if n > 0 || err != nil || len(p) == 0 {
+			return n, err
+		}
+		select {
+		case <-wake:
+		case <-r.arrival.stored:
+			if n, err = r.next(p); n > 0 || err != nil {
+				return n, err
+			}
+			return r.rest(p)
+		case <-r.ctx.Done():
+			return 0, r.ctx.Err()
+		}
+	}
+}
+
+// next returns what is waiting.
+func (r *arriving) next(p []byte) (int, error) {
+	if !r.live {
+		return 0, nil
+	}
+	a := r.arrival
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.twice && r.pos > 0 {
+		return 0, fmt.Errorf("read blob %s while it is received: %w", r.blob.Digest, errCameTwice)
+	}
+	if a.waiting.Len() == 0 {
+		return 0, nil
+	}
+	n, _ := a.waiting.Read(p)
+	r.pos += int64(n)
+	return n, nil
+}
+
+// rest reads from the store.
+func (r *arriving) rest(p []byte) (n int, err error) {
+	if r.ra == nil {
+		if r.ra, err = r.store.ReaderAt(r.ctx, r.blob); err != nil {
+			return 0, err
+		}
+	}
+	if r.pos >= r.blob.Size {
+		return 0, io.EOF
+	}
+	n, err = r.ra.ReadAt(p[:min(int64(len(p)), r.blob.Size-r.pos)], r.pos)
+	if r.pos += int64(n); n > 0 {
+		return n, nil
+	}
+	return 0, err
+}
+
+// Close implements [io.Closer].
+func (r *arriving) Close() error {
+	a := r.arrival
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if r.live {
+		a.drop()
+	}
+	if r.ra == nil {
+		return nil
+	}
+	return r.ra.Close()
+}
+
+// Arriving reads a blob of the image while a pull fetches it. Bytes that it read come in
+// the order in which they were received, and there is io.EOF only when the blob is
+// stored, with the same bytes; an error else, above all if the pull ends before. ctx is
+// that of [Remote.Meanwhile]. The caller closes it.
+func (r *Remote) Arriving(ctx context.Context, blob ocispec.Descriptor) io.ReadCloser {
+	return r.pull.arrivals.of(blob.Digest).open(ctx, r.pull.store, blob)
+}
+
+// Meanwhile runs a function while the layers are fetched, and longer. Its context ends
+// when the pull fails. The pull gives nothing up before the function has returned. It is
+// to be called by [Options].Layers.
+func (r *Remote) Meanwhile(do func(context.Context)) { r.pull.meanwhile = append(r.pull.meanwhile, do) }
+
+// alongside runs what is to be done meanwhile. stop ends it, and waits.
+func (p *pull) alongside(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	for _, do := range p.meanwhile {
+		running.Go(func() { do(ctx) })
+	}
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
