@@ -23,17 +23,18 @@ func Hold(ctx context.Context, h Holder, img *Image) error {
 	if img.Record.Target.Digest != "" && img.Record.Target.Digest != img.Manifest.Digest {
 		blobs = append(blobs, img.Record.Target)
 	}
+	name := cmp.Or(img.Name, string(img.Manifest.Digest))
 	for _, b := range blobs {
 		if err := lease.AddBlob(ctx, h.LeasesService(), b.Digest); err != nil {
-			return fmt.Errorf("hold %s of %s: %w", b.Digest, img.Name, err)
+			return fmt.Errorf("hold %s of image %s: %w", b.Digest, name, err)
 		}
 		// First added, then looked for: see lease.AddBlob.
 		_, err := h.ContentStore().Info(ctx, b.Digest)
 		if errdefs.IsNotFound(err) && !img.lacks(b.Digest) {
-			return fmt.Errorf("image %s was removed while it was looked up (pull or load it again): %w", cmp.Or(img.Name, string(img.Manifest.Digest)), err)
+			return fmt.Errorf("image %s was removed while it was looked up (pull or load it again): %w", name, err)
 		}
 		if err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("hold %s of %s: %w", b.Digest, img.Name, err)
+			return fmt.Errorf("hold %s of image %s: %w", b.Digest, name, err)
 		}
 	}
 	return nil
