@@ -21,6 +21,7 @@ const (
 	scenarioDockerfileOne  = "Dockerfile over the tree, one file changed"
 	scenarioDockerfileSame = "Dockerfile over the tree, nothing changed"
 	scenarioDockerfileGo   = "Dockerfile of a Go program, one file changed"
+	scenarioDockerfileApt  = "Dockerfile with apt, nothing cached"
 
 	rowOnto      = "**veneer** `--onto` the image before"
 	rowOntoFirst = "**veneer** `--onto` the image before, the first time"
@@ -79,7 +80,10 @@ func dockerfile(ctx context.Context, w *world) (err error) {
 	if err := d.tree(ctx); err != nil {
 		return err
 	}
-	return d.program(ctx)
+	if err := d.program(ctx); err != nil {
+		return err
+	}
+	return d.apt(ctx)
 }
 
 func (d *dockerfiles) buildkitStop() error {
@@ -204,10 +208,10 @@ func (d *dockerfiles) changeAndWarm(ctx context.Context, s source, changed bool)
 	return d.collect(ctx)
 }
 
-func (d *dockerfiles) withBuildkit(ctx context.Context, s source, tag string) (sample, error) {
+func (d *dockerfiles) withBuildkit(ctx context.Context, s source, tag string, args ...string) (sample, error) {
 	m, err := measure(ctx, command{
-		args: d.buildkit.ctl("build", "--progress=plain", "--frontend=dockerfile.v0", "--opt=image-resolve-mode=local",
-			"--local=context="+s.dir, "--local=dockerfile="+s.dockerfile, "--output=type=image,name="+tag+",unpack=true"),
+		args: append(d.buildkit.ctl("build", "--progress=plain", "--frontend=dockerfile.v0", "--opt=image-resolve-mode=local",
+			"--local=context="+s.dir, "--local=dockerfile="+s.dockerfile, "--output=type=image,name="+tag+",unpack=true"), args...),
 		daemons: []int{d.buildkit.cmd.Process.Pid, d.pid},
 	})
 	if err != nil {
@@ -231,7 +235,7 @@ func (d *dockerfiles) withVeneer(ctx context.Context, s source, tag string, args
 	}
 	// An image onto another one is compared with that.
 	what := "veneer " + s.dir
-	if len(args) > 0 {
+	if tag != dockerTag {
 		if _, err := d.fresh(ctx, namespace, what, dockerTag); err != nil {
 			return m, err
 		}

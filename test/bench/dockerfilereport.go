@@ -43,6 +43,7 @@ func (w *world) dockerfileTargets() []target {
 		atLeast(fasterBy(scenarioDockerfileSame, rowSteps), limitDockerfileSame, "nothing changed, faster than BuildKit"),
 		atMost(over, limitDockerfileOver, "s", "a Go program, one file changed, beyond the compiler's own time"),
 		atLeast(fasterBy(scenarioDockerfileGo, rowSteps), 1, "a Go program, one file changed, against BuildKit"),
+		atLeast(fasterBy(scenarioDockerfileApt, rowSteps), 1, "apt, nothing cached, against BuildKit"),
 		atMost(share, limitDockerfileStored, "%", "new bytes, one file of the tree changed, `--onto`, of BuildKit's"),
 		atMost(w.peakMemory(scenarioDockerfileOne, scenarioDockerfileSame), limitDockerfileMemory, "MB", fmt.Sprintf("peak memory, tree of %d files, worst run", w.trees.files)),
 		atMost(program, limitProgram, "MB", "the program's size"),
@@ -70,7 +71,7 @@ func (w *world) dockerfileSection() string {
 	p("New bytes are those of the blobs that the image before does not have: they are stored, and a push sends them.\n")
 	b.WriteString(targetRows(w.dockerfileTargets()))
 	b.WriteString(tables.String())
-	p("\n```text\n# Over the tree\n%s\n# A Go program\n%s```", treeDockerfile, goDockerfile)
+	p("\n```text\n# Over the tree\n%s\n# A Go program\n%s\n# With apt\n%s```", treeDockerfile, goDockerfile, aptDockerfile)
 	return b.String()
 }
 

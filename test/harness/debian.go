@@ -72,12 +72,20 @@ func debianRootfs(ctx context.Context) (string, error) {
 // docker.io/library/debian:12-apt.
 func DebianAptImage(t testing.TB) string {
 	t.Helper()
-	ctx := t.Context()
+	path, err := DebianApt(t.Context())
+	Check(t, err)
+	return path
+}
+
+// DebianApt is [DebianAptImage] for those who have no testing.T.
+func DebianApt(ctx context.Context) (string, error) {
 	rootfs, err := cached(debianSuite+"-"+debianVariant+"-apt.tar", func(path string) error {
 		return bootstrap(ctx, path, []string{debianSuite}, "--include=apt")
 	})
-	Check(t, err)
-	path, err := cached(strings.TrimSuffix(filepath.Base(rootfs), ".tar")+".oci.tar", func(path string) error {
+	if err != nil {
+		return "", err
+	}
+	return cached(strings.TrimSuffix(filepath.Base(rootfs), ".tar")+".oci.tar", func(path string) error {
 		return WriteImage(path, Image{
 			Name:   DebianName + "-apt",
 			Layers: []string{rootfs},
@@ -87,8 +95,6 @@ func DebianAptImage(t testing.TB) string {
 			},
 		})
 	})
-	Check(t, err)
-	return path
 }
 
 // DebianUpdateImage returns the path of an OCI archive that holds what [DebianRootfs] becomes later, under the name
@@ -164,10 +170,13 @@ func bootstrap(ctx context.Context, path string, suites []string, options ...str
 // AptSources returns the lines of sources.list for the mirror that this machine has Debian from, for apt in a container.
 func AptSources(t testing.TB) string {
 	t.Helper()
-	lines, err := aptSources(t.Context(), debianSuite)
+	lines, err := DebianSources(t.Context())
 	Check(t, err)
 	return lines
 }
+
+// DebianSources is [AptSources] for those who have no testing.T.
+func DebianSources(ctx context.Context) (string, error) { return aptSources(ctx, debianSuite) }
 
 // aptSources returns the lines of sources.list that reach the suite, as apt on this machine knows them.
 func aptSources(ctx context.Context, suite string) (string, error) {
