@@ -10,8 +10,8 @@
 //	BENCH_ROUNDS        how often each tool runs (3)
 //	BENCH_FILES         files of the default tree (70000)
 //	BENCH_TOOLS         tools to run, separated by commas (all): veneer,buildkit,buildah,umoci,crane,commit
-//	BENCH_PARTS         parts to run (all): rounds,cold,prepare,base,changes,fleet,deltas,dockerfile;
-//	                    with deltas or dockerfile alone its section of benchmarks.md is written, and the others stay.
+//	BENCH_PARTS         parts to run (all): rounds,cold,prepare,base,changes,fleet,deltas,dockerfile,verbs;
+//	                    with deltas, dockerfile or verbs alone its section of benchmarks.md is written, and the others stay.
 //	                    deltas installs npm packages, builds a Go program and makes a database: what cannot be had is left out
 //	BENCH_PROGRAM       the veneer to measure (bin/veneer)
 //	BENCH_MILLION=1     also build from a tree of a million files, which takes eight million inodes
