@@ -75,12 +75,15 @@ func (v *verbWork) makeImages(ctx context.Context) error {
 	}
 	v.tree = &verbImage{name: "docker.io/library/verbs-tree:1", about: aboutTree, repeat: 1}
 	v.full = &verbImage{name: "docker.io/library/verbs-full:2", about: aboutFull}
+	v.first = &verbImage{name: "docker.io/library/verbs-first:1"}
 	v.ten = &verbImage{name: "docker.io/library/verbs-ten:1", about: aboutTen, repeat: 1}
 	v.small = &verbImage{name: "docker.io/library/verbs-small:1", about: aboutSmall, repeat: shortRuns}
+	tenths := split(files, verbLayers)
 	return errors.Join(
 		v.makeImage(ctx, v.tree, tars["debian"], tars["1"]),
 		v.makeImage(ctx, v.full, tars["debian"], tars["2"]),
-		v.makeLayered(ctx, v.ten, split(files, verbLayers)),
+		v.makeLayered(ctx, v.ten, tenths),
+		v.makeLayered(ctx, v.first, tenths[:1]),
 		v.makeLayered(ctx, v.small, slices.Collect(slices.Chunk(files[:verbLayers*verbLayerFiles], verbLayerFiles))),
 	)
 }

@@ -144,13 +144,14 @@ func (v *verbWork) saves(img *verbImage) []verbRow {
 	}
 }
 
-// squashes are what makes one layer of all; each round's goes to a repository of its own.
-func (v *verbWork) squashes(img *verbImage, round int) []verbRow {
+// squashes are what makes one layer of many. Each round's goes to a repository of its own.
+func (v *verbWork) squashes(round int) []verbRow {
 	flat := fmt.Sprintf("%s/flat-%d:1", v.registry.Addr(), round)
 	return []verbRow{
-		{"veneer", "**veneer squash**", []string{"squash", img.name, "--onto", "scratch", "-t", tag2}, v.made},
-		{"veneer", "**veneer squash** `--no-unpack`", []string{"squash", img.name, "--onto", "scratch", "--no-unpack", "-t", tag2}, v.made},
-		{"crane", "`crane flatten`, from and to a registry (not unpacked)", []string{"flatten", "--insecure", "-t", flat, img.in(v.registry)}, func(ctx context.Context) (int64, error) {
+		{"veneer", "**veneer squash**, nine layers onto the first", []string{"squash", v.ten.name, "--onto", v.first.name, "-t", tag2}, v.made},
+		{"veneer", "**veneer delta** scratch, all ten", []string{"delta", "scratch", v.ten.name, "-t", tag2}, v.made},
+		{"veneer", "**veneer delta** scratch `--no-unpack`, all ten", []string{"delta", "scratch", v.ten.name, "--no-unpack", "-t", tag2}, v.made},
+		{"crane", "`crane flatten`, all ten, from and to a registry (not unpacked)", []string{"flatten", "--insecure", "-t", flat, v.ten.in(v.registry)}, func(ctx context.Context) (int64, error) {
 			return v.remoteTopLayer(ctx, flat)
 		}},
 	}

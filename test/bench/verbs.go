@@ -21,6 +21,7 @@ type verbWork struct {
 
 	tree, ten, small *verbImage // those that are loaded and pulled
 	full             *verbImage // as tree, of the tree's second state
+	first            *verbImage // the lowest layer of ten
 }
 
 // verbRow is a command that is measured.
@@ -35,13 +36,7 @@ type verbRow struct {
 // verbs measures what is done with images that are made already, in turn with the tools that do the same.
 func verbs(ctx context.Context, w *world) (err error) {
 	v := &verbWork{world: w}
-	if v.tools, err = w.verbTools(ctx); errors.Is(err, harness.ErrUnavailable) {
-		w.note("SKIP: verbs: %v", err)
-		return nil
-	} else if err != nil {
-		return err
-	}
-	if v.registry, err = harness.StartRegistry(ctx, harness.RegistryOptions{}); errors.Is(err, harness.ErrUnavailable) {
+	if err := v.start(ctx); errors.Is(err, harness.ErrUnavailable) {
 		w.note("SKIP: verbs: %v", err)
 		return nil
 	} else if err != nil {
@@ -62,6 +57,14 @@ func verbs(ctx context.Context, w *world) (err error) {
 	return v.here(ctx)
 }
 
+func (v *verbWork) start(ctx context.Context) (err error) {
+	if v.tools, err = v.verbTools(ctx); err != nil {
+		return err
+	}
+	v.registry, err = harness.StartRegistry(ctx, harness.RegistryOptions{})
+	return err
+}
+
 // bring measures what brings an image here, unpacked. Nothing of it is here before or after.
 func (v *verbWork) bring(ctx context.Context, img *verbImage) error {
 	for range img.repeat {
@@ -79,7 +82,7 @@ func (v *verbWork) bring(ctx context.Context, img *verbImage) error {
 func (v *verbWork) here(ctx context.Context) (err error) {
 	var names []string
 	defer func() { err = errors.Join(err, v.forget(context.WithoutCancel(ctx), names...)) }()
-	for _, img := range []*verbImage{v.tree, v.ten, v.full} {
+	for _, img := range []*verbImage{v.tree, v.full, v.ten, v.first} {
 		if _, err := quiet(ctx, v.tools["veneer"].command("load", img.archive())...); err != nil {
 			return err
 		}
@@ -94,7 +97,7 @@ func (v *verbWork) here(ctx context.Context) (err error) {
 			rows  []verbRow
 		}{
 			{verbTitle("save", v.tree), v.saves(v.tree)},
-			{verbTitle("squash", v.ten), v.squashes(v.ten, i)},
+			{verbTitle("squash", v.ten), v.squashes(i)},
 			{verbTitle("delta", v.full), v.deltas()},
 			{verbTitle("verify", v.tree), v.verifies(v.tree)},
 		} {

@@ -138,7 +138,7 @@ veneer pull --plain-http R; ctr images pull --plain-http R; nerdctl pull --insec
 veneer push --plain-http R; ctr images push --plain-http R; nerdctl push --insecure-registry R
 skopeo copy --dest-tls-verify=false oci:DIR docker://R; crane push --insecure DIR R
 veneer save I -o A.tar; ctr images export A.tar I; nerdctl save -o A.tar I; skopeo copy oci:DIR oci-archive:A.tar
-veneer squash I --onto scratch -t J; crane flatten --insecure -t S R
+veneer squash I --onto FIRST -t J; veneer delta scratch I -t J; crane flatten --insecure -t S R
 veneer delta I FULL -t J
 veneer verify I; veneer verify --plain-http docker://R; crane validate --insecure --remote R
 `
