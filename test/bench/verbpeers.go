@@ -207,7 +207,12 @@ func removes(dirs ...string) func(context.Context) (int64, error) {
 	}
 }
 
-// contentDir is where the daemon keeps its blobs.
-func (v *verbWork) contentDir() string {
+// blobDir is where the daemon keeps its blobs.
+func (v *verbWork) blobDir() string {
 	return filepath.Join(v.daemon.Root(), "io.containerd.content.v1.content")
+}
+
+// snapshotDir is where it keeps the files of its snapshots.
+func (v *verbWork) snapshotDir() string {
+	return filepath.Join(v.daemon.Root(), "io.containerd.snapshotter.v1."+snapshotter)
 }

@@ -93,15 +93,16 @@ func (v *verbWork) here(ctx context.Context) (err error) {
 			return err
 		}
 		for _, s := range []struct {
-			title string
-			rows  []verbRow
+			title  string
+			rows   []verbRow
+			inputs []string
 		}{
-			{verbTitle("save", v.tree), v.saves(v.tree)},
-			{verbTitle("squash", v.ten), v.squashes(i)},
-			{verbTitle("delta", v.full), v.deltas()},
-			{verbTitle("verify", v.tree), v.verifies(v.tree)},
+			{verbTitle("save", v.tree), v.saves(v.tree), []string{v.blobDir(), v.tree.dir}},
+			{verbTitle("squash", v.ten), v.squashes(i), []string{v.blobDir(), v.registry.Storage()}},
+			{verbTitle("delta", v.full), v.deltas(), []string{v.blobDir()}},
+			{verbTitle("verify", v.tree), v.verifies(v.tree), []string{v.blobDir(), v.snapshotDir(), v.registry.Storage()}},
 		} {
-			if err := v.run(ctx, s.title, s.rows, v.tree.dir, v.contentDir(), v.registry.Storage()); err != nil {
+			if err := v.run(ctx, s.title, s.rows, s.inputs...); err != nil {
 				return err
 			}
 		}
@@ -141,7 +142,7 @@ func (v *verbWork) pushWith(ctx context.Context, img *verbImage, which int) (err
 		files, err := listFiles(registry.Storage())
 		return total(files), err
 	}
-	return v.run(ctx, verbTitle("push", img), []verbRow{row}, img.dir, v.contentDir())
+	return v.run(ctx, verbTitle("push", img), []verbRow{row}, img.dir, v.blobDir())
 }
 
 // run measures commands in turn, as far as their tools are at hand. Before each, what Veneer remembers is removed, the
@@ -186,12 +187,19 @@ func (v *verbWork) brought(ctx context.Context, name string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	img, err := v.imageConfig(ctx, m)
+	if err != nil {
+		return 0, err
+	}
 	if err := v.forget(ctx, name); err != nil {
 		return 0, err
 	}
-	for _, l := range m.Layers {
-		if _, err := v.client.ContentStore().Info(ctx, l.Digest); !errdefs.IsNotFound(err) {
-			return 0, fmt.Errorf("layer %s of %s is still here (%w)", l.Digest, name, err)
+	for i, l := range m.Layers {
+		chain := identity.ChainID(img.RootFS.DiffIDs[:i+1])
+		_, blob := v.client.ContentStore().Info(ctx, l.Digest)
+		_, snapshot := v.client.SnapshotService(snapshotter).Stat(ctx, chain.String())
+		if !errdefs.IsNotFound(blob) || !errdefs.IsNotFound(snapshot) {
+			return 0, fmt.Errorf("of %s, which was removed, there may still be layer %s (%v) or snapshot %s (%v)", name, l.Digest, blob, chain, snapshot) //nolint:errorlint // nil is the bad case
 		}
 	}
 	return bytes, nil

@@ -33,9 +33,9 @@ func verbTitle(verb string, img *verbImage) string {
 // verbAlone is what is said, by verb, of tools that cannot do it.
 var verbAlone = map[string]string{
 	"save":   "crane writes archives of what is in a registry: that is under `pull`",
-	"squash": "ctr, nerdctl and skopeo: none can",
-	"delta":  "ctr, nerdctl, skopeo and crane: none can; umoci's `repack` of a whole tree is under [Rebuild](#rebuild-for-the-second-state)",
-	"verify": "snapshots: ctr, nerdctl, skopeo and crane: none can",
+	"squash": "ctr, nerdctl and skopeo cannot",
+	"delta":  "ctr, nerdctl, skopeo and crane cannot; umoci's `repack` of a whole tree is under [Rebuild](#rebuild-for-the-second-state)",
+	"verify": "ctr, nerdctl and skopeo cannot, nor crane snapshots",
 }
 
 func (w *world) verbTargets() []target {
@@ -79,11 +79,11 @@ func (w *world) verbsSection() string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	p("\n%s\n", verbsTitle)
-	p("Written by `make bench BENCH_PARTS=verbs` on %s, on %s, with %s. %d rounds, page cache warm. The tree has %d files, %.0f MB; the layers are gzip.",
-		time.Now().UTC().Format("2006-01-02"), w.machine(), strings.Join(unique(w.versions), "; "), w.rounds, w.trees.files, mb(w.trees.bytes))
-	p("What `load` and `pull` bring is unpacked, with overlayfs; nothing of it, nor of its layers, was there before. The archives and layouts are on the")
-	p("same disk, the registry on the same machine; each `push` goes to a registry that holds nothing. Veneer and the floor end when")
-	p("the files are on the disk; ctr, without `--sync-fs`, and nerdctl leave that to the kernel. Stored are blobs and snapshots of what was brought, the")
+	p("Written by `make bench BENCH_PARTS=verbs` on %s, on %s, with %s. Medians of %d rounds, of which each runs what is small %d times; page cache warm. The tree has %d files, %.0f MB; the layers are gzip.",
+		time.Now().UTC().Format("2006-01-02"), w.machine(), strings.Join(unique(w.versions), "; "), w.rounds, shortRuns, w.trees.files, mb(w.trees.bytes))
+	p("What `load` and `pull` bring is unpacked, with overlayfs; nothing of it, nor of its layers, was there before, and Veneer remembers nothing. The")
+	p("archives and layouts are on the same disk, the registry on the same machine; each `push` goes to a registry that holds nothing. Veneer and the")
+	p("floor end when the files are on the disk; ctr, without `--sync-fs`, and nerdctl leave that to the kernel. Stored are blobs and snapshots of what was brought, the")
 	p("registry's files, the archive, or the new layer. `commit` is under [Rebuild](#rebuild-for-the-second-state) and [Nothing changed](#nothing-changed).")
 	for _, note := range w.notes {
 		if strings.HasPrefix(note, "SKIP: verbs") {
