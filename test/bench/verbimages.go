@@ -84,7 +84,8 @@ func (v *verbWork) makeImages(ctx context.Context) error {
 		v.makeImage(ctx, v.full, tars["debian"], tars["2"]),
 		v.makeLayered(ctx, v.ten, tenths),
 		v.makeLayered(ctx, v.first, tenths[:1]),
-		v.makeLayered(ctx, v.small, slices.Collect(slices.Chunk(files[:verbLayers*verbLayerFiles], verbLayerFiles))),
+		// From everywhere in the tree: the first of a Go tree are its programs.
+		v.makeLayered(ctx, v.small, slices.Collect(slices.Chunk(spread(files, verbLayers*verbLayerFiles), verbLayerFiles))),
 	)
 }
 
