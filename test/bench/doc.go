@@ -19,5 +19,6 @@
 //	                    journal, if it can be helped: for some minutes that does not use removed inodes again, and looks at
 //	                    each of them for every new file, so that runs get slower by a factor of three. Nor on a loop device: of files
 //	                    there Veneer remembers nothing, since another image may be in it tomorrow, and reads all of them each time
+//	                    (for verbs alone it is as good: there Veneer remembers nothing anyway, and runs remove many inodes)
 //	BENCH_OUT           where benchmarks.md goes (docs/)
 package main
