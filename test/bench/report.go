@@ -25,6 +25,9 @@ var sections = []struct {
 
 // report prints what was measured, and writes it with its plots to the output directory.
 func (w *world) report() error {
+	if err := os.MkdirAll(w.out, 0o755); err != nil {
+		return err
+	}
 	for _, s := range sections {
 		if slices.Equal(w.parts, []string{s.part}) {
 			return w.replaceSection(s.title, s.text(w))
@@ -32,9 +35,6 @@ func (w *world) report() error {
 	}
 	text := w.markdown()
 	fmt.Println(text)
-	if err := os.MkdirAll(w.out, 0o755); err != nil {
-		return err
-	}
 	errs := []error{os.WriteFile(filepath.Join(w.out, "benchmarks.md"), []byte(text), 0o644)}
 	for _, p := range w.plots {
 		errs = append(errs, p.write(filepath.Join(w.out, p.file)))
