@@ -245,7 +245,7 @@ race-note: # the plan tells it where it is no error
 
 # What cannot be had is skipped, by bench too; without a containerd there is nothing to measure.
 .PHONY: bench-tools
-bench-tools: $(CONTAINERD2) ## Build or install what bench compares with (buildah, umoci and rsync are Debian packages)
+bench-tools: $(CONTAINERD2) ## Build or install what bench compares with (buildah, umoci, skopeo and rsync are Debian packages)
 	@for tool in $(REGISTRY) $(CRANE) $(BUILDKIT); do \
 	  $(MAKE) --no-print-directory "$$tool" || echo "SKIP: $$tool cannot be built" >&2; \
 	done

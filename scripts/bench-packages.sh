@@ -4,7 +4,7 @@
 # cannot be done it says so and goes on: bench skips them, with a line of its own.
 set -eu
 
-for program in runc buildah umoci rsync mmdebstrap xdelta3 bsdiff rdiff zstd sqlite3 npm; do # each in the package of its name
+for program in runc buildah umoci skopeo rsync mmdebstrap xdelta3 bsdiff rdiff zstd sqlite3 npm; do # each in the package of its name
 	command -v "$program" >/dev/null && continue
 	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 		echo "SKIP: $program cannot be installed: that needs root and apt-get" >&2

@@ -223,21 +223,7 @@ func (d *deltaWork) manifestOf(ctx context.Context, name string) (*ocispec.Manif
 	if _, err := quiet(ctx, shell(`mkdir "$2" && tar -xf "$1" -C "$2"`, d.in(name+".oci"), dir)...); err != nil {
 		return nil, err
 	}
-	var index ocispec.Index
-	if err := readJSONFile(filepath.Join(dir, "index.json"), &index); err != nil {
-		return nil, err
-	}
-	if len(index.Manifests) != 1 {
-		return nil, fmt.Errorf("%s has %d images", name, len(index.Manifests))
-	}
-	m := new(ocispec.Manifest)
-	if err := readJSONFile(layoutBlob(dir, index.Manifests[0].Digest), m); err != nil {
-		return nil, err
-	}
-	if len(m.Layers) == 0 {
-		return nil, fmt.Errorf("%s has no layers", name)
-	}
-	return m, nil
+	return layoutManifest(dir, "")
 }
 
 // deltaBytes is what the delta has of layers: the documents beside them are as many in any archive.

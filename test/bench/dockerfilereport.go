@@ -18,7 +18,7 @@ const (
 	limitProgram          = 32   // MB
 )
 
-// dockerfileTitle heads what is said of Dockerfiles, the last of the sections.
+// dockerfileTitle heads what is said of Dockerfiles.
 const dockerfileTitle = "## Dockerfiles"
 
 // ofDockerfile reports whether a scenario is one of them.
@@ -82,7 +82,7 @@ func (t *table) dockerfileMarkdown() string {
 	for _, r := range t.rows {
 		all := r.seconds()
 		faster := ""
-		if other := t.find(rowBuildkitD); other != nil && strings.HasPrefix(r.tool, "**veneer") {
+		if other := t.find(rowBuildkitD); other != nil && strings.HasPrefix(r.tool, rowOfVeneer) {
 			faster = fmt.Sprintf("%.1f ×", median(other.seconds())/median(all))
 		}
 		stored := median(r.sorted(func(s sample) float64 { return float64(s.layer) / 1e3 }))

@@ -124,6 +124,7 @@ func run(ctx context.Context) (err error) {
 		{"fleet", fleet},
 		{"deltas", deltas},
 		{"dockerfile", dockerfile},
+		{"verbs", verbs},
 		{"million", millionFiles},
 	} {
 		if part.name == "million" && !c.million || part.name != "million" && !wants(c.parts, part.name) {

@@ -13,19 +13,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// sections are those that a part writes by itself, in their order.
+var sections = []struct {
+	part, title string
+	text        func(*world) string
+}{
+	{"deltas", deltasTitle, (*world).deltasSection},
+	{"dockerfile", dockerfileTitle, (*world).dockerfileSection},
+	{"verbs", verbsTitle, (*world).verbsSection},
+}
+
 // report prints what was measured, and writes it with its plots to the output directory.
 func (w *world) report() error {
-	switch {
-	case slices.Equal(w.parts, []string{"dockerfile"}):
-		return w.replaceSection(dockerfileTitle, w.dockerfileSection())
-	case slices.Equal(w.parts, []string{"deltas"}):
-		return w.replaceSection(deltasTitle, w.deltasSection())
-	}
-	text := w.markdown()
-	fmt.Println(text)
 	if err := os.MkdirAll(w.out, 0o755); err != nil {
 		return err
 	}
+	for _, s := range sections {
+		if slices.Equal(w.parts, []string{s.part}) {
+			return w.replaceSection(s.title, s.text(w))
+		}
+	}
+	text := w.markdown()
+	fmt.Println(text)
 	errs := []error{os.WriteFile(filepath.Join(w.out, "benchmarks.md"), []byte(text), 0o644)}
 	for _, p := range w.plots {
 		errs = append(errs, p.write(filepath.Join(w.out, p.file)))
@@ -52,7 +61,7 @@ func (w *world) markdown() string {
 	p("\n## Targets\n\nMedians of this run, compared by the program that measured them.\n")
 	b.WriteString(w.targetTable())
 	for _, t := range w.tables {
-		if len(t.rows) > 0 && !ofDockerfile(t.title) {
+		if len(t.rows) > 0 && !ofDockerfile(t.title) && !ofVerb(t.title) {
 			p("\n## %s\n", t.title)
 			b.WriteString(t.markdown())
 		}
@@ -72,8 +81,9 @@ func (w *world) markdown() string {
 	p("\n## Commands\n\n```text")
 	p("%s", strings.TrimSpace(commands))
 	p("```")
-	b.WriteString(w.deltasSection())
-	b.WriteString(w.dockerfileSection())
+	for _, s := range sections {
+		b.WriteString(s.text(w))
+	}
 	return b.String()
 }
 

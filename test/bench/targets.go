@@ -90,7 +90,7 @@ func (w *world) peakMemory(titles ...string) (n number) {
 		for _, r := range t.rows {
 			for _, s := range r.samples {
 				for _, title := range titles {
-					if title == t.title && strings.HasPrefix(r.tool, "**veneer") {
+					if title == t.title && strings.HasPrefix(r.tool, rowOfVeneer) {
 						n = number{max(n.value, mb(s.rss)), true}
 					}
 				}

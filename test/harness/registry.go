@@ -179,6 +179,9 @@ func (r *Registry) HTTPClient() (*http.Client, error) {
 	return &http.Client{Transport: transport, Timeout: 30 * time.Second}, nil
 }
 
+// Storage returns the directory in which the registry keeps what it has.
+func (r *Registry) Storage() string { return r.path("storage") }
+
 // Requests returns the lines of the registry's access log that hold the text, such as "PUT /v2/app/manifests/".
 func (r *Registry) Requests(text string) ([]string, error) {
 	data, err := os.ReadFile(r.path("log"))
