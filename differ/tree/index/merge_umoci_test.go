@@ -23,6 +23,7 @@ import (
 
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/treetest"
+	"github.com/veneer-build/veneer/snapshot/unpack"
 	"github.com/veneer-build/veneer/test/harness"
 )
 
@@ -150,7 +151,8 @@ func dropImplied(f, want treetest.Flat) {
 var nanoseconds = regexp.MustCompile(`( t=\d+)\.\d+`)
 
 // TestMergeRandomUmoci compares random stacks that all of containerd's
-// snapshotters agree upon with what umoci unpacks.
+// snapshotters agree upon, merged and as package unpack unpacks them, with what
+// umoci unpacks.
 func TestMergeRandomUmoci(t *testing.T) {
 	needRoot(t)
 	stacks, agreed := 0, 0
@@ -191,11 +193,28 @@ func TestMergeRandomUmoci(t *testing.T) {
 		want := treetest.FlattenDisk(t, rootfs, since)
 		got := withoutDirectoryTimes(inSeconds(treetest.Flatten(t, m, want)))
 		dropImplied(got, want)
-		if p := got.Diff(withoutDirectoryTimes(inSeconds(want))); p != "" {
-			t.Errorf("seed %d, %x (umoci is containerd here)\n%s\n%s", seed+i, sha256.Sum256(bytes.Join(layers, nil)), p, listTars(layers))
+		unpacked := withoutDirectoryTimes(inSeconds(treetest.FlattenDisk(t, unpackAll(t, layers), since)))
+		dropImplied(unpacked, want)
+		want = withoutDirectoryTimes(inSeconds(want))
+		for what, have := range map[string]treetest.Flat{"merged": got, "unpacked": unpacked} {
+			if p := have.Diff(want); p != "" {
+				t.Errorf("seed %d, %x, %s (umoci is containerd here)\n%s\n%s", seed+i, sha256.Sum256(bytes.Join(layers, nil)), what, p, listTars(layers))
+			}
 		}
 	}
 	t.Logf("%d stacks, %d of them compared, %d refused by umoci: %q", stacks, agreed, len(refused), refused)
+}
+
+// unpackAll unpacks layers into one directory, and returns it.
+func unpackAll(t *testing.T, layers [][]byte) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, l := range layers {
+		if err := unpack.Apply(t.Context(), bytes.NewReader(l), unpack.Target{Dir: dir}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 func listTars(layers [][]byte) (s string) {
