@@ -8,6 +8,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/content"
@@ -62,9 +63,16 @@ func Load(ctx context.Context, e *engine.Engine, r io.Reader, req LoadRequest) (
 	if req.Size > 0 {
 		s.steps.Total(func() (int64, int64) { return 0, req.Size })
 	}
-	records, err := archive.Import(e.Context(ctx), e.Client, s.steps.Reader(r), archive.Options{
+	opts := archive.Options{
 		Names: req.Names, Image: req.Image, Platform: req.Platform, Snapshots: s, Sources: s, Recompress: req.Recompress,
-	})
+	}
+	if ok, _ := e.MayUnpack(); ok && !req.NoUnpack {
+		// What goes wrong shows when the image is unpacked afterwards, as far as it was not.
+		opts.Meanwhile = func(ctx context.Context, img *content.Image, blobs func(context.Context, ocispec.Descriptor) io.ReadCloser) {
+			_ = build.UnpackArriving(ctx, e, img, blobs)
+		}
+	}
+	records, err := archive.Import(e.Context(ctx), e.Client, s.steps.Reader(r), opts)
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,7 @@ type loader struct {
 	// plain: a layer may be unpacked here whose blob cannot be made, see
 	// [rebuilder.unpackPlain]. spare: that was done, and nobody needs its tar any more.
 	plain, spare bool
+	meanwhile    meanwhile
 }
 
 // complete checks that an image is complete, labels its documents so that the

@@ -38,6 +38,11 @@ type Options struct {
 	// Snapshots may replace layers whose blobs are not stored. They are made for
 	// the images before these get names. nil: all blobs must be stored.
 	Snapshots Snapshots
+	// Meanwhile is called while an archive is read, in a goroutine, if that has one image,
+	// whose documents come before its layers. blobs opens the layers, see
+	// [arriving.Blobs]. The import waits for it before it unpacks. If the import fails,
+	// ctx ends. nil: no call.
+	Meanwhile func(ctx context.Context, img *content.Image, blobs func(context.Context, ocispec.Descriptor) io.ReadCloser)
 	// Sources are for deltas below the file. nil: an archive with such deltas is an
 	// error.
 	Sources Sources
@@ -91,6 +96,7 @@ func Import(ctx context.Context, e Engine, r io.Reader, opts Options) (_ []image
 	}
 	l := &loader{engine: e, store: e.ContentStore(), opts: opts, plain: true}
 	defer func() {
+		l.meanwhile.stop()
 		if retErr != nil || l.spare {
 			retErr = errors.Join(retErr, release(ctx, leases.SynchronousDelete))
 			return
@@ -122,6 +128,7 @@ func Import(ctx context.Context, e Engine, r io.Reader, opts Options) (_ []image
 	} else if err := requireNames(found); err != nil {
 		return nil, err
 	}
+	l.meanwhile.wait(ctx)
 	for _, f := range found {
 		if err := l.complete(ctx, f); err != nil {
 			return nil, fmt.Errorf("load %s: %w", f.names[0], err)
@@ -143,13 +150,20 @@ func (l *loader) ingest(ctx context.Context, r io.Reader) (_ storedIndex, err er
 			return storedIndex{}, err
 		}
 	}
-	entries := newReader(ingester{l.store}, func(ctx context.Context, text []byte) error {
+	blobs := ingester{Store: l.store}
+	if l.opts.Meanwhile != nil {
+		blobs.coming = &l.meanwhile.blobs
+		defer l.meanwhile.blobs.Ended()
+	}
+	entries := newReader(blobs, func(ctx context.Context, text []byte) error {
 		index, err := readIndex(text)
 		if err != nil {
 			return err
 		}
+		l.only(index)
 		return l.begin(ctx, index)
 	})
+	entries.stored = l.look
 	if err := entries.read(ctx, tar.NewReader(plain)); err != nil {
 		return storedIndex{}, readError(err)
 	}

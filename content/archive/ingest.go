@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/arriving"
 	"github.com/veneer-build/veneer/content/lease"
 )
 
@@ -24,17 +25,48 @@ const smallBlob = 64 << 10
 // ingester writes blobs into a store. Each import has its own ingests. So two
 // imports do not wait for each other, and an import does not continue what a killed
 // one left.
-type ingester struct{ cstore.Store }
+type ingester struct {
+	cstore.Store
+	// coming is told of the blobs; nil: nobody wants to read them now.
+	coming *arriving.Blobs
+}
 
 // errNotItsDigest is the error for a blob that was damaged.
 var errNotItsDigest = fmt.Errorf("its bytes are not those that its name says, so it was changed on its way: %w", content.ErrCorrupt)
 
 // store writes a blob whose digest and size are known. All of data is read and
 // checked, even if the blob is stored already.
-func (i ingester) store(ctx context.Context, desc ocispec.Descriptor, data io.Reader) (err error) {
+func (i ingester) store(ctx context.Context, desc ocispec.Descriptor, data io.Reader) error {
+	write := i.storeLarge
 	if desc.Size <= smallBlob {
-		return i.storeSmall(ctx, desc, data)
+		write = i.storeSmall
 	}
+	if i.coming == nil {
+		return write(ctx, desc, data)
+	}
+	if err := write(ctx, desc, &telling{Reader: data, blob: desc.Digest, coming: i.coming}); err != nil {
+		return err
+	}
+	i.coming.Stored(desc.Digest)
+	return nil
+}
+
+// telling tells of what is read of a blob.
+type telling struct {
+	io.Reader
+	blob   digest.Digest
+	at     int64
+	coming *arriving.Blobs
+}
+
+func (t *telling) Read(p []byte) (int, error) {
+	n, err := t.Reader.Read(p)
+	t.coming.Came(t.blob, t.at, p[:n])
+	t.at += int64(n)
+	return n, err
+}
+
+func (i ingester) storeLarge(ctx context.Context, desc ocispec.Descriptor, data io.Reader) (err error) {
 	ref := lease.NewRef("load")
 	w, err := cstore.OpenWriter(ctx, i.Store, cstore.WithRef(ref), cstore.WithDescriptor(desc))
 	if errdefs.IsAlreadyExists(err) {

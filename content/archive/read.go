@@ -40,6 +40,8 @@ type reader struct {
 	// begun is called with an OCI layout's index as soon as it is known. It can end
 	// the import early.
 	begun func(context.Context, []byte) error
+	// stored is called with each blob of a layout that was stored; nil: no calls.
+	stored func(context.Context, ocispec.Descriptor)
 
 	documents  map[string][]byte
 	files      map[string]ocispec.Descriptor // all files, by their clean names
@@ -276,7 +278,13 @@ func (r *reader) blob(ctx context.Context, name string, desc ocispec.Descriptor,
 		return err
 	}
 	r.files[name] = desc
-	return r.sums.check(name, desc.Digest)
+	if err := r.sums.check(name, desc.Digest); err != nil {
+		return err
+	}
+	if r.stored != nil {
+		r.stored(ctx, desc)
+	}
+	return nil
 }
 
 // other stores any other file: it may be the target of a link, or a config or layer

@@ -27,7 +27,7 @@ func TestUndigestedFilesAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r := newReader(ingester{s.ContentStore()}, nil)
+	r := newReader(ingester{Store: s.ContentStore()}, nil)
 	r.undigested = maxUndigested - 1
 	err := r.read(ctx, tar.NewReader(&archive))
 	if !errors.Is(err, errdefs.ErrInvalidArgument) || !strings.Contains(err.Error(), "more than 10000 files") || !r.known("layers/0") || r.known("layers/1") {

@@ -58,7 +58,8 @@ type fetcher struct {
 	remotes.Fetcher
 	progress Progress
 	got      *atomic.Int64 // bytes received, in all attempts
-	arrival  *arrival      // is told of all bytes; nil: nobody is
+	// came is told of all bytes and where they begin; nil: nobody is.
+	came func(blob digest.Digest, at int64, p []byte)
 }
 
 func (f fetcher) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
@@ -66,7 +67,7 @@ func (f fetcher) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadClo
 	if err != nil {
 		return nil, err
 	}
-	return &countingReader{ReadCloser: rc, event: Event{Blob: desc}, progress: f.progress, got: f.got, arrival: f.arrival}, nil
+	return &countingReader{ReadCloser: rc, event: Event{Blob: desc}, progress: f.progress, got: f.got, came: f.came}, nil
 }
 
 // countingReader counts the bytes read, and fails if there are fewer or more than the
@@ -76,13 +77,13 @@ type countingReader struct {
 	event    Event
 	progress Progress
 	got      *atomic.Int64
-	arrival  *arrival
+	came     func(blob digest.Digest, at int64, p []byte)
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
-	if c.arrival != nil {
-		c.arrival.came(c.event.Done, p[:n])
+	if c.came != nil {
+		c.came(c.event.Blob.Digest, c.event.Done, p[:n])
 	}
 	c.got.Add(int64(n))
 	c.event.Done += int64(n)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/arriving"
 	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/words"
@@ -94,6 +96,19 @@ func matcher(opts Options) (platforms.MatchComparer, error) {
 	return platforms.Only(p), nil
 }
 
+// alongside runs what is to be done meanwhile. stop ends it, and waits.
+func (p *pull) alongside(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	for _, do := range p.meanwhile {
+		running.Go(func() { do(ctx) })
+	}
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
 type pull struct {
 	store cstore.Store
 	name  string
@@ -105,7 +120,7 @@ type pull struct {
 	// nothing.
 	meanwhile []func(context.Context)
 	stop      func()
-	arrivals  arrivals
+	arriving  arriving.Blobs
 }
 
 // maxDownloads is the number of blobs that are fetched at the same time, as in
@@ -140,7 +155,7 @@ func (p *pull) fetch(ctx context.Context, resolver remotes.Resolver) (ocispec.De
 	if err := images.Dispatch(ctx, h, semaphore.NewWeighted(maxDownloads), r.Target); err != nil {
 		return r.Target, err
 	}
-	p.arrivals.complete()
+	p.arriving.Ended()
 	return r.Target, nil
 }
 
@@ -216,8 +231,7 @@ func (p *pull) fetchBlob(ctx context.Context, from remotes.Fetcher, d ocispec.De
 	urls := d.URLs
 	d.URLs = nil // Containerd would try these addresses before the registry.
 	var got atomic.Int64
-	arrival := p.arrivals.of(d.Digest)
-	one := fetcher{Fetcher: from, progress: p.opts.Progress, got: &got, arrival: arrival}
+	one := fetcher{Fetcher: from, progress: p.opts.Progress, got: &got, came: p.arriving.Came}
 	r := p.opts.retrier()
 	r.progress, r.step = got.Load, stallBytes
 	err := r.do(ctx, func(ctx context.Context) error {
@@ -227,7 +241,7 @@ func (p *pull) fetchBlob(ctx context.Context, from remotes.Fetcher, d ocispec.De
 		err = p.elsewhere(ctx, one, d, urls, err)
 	}
 	if err == nil {
-		arrival.complete()
+		p.arriving.Stored(d.Digest)
 	}
 	return got.Load(), ofBlob(d, err)
 }

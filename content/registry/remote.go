@@ -96,6 +96,17 @@ func (r *Remote) Fetch(ctx context.Context, blob ocispec.Descriptor) error {
 	return nil
 }
 
+// Arriving reads a blob of the image while a pull fetches it, see [arriving.Blobs]. ctx is
+// that of [Remote.Meanwhile]. The caller closes it.
+func (r *Remote) Arriving(ctx context.Context, blob ocispec.Descriptor) io.ReadCloser {
+	return r.pull.arriving.Open(ctx, r.pull.store, blob)
+}
+
+// Meanwhile runs a function while the layers are fetched, and longer. Its context ends
+// when the pull fails. The pull gives nothing up before the function has returned. It is
+// to be called by [Options].Layers.
+func (r *Remote) Meanwhile(do func(context.Context)) { r.pull.meanwhile = append(r.pull.meanwhile, do) }
+
 // Blob streams a blob from the registry and stores nothing. It goes on where a
 // connection broke. As with [content.ReadBlob], there is io.EOF only if size and
 // digest are the descriptor's, else an error that wraps [content.ErrCorrupt]. A blob

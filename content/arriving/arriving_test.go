@@ -1,4 +1,4 @@
-package registry
+package arriving
 
 import (
 	"bytes"
@@ -33,7 +33,7 @@ func TestArrivingIsWhatIsStored(t *testing.T) {
 		want := make([]byte, rapid.SampledFrom([]int{0, 1, 1000, maxWaiting - 1, maxWaiting + 1, 2*maxWaiting + 5}).Draw(rt, "size"))
 		rand.New(rand.NewSource(int64(len(want)))).Read(want) //nolint:gosec // no secret
 		wrong := bytes.Repeat([]byte{'x'}, len(want))
-		a := (&arrivals{}).of("sha256:x")
+		a := (&Blobs{}).of("sha256:x")
 		ctx, cancel := context.WithTimeout(rt.Context(), time.Minute)
 		defer cancel()
 		early := rapid.Bool().Draw(rt, "opened before")
@@ -97,7 +97,7 @@ func TestArrivingIsWhatIsStored(t *testing.T) {
 func TestArrivingReaders(t *testing.T) {
 	data := []byte("the blob")
 	blob := ocispec.Descriptor{Size: int64(len(data))}
-	a := (&arrivals{}).of("sha256:x")
+	a := (&Blobs{}).of("sha256:x")
 	closed := a.open(t.Context(), oneBlob(data), blob)
 	second := a.open(t.Context(), oneBlob(data), blob)
 	a.came(0, data[:3])

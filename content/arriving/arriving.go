@@ -1,4 +1,4 @@
-package registry
+package arriving
 
 import (
 	"bytes"
@@ -21,33 +21,52 @@ const maxWaiting = 4 << 20
 // same both times.
 var errCameTwice = errors.New("a part of it was received twice")
 
-// arrivals are the blobs that a pull fetches, for readers that do not wait until they
-// are stored.
-type arrivals struct {
+// Blobs are blobs on their way to a store. The zero value has none. Methods may be called
+// at the same time.
+type Blobs struct {
 	mu    sync.Mutex
 	blobs map[digest.Digest]*arrival
+	ended bool
 }
 
-// complete tells that no more will come.
-func (a *arrivals) complete() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, one := range a.blobs {
+// Came tells of bytes of a blob that were received, which begin at a position. It does not
+// keep them, and waits for no reader.
+func (b *Blobs) Came(blob digest.Digest, at int64, p []byte) { b.of(blob).came(at, p) }
+
+// Stored tells that a blob is in the store.
+func (b *Blobs) Stored(blob digest.Digest) { b.of(blob).complete() }
+
+// Ended tells that no more will come.
+func (b *Blobs) Ended() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ended = true
+	for _, one := range b.blobs {
 		one.complete()
 	}
 }
 
-// of returns the arrival of a blob.
-func (a *arrivals) of(d digest.Digest) *arrival {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.blobs == nil {
-		a.blobs = map[digest.Digest]*arrival{}
+// Open reads a blob from its beginning. Bytes come in the order in which they were
+// received. There is io.EOF only when the blob is stored, and then it has the bytes that
+// were read. If that cannot be said, or if the blob did not come, there is an error. ctx
+// ends a wait. The caller closes it.
+func (b *Blobs) Open(ctx context.Context, store cstore.Provider, blob ocispec.Descriptor) io.ReadCloser {
+	return b.of(blob.Digest).open(ctx, store, blob)
+}
+
+func (b *Blobs) of(d digest.Digest) *arrival {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.blobs == nil {
+		b.blobs = map[digest.Digest]*arrival{}
 	}
-	if a.blobs[d] == nil {
-		a.blobs[d] = &arrival{wake: make(chan struct{}, 1), stored: make(chan struct{})}
+	if b.blobs[d] == nil {
+		b.blobs[d] = &arrival{wake: make(chan struct{}, 1), stored: make(chan struct{})}
+		if b.ended {
+			b.blobs[d].complete()
+		}
 	}
-	return a.blobs[d]
+	return b.blobs[d]
 }
 
 // arrival is a blob on its way to the store, and to at most one reader.
@@ -195,30 +214,4 @@ func (r *arriving) Close() error {
 		return nil
 	}
 	return r.ra.Close()
-}
-
-// Arriving reads a blob of the image while a pull fetches it. Bytes that it read come in
-// the order in which they were received, and there is io.EOF only when the blob is
-// stored, with the same bytes; an error else, above all if the pull ends before. ctx is
-// that of [Remote.Meanwhile]. The caller closes it.
-func (r *Remote) Arriving(ctx context.Context, blob ocispec.Descriptor) io.ReadCloser {
-	return r.pull.arrivals.of(blob.Digest).open(ctx, r.pull.store, blob)
-}
-
-// Meanwhile runs a function while the layers are fetched, and longer. Its context ends
-// when the pull fails. The pull gives nothing up before the function has returned. It is
-// to be called by [Options].Layers.
-func (r *Remote) Meanwhile(do func(context.Context)) { r.pull.meanwhile = append(r.pull.meanwhile, do) }
-
-// alongside runs what is to be done meanwhile. stop ends it, and waits.
-func (p *pull) alongside(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	for _, do := range p.meanwhile {
-		running.Go(func() { do(ctx) })
-	}
-	return func() {
-		cancel()
-		running.Wait()
-	}
 }

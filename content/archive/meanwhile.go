@@ -1,0 +1,83 @@
+package archive
+
+import (
+	"context"
+	"io"
+	"slices"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/arriving"
+)
+
+// maxLooks is how many blobs may come before the documents of an archive's image are all
+// there. In most archives they are the first.
+const maxLooks = 16
+
+// meanwhile is what is done while an archive is read, see [Options].Meanwhile.
+type meanwhile struct {
+	blobs  arriving.Blobs
+	image  *ocispec.Descriptor // the archive's only one; nil: there are more, or it is not known
+	looks  int
+	cancel context.CancelFunc
+	done   chan struct{} // is closed when it has ended; nil: it was not begun
+}
+
+// wait waits until it has ended, or ctx has.
+func (m *meanwhile) wait(ctx context.Context) {
+	if m.done == nil {
+		return
+	}
+	select {
+	case <-m.done:
+	case <-ctx.Done():
+	}
+}
+
+// stop ends it, and waits.
+func (m *meanwhile) stop() {
+	if m.done != nil {
+		m.cancel()
+		<-m.done
+	}
+}
+
+// only notes the archive's image if there is only one.
+func (l *loader) only(index storedIndex) {
+	if len(index.idx.Manifests) == 1 && l.opts.Image == "" {
+		d := bare(index.idx.Manifests[0])
+		l.meanwhile.image = &d
+	}
+}
+
+// look begins what is to be done meanwhile if the image's documents are there. What is
+// wrong with the image is said when all of it is read.
+func (l *loader) look(ctx context.Context, blob ocispec.Descriptor) {
+	m := &l.meanwhile
+	if l.opts.Meanwhile == nil || m.image == nil || m.looks == maxLooks || blob.Size > maxDocument {
+		return
+	}
+	m.looks++
+	img, err := content.ResolveTarget(ctx, l.store, *m.image, l.opts.Platform)
+	if err != nil {
+		return
+	}
+	m.looks = maxLooks
+	if len(img.Missing) == 0 {
+		return
+	}
+	for _, layer := range img.Layers {
+		if !slices.ContainsFunc(img.Missing, func(d ocispec.Descriptor) bool { return d.Digest == layer.Digest }) {
+			m.blobs.Stored(layer.Digest)
+		}
+	}
+	ctx, m.cancel = context.WithCancel(ctx)
+	m.done = make(chan struct{})
+	go func() {
+		defer close(m.done)
+		l.opts.Meanwhile(ctx, img, func(ctx context.Context, blob ocispec.Descriptor) io.ReadCloser {
+			return m.blobs.Open(ctx, l.store, blob)
+		})
+	}()
+}

@@ -1,0 +1,7 @@
+// Package arriving reads blobs while they are stored.
+//
+// Whoever stores blobs tells of the bytes that it receives ([Blobs.Came]) and of blobs that
+// the store has taken ([Blobs.Stored]). A reader ([Blobs.Open]) gets a blob from its first
+// bytes on. It never makes the transfer wait: some bytes wait for it, and if more come it
+// reads the rest from the store, when that has the blob.
+package arriving
