@@ -288,7 +288,7 @@ func (d *dockerfiles) program(ctx context.Context) error {
 	if _, err := d.compile(ctx, s); err != nil {
 		return err
 	}
-	for range d.rounds {
+	for range d.rounds * shortRuns {
 		if err := s.change(); err != nil {
 			return err
 		}

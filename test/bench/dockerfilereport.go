@@ -66,8 +66,8 @@ func (w *world) dockerfileSection() string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	p("\n%s\n", dockerfileTitle)
-	p("Written by `make bench BENCH_PARTS=dockerfile` on %s, on %s, with %s. A tree of %d files, %.0f MB. %d rounds; the file that changes gets bytes that nobody has seen; page cache warm.",
-		time.Now().UTC().Format("2006-01-02"), w.machine(), strings.Join(unique(w.versions), "; "), w.trees.files, mb(w.trees.bytes), w.rounds)
+	p("Written by `make bench BENCH_PARTS=dockerfile` on %s, on %s, with %s. A tree of %d files, %.0f MB. %d rounds, of the Go program %d; the file that changes gets bytes that nobody has seen; page cache warm.",
+		time.Now().UTC().Format("2006-01-02"), w.machine(), strings.Join(unique(w.versions), "; "), w.trees.files, mb(w.trees.bytes), w.rounds, w.rounds*shortRuns)
 	p("New bytes are those of the blobs that the image before does not have: they are stored, and a push sends them.\n")
 	b.WriteString(targetRows(w.dockerfileTargets()))
 	b.WriteString(tables.String())
