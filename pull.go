@@ -9,6 +9,7 @@ import (
 
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/arriving"
 	"github.com/veneer-build/veneer/content/registry"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/internal/fault"
@@ -52,7 +53,8 @@ func PullTelling(ctx context.Context, e *engine.Engine, ref string, opts Registr
 	if warning != nil {
 		pulled.Warnings = append(pulled.Warnings, fault.NoticeOf(warning))
 	}
-	deltas, early := &deltaPull{engine: e, noUnpack: !unpacks}, earlyUnpack{}
+	deltas := &deltaPull{engine: e, noUnpack: !unpacks}
+	var early *arriving.Beside // unpacks layers while they are fetched
 	opts.Ready = func(ctx context.Context, img *content.Image) error {
 		if ready != nil {
 			if err := ready(ctx, img); err != nil {
@@ -63,7 +65,7 @@ func PullTelling(ctx context.Context, e *engine.Engine, ref string, opts Registr
 			return nil
 		}
 		steps.Start("unpack")
-		early.wait(ctx)
+		early.Wait(ctx)
 		_, err := build.UnpackImage(ctx, e, img, steps)
 		return err
 	}
@@ -75,7 +77,8 @@ func PullTelling(ctx context.Context, e *engine.Engine, ref string, opts Registr
 				}
 			}
 			if unpacks {
-				early.begin(e, r, img)
+				// What goes wrong shows when the image is unpacked afterwards, as far as it was not.
+				early = r.Meanwhile(ctx, func(ctx context.Context) { _ = build.UnpackArriving(ctx, e, img, r.Arriving) })
 			}
 			return nil
 		}
@@ -84,33 +87,6 @@ func PullTelling(ctx context.Context, e *engine.Engine, ref string, opts Registr
 	pulled.Image, err = Fetch(ctx, e, ref, opts)
 	pulled.Delta, pulled.Warnings = deltas.done, append(pulled.Warnings, deltas.warnings...)
 	return pulled, err
-}
-
-// earlyUnpack unpacks the layers of an image while they are fetched.
-type earlyUnpack struct {
-	done chan struct{} // is closed when it has ended; nil: it was not begun
-}
-
-// begin is for [registry.Options].Layers. What goes wrong shows when the image is unpacked
-// afterwards, as far as it was not.
-func (u *earlyUnpack) begin(e *engine.Engine, r *registry.Remote, img *content.Image) {
-	done := make(chan struct{})
-	u.done = done
-	r.Meanwhile(func(ctx context.Context) {
-		defer close(done)
-		_ = build.UnpackArriving(ctx, e, img, r.Arriving)
-	})
-}
-
-// wait waits until it has ended, or ctx has.
-func (u *earlyUnpack) wait(ctx context.Context) {
-	if u.done == nil {
-		return
-	}
-	select {
-	case <-u.done:
-	case <-ctx.Done():
-	}
 }
 
 // Fetch fetches an image and names it, and makes no snapshots: see [registry.Pull]. It

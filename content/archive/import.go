@@ -96,7 +96,7 @@ func Import(ctx context.Context, e Engine, r io.Reader, opts Options) (_ []image
 	}
 	l := &loader{engine: e, store: e.ContentStore(), opts: opts, plain: true}
 	defer func() {
-		l.meanwhile.stop()
+		l.meanwhile.beside.Stop()
 		if retErr != nil || l.spare {
 			retErr = errors.Join(retErr, release(ctx, leases.SynchronousDelete))
 			return
@@ -128,7 +128,7 @@ func Import(ctx context.Context, e Engine, r io.Reader, opts Options) (_ []image
 	} else if err := requireNames(found); err != nil {
 		return nil, err
 	}
-	l.meanwhile.wait(ctx)
+	l.meanwhile.beside.Wait(ctx)
 	for _, f := range found {
 		if err := l.complete(ctx, f); err != nil {
 			return nil, fmt.Errorf("load %s: %w", f.names[0], err)

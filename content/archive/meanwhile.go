@@ -20,27 +20,7 @@ type meanwhile struct {
 	blobs  arriving.Blobs
 	image  *ocispec.Descriptor // the archive's only one; nil: there are more, or it is not known
 	looks  int
-	cancel context.CancelFunc
-	done   chan struct{} // is closed when it has ended; nil: it was not begun
-}
-
-// wait waits until it has ended, or ctx has.
-func (m *meanwhile) wait(ctx context.Context) {
-	if m.done == nil {
-		return
-	}
-	select {
-	case <-m.done:
-	case <-ctx.Done():
-	}
-}
-
-// stop ends it, and waits.
-func (m *meanwhile) stop() {
-	if m.done != nil {
-		m.cancel()
-		<-m.done
-	}
+	beside *arriving.Beside
 }
 
 // only notes the archive's image if there is only one.
@@ -72,12 +52,9 @@ func (l *loader) look(ctx context.Context, blob ocispec.Descriptor) {
 			m.blobs.Stored(layer.Digest)
 		}
 	}
-	ctx, m.cancel = context.WithCancel(ctx)
-	m.done = make(chan struct{})
-	go func() {
-		defer close(m.done)
+	m.beside = arriving.Run(ctx, func(ctx context.Context) {
 		l.opts.Meanwhile(ctx, img, func(ctx context.Context, blob ocispec.Descriptor) io.ReadCloser {
 			return m.blobs.Open(ctx, l.store, blob)
 		})
-	}()
+	})
 }

@@ -29,8 +29,8 @@ type Blobs struct {
 	ended bool
 }
 
-// Came tells of bytes of a blob that were received, which begin at a position. It does not
-// keep them, and waits for no reader.
+// Came tells of bytes of a blob that were received, and of the position of the first. It
+// copies what it keeps, and waits for no reader.
 func (b *Blobs) Came(blob digest.Digest, at int64, p []byte) { b.of(blob).came(at, p) }
 
 // Stored tells that a blob is in the store.

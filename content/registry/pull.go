@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
@@ -54,9 +53,7 @@ func Pull(ctx context.Context, e Engine, ref string, opts Options) (_ images.Ima
 	}
 	p := &pull{store: e.ContentStore(), name: name, match: match, opts: opts}
 	defer func() {
-		if p.stop != nil {
-			p.stop()
-		}
+		p.beside.Stop()
 		if retErr != nil || p.spare.Load() {
 			retErr = errors.Join(retErr, release(ctx, leases.SynchronousDelete))
 			return
@@ -96,31 +93,15 @@ func matcher(opts Options) (platforms.MatchComparer, error) {
 	return platforms.Only(p), nil
 }
 
-// alongside runs what is to be done meanwhile. stop ends it, and waits.
-func (p *pull) alongside(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	for _, do := range p.meanwhile {
-		running.Go(func() { do(ctx) })
-	}
-	return func() {
-		cancel()
-		running.Wait()
-	}
-}
-
 type pull struct {
 	store cstore.Store
 	name  string
 	match platforms.MatchComparer
 	opts  Options
 	// spare: [Options].Layers fetched what nobody needs any more.
-	spare atomic.Bool
-	// meanwhile is done while the layers are fetched, and stop ends it; nil: there is
-	// nothing.
-	meanwhile []func(context.Context)
-	stop      func()
-	arriving  arriving.Blobs
+	spare    atomic.Bool
+	arriving arriving.Blobs
+	beside   *arriving.Beside // of [Remote.Meanwhile]
 }
 
 // maxDownloads is the number of blobs that are fetched at the same time, as in
@@ -151,7 +132,6 @@ func (p *pull) fetch(ctx context.Context, resolver remotes.Resolver) (ocispec.De
 	if err != nil {
 		return r.Target, err
 	}
-	p.stop = p.alongside(ctx)
 	if err := images.Dispatch(ctx, h, semaphore.NewWeighted(maxDownloads), r.Target); err != nil {
 		return r.Target, err
 	}

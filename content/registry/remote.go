@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/arriving"
 )
 
 // Remote is an image in its registry. Its documents are in the engine's store for as
@@ -102,10 +103,13 @@ func (r *Remote) Arriving(ctx context.Context, blob ocispec.Descriptor) io.ReadC
 	return r.pull.arriving.Open(ctx, r.pull.store, blob)
 }
 
-// Meanwhile runs a function while the layers are fetched, and longer. Its context ends
-// when the pull fails. The pull gives nothing up before the function has returned. It is
-// to be called by [Options].Layers.
-func (r *Remote) Meanwhile(do func(context.Context)) { r.pull.meanwhile = append(r.pull.meanwhile, do) }
+// Meanwhile runs a function while the layers are fetched, and longer. It is called by
+// [Options].Layers, with its ctx, and once at most. When the pull ends, so does the
+// function's context, and the pull waits for it before it gives anything up.
+func (r *Remote) Meanwhile(ctx context.Context, do func(context.Context)) *arriving.Beside {
+	r.pull.beside = arriving.Run(ctx, do)
+	return r.pull.beside
+}
 
 // Blob streams a blob from the registry and stores nothing. It goes on where a
 // connection broke. As with [content.ReadBlob], there is io.EOF only if size and
