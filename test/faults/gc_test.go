@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -89,6 +90,20 @@ func (x *expiry) before(_ context.Context, c *call) error {
 
 func (x *expiry) after(context.Context, *call) error { return nil }
 
+// removeOrphans removes what containerd 1.6 to 2.4 leave where a collection takes an ingest that a stream still writes:
+// its directory without a name, which no call of the daemon's reaches (its writer's end writes "updatedat" while the
+// collection removes the directory). While a lease is alive this cannot be; see TestCollectionAtEveryCall.
+func (w *world) removeOrphans() {
+	w.t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(w.daemon.Root(), "io.containerd.content.v1.content", "ingest", "*"))
+	must(w.t, err)
+	for _, dir := range dirs {
+		if _, err := os.Lstat(filepath.Join(dir, "ref")); os.IsNotExist(err) {
+			must(w.t, os.RemoveAll(dir))
+		}
+	}
+}
+
 // TestLeaseEnds: where the lease is over before the build is, nothing incomplete gets a name.
 func TestLeaseEnds(t *testing.T) {
 	only := []string{"build"}
@@ -125,6 +140,7 @@ func TestLeaseEnds(t *testing.T) {
 			e.before(v)
 			w.ok(sc.args(v)...)
 			w.ok(sc.pruning()...)
+			w.removeOrphans()
 			if diff := w.state().diff(e.states[v]); len(diff) > 0 {
 				problem("then\n\t%s", strings.Join(diff, "\n\t"))
 				e.heal(v)
