@@ -76,5 +76,5 @@ func Build(ctx context.Context, e *engine.Engine, req BuildRequest) (*Result, er
 }
 
 func (r BuildRequest) session() build.Options {
-	return build.Options{NoUnpack: r.NoUnpack, NoCache: r.NoCache, AllowEncrypted: r.AllowEncrypted, Following: r.following}
+	return build.Options{Names: r.Tags, NoUnpack: r.NoUnpack, NoCache: r.NoCache, AllowEncrypted: r.AllowEncrypted, Following: r.following}
 }

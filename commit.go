@@ -70,7 +70,7 @@ func Commit(ctx context.Context, e *engine.Engine, req CommitRequest) (*Result, 
 	if err != nil {
 		return nil, err
 	}
-	o := build.Options{NoCache: req.NoCache, NoUnpack: req.NoUnpack && req.Base != "", AllowEncrypted: req.AllowEncrypted}
+	o := build.Options{Names: req.Tags, NoCache: req.NoCache, NoUnpack: req.NoUnpack && req.Base != "", AllowEncrypted: req.AllowEncrypted}
 	return run(ctx, e.On(c.Snapshotter), o, req.Reports, func(ctx context.Context, s *build.Session) (*Result, error) {
 		base, err := req.base(ctx, s, &c)
 		if err != nil {

@@ -66,7 +66,7 @@ func Delta(ctx context.Context, e *engine.Engine, req DeltaRequest) (*Result, er
 	if err != nil {
 		return nil, err
 	}
-	o := build.Options{NoCache: req.NoCache, AllowEncrypted: req.AllowEncrypted}
+	o := build.Options{Names: req.Tags, NoCache: req.NoCache, AllowEncrypted: req.AllowEncrypted}
 	return run(ctx, e, o, req.Reports, func(ctx context.Context, s *build.Session) (*Result, error) {
 		base, full, err := req.images(ctx, s)
 		if err != nil {

@@ -128,7 +128,7 @@ func BuildDockerfile(ctx context.Context, e *engine.Engine, req DockerfileReques
 	if req.Output != nil {
 		req.Tags = nil
 	}
-	return run(ctx, e, build.Options{AllowEncrypted: req.AllowEncrypted}, req.Reports, func(ctx context.Context, s *build.Session) (*Result, error) {
+	return run(ctx, e, build.Options{Names: req.Tags, AllowEncrypted: req.AllowEncrypted}, req.Reports, func(ctx context.Context, s *build.Session) (*Result, error) {
 		o, err := req.options(ctx, e)
 		if err != nil {
 			return nil, err

@@ -51,7 +51,7 @@ func Squash(ctx context.Context, e *engine.Engine, req SquashRequest) (*Result, 
 	if err != nil {
 		return nil, err
 	}
-	o := build.Options{NoCache: req.NoCache, NoUnpack: req.NoUnpack, AllowEncrypted: req.AllowEncrypted}
+	o := build.Options{Names: req.Tags, NoCache: req.NoCache, NoUnpack: req.NoUnpack, AllowEncrypted: req.AllowEncrypted}
 	return run(ctx, e, o, req.Reports, func(ctx context.Context, s *build.Session) (*Result, error) {
 		img, err := s.Base(ctx, req.Base, req.Platform)
 		if err != nil {

@@ -71,12 +71,18 @@ func (s *Session) settle(d *Diff) {
 	s.Warnings.Add(d.changes.Warnings()...)
 }
 
+// NewLayerWriter opens a writer for a layer of an image that the session makes; see
+// [content.NewLayerWriter].
+func (s *Session) NewLayerWriter(ctx context.Context) (*content.LayerWriter, error) {
+	return content.NewLayerWriter(ctx, s.Engine.Client.ContentStore(), s.names...)
+}
+
 func (s *Session) writeLayer(ctx context.Context, d *Diff, o LayerOptions) (_ *Layer, err error) {
 	mediaType, err := content.LayerMediaType(d.Base.Docker, string(o.Compression))
 	if err != nil {
 		return nil, err
 	}
-	w, err := content.NewLayerWriter(ctx, s.Engine.Client.ContentStore())
+	w, err := s.NewLayerWriter(ctx)
 	if err != nil {
 		return nil, err
 	}

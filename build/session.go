@@ -35,6 +35,9 @@ type Options struct {
 	// AllowEncrypted allows reading files of encrypted layers. The new layer is not
 	// encrypted.
 	AllowEncrypted bool
+	// Names are what the images will be called that are made. New layers are labelled
+	// so, see [content.NameSources].
+	Names []string
 	// Following has what earlier builds of the same targets know; nil: nothing, and
 	// nothing is kept in memory.
 	Following *Following
@@ -53,6 +56,7 @@ type Session struct {
 	// Warnings are what the user must know about the result.
 	Warnings *Warnings
 
+	names          []string
 	allowEncrypted bool
 	fileCaches     *fileCaches
 	following      *Following
@@ -122,7 +126,7 @@ func Run(ctx context.Context, e *engine.Engine, o Options, do func(context.Conte
 
 func newSession(e *engine.Engine, o Options) *Session {
 	o.Log = progress.Log(o.Log)
-	s := &Session{Engine: e, Steps: o.Steps, Log: o.Log, Warnings: &Warnings{}, allowEncrypted: o.AllowEncrypted, fileCaches: newFileCaches(e, o), following: o.Following, ends: &ends{}}
+	s := &Session{Engine: e, Steps: o.Steps, Log: o.Log, Warnings: &Warnings{}, names: o.Names, allowEncrypted: o.AllowEncrypted, fileCaches: newFileCaches(e, o), following: o.Following, ends: &ends{}}
 	s.Roots = &rootfs.Opener{
 		Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Spool: spoolDir(e), NoUnpack: o.NoUnpack,
 		Listings: s.fileCaches.listings, Warn: func(text string) { s.Warnings.Add(text) }, Steps: o.Steps, Log: o.Log,

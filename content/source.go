@@ -79,6 +79,23 @@ func NameSources(ctx context.Context, store cstore.Store, name string, target oc
 	return nil
 }
 
+// SourceLabels are the labels that [NameSources] will give a new blob for each of the
+// names. Spegel asks for them once, within a second of the blob's creation.
+func SourceLabels(names []string) map[string]string {
+	all := map[string]string{}
+	for _, name := range names {
+		s, ok := sourceOf(name)
+		if !ok || contains(all[labelSource+s.host], s.repository) {
+			continue
+		}
+		list := join(append(split(all[labelSource+s.host]), s.repository))
+		if fits(labelNamed+s.host, list) && fits(labelSource+s.host, list) {
+			all[labelSource+s.host], all[labelNamed+s.host] = list, list
+		}
+	}
+	return all
+}
+
 // name labels one blob.
 func (s source) name(ctx context.Context, store cstore.Store, blob digest.Digest) error {
 	info, err := store.Info(ctx, blob)

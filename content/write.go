@@ -69,21 +69,23 @@ type LayerWriter struct {
 	buf   []byte
 	spare []byte       // what buf is next, once sent has told that it was written
 	sent  <-chan error // how writing spare ended; nil when nothing is being written
+	names []string
 	abort func() error
 	done  bool
 }
 
 // NewLayerWriter opens a writer under a new name. ctx must carry a lease, or
-// the blob can be collected before anything refers to it. The caller must
-// call Close, whether or not it called Commit.
-func NewLayerWriter(ctx context.Context, store cstore.Store) (*LayerWriter, error) {
+// the blob can be collected before anything refers to it. A new blob has the
+// [SourceLabels] of the names, which are those of the images that it is for.
+// The caller must call Close, whether or not it called Commit.
+func NewLayerWriter(ctx context.Context, store cstore.Store, names ...string) (*LayerWriter, error) {
 	ref := lease.NewRef("layer")
 	w, err := cstore.OpenWriter(ctx, store, cstore.WithRef(ref))
 	if err != nil {
 		return nil, fmt.Errorf("open layer writer: %w", err)
 	}
 	return &LayerWriter{
-		store: store, w: w,
+		store: store, w: w, names: names,
 		buf:   make([]byte, 0, chunkSize),
 		spare: make([]byte, 0, chunkSize),
 		abort: func() error { return lease.Abort(ctx, store, ref) },
@@ -158,7 +160,9 @@ func (l *LayerWriter) Commit(ctx context.Context, size int64, dgst digest.Digest
 	if err := l.flush(); err != nil {
 		return err
 	}
-	err := l.w.Commit(ctx, size, dgst, cstore.WithLabels(labels))
+	first := SourceLabels(l.names)
+	maps.Copy(first, labels)
+	err := l.w.Commit(ctx, size, dgst, cstore.WithLabels(first))
 	if err != nil && !errdefs.IsAlreadyExists(err) {
 		return fmt.Errorf("commit layer %s: %w", dgst, err)
 	}

@@ -91,6 +91,31 @@ func TestLayerWriter(t *testing.T) {
 	}
 }
 
+// TestLayerWriterNames: a new layer is labelled as being of the repositories that it is for when it is made; one that is
+// there already keeps its labels.
+func TestLayerWriterNames(t *testing.T) {
+	ctx, s := storetest.Open(t)
+	data := []byte("a layer")
+	dgst := digest.FromBytes(data)
+	for _, name := range []string{"registry.example.org/team/app:1", "registry.example.org/other/app:1"} {
+		w, err := content.NewLayerWriter(ctx, s.ContentStore(), "app:1", name, "registry.example.org/team/app:2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(data); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(w.Commit(ctx, int64(len(data)), dgst, nil), w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range []string{"containerd.io/distribution.source.registry.example.org", "veneer.build/named.registry.example.org"} {
+			if got := s.Blobs(ctx, t)[dgst][key]; got != "team/app" {
+				t.Errorf("label %s is %q", key, got)
+			}
+		}
+	}
+}
+
 func TestLayerWriterAbandoned(t *testing.T) {
 	ctx, s := storetest.Open(t)
 	ctx, cancel := context.WithCancel(ctx)

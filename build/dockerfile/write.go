@@ -90,7 +90,7 @@ func (s *solver) writeLayer(ctx context.Context, changes *differ.Changes, on *st
 	if err != nil {
 		return nil, err
 	}
-	w, err := content.NewLayerWriter(ctx, s.client().ContentStore())
+	w, err := s.session.NewLayerWriter(ctx)
 	if err != nil {
 		return nil, err
 	}
