@@ -18,6 +18,7 @@ BUILDKIT_DIR     := $(TOOLS)/buildkit-$(call tool_version,buildkit,github.com/mo
 LINT_DIR         := $(TOOLS)/golangci-lint-$(call tool_version,lint,github.com/golangci/golangci-lint/v2)/bin
 ORACLES_DIR      := $(TOOLS)/oracles/bin
 DISTRIBUTION_DIR := $(TOOLS)/nfpm-$(call tool_version,dist,github.com/goreleaser/nfpm/v2)/bin
+SPEGEL_DIR       := $(TOOLS)/spegel-$(call tool_version,spegel,github.com/spegel-org/spegel)/bin
 KUBELET_DIR      := $(TOOLS)/kubelet-$(call tool_version,kubelet,k8s.io/kubernetes)/bin
 LINT             := $(LINT_DIR)/golangci-lint
 
@@ -27,6 +28,7 @@ REGISTRY    := $(REGISTRY_DIR)/.built
 CRANE       := $(CRANE_DIR)/.built
 BUILDKIT    := $(BUILDKIT_DIR)/.built
 KUBELET     := $(KUBELET_DIR)/.built
+SPEGEL      := $(SPEGEL_DIR)/.built
 LINTERS     := $(LINT_DIR)/.built
 ORACLES     := $(ORACLES_DIR)/.built
 
@@ -67,7 +69,11 @@ $(CRANE): tools/crane/go.mod tools/crane/go.sum
 $(BUILDKIT): tools/buildkit/go.mod tools/buildkit/go.sum
 	$(call build_tools,buildkit)
 
-# For `make soak` alone: it takes some ten minutes of a processor. What it is is told by the linker.
+# For `make soak` alone.
+$(SPEGEL): tools/spegel/go.mod tools/spegel/go.sum
+	$(call build_tools,spegel)
+
+# For `make soak` alone: it takes some twenty minutes of a processor. What it is is told by the linker.
 KUBELET_VERSION := $(call tool_version,kubelet,k8s.io/kubernetes)
 KUBELET_MINOR    = $(word 2,$(subst ., ,$(KUBELET_VERSION)))
 

@@ -2,22 +2,15 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
+	"sync"
+	"syscall"
 	"testing"
-
-	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/pkg/namespaces"
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"time"
 
 	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/content"
@@ -25,90 +18,110 @@ import (
 	"github.com/veneer-build/veneer/test/harness"
 )
 
-// peer serves what a containerd has to others, by the API of registries, by Spegel's rules (github.com/spegel-org/spegel
-// pkg/oci, which cannot be had as a module here): a tag by the name of an image, a blob if a label says that it is of the
-// registry and repository that are asked for. The registry is the query's ns, which containerd adds for a mirror.
-type peer struct{ client *client.Client }
+// The ports of Spegel on each node.
+const (
+	spegelRegistry  = "5000"
+	spegelRouter    = "5001"
+	spegelBootstrap = "5002"
+	spegelMetrics   = "5003"
+)
 
-func (p peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	repo, what, found := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/manifests/")
-	manifest := found
-	if !found {
-		repo, what, found = strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/blobs/")
-	}
-	if !found {
-		return // the question whether this is a registry
-	}
-	ctx := namespaces.WithNamespace(r.Context(), "default")
-	if err := p.serve(ctx, w, source{r.URL.Query().Get("ns"), repo}, what, manifest); err != nil {
-		http.Error(w, err.Error(), http.StatusNotFound)
+// startSpegel starts Spegel on a node until stop is called, or the test ends. It finds the others through the first.
+func startSpegel(t *testing.T, node, first *harness.FleetNode) (stop func()) {
+	t.Helper()
+	program, err := harness.Spegel()
+	harness.Check(t, err)
+	dir := t.TempDir()
+	log, err := os.Create(filepath.Join(dir, "log"))
+	must(t, err)
+	cmd := node.Command(context.WithoutCancel(t.Context()), program, "registry",
+		"--containerd-sock", node.Daemon.Address(), "--containerd-namespace", "default",
+		"--containerd-content-path", filepath.Join(node.Daemon.Root(), "io.containerd.content.v1.content"),
+		"--data-dir", dir, "--mirror-resolve-timeout", "2s",
+		"--registry-addr", node.Address+":"+spegelRegistry, "--router-addr", node.Address+":"+spegelRouter,
+		"--metrics-addr", node.Address+":"+spegelMetrics, "--debug-web-enabled=false",
+		"--bootstrap-kind", "http", "--http-bootstrap-addr", node.Address+":"+spegelBootstrap,
+		"--http-bootstrap-peer", "http://"+first.Address+":"+spegelBootstrap)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	must(t, cmd.Start())
+	stop = sync.OnceFunc(func() {
+		must(t, cmd.Process.Kill())
+		_ = cmd.Wait() // which says that it was killed
+		if t.Failed() {
+			text, err := os.ReadFile(log.Name())
+			must(t, err)
+			t.Logf("Spegel of %s: %s", node.Address, text[max(0, len(text)-8000):])
+		}
+		must(t, log.Close())
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// spegelReady waits until Spegel on a node has found another one.
+func spegelReady(t *testing.T, node *harness.FleetNode) {
+	t.Helper()
+	for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+node.Address+":"+spegelRegistry+"/readyz", http.NoBody)
+		must(t, err)
+		res, err := http.DefaultClient.Do(req)
+		if err == nil {
+			must(t, res.Body.Close())
+			if res.StatusCode == http.StatusOK {
+				return
+			}
+			err = fmt.Errorf("it says %s", res.Status)
+		}
+		if time.Since(start) > time.Minute {
+			t.Fatalf("Spegel of %s is not ready after a minute: %v", node.Address, err)
+		}
 	}
 }
 
-// source is where a blob can be fetched.
-type source struct{ registry, repo string }
+// peersRegistry is the registry in the names of images. There is none.
+const peersRegistry = "registry.example.org"
 
-func (p peer) serve(ctx context.Context, w http.ResponseWriter, from source, what string, manifest bool) error {
-	blob, err := digest.Parse(what)
+// spegelHosts has Spegel write what a node's containerd reads to find it.
+func spegelHosts(t *testing.T, node *harness.FleetNode) string {
+	t.Helper()
+	program, err := harness.Spegel()
+	harness.Check(t, err)
+	dir := t.TempDir()
+	out, err := exec.CommandContext(t.Context(), program, "configuration", "--containerd-registry-config-path", dir,
+		"--mirrored-registries", "http://"+peersRegistry, "--mirror-targets", "http://"+node.Address+":"+spegelRegistry).CombinedOutput()
 	if err != nil {
-		img, err := p.client.ImageService().Get(ctx, from.registry+"/"+from.repo+":"+what)
-		if err != nil {
-			return err
-		}
-		blob = img.Target.Digest
+		t.Fatalf("%v: %s", err, out)
 	}
-	info, err := p.client.ContentStore().Info(ctx, blob)
-	if err != nil {
-		return err
-	}
-	if repos := info.Labels["containerd.io/distribution.source."+from.registry]; !slices.Contains(strings.Split(repos, ","), from.repo) {
-		return fmt.Errorf("%s is of %q, not of %s", blob, repos, from.repo)
-	}
-	reader, err := p.client.ContentStore().ReaderAt(ctx, ocispec.Descriptor{Digest: blob})
-	if err != nil {
-		return err
-	}
-	defer reader.Close()
-	body := io.NewSectionReader(reader, 0, reader.Size())
-	if manifest {
-		var is struct{ MediaType string }
-		if err := json.NewDecoder(io.NewSectionReader(reader, 0, reader.Size())).Decode(&is); err != nil {
-			return err
-		}
-		w.Header().Set("Content-Type", is.MediaType)
-	}
-	w.Header().Set("Docker-Content-Digest", blob.String())
-	w.Header().Set("Content-Length", fmt.Sprint(reader.Size()))
-	_, _ = io.Copy(w, body) // of a HEAD request nothing is sent
-	return nil
+	return dir
 }
 
-// TestPeers: of three nodes one builds for a registry that is not there. The others pull by the registry's name, from that
-// node, as containerd's hosts.toml says: of an update the thin layer travels, and nothing of what was built under another name.
+// TestPeers: of three nodes with Spegel one builds for a registry that is not there. The others pull by the registry's name,
+// from that node, as containerd's hosts.toml says: of an update the thin layer travels.
 func TestPeers(t *testing.T) {
 	if os.Getenv("VENEER_SOAK") != "1" {
 		t.Skip("three nodes pull a Debian from each other in `make soak`")
 	}
 	harness.RequireRoot(t)
 	f := harness.NewFleet(t, 3)
-	must(t, f.Registry.Stop())
 	builder, others := f.Nodes[0], f.Nodes[1:]
-	const repo = "registry.example.org/team/app"
+	const repo = peersRegistry + "/team/app"
 	p := newPlace(t, builder.Daemon, "overlayfs")
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", f.Address()+":0")
-	must(t, err)
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: peer{p.engine.Client}}}
-	server.Start()
-	t.Cleanup(server.Close)
-	hosts := t.TempDir()
-	write(t, filepath.Join(hosts, "registry.example.org/hosts.toml"), fmt.Sprintf("server = %q\n[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n", "http://"+f.Registry.Addr(), server.URL))
+	hosts, stop := map[*harness.FleetNode]string{}, map[*harness.FleetNode]func(){}
+	for _, node := range f.Nodes {
+		stop[node] = startSpegel(t, node, builder)
+		hosts[node] = spegelHosts(t, node)
+	}
+	for _, node := range f.Nodes {
+		spegelReady(t, node)
+	}
 
 	pull := func(name string) (harness.Traffic, error) {
 		var all harness.Traffic
 		for _, node := range others {
 			before, err := node.Traffic()
 			must(t, err)
-			if _, err := node.Daemon.Ctr("images", "pull", "--hosts-dir", hosts, name); err != nil {
+			if _, err := node.Daemon.Ctr("images", "pull", "--hosts-dir", hosts[node], name); err != nil {
 				return all, err
 			}
 			after, err := node.Traffic()
@@ -117,12 +130,23 @@ func TestPeers(t *testing.T) {
 		}
 		return all, nil
 	}
-	one, two := application(t, t.TempDir())
+	// The base is pulled while Spegel runs: of blobs that are there without a label it never asks again.
+	base := f.Registry.Addr() + "/debian:12"
 	p.loadDebian(t)
+	for _, args := range [][]string{
+		{"images", "push", "--plain-http", base, harness.DebianName},
+		{"images", "rm", "--sync", harness.DebianName},
+		{"images", "pull", "--plain-http", base},
+	} {
+		_, err := builder.Daemon.Ctr(args...)
+		must(t, err)
+	}
+	must(t, f.Registry.Stop())
+	one, two := application(t, t.TempDir())
 	build := func(base, source, name string) *veneer.Result {
 		return p.build(t, veneer.BuildRequest{Base: base, TargetOptions: veneer.TargetOptions{Targets: []veneer.TargetSpec{{Op: differ.Sync, Source: source, Dest: "/app"}}}, ImageOptions: veneer.ImageOptions{Tags: []string{name}}})
 	}
-	build("debian:12", one, repo+":1")
+	build(base, one, repo+":1")
 	first, err := pull(repo + ":1")
 	must(t, err)
 	thin := build(repo+":1", two, repo+":2")
@@ -137,7 +161,7 @@ func TestPeers(t *testing.T) {
 	}
 
 	// A name that was not given by Veneer leaves its blobs to no registry.
-	build("debian:12", two, "local:1")
+	build(base, two, "local:1")
 	local, err := p.engine.Client.ImageService().Get(p.ctx, "docker.io/library/local:1")
 	must(t, err)
 	local.Name = repo + ":local"
@@ -146,8 +170,12 @@ func TestPeers(t *testing.T) {
 	if _, err := pull(repo + ":local"); err == nil {
 		t.Error("what was built as local:1 is served as the registry's")
 	}
+	// What was named later is served once Spegel was started again.
 	_, err = content.Tag(p.ctx, p.engine.Client, "local:1", repo+":named")
 	must(t, err)
+	stop[builder]()
+	startSpegel(t, builder, others[0])
+	spegelReady(t, builder)
 	_, err = pull(repo + ":named")
 	must(t, err)
 }

@@ -48,6 +48,7 @@ var (
 	registryTools    = toolSet{"registry", "registry", "github.com/distribution/distribution/v3"}
 	craneTools       = toolSet{"crane", "crane", "github.com/google/go-containerregistry"}
 	kubeletTools     = toolSet{"kubelet", "kubelet", "k8s.io/kubernetes"}
+	spegelTools      = toolSet{"spegel", "spegel", "github.com/spegel-org/spegel"}
 )
 
 // version reads the version, without its v, that the set's go.mod requires.
@@ -105,6 +106,16 @@ func RegistryProgram() (string, error) {
 func Kubelet() (kubelet, manifests string, err error) {
 	dir, err := kubeletTools.bin()
 	return filepath.Join(dir, "kubelet"), filepath.Join(dir, "manifests"), err
+}
+
+// ControlPlane returns the folder of Kubernetes' API server, controllers and scheduler, as their project names them
+// (tools/kubelet). `make soak` builds them.
+func ControlPlane() (string, error) { return kubeletTools.bin() }
+
+// Spegel returns the path of Spegel, which serves to other nodes what a node's containerd has. `make soak` builds it.
+func Spegel() (string, error) {
+	dir, err := spegelTools.bin()
+	return filepath.Join(dir, "spegel"), err
 }
 
 // ContainerdProgram returns the path of containerd 2's program, whose shim is beside it.
