@@ -35,8 +35,9 @@ type node struct {
 	ended   chan struct{} // closed when the kubelet has ended
 }
 
-// startNode starts a node whose containerd has a base image with a shell, and what pods begin with, made by Veneer.
-func startNode(t *testing.T) *node {
+// startNode starts a node whose containerd has a base image with a shell, and what pods begin with, made by Veneer. args
+// are more of the kubelet's.
+func startNode(t *testing.T, args ...string) *node {
 	t.Helper()
 	kubelet, _, err := harness.Kubelet()
 	harness.Check(t, err)
@@ -47,8 +48,10 @@ func startNode(t *testing.T) *node {
 	n.daemon = harness.StartWith(t, harness.Containerd2, n.containerd(t))
 	must(t, os.MkdirAll("/run/containerd", 0o755), os.Symlink(n.daemon.Address(), "/run/containerd/containerd.sock"))
 	must(t, os.Mkdir(n.path("pods"), 0o755), os.Mkdir(n.path("cache"), 0o755))
-	n.kubelet = exec.Command(kubelet, "--config", n.path("kubelet.yaml"), "--root-dir", n.path("state"), "--cert-dir", n.path("certificates"),
-		"--hostname-override", nodeName, "--node-ip", nodeAddress, "--v", "2")
+	n.kubelet = exec.Command(kubelet, append([]string{
+		"--config", n.path("kubelet.yaml"), "--root-dir", n.path("state"), "--cert-dir", n.path("certificates"),
+		"--hostname-override", nodeName, "--node-ip", nodeAddress, "--v", "2",
+	}, args...)...)
 	n.start(t, "{}")
 	t.Cleanup(func() { n.stop(t) })
 
@@ -216,10 +219,16 @@ func (n *node) pod(t *testing.T, name string) (*pod, error) {
 	return nil, fmt.Errorf("there is no pod %s among %d", name, len(list.Items))
 }
 
-// log is what the containers of the newest pod of a name have written, with what the runtime puts before each line.
+// log is that of a pod, by the name in its file.
 func (n *node) log(t *testing.T, name string) string {
 	t.Helper()
-	pods, err := filepath.Glob("/var/log/pods/*_" + name + "-" + nodeName + "_*")
+	return podLog(t, name+"-"+nodeName)
+}
+
+// podLog is what the containers of the newest pod of a name have written, with what the runtime puts before each line.
+func podLog(t *testing.T, name string) string {
+	t.Helper()
+	pods, err := filepath.Glob("/var/log/pods/*_" + name + "_*")
 	must(t, err)
 	if len(pods) == 0 {
 		return ""
@@ -267,16 +276,23 @@ func (n *node) remove(t *testing.T, name string) {
 // soon tries until it succeeds what the kubelet is to do by itself.
 func (n *node) soon(t *testing.T, try func() error) {
 	t.Helper()
-	start := time.Now()
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
+	soon(t, func() error {
 		select {
 		case <-n.ended:
 			t.Fatalf("the kubelet ended: %s\n%s", n.kubelet.ProcessState, n.kubeletLog(t))
-		case <-time.After(100 * time.Millisecond):
+		default:
+		}
+		return try()
+	})
+}
+
+// soon tries until it succeeds what Kubernetes is to do by itself.
+func soon(t *testing.T, try func() error) {
+	t.Helper()
+	for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		err := try()
+		if err == nil {
+			return
 		}
 		if time.Since(start) > 2*time.Minute {
 			t.Fatalf("after two minutes: %v", err)
