@@ -216,10 +216,10 @@ MINOR := ^Test(Matrix|Invariant|Commit.*|Kubernetes|SaveLoad|Registry|ServiceDif
 
 .PHONY: soak-minors
 soak-minors: build oracles $(REGISTRY) $(CRANE) $(CONTAINERD2_MINORS) # a part of soak
-	@for minor in $(MINORS); do \
+	@failed=0; for minor in $(MINORS); do \
 	  printf '\n==> containerd %s\n' $$minor; \
-	  VENEER_CONTAINERD2=$$minor $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v -run '$(MINOR)' -skip '/containerd-1' ./test/e2e || exit; \
-	done
+	  VENEER_CONTAINERD2=$$minor $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v -run '$(MINOR)' -skip '/containerd-1' ./test/e2e || failed=1; \
+	done; exit $$failed
 
 .PHONY: soak
 soak: build tools oracles $(KUBELET) $(SPEGEL) ## The suites of faults and damage in full, on every containerd and snapshotter (root; hours)

@@ -38,7 +38,11 @@ func TestParallelUnpack(t *testing.T) {
 			_, err := d.Ctr("images", "pull", "--plain-http", name)
 			must(t, err)
 			// The first one lies on nothing in any case.
-			if n, want := alone(), map[int]int{1: 1, 4: 5}[unpacks]; n != want {
+			want := 1
+			if unpacks > 1 && p.engine.Rebases(p.ctx) {
+				want = 5
+			}
+			if n := alone(); n != want {
 				t.Errorf("%d layers were unpacked without those below, not %d", n, want)
 			}
 			img, err := content.Resolve(p.ctx, p.engine.Client, name, "")
