@@ -102,7 +102,8 @@ func finishOpen(fd int, h *tar.Header, st *unix.Stat_t) error {
 			return err
 		}
 	}
-	if mode := modeOf(h); st == nil || st.Mode&permission != mode {
+	// An access control list among the attributes has changed the mode.
+	if mode := modeOf(h); st == nil || len(h.PAXRecords) > 0 || st.Mode&permission != mode {
 		if err := unix.Fchmod(fd, mode); err != nil {
 			return fmt.Errorf("chmod: %w", err)
 		}
