@@ -9,7 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/archive/tartest"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 	"github.com/opencontainers/go-digest"
 
@@ -132,5 +135,41 @@ func TestUnpackerFails(t *testing.T) {
 			t.Error("nothing was unpacked here")
 		}
 		w.checkNothingLeft()
+	})
+}
+
+// deadAfter is a snapshotter whose daemon dies when it has committed so many snapshots.
+type deadAfter struct {
+	snapshots.Snapshotter
+	left int
+}
+
+func (s *deadAfter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) error {
+	s.left--
+	return s.Snapshotter.Commit(ctx, name, key, opts...)
+}
+
+func (s *deadAfter) Remove(ctx context.Context, key string) error {
+	if s.left <= 0 {
+		return errdefs.ErrUnavailable
+	}
+	return s.Snapshotter.Remove(ctx, key)
+}
+
+// TestUnpackerLosesDaemon: a daemon that dies when all layers are unpacked is an error, and no panic.
+func TestUnpackerLosesDaemon(t *testing.T) {
+	enginetest.Each(t, func(t *testing.T, ctx context.Context, e *engine.Engine) {
+		w := newWorld(ctx, t, e)
+		layers := w.base("daemon dies")
+		c, err := client.New("", client.WithServices(
+			client.WithContentStore(e.Client.ContentStore()), client.WithLeasesService(e.Client.LeasesService()),
+			client.WithSnapshotters(map[string]snapshots.Snapshotter{e.Snapshotter: &deadAfter{w.sn, len(layers)}})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := snapshot.Unpacker{Client: c, Snapshotter: e.Snapshotter, Host: e, Steps: progress.New(nil)}
+		if did, err := u.Unpack(w.ctx, w.image(layers)); !did || !errdefs.IsUnavailable(err) {
+			t.Errorf("%t, %v", did, err)
+		}
 	})
 }
