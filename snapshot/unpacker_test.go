@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/archive/tartest"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ/tree/treetest"
@@ -172,4 +174,25 @@ func TestUnpackerLosesDaemon(t *testing.T) {
 			t.Errorf("%t, %v", did, err)
 		}
 	})
+}
+
+// TestUnpackerLeavesOthers: a layer of a media type that is more than a tar's is the diff service's, which knows
+// programs for it or refuses it.
+func TestUnpackerLeavesOthers(t *testing.T) {
+	enginetest.Root(t)
+	e, ctx := enginetest.Embedded(t, "overlayfs")
+	w := newWorld(ctx, t, e)
+	for _, kind := range []string{
+		ocispec.MediaTypeImageLayer + "+other", ocispec.MediaTypeImageLayerGzip + "+other", ocispec.MediaTypeImageLayer + "+other+gzip",
+		images.MediaTypeDockerSchema2LayerGzip + "+other", "application/vnd.oci.image.layer.v9.tar+gzip", "application/vnd.oci.image.layer.v9.tar",
+	} {
+		layers := w.base(kind)
+		layers[1].Blob.MediaType = kind
+		host := &filledHost{Engine: e}
+		u := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: host, Steps: progress.New(nil)}
+		_, _ = u.Unpack(w.ctx, w.image(layers)) // as the diff service says
+		if host.filled != 1 {
+			t.Errorf("%s: this process unpacked %d layers", kind, host.filled)
+		}
+	}
 }
