@@ -119,11 +119,17 @@ func (u Unpacker) open(ctx context.Context, sn snapshots.Snapshotter, l Layer, p
 
 // close removes the snapshot, unless it was committed.
 func (f *layerFill) close(ctx context.Context) error {
-	var err error
-	if f.syncer != nil {
-		err = f.syncer.Close()
+	return errors.Join(f.endSyncs(), f.active.remove(ctx))
+}
+
+// endSyncs waits for the sync that runs, and begins no more.
+func (f *layerFill) endSyncs() error {
+	if f.syncer == nil {
+		return nil
 	}
-	return errors.Join(err, f.active.remove(ctx))
+	err := f.syncer.Close()
+	f.syncer = nil
+	return err
 }
 
 // source is a layer's blob, being read.

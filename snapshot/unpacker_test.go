@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -194,5 +195,47 @@ func TestUnpackerLeavesOthers(t *testing.T) {
 		if host.filled != 1 {
 			t.Errorf("%s: this process unpacked %d layers", kind, host.filled)
 		}
+	}
+}
+
+// openHost counts the snapshots' directories that are open when one more is to be.
+type openHost struct {
+	*engine.Engine
+	most int
+}
+
+func (h *openHost) Fills(ctx context.Context, dir string) error {
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	open := 0
+	for _, fd := range fds {
+		if to, _ := os.Readlink(filepath.Join("/proc/self/fd", fd.Name())); strings.HasSuffix(to, "/fs") {
+			open++
+		}
+	}
+	h.most = max(h.most, open)
+	return h.Engine.Fills(ctx, dir)
+}
+
+// TestUnpackerManyLayers: an image may have more layers than this process may have files open.
+func TestUnpackerManyLayers(t *testing.T) {
+	enginetest.Root(t)
+	e, ctx := enginetest.Embedded(t, "overlayfs")
+	w := newWorld(ctx, t, e)
+	var layers []snapshot.Layer
+	var parent digest.Digest
+	for i := range 24 {
+		layers = append(layers, w.layer(parent, tartest.TarContext{}.File(fmt.Sprint("f", i), nil, 0o644)))
+		parent = layers[i].ChainID
+	}
+	host := &openHost{Engine: e}
+	u := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: host, Steps: progress.New(nil)}
+	if _, err := u.Unpack(w.ctx, w.image(layers)); err != nil {
+		t.Fatal(err)
+	}
+	if host.most == 0 || host.most > 12 { // one, and two of each of the last
+		t.Errorf("%d directories of %d snapshots are open", host.most, len(layers))
 	}
 }
