@@ -21,7 +21,7 @@ import (
 // fill makes the snapshots of the lowest layers in this process, and returns of how
 // many. It is 0 without an error if the diff service has to unpack the lowest one.
 func (u Unpacker) fill(ctx context.Context, sn snapshots.Snapshotter, layers []Layer) (n int, err error) {
-	layers = layers[:countPlain(layers)]
+	layers = layers[:countPlain(ctx, layers)]
 	if len(layers) == 0 {
 		return 0, nil
 	}
@@ -71,12 +71,11 @@ func (u Unpacker) alone(ctx context.Context, f *layerFill) error {
 
 // countPlain counts the lowest layers that need nothing but containerd's own way of
 // unpacking. The diff service may have programs for others.
-func countPlain(layers []Layer) int {
+func countPlain(ctx context.Context, layers []Layer) int {
 	n := slices.IndexFunc(layers, func(l Layer) bool {
-		kind := l.Blob.MediaType
-		base, _, _ := strings.Cut(kind, "+")
-		tar := strings.HasSuffix(base, ".tar") || strings.HasSuffix(base, ".tar.gzip") || strings.HasSuffix(base, ".tar.zstd")
-		return !images.IsLayerType(kind) || !tar || content.IsEncrypted(kind)
+		_, err := images.DiffCompression(ctx, l.Blob.MediaType)
+		_, packed, _ := strings.Cut(l.Blob.MediaType, "+")
+		return err != nil || packed != "" && packed != "gzip" && packed != "zstd"
 	})
 	if n < 0 {
 		return len(layers)
@@ -120,11 +119,17 @@ func (u Unpacker) open(ctx context.Context, sn snapshots.Snapshotter, l Layer, p
 
 // close removes the snapshot, unless it was committed.
 func (f *layerFill) close(ctx context.Context) error {
-	var err error
-	if f.syncer != nil {
-		err = f.syncer.Close()
+	return errors.Join(f.endSyncs(), f.active.remove(ctx))
+}
+
+// endSyncs waits for the sync that runs, and begins no more.
+func (f *layerFill) endSyncs() error {
+	if f.syncer == nil {
+		return nil
 	}
-	return errors.Join(err, f.active.remove(ctx))
+	err := f.syncer.Close()
+	f.syncer = nil
+	return err
 }
 
 // source is a layer's blob, being read.
@@ -139,7 +144,7 @@ func (u Unpacker) openSource(ctx context.Context, l Layer) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.Blob.MediaType == ocispec.MediaTypeImageLayer {
+	if packed, err := images.DiffCompression(ctx, l.Blob.MediaType); err == nil && packed == "" {
 		return &source{blob: blob, tar: io.NopCloser(blob)}, nil
 	}
 	plain, kind, err := compression.Decompress(blob)

@@ -88,7 +88,12 @@ func (s *sideBySide) begin(ctx context.Context, first *layerFill, l Layer) error
 		if err := f.unpack(ctx, src); err != nil {
 			return f.fail(err)
 		}
-		return nil
+		if f == first {
+			return nil
+		}
+		// The first one's sync is for all. An image may have more layers than this
+		// process may have files open.
+		return f.endSyncs()
 	})
 	return nil
 }

@@ -91,7 +91,7 @@ func (u Unpacker) Unpack(ctx context.Context, img *content.Image) (did bool, err
 		n, err := u.some(ctx, sn, layers)
 		did = did || n > 0
 		if err != nil {
-			return did, unpackError(img, layers[n], err)
+			return did, unpackError(img, layers[min(n, len(layers)-1)], err)
 		}
 		layers = layers[n:]
 	}

@@ -4,14 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/archive/tartest"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/differ/tree/treetest"
@@ -133,4 +139,103 @@ func TestUnpackerFails(t *testing.T) {
 		}
 		w.checkNothingLeft()
 	})
+}
+
+// deadAfter is a snapshotter whose daemon dies when it has committed so many snapshots.
+type deadAfter struct {
+	snapshots.Snapshotter
+	left int
+}
+
+func (s *deadAfter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) error {
+	s.left--
+	return s.Snapshotter.Commit(ctx, name, key, opts...)
+}
+
+func (s *deadAfter) Remove(ctx context.Context, key string) error {
+	if s.left <= 0 {
+		return errdefs.ErrUnavailable
+	}
+	return s.Snapshotter.Remove(ctx, key)
+}
+
+// TestUnpackerLosesDaemon: a daemon that dies when all layers are unpacked is an error, and no panic.
+func TestUnpackerLosesDaemon(t *testing.T) {
+	enginetest.Each(t, func(t *testing.T, ctx context.Context, e *engine.Engine) {
+		w := newWorld(ctx, t, e)
+		layers := w.base("daemon dies")
+		c, err := client.New("", client.WithServices(
+			client.WithContentStore(e.Client.ContentStore()), client.WithLeasesService(e.Client.LeasesService()),
+			client.WithSnapshotters(map[string]snapshots.Snapshotter{e.Snapshotter: &deadAfter{w.sn, len(layers)}})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := snapshot.Unpacker{Client: c, Snapshotter: e.Snapshotter, Host: e, Steps: progress.New(nil)}
+		if did, err := u.Unpack(w.ctx, w.image(layers)); !did || !errdefs.IsUnavailable(err) {
+			t.Errorf("%t, %v", did, err)
+		}
+	})
+}
+
+// TestUnpackerLeavesOthers: a layer of a media type that is more than a tar's is the diff service's, which knows
+// programs for it or refuses it.
+func TestUnpackerLeavesOthers(t *testing.T) {
+	enginetest.Root(t)
+	e, ctx := enginetest.Embedded(t, "overlayfs")
+	w := newWorld(ctx, t, e)
+	for _, kind := range []string{
+		ocispec.MediaTypeImageLayer + "+other", ocispec.MediaTypeImageLayerGzip + "+other", ocispec.MediaTypeImageLayer + "+other+gzip",
+		images.MediaTypeDockerSchema2LayerGzip + "+other", "application/vnd.oci.image.layer.v9.tar+gzip", "application/vnd.oci.image.layer.v9.tar",
+	} {
+		layers := w.base(kind)
+		layers[1].Blob.MediaType = kind
+		host := &filledHost{Engine: e}
+		u := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: host, Steps: progress.New(nil)}
+		_, _ = u.Unpack(w.ctx, w.image(layers)) // as the diff service says
+		if host.filled != 1 {
+			t.Errorf("%s: this process unpacked %d layers", kind, host.filled)
+		}
+	}
+}
+
+// openHost counts the snapshots' directories that are open when one more is to be.
+type openHost struct {
+	*engine.Engine
+	most int
+}
+
+func (h *openHost) Fills(ctx context.Context, dir string) error {
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	open := 0
+	for _, fd := range fds {
+		if to, _ := os.Readlink(filepath.Join("/proc/self/fd", fd.Name())); strings.HasSuffix(to, "/fs") {
+			open++
+		}
+	}
+	h.most = max(h.most, open)
+	return h.Engine.Fills(ctx, dir)
+}
+
+// TestUnpackerManyLayers: an image may have more layers than this process may have files open.
+func TestUnpackerManyLayers(t *testing.T) {
+	enginetest.Root(t)
+	e, ctx := enginetest.Embedded(t, "overlayfs")
+	w := newWorld(ctx, t, e)
+	var layers []snapshot.Layer
+	var parent digest.Digest
+	for i := range 24 {
+		layers = append(layers, w.layer(parent, tartest.TarContext{}.File(fmt.Sprint("f", i), nil, 0o644)))
+		parent = layers[i].ChainID
+	}
+	host := &openHost{Engine: e}
+	u := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: host, Steps: progress.New(nil)}
+	if _, err := u.Unpack(w.ctx, w.image(layers)); err != nil {
+		t.Fatal(err)
+	}
+	if host.most == 0 || host.most > 12 { // one, and two of each of the last
+		t.Errorf("%d directories of %d snapshots are open", host.most, len(layers))
+	}
 }

@@ -226,7 +226,9 @@ func sweepSnapshots(ctx context.Context, e Engine, snapshotter string, keep keep
 	return errors.Join(errs...)
 }
 
-// sweepIngests is sweepSnapshots for ingests.
+// sweepIngests is sweepSnapshots for ingests. Those of a pull have names that all clients
+// of containerd share: they are only added to done, if nothing but leases that are over
+// keeps them, since they go with these.
 func sweepIngests(ctx context.Context, store cstore.Store, keep keeping, done *Swept, look bool) error {
 	all, err := store.ListStatuses(ctx)
 	if err != nil {
@@ -234,10 +236,12 @@ func sweepIngests(ctx context.Context, store cstore.Store, keep keeping, done *S
 	}
 	var errs []error
 	for _, st := range all {
-		if !strings.HasPrefix(st.Ref, Prefix) || !keep.orphan(ingestResource(st.Ref), st.UpdatedAt) {
+		held := ingestResource(st.Ref)
+		own := strings.HasPrefix(st.Ref, Prefix)
+		if _, kept := keep[held]; !own && !kept || !keep.orphan(held, st.UpdatedAt) {
 			continue
 		}
-		if !look {
+		if own && !look {
 			if err := Abort(ctx, store, st.Ref); err != nil {
 				errs = append(errs, err)
 				continue

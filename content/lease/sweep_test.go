@@ -208,3 +208,43 @@ func openIngest(ctx context.Context, t *testing.T, s storetest.Store, ref string
 		t.Fatal(err)
 	}
 }
+
+// TestSweepCountsPulls: half a blob of a pull, whose name is not Veneer's own, is counted if only a lease that is over keeps it.
+func TestSweepCountsPulls(t *testing.T) {
+	ctx, s := storetest.Open(t)
+	running, release, err := lease.New(ctx, s.LeasesService())
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := leaseLabels(ctx, t, s)
+	killed["veneer.build/start"] = "1"
+	over, err := s.LeasesService().Create(ctx, leases.WithID("veneer-killed"), leases.WithLabels(killed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ref, in := range map[string]context.Context{"layer-a": leases.WithLease(ctx, over.ID), "layer-b": running, "layer-c": ctx} {
+		w, err := cstore.OpenWriter(in, s.ContentStore(), cstore.WithRef(ref))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte("half")); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left, err := lease.Left(ctx, s.Client, "native")
+	if err != nil || !slices.Equal(left.Ingests, []string{"layer-a"}) || left.IngestBytes != 4 {
+		t.Errorf("left %+v, %v", left, err)
+	}
+	if swept, err := lease.Sweep(ctx, s.Client, "native"); err != nil || !slices.Equal(swept.Ingests, left.Ingests) || swept.IngestBytes != 4 {
+		t.Errorf("swept %+v, %v", swept, err)
+	}
+	if _, err := s.ContentStore().Status(ctx, "layer-b"); err != nil {
+		t.Errorf("that of a running pull: %v", err)
+	}
+	if err := release(ctx); err != nil {
+		t.Error(err)
+	}
+}

@@ -80,10 +80,10 @@ func (a *applier) remove(at place) error {
 // clear removes from a directory what is not of this layer: only the first time, as
 // containerd does.
 func (a *applier) clear(ctx context.Context, d *dir) error {
-	if a.cleared[d.rel] {
+	if a.cleared.has(d.rel) {
 		return nil
 	}
-	a.cleared[d.rel] = true
+	a.cleared.add(d.rel)
 	if err := a.writers.settle(""); err != nil {
 		return err
 	}

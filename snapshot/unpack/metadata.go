@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -17,6 +18,39 @@ const (
 	paxXattr   = "SCHILY.xattr."
 	permission = 0o7777
 )
+
+// own returns what is used of a header, with a clean name. The strings of a header from a
+// tar may be small parts of a megabyte that the tar says about the entry, which they would
+// keep in memory.
+func own(h *tar.Header) *tar.Header {
+	name := filepath.Clean(h.Name)
+	for strings.HasPrefix(name, "../") { // Above the root is the root.
+		name = name[len("../"):]
+	}
+	o := &tar.Header{
+		Typeflag: h.Typeflag, Name: strings.Clone(name), Linkname: strings.Clone(h.Linkname), Size: h.Size, Mode: h.Mode,
+		Uid: h.Uid, Gid: h.Gid, ModTime: h.ModTime, AccessTime: h.AccessTime, Devmajor: h.Devmajor, Devminor: h.Devminor,
+	}
+	for key, value := range h.PAXRecords {
+		if !strings.HasPrefix(key, paxXattr) {
+			continue
+		}
+		if o.PAXRecords == nil {
+			o.PAXRecords = map[string]string{}
+		}
+		o.PAXRecords[strings.Clone(key)] = strings.Clone(value)
+	}
+	return o
+}
+
+// textOf is how much text a header that was made by own has.
+func textOf(h *tar.Header) int {
+	n := len(h.Name) + len(h.Linkname)
+	for key, value := range h.PAXRecords {
+		n += len(key) + len(value)
+	}
+	return n
+}
 
 // inherit gives a directory the owner, the mode, the times and the attributes of
 // another one.
@@ -102,7 +136,8 @@ func finishOpen(fd int, h *tar.Header, st *unix.Stat_t) error {
 			return err
 		}
 	}
-	if mode := modeOf(h); st == nil || st.Mode&permission != mode {
+	// An access control list among the attributes has changed the mode.
+	if mode := modeOf(h); st == nil || len(h.PAXRecords) > 0 || st.Mode&permission != mode {
 		if err := unix.Fchmod(fd, mode); err != nil {
 			return fmt.Errorf("chmod: %w", err)
 		}

@@ -205,3 +205,29 @@ func TestSameLarge(t *testing.T) {
 		t.Errorf("%v\n%s", err, problem)
 	}
 }
+
+// TestSameACL: an access control list changes the mode of what gets it. The entry's mode holds.
+func TestSameACL(t *testing.T) {
+	harness.RequireRoot(t)
+	// The owner rw, the user 1000 and the mask rwx, all others r (posix_acl_xattr.h, little-endian).
+	const list = "\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x07\x00\xe8\x03\x00\x00" +
+		"\x04\x00\x04\x00\xff\xff\xff\xff" + "\x10\x00\x07\x00\xff\xff\xff\xff" + "\x20\x00\x04\x00\xff\xff\xff\xff"
+	access := map[string]string{"SCHILY.xattr.system.posix_acl_access": list}
+	inherited := map[string]string{"SCHILY.xattr.system.posix_acl_default": list}
+	l := treetest.Layer{
+		treetest.Header{Typeflag: tar.TypeReg, Name: "file", Mode: 0o644, PAXRecords: access},
+		treetest.Header{Typeflag: tar.TypeReg, Name: "setuid", Mode: 0o4755, PAXRecords: access},
+		treetest.Header{Typeflag: tar.TypeDir, Name: "dir", Mode: 0o755, PAXRecords: access},
+		treetest.Header{Typeflag: tar.TypeDir, Name: "parent", Mode: 0o700, PAXRecords: inherited},
+		treetest.Header{Typeflag: tar.TypeReg, Name: "parent/file", Mode: 0o604},
+		treetest.Header{Typeflag: tar.TypeDir, Name: "parent/dir", Mode: 0o750},
+		treetest.Header{Typeflag: tar.TypeFifo, Name: "parent/fifo", Mode: 0o640},
+		treetest.Header{Typeflag: tar.TypeReg, Name: "parent/implied/file", Mode: 0o666},
+	}
+	for _, overlay := range []bool{false, true} {
+		problem, err := compare(t, [][]byte{l.Bytes(t), l.Bytes(t)}, overlay)
+		if problem != "" || err != nil {
+			t.Errorf("overlay %t: %v\n%s", overlay, err, problem)
+		}
+	}
+}

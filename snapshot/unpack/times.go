@@ -15,7 +15,10 @@ import (
 // when all else is done, since what is made in a directory changes its time.
 type dirTimes struct {
 	list []dirTime
-	most int // at which length the list is looked through for names that came twice
+	text int // bytes of the names
+	// most and mostText are at which length the list is looked through for names that
+	// came twice.
+	most, mostText int
 }
 
 type dirTime struct {
@@ -23,15 +26,27 @@ type dirTime struct {
 	times []unix.Timespec
 }
 
-// timesKept is a length of the list that needs no looking through.
-const timesKept = 1 << 14
+const (
+	// timesKept and textKept are lengths of the list that need no looking through.
+	timesKept = 1 << 14
+	textKept  = 8 << 20
+	// maxText is how many bytes the names of a layer's directories may have.
+	maxText = 128 << 20
+)
 
-func (t *dirTimes) add(h *tar.Header) {
-	if len(t.list) >= max(t.most, timesKept) {
+var errDirNames = fmt.Errorf("the names of the layer's directories have more than %d bytes", maxText)
+
+func (t *dirTimes) add(h *tar.Header) error {
+	if len(t.list) >= max(t.most, timesKept) || t.text >= max(t.mostText, textKept) {
 		t.compact()
-		t.most = 2 * len(t.list)
+		t.most, t.mostText = 2*len(t.list), 2*t.text
+	}
+	if t.text > maxText {
+		return errDirNames
 	}
 	t.list = append(t.list, dirTime{h.Name, timesOf(h)})
+	t.text += len(h.Name)
+	return nil
 }
 
 // compact keeps the last of each name.
@@ -41,6 +56,9 @@ func (t *dirTimes) compact() {
 	t.list = slices.DeleteFunc(t.list, func(d dirTime) bool {
 		had := seen[d.name]
 		seen[d.name] = true
+		if had {
+			t.text -= len(d.name)
+		}
 		return had
 	})
 	slices.Reverse(t.list)

@@ -29,7 +29,7 @@ type Target struct {
 // Apply unpacks the tar of a layer up to its end, and reads no further. The files are
 // not synced. After an error, and when ctx ends, some of them are there.
 func Apply(ctx context.Context, r io.Reader, to Target) (err error) {
-	a := &applier{Target: to, writers: startWriters(), inUserNS: userns.RunningInUserNS(), cleared: map[string]bool{}}
+	a := &applier{Target: to, writers: startWriters(), inUserNS: userns.RunningInUserNS(), cleared: newPathSet()}
 	defer a.writers.stop()
 	if !to.Overlay {
 		a.kept = newPathSet()
@@ -50,7 +50,7 @@ func Apply(ctx context.Context, r io.Reader, to Target) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := a.entry(ctx, h, tr); err != nil {
+		if err := a.entry(ctx, own(h), tr); err != nil {
 			return fmt.Errorf("unpack %q: %w", h.Name, err)
 		}
 	}
@@ -70,8 +70,8 @@ type applier struct {
 	// kept are the paths that the layer has, which its opaque markers leave; nil for
 	// overlayfs.
 	kept    *pathSet
-	cleared map[string]bool // directories that an opaque marker has cleared
-	buf     []byte          // for large files
+	cleared *pathSet // directories that an opaque marker has cleared
+	buf     []byte   // for large files
 }
 
 // place is where an entry goes: a name in a directory.
@@ -83,7 +83,6 @@ type place struct {
 
 // entry unpacks one entry. It returns before a small file is written.
 func (a *applier) entry(ctx context.Context, h *tar.Header, data io.Reader) error {
-	h.Name = filepath.Clean(h.Name)
 	if a.inUserNS && (h.Typeflag == tar.TypeBlock || h.Typeflag == tar.TypeChar) {
 		return nil // Nobody can make devices there.
 	}
@@ -109,10 +108,10 @@ func (a *applier) entry(ctx context.Context, h *tar.Header, data io.Reader) erro
 	if err := a.create(ctx, at, h, data, merges); err != nil {
 		return err
 	}
-	if h.Typeflag == tar.TypeDir {
-		a.times.add(h)
-	}
 	a.kept.add(at.rel)
+	if h.Typeflag == tar.TypeDir {
+		return a.times.add(h)
+	}
 	return nil
 }
 

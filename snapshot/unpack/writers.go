@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// batchFiles and batchBytes are what a writer is given at once at most.
+	// batchFiles and batchBytes are what a writer is given at once at most, but for one
+	// header of a megabyte.
 	batchFiles = 64
 	batchBytes = 512 << 10
 	// mostWriters make files at the same time. More wait for each other in the file
@@ -33,6 +34,7 @@ type piece struct {
 type batch struct {
 	pieces []piece
 	buf    []byte // the content of all
+	text   int    // bytes of their headers
 	err    error
 }
 
@@ -88,7 +90,8 @@ func (w *writers) add(p piece, r io.Reader) error {
 	if p.head.Typeflag == tar.TypeSymlink {
 		size = 0
 	}
-	if w.current != nil && (len(w.current.pieces) == batchFiles || len(w.current.buf)+size > cap(w.current.buf)) {
+	text := textOf(p.head)
+	if w.current != nil && w.current.full(size, text) {
 		w.submit()
 	}
 	if w.current == nil {
@@ -103,9 +106,15 @@ func (w *writers) add(p piece, r io.Reader) error {
 	}
 	b.buf = b.buf[:len(b.buf)+size]
 	b.pieces = append(b.pieces, p)
+	b.text += text
 	w.pending[p.rel] = struct{}{}
 	p.dir.users++
 	return nil
+}
+
+// full reports whether a batch has no space for one more piece.
+func (b *batch) full(size, text int) bool {
+	return len(b.pieces) == batchFiles || len(b.buf)+size > cap(b.buf) || b.text+text > batchBytes
 }
 
 // cutOff is the error of a file's content that ends early.
@@ -149,7 +158,7 @@ func (w *writers) take(b *batch) error {
 	w.out--
 	w.free = append(w.free, b)
 	clear(b.pieces)
-	b.pieces, b.buf = b.pieces[:0], b.buf[:0]
+	b.pieces, b.buf, b.text = b.pieces[:0], b.buf[:0], 0
 	return b.err
 }
 
