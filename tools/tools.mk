@@ -18,6 +18,7 @@ BUILDKIT_DIR     := $(TOOLS)/buildkit-$(call tool_version,buildkit,github.com/mo
 LINT_DIR         := $(TOOLS)/golangci-lint-$(call tool_version,lint,github.com/golangci/golangci-lint/v2)/bin
 ORACLES_DIR      := $(TOOLS)/oracles/bin
 DISTRIBUTION_DIR := $(TOOLS)/nfpm-$(call tool_version,dist,github.com/goreleaser/nfpm/v2)/bin
+STARGZ_DIR       := $(TOOLS)/stargz-$(call tool_version,stargz,github.com/containerd/stargz-snapshotter)/bin
 KUBELET_DIR      := $(TOOLS)/kubelet-$(call tool_version,kubelet,k8s.io/kubernetes)/bin
 LINT             := $(LINT_DIR)/golangci-lint
 
@@ -27,6 +28,7 @@ REGISTRY    := $(REGISTRY_DIR)/.built
 CRANE       := $(CRANE_DIR)/.built
 BUILDKIT    := $(BUILDKIT_DIR)/.built
 KUBELET     := $(KUBELET_DIR)/.built
+STARGZ      := $(STARGZ_DIR)/.built
 LINTERS     := $(LINT_DIR)/.built
 ORACLES     := $(ORACLES_DIR)/.built
 

@@ -1,5 +1,6 @@
-// Command snapshotter serves the stargz snapshotter beside a containerd, as containerd-stargz-grpc does with its defaults. That
-// program's own module cannot be had; all that it is made of is here. It ends, and unmounts, by SIGTERM.
+// Command snapshotter serves the stargz snapshotter beside a containerd, as containerd-stargz-grpc does, whose own module cannot
+// be had; all that it is made of is here. It fetches nothing but what is read, so that tests see what is. It ends, and unmounts,
+// by SIGTERM.
 //
 //	snapshotter SOCKET DIRECTORY
 package main
@@ -15,6 +16,7 @@ import (
 
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
 	"github.com/containerd/containerd/v2/contrib/snapshotservice"
+	"github.com/containerd/stargz-snapshotter/fs/config"
 	"github.com/containerd/stargz-snapshotter/service"
 	"google.golang.org/grpc"
 )
@@ -33,7 +35,9 @@ func main() {
 func run(socket, root string) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	snapshotter, err := service.NewStargzSnapshotterService(ctx, root, &service.Config{})
+	snapshotter, err := service.NewStargzSnapshotterService(ctx, root, &service.Config{
+		Config: config.Config{NoPrefetch: true, NoBackgroundFetch: true},
+	})
 	if err != nil {
 		return fmt.Errorf("open %s: %w", root, err)
 	}
