@@ -26,9 +26,9 @@ type lazy struct {
 	registry *harness.Registry
 }
 
-// TestLazy: on bases that stargz fetches while they are read, Veneer builds the images that it builds elsewhere. Their layers
+// TestStargz: on bases that stargz fetches while they are read, Veneer builds the images that it builds elsewhere. Their layers
 // stay in the registry, of which just what is compared is fetched, and to which the images are pushed.
-func TestLazy(t *testing.T) {
+func TestStargz(t *testing.T) {
 	if !soak() {
 		t.Skip("bases are pulled lazily in `make soak`")
 	}
