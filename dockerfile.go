@@ -232,7 +232,7 @@ func (r DockerfileRequest) finish(ctx context.Context, s *build.Session, made *d
 	res.Target = ocispec.Descriptor{MediaType: img.Manifest.MediaType, Digest: img.Manifest.Digest, Size: img.Manifest.Size}
 	res.Digest = res.Target.Digest
 	m := making{ImageOptions: r.ImageOptions, nameless: r.nameless()}
-	if err := m.tell(ctx, s, &build.Diff{Base: img}, res); err != nil {
+	if err := m.tell(ctx, s, &build.Diff{Base: made.Base()}, res); err != nil {
 		return nil, err
 	}
 	return res, r.record(ctx, s, res.Target)

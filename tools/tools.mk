@@ -19,6 +19,7 @@ LINT_DIR         := $(TOOLS)/golangci-lint-$(call tool_version,lint,github.com/g
 ORACLES_DIR      := $(TOOLS)/oracles/bin
 DISTRIBUTION_DIR := $(TOOLS)/nfpm-$(call tool_version,dist,github.com/goreleaser/nfpm/v2)/bin
 SPEGEL_DIR       := $(TOOLS)/spegel-$(call tool_version,spegel,github.com/spegel-org/spegel)/bin
+STARGZ_DIR       := $(TOOLS)/stargz-$(call tool_version,stargz,github.com/containerd/stargz-snapshotter)/bin
 KUBELET_DIR      := $(TOOLS)/kubelet-$(call tool_version,kubelet,k8s.io/kubernetes)/bin
 LINT             := $(LINT_DIR)/golangci-lint
 
@@ -29,6 +30,7 @@ CRANE       := $(CRANE_DIR)/.built
 BUILDKIT    := $(BUILDKIT_DIR)/.built
 KUBELET     := $(KUBELET_DIR)/.built
 SPEGEL      := $(SPEGEL_DIR)/.built
+STARGZ      := $(STARGZ_DIR)/.built
 LINTERS     := $(LINT_DIR)/.built
 ORACLES     := $(ORACLES_DIR)/.built
 

@@ -19,7 +19,7 @@ func (o *Outcome) Image(ctx context.Context, annotations map[string]string) (*co
 	}
 	created := o.created()
 	c := content.Composition{
-		ConfigJSON: o.ConfigJSON, Created: created, Docker: o.state.docker, Platform: o.Config.Platform, Missing: o.state.missing, Annotations: annotations,
+		ConfigJSON: o.ConfigJSON, Created: created, Docker: o.state.docker, Platform: o.Config.Platform, Missing: o.Base().Missing, Annotations: annotations,
 		History: fitHistory(o.Config.History, len(o.below.History), o.state.layers, len(o.below.RootFS.DiffIDs), created),
 	}
 	for i, l := range o.state.layers {
@@ -35,6 +35,15 @@ func (o *Outcome) Image(ctx context.Context, annotations map[string]string) (*co
 		return nil, err
 	}
 	return img, content.Store(ctx, o.s.client().ContentStore(), img, o.s.engine().Snapshotter)
+}
+
+// Base is the image whose layers are the lowest of the result's. It is empty if there
+// is none.
+func (o *Outcome) Base() *content.Image {
+	if o.state.base == nil {
+		return &content.Image{}
+	}
+	return o.state.base
 }
 
 // created is the time of the last step. So a build whose steps are all cached makes

@@ -60,7 +60,7 @@ func (s *solver) unpacked(ctx context.Context, img *content.Image) (*state, erro
 	if err != nil {
 		return nil, err
 	}
-	st := &state{snapshot: img.ChainID.String(), id: img.ChainID.String(), layered: true, docker: img.Docker, missing: img.Missing, image: img}
+	st := &state{snapshot: img.ChainID.String(), id: img.ChainID.String(), layered: true, docker: img.Docker, base: img, image: img}
 	for i, l := range img.Layers {
 		st.layers = append(st.layers, graph.Layer{Desc: l, DiffID: img.DiffIDs[i]})
 	}

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/build/graph"
 	"github.com/veneer-build/veneer/content"
@@ -32,10 +31,10 @@ type state struct {
 	// diff ID is of a step that changed nothing.
 	layers  []graph.Layer
 	layered bool
-	// docker: the media types of the base are Docker's. missing are the layers of
-	// the base that are not stored.
-	docker  bool
-	missing []ocispec.Descriptor
+	// docker: the media types of the base are Docker's.
+	docker bool
+	// base is the image whose layers are the lowest; nil: there is none.
+	base *content.Image
 	// image is set if the files are those of an image as it is.
 	image *content.Image
 	// bytes is the size of the files that the steps after the base wrote.
@@ -129,7 +128,7 @@ func (o openTree) Close() error { return errors.Join(o.Tree.Close(), o.also.Clos
 
 // next returns the state after a step that was done on this one.
 func (st *state) next(m *graph.Made) *state {
-	n := &state{snapshot: m.Snapshot, id: m.ID, layered: st.layered && m.Layered, docker: st.docker, missing: st.missing, bytes: st.bytes + m.Bytes, made: m.Time}
+	n := &state{snapshot: m.Snapshot, id: m.ID, layered: st.layered && m.Layered, docker: st.docker, base: st.base, bytes: st.bytes + m.Bytes, made: m.Time}
 	if n.snapshot == st.snapshot {
 		n.image = st.image // Nothing was changed.
 	}

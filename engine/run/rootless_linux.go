@@ -12,8 +12,8 @@ import (
 // toRootless changes a description for the user namespace that this process is in,
 // as BuildKit does. There it cannot make cgroups, and the kernel shows /sys only to
 // the owner of the network. Bind mounts keep the restrictions of the mounts of the
-// host.
-func toRootless(spec *specs.Spec, p *Process) error {
+// host, which are looked up where this process finds their sources.
+func (s *sandbox) toRootless(spec *specs.Spec, p *Process) error {
 	if p.limited() {
 		return &MissingError{What: "a cgroup, which limits memory and processors,", Advice: "run veneer as root (sudo), or give no limit"}
 	}
@@ -22,9 +22,18 @@ func toRootless(spec *specs.Spec, p *Process) error {
 	spec.Mounts = slices.DeleteFunc(spec.Mounts, func(m specs.Mount) bool {
 		return m.Destination == "/sys" || strings.HasPrefix(m.Destination, "/sys/")
 	})
-	var err error
-	if spec.Mounts, err = mountopts.FixUpOCI(spec.Mounts); err != nil {
+	local := slices.Clone(spec.Mounts)
+	for i := range local {
+		if name, ok := strings.CutPrefix(local[i].Source, s.shown+"/"); ok {
+			local[i].Source = s.local(name)
+		}
+	}
+	local, err := mountopts.FixUpOCI(local)
+	if err != nil {
 		return fmt.Errorf("describe process to the runtime: %w", err)
+	}
+	for i := range local {
+		spec.Mounts[i].Options = local[i].Options
 	}
 	return nil
 }

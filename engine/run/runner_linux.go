@@ -190,7 +190,7 @@ func (h *host) run(ctx context.Context, rootfs []mount.Mount, p Process, show fu
 	if !userns.RunningInUserNS() {
 		return execute(ctx, s, spec, &p)
 	}
-	if err := toRootless(spec, &p); err != nil {
+	if err := s.toRootless(spec, &p); err != nil {
 		return err
 	}
 	if err := execute(ctx, s, spec, &p); err != nil {

@@ -36,11 +36,16 @@ func seeds(t *testing.T) int {
 // images do: a layer cannot take an attribute from a directory that exists.
 func treePair(t *testing.T, seed int) (base, target string) {
 	t.Helper()
+	return treePairOf(t, seed, trees.Options{})
+}
+
+func treePairOf(t *testing.T, seed int, o trees.Options) (base, target string) {
+	t.Helper()
 	dir := t.TempDir()
 	base, target = filepath.Join(dir, "base"), filepath.Join(dir, "target")
 	r := rand.New(rand.NewPCG(uint64(seed), 1))
 	for _, tree := range []string{base, target} {
-		must(t, os.Mkdir(tree, 0o755), trees.Make(tree, r, trees.Options{}))
+		must(t, os.Mkdir(tree, 0o755), trees.Make(tree, r, o))
 	}
 	const attr, isDir = "system.posix_acl_access", "040000 "
 	both := describe(t, target, false)

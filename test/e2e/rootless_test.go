@@ -49,7 +49,7 @@ func TestRootless(t *testing.T) {
 			p := newPlace(t, d, snapshotter)
 			build(t, p)
 			buildInside(t, p, src, same)
-			ownedBelow(t, filepath.Join(d.Root(), "io.containerd.snapshotter.v1."+snapshotter, "snapshots"))
+			ownedBelow(t, filepath.Join(d.Root(), "io.containerd.snapshotter.v1."+snapshotter, "snapshots"), harness.RootlessID)
 			before := p.stored(t)
 			res := p.verify(t, veneer.VerifyRequest{Image: "app:1", Repair: true})
 			if texts := strings.Join(findingTexts(res), "\n"); res.Errors+res.Warnings+res.Repaired > 0 || !strings.Contains(texts, "another user namespace") {
@@ -97,8 +97,8 @@ func buildInside(t *testing.T, p *place, src string, same agreement) {
 	}
 }
 
-// ownedBelow fails the test for each file that does not belong to a user of a rootless daemon.
-func ownedBelow(t *testing.T, dir string) {
+// ownedBelow fails the test for each file that does not belong to a user of a rootless daemon, of whom the first is given.
+func ownedBelow(t *testing.T, dir string, first uint32) {
 	t.Helper()
 	files := 0
 	must(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -111,7 +111,7 @@ func ownedBelow(t *testing.T, dir string) {
 		}
 		files++
 		st, ok := info.Sys().(*syscall.Stat_t)
-		if !ok || st.Uid < harness.RootlessID || st.Gid < harness.RootlessID {
+		if !ok || st.Uid < first || st.Gid < first {
 			t.Errorf("%s belongs to %d:%d", path, st.Uid, st.Gid)
 		}
 		return nil

@@ -31,6 +31,8 @@ type snapshotterCase struct {
 	long []int
 	// views: a snapshot can be read through a mount.
 	views bool
+	// soak: it is for the long form.
+	soak bool
 }
 
 func snapshotterCases() []snapshotterCase {
@@ -44,6 +46,7 @@ func snapshotterCases() []snapshotterCase {
 		{name: "overlayfs without them", snapshotter: "overlayfs", kinds: both[:1], settings: overlay("redirect_dir=off", "metacopy=off", "index=off"), depths: []int{1}, long: []int{127}, views: true},
 		{name: "volatile overlayfs", snapshotter: "overlayfs", kinds: both[:1], settings: overlay("volatile"), depths: []int{1, 10}, long: []int{62, 127}, views: true},
 		{name: "fuse-overlayfs", snapshotter: "fuse-overlayfs", kinds: both[:1], settings: harness.FuseOverlayfs, depths: []int{1, 10}, views: true},
+		{name: "stargz", snapshotter: "stargz", kinds: both[:1], settings: harness.Stargz, depths: []int{1, 10, 62}, views: true, soak: true},
 		{name: "native", snapshotter: "native", kinds: both[:1], settings: func(*testing.T) harness.Settings { return harness.Settings{} }, depths: []int{1, 62}, long: []int{127}, views: true},
 	}
 }
@@ -81,6 +84,9 @@ func TestSnapshotters(t *testing.T) {
 		newPlace(t, nil, "overlayfs").snapshotterSuite(t, snapshotterCase{depths: []int{1, 10, 62, 127}, views: true}, deep, same)
 	})
 	for _, c := range snapshotterCases() {
+		if c.soak && !soak() {
+			continue
+		}
 		for _, kind := range c.kinds {
 			t.Run(c.name+" of "+string(kind), func(t *testing.T) {
 				settings := c.settings(t)
@@ -97,7 +103,7 @@ func (p *place) snapshotterSuite(t *testing.T, c snapshotterCase, deep map[int]s
 		}
 	}
 	depths := c.depths
-	if os.Getenv("VENEER_SOAK") == "1" {
+	if soak() {
 		depths = append(slices.Clone(depths), c.long...)
 	}
 	for _, depth := range depths {

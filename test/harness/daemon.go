@@ -86,20 +86,30 @@ func startDaemon(ctx context.Context, kind DaemonKind, host *Host, settings Sett
 	if err := os.WriteFile(d.path("config.toml"), []byte(d.config()), 0o600); err != nil {
 		return nil, err
 	}
-	if settings.Rootless {
-		for _, path := range []string{d.dir, d.sockets, d.path("tmp"), d.path("config.toml")} {
-			if err := os.Chown(path, RootlessID, RootlessID); err != nil {
-				return nil, err
-			}
+	for _, path := range []string{d.dir, d.sockets, d.path("tmp"), d.path("config.toml")} {
+		if err := os.Chown(path, settings.root(), settings.root()); err != nil {
+			return nil, err
 		}
 	}
 	return d, d.start(ctx)
 }
 
-func (d *Daemon) start(ctx context.Context) error {
+// command returns the daemon's program with its arguments, and with what it runs below.
+func (d *Daemon) command() ([]string, error) {
 	args := []string{d.programs.containerd, "--config", d.path("config.toml")}
-	if d.host != nil {
-		args = d.host.inside(args)
+	switch {
+	case d.host != nil:
+		return d.host.inside(args), nil
+	case d.settings.RootlessKit:
+		return d.belowRootlessKit(args)
+	}
+	return args, nil
+}
+
+func (d *Daemon) start(ctx context.Context) error {
+	args, err := d.command()
+	if err != nil {
+		return err
 	}
 	process, err := startProcess(ctx, processSpec{
 		args: args,
@@ -129,8 +139,13 @@ func (d *Daemon) Address() string { return filepath.Join(d.sockets, "containerd.
 // Root returns the daemon's root directory, with its content store and snapshots.
 func (d *Daemon) Root() string { return d.path("root") }
 
-// PID returns the number of the daemon's process.
-func (d *Daemon) PID() int { return d.process.cmd.Process.Pid }
+// PID returns the number of the daemon's process, or of one in its namespaces.
+func (d *Daemon) PID() int {
+	if d.settings.RootlessKit {
+		return d.rootlessKitChild()
+	}
+	return d.process.cmd.Process.Pid
+}
 
 // Log returns the end of what the daemon has logged, without what every start says.
 func (d *Daemon) Log() string { return tail(d.path("log"), 100, "loading plugin") }

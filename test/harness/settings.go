@@ -17,6 +17,20 @@ type Settings struct {
 	// Rootless runs it in a user namespace and a mount namespace of its own, with [RootlessID] as root, as
 	// rootlesskit does.
 	Rootless bool
+	// RootlessKit runs it as the user of [Unprivileged], below rootlesskit, as containerd-rootless.sh does: root in the
+	// daemon's namespaces is that user, and its other users are [RootlessID] and those that follow.
+	RootlessKit bool
+}
+
+// root returns the owner of the daemon's files.
+func (s Settings) root() int {
+	switch {
+	case s.Rootless:
+		return RootlessID
+	case s.RootlessKit:
+		return UnprivilegedID
+	}
+	return 0
 }
 
 // RootlessID is what this machine knows the root of a rootless daemon as; those of its other users follow.
@@ -45,12 +59,27 @@ func FuseOverlayfs(t *testing.T) Settings {
 	Check(t, Installed("mount.fuse3", "fuse3"))
 	bin, err := containerd2Tools.bin()
 	Check(t, err)
+	return beside(t, "fuse-overlayfs", filepath.Join(bin, "containerd-fuse-overlayfs-grpc"))
+}
+
+// Stargz starts the snapshotter of that name, a process beside the daemon, which ends with the test. `make soak` builds it.
+func Stargz(t *testing.T) Settings {
+	t.Helper()
+	Check(t, Installed("mount.fuse3", "fuse3"))
+	bin, err := stargzTools.bin()
+	Check(t, err)
+	return beside(t, "stargz", filepath.Join(bin, "snapshotter"))
+}
+
+// beside starts a snapshotter whose program takes a socket and a directory.
+func beside(t *testing.T, name, program string) Settings {
+	t.Helper()
 	dir := t.TempDir()
 	sockets, err := socketDir()
 	Check(t, err)
 	socket := filepath.Join(sockets, "snapshotter.sock")
 	p, err := startProcess(t.Context(), processSpec{
-		args: []string{filepath.Join(bin, "containerd-fuse-overlayfs-grpc"), socket, filepath.Join(dir, "snapshots")},
+		args: []string{program, socket, filepath.Join(dir, "snapshots")},
 		env:  []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR=" + dir},
 		log:  filepath.Join(dir, "log"),
 	})
@@ -59,9 +88,9 @@ func FuseOverlayfs(t *testing.T) Settings {
 		Check(t, p.stop())
 		Check(t, os.RemoveAll(sockets))
 		if t.Failed() {
-			t.Logf("log of fuse-overlayfs:\n%s", tail(filepath.Join(dir, "log"), 50))
+			t.Logf("log of %s:\n%s", name, tail(filepath.Join(dir, "log"), 50))
 		}
 	})
 	Check(t, p.await(t.Context(), func(context.Context) error { _, err := os.Stat(socket); return err }))
-	return Settings{Config: fmt.Sprintf("[proxy_plugins.fuse-overlayfs]\n  type = \"snapshot\"\n  address = %q\n", socket)}
+	return Settings{Config: fmt.Sprintf("[proxy_plugins.%s]\n  type = \"snapshot\"\n  address = %q\n", name, socket)}
 }

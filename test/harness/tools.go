@@ -47,6 +47,7 @@ var (
 	containerd1Tools = toolSet{"containerd", "containerd-1.7", "github.com/containerd/containerd"}
 	registryTools    = toolSet{"registry", "registry", "github.com/distribution/distribution/v3"}
 	craneTools       = toolSet{"crane", "crane", "github.com/google/go-containerregistry"}
+	stargzTools      = toolSet{"stargz", "stargz", "github.com/containerd/stargz-snapshotter"}
 	kubeletTools     = toolSet{"kubelet", "kubelet", "k8s.io/kubernetes"}
 	spegelTools      = toolSet{"spegel", "spegel", "github.com/spegel-org/spegel"}
 )

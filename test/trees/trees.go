@@ -125,6 +125,8 @@ type Options struct {
 	NoXattrs, NoLinks bool
 	// Small leaves out files of more than a few bytes.
 	Small bool
+	// Text leaves out names that are not UTF-8.
+	Text bool
 }
 
 var names = []string{
@@ -151,7 +153,11 @@ type generator struct {
 
 func (g *generator) fill(dir string, depth int) error {
 	for range g.r.IntN(7) {
-		p := filepath.Join(dir, names[g.r.IntN(len(names))])
+		name := names[g.r.IntN(len(names))]
+		if g.o.Text {
+			name = strings.ToValidUTF8(name, "text")
+		}
+		p := filepath.Join(dir, name)
 		if _, err := os.Lstat(p); err == nil {
 			continue
 		}
