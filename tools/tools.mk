@@ -75,6 +75,13 @@ $(BUILDKIT): tools/buildkit/go.mod tools/buildkit/go.sum
 $(SPEGEL): tools/spegel/go.mod tools/spegel/go.sum
 	$(call build_tools,spegel)
 
+# For `make soak` alone: a small program over the packages of stargz-snapshotter, whose own is in a module that is not served.
+$(STARGZ): tools/stargz/go.mod tools/stargz/go.sum tools/stargz/snapshotter/main.go
+	@mkdir -p $(@D)
+	@echo "building $(@D:$(TOOLS)/%/bin=%) (once)"
+	cd tools/stargz && $(GO) build -ldflags '-s -w' -o $(@D)/ ./snapshotter
+	@touch $@
+
 # For `make soak` alone: it takes some twenty minutes of a processor. What it is is told by the linker.
 KUBELET_VERSION := $(call tool_version,kubelet,k8s.io/kubernetes)
 KUBELET_MINOR    = $(word 2,$(subst ., ,$(KUBELET_VERSION)))
