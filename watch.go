@@ -3,7 +3,10 @@ package veneer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -56,6 +59,18 @@ type WatchContext struct {
 	Ignore []string
 	// Files are others that matter, such as the Dockerfile.
 	Files []string
+}
+
+// check refuses a directory that is not there, as one whose name has a mistake.
+func (c *WatchContext) check() error {
+	info, err := os.Stat(c.Dir)
+	if err != nil {
+		return fmt.Errorf("watch: %w", err)
+	}
+	if !info.IsDir() {
+		return &fs.PathError{Op: "watch", Path: c.Dir, Err: syscall.ENOTDIR}
+	}
+	return nil
 }
 
 // WatchCause says why there is a build.
@@ -114,6 +129,8 @@ func Watch(ctx context.Context, req WatchRequest) error {
 		if err := watchable(*req.Build); err != nil {
 			return err
 		}
+	} else if err := req.Context.check(); err != nil {
+		return err
 	}
 	w := &watcher{WatchRequest: req.withDefaults(), news: make(chan struct{}, 1)}
 	w.following = build.Follow(w.note)

@@ -324,6 +324,8 @@ func TestWatchRefuses(t *testing.T) {
 		"nothing of this host": {Open: open, Build: &veneer.BuildRequest{Base: "x", TargetOptions: veneer.TargetOptions{
 			Targets: []veneer.TargetSpec{{Op: veneer.OpDelete, Dest: "/x"}},
 		}}},
+		"no directory":           {Open: open, Context: &veneer.WatchContext{Dir: filepath.Join(t.TempDir(), "none")}},
+		"a file for a directory": {Open: open, Context: &veneer.WatchContext{Dir: "/proc/self/exe"}},
 	} {
 		if err := veneer.Watch(t.Context(), req); err == nil {
 			t.Errorf("%s: no error", name)
