@@ -37,7 +37,7 @@ type snapshotterCase struct {
 
 func snapshotterCases() []snapshotterCase {
 	both := []harness.DaemonKind{harness.Containerd2, harness.Containerd17}
-	return []snapshotterCase{
+	cases := []snapshotterCase{
 		// Those of 1.7 and 2 here are built without cgo, and so without btrfs.
 		{name: "btrfs", snapshotter: "btrfs", kinds: []harness.DaemonKind{harness.Containerd16}, settings: onBtrfs, depths: []int{1, 127}, long: []int{62}, views: true},
 		{name: "blockfile", snapshotter: "blockfile", kinds: both, settings: func(t *testing.T) harness.Settings { return harness.BlockFiles(t, 16<<20) }, depths: []int{1, 10}, views: true},
@@ -49,6 +49,7 @@ func snapshotterCases() []snapshotterCase {
 		{name: "stargz", snapshotter: "stargz", kinds: both[:1], settings: harness.Stargz, depths: []int{1, 10, 62}, views: true, soak: true},
 		{name: "native", snapshotter: "native", kinds: both[:1], settings: func(*testing.T) harness.Settings { return harness.Settings{} }, depths: []int{1, 62}, long: []int{127}, views: true},
 	}
+	return slices.DeleteFunc(cases, func(c snapshotterCase) bool { return c.soak && !soak() })
 }
 
 func overlay(options ...string) func(*testing.T) harness.Settings {
@@ -84,9 +85,6 @@ func TestSnapshotters(t *testing.T) {
 		newPlace(t, nil, "overlayfs").snapshotterSuite(t, snapshotterCase{depths: []int{1, 10, 62, 127}, views: true}, deep, same)
 	})
 	for _, c := range snapshotterCases() {
-		if c.soak && !soak() {
-			continue
-		}
 		for _, kind := range c.kinds {
 			t.Run(c.name+" of "+string(kind), func(t *testing.T) {
 				settings := c.settings(t)
