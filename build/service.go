@@ -50,6 +50,7 @@ func (s *Session) serviceLayer(ctx context.Context, d *Diff, o LayerOptions) (*L
 		Parent:      d.Base.ChainID,
 		MediaType:   asked,
 		Epoch:       o.Epoch,
+		Labels:      content.SourceLabels(s.names),
 		Change:      func(ctx context.Context, dir string) error { return s.writeInto(ctx, dir, d, o) },
 	})
 	if err != nil {

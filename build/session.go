@@ -35,8 +35,8 @@ type Options struct {
 	// AllowEncrypted allows reading files of encrypted layers. The new layer is not
 	// encrypted.
 	AllowEncrypted bool
-	// Names are what the images will be called that are made. New layers are labelled
-	// so, see [content.NameSources].
+	// Names are those that the result will get. New layers are labelled with their
+	// repositories, see [content.NameSources].
 	Names []string
 	// Following has what earlier builds of the same targets know; nil: nothing, and
 	// nothing is kept in memory.

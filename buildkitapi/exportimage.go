@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,10 +46,7 @@ func (x *solving) exportImage(ctx context.Context, res *gw.Result, e *controlapi
 	}
 	x.response[exptypes.ExporterImageDescriptorKey] = base64.StdEncoding.EncodeToString(data)
 	var names []string
-	for _, n := range strings.Split(e.Attrs["name"], ",") {
-		if n == "" {
-			continue
-		}
+	for _, n := range exporterNames(e) {
 		name, err := content.NormalizeTag(n)
 		if err != nil {
 			return err
@@ -194,4 +192,19 @@ func annotations(attrs map[string]string) (map[string]string, error) {
 		notes[key.Key] = value
 	}
 	return notes, nil
+}
+
+// exporterNames are the names that the client gives an exported image, as it wrote them.
+func exporterNames(e *controlapi.Exporter) []string {
+	return slices.DeleteFunc(strings.Split(e.Attrs["name"], ","), func(n string) bool { return n == "" })
+}
+
+// exportedNames are those of all images that are stored here.
+func exportedNames(req *controlapi.SolveRequest) (names []string) {
+	for _, e := range req.Exporters {
+		if e.Type == "image" {
+			names = append(names, exporterNames(e)...)
+		}
+	}
+	return names
 }

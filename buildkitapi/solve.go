@@ -43,7 +43,7 @@ func (s *Server) Solve(ctx context.Context, req *controlapi.SolveRequest) (*cont
 		return nil, err
 	}
 	x := &solving{Server: s, req: req, watch: newWatcher(req.Ref, log), response: map[string]string{}}
-	err := build.Run(ctx, s.o.Engine, build.Options{Steps: progress.New(nil)}, func(ctx context.Context, session *build.Session) (err error) {
+	err := build.Run(ctx, s.o.Engine, build.Options{Steps: progress.New(nil), Names: exportedNames(req)}, func(ctx context.Context, session *build.Session) (err error) {
 		x.session = session
 		if err := x.open(ctx); err != nil {
 			return err

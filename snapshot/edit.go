@@ -25,6 +25,8 @@ type EditOptions struct {
 	MediaType string
 	// Epoch is the latest time in the layer. Daemons before 2.0 ignore it.
 	Epoch *time.Time
+	// Labels are those of the layer's blob from its beginning; nil: none.
+	Labels map[string]string
 	// Change writes into the root file system, which is mounted at dir until Change
 	// returns. It must not keep the path, or leave files below it open.
 	Change func(ctx context.Context, dir string) error
@@ -105,7 +107,7 @@ func compare(ctx context.Context, c *client.Client, a *active, o EditOptions) (_
 	if o.MediaType == "" {
 		o.MediaType = ocispec.MediaTypeImageLayer
 	}
-	opts := []diff.Opt{diff.WithMediaType(o.MediaType)}
+	opts := []diff.Opt{diff.WithMediaType(o.MediaType), diff.WithLabels(o.Labels)}
 	if o.Epoch != nil {
 		opts = append(opts, diff.WithSourceDateEpoch(o.Epoch))
 	}

@@ -344,7 +344,7 @@ func TestEdit(t *testing.T) {
 		w.apply(base...)
 		for _, mediaType := range []string{"", ocispec.MediaTypeImageLayerGzip} {
 			res, err := snapshot.Edit(w.ctx, e.Client, snapshot.EditOptions{
-				Snapshotter: e.Snapshotter, Parent: base[1].ChainID, MediaType: mediaType,
+				Snapshotter: e.Snapshotter, Parent: base[1].ChainID, MediaType: mediaType, Labels: map[string]string{"example.org/label": "x"},
 				Change: func(_ context.Context, dir string) error {
 					if err := os.Remove(filepath.Join(dir, "etc/new")); err != nil {
 						return err
@@ -359,6 +359,9 @@ func TestEdit(t *testing.T) {
 				". drwxr-xr-x", "bin drwxr-xr-x", "bin/run -rwxr-xr-x run" + mediaType, "bin/su -rwxr-xr-x su", "conf Lrwxrwxrwx -> etc", "etc drwxr-xr-x",
 			}
 			w.wantFiles(res.ChainID, want...)
+			if info, err := e.Client.ContentStore().Info(w.ctx, res.Blob.Digest); err != nil || info.Labels["example.org/label"] != "x" {
+				t.Errorf("the layer's labels are %v, %v", info.Labels, err)
+			}
 			// The layer says the same as the snapshot: applied elsewhere, it gives the same files.
 			again := snapshot.Layer{Parent: base[1].ChainID, DiffID: res.DiffID, Blob: res.Blob, ChainID: digest.FromString("elsewhere" + mediaType)}
 			w.apply(again)
