@@ -223,16 +223,7 @@ func TestSweepCountsPulls(t *testing.T) {
 		t.Fatal(err)
 	}
 	for ref, in := range map[string]context.Context{"layer-a": leases.WithLease(ctx, over.ID), "layer-b": running, "layer-c": ctx} {
-		w, err := cstore.OpenWriter(in, s.ContentStore(), cstore.WithRef(ref))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write([]byte("half")); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
+		openIngest(in, t, s, ref)
 	}
 	left, err := lease.Left(ctx, s.Client, "native")
 	if err != nil || !slices.Equal(left.Ingests, []string{"layer-a"}) || left.IngestBytes != 4 {

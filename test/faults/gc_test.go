@@ -90,9 +90,9 @@ func (x *expiry) before(_ context.Context, c *call) error {
 
 func (x *expiry) after(context.Context, *call) error { return nil }
 
-// removeOrphans removes what containerd 1.6 to 2.4 leave where a collection takes an ingest that a stream still writes:
-// its directory without a name, which no call of the daemon's reaches (its writer's end writes "updatedat" while the
-// collection removes the directory). While a lease is alive this cannot be; see TestCollectionAtEveryCall.
+// removeOrphans removes directories of ingests without a name, which no call of the daemon's reaches. containerd leaves
+// one where a collection takes an ingest that a stream still writes: the writer's end makes the file "updatedat" while the
+// collection removes the directory (2.4.2, by reading). A lease that is alive prevents that; see TestCollectionAtEveryCall.
 func (w *world) removeOrphans() {
 	w.t.Helper()
 	dirs, err := filepath.Glob(filepath.Join(w.daemon.Root(), "io.containerd.content.v1.content", "ingest", "*"))
