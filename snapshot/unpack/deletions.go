@@ -83,7 +83,9 @@ func (a *applier) clear(ctx context.Context, d *dir) error {
 	if a.cleared.has(d.rel) {
 		return nil
 	}
-	a.cleared.add(d.rel)
+	if err := a.cleared.add(d.rel); err != nil {
+		return err
+	}
 	if err := a.writers.settle(""); err != nil {
 		return err
 	}
@@ -138,6 +140,11 @@ func (d *dir) names() ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
+// maxPaths is how many paths of a layer are remembered. Each takes some 40 bytes.
+const maxPaths = 4 << 20
+
+var errPaths = fmt.Errorf("the layer has more than %d paths", maxPaths)
+
 // pathSet is a set of paths that takes the same memory for each, however long. That two
 // of them are taken for one is as unlikely as a collision of random numbers of 128 bits.
 type pathSet struct {
@@ -154,10 +161,14 @@ func (s *pathSet) sum(path string) [2]uint64 {
 }
 
 // add does nothing in a nil set.
-func (s *pathSet) add(path string) {
-	if s != nil {
-		s.sums[s.sum(path)] = struct{}{}
+func (s *pathSet) add(path string) error {
+	if s == nil {
+		return nil
 	}
+	if s.sums[s.sum(path)] = struct{}{}; len(s.sums) > maxPaths {
+		return errPaths
+	}
+	return nil
 }
 
 func (s *pathSet) has(path string) bool {

@@ -28,3 +28,16 @@ func TestDirTimesAreBounded(t *testing.T) {
 		t.Errorf("%v after %d bytes", err, others.text)
 	}
 }
+
+// TestPathsAreBounded: a path counts once, and there is an end of others.
+func TestPathsAreBounded(t *testing.T) {
+	s := newPathSet()
+	for i := range maxPaths {
+		if err := errors.Join(s.add(fmt.Sprint(i)), s.add("0")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.add("one more"); !errors.Is(err, errPaths) {
+		t.Errorf("%d paths: %v", len(s.sums), err)
+	}
+}

@@ -108,7 +108,9 @@ func (a *applier) entry(ctx context.Context, h *tar.Header, data io.Reader) erro
 	if err := a.create(ctx, at, h, data, merges); err != nil {
 		return err
 	}
-	a.kept.add(at.rel)
+	if err := a.kept.add(at.rel); err != nil {
+		return err
+	}
 	if h.Typeflag == tar.TypeDir {
 		return a.times.add(h)
 	}
