@@ -34,16 +34,16 @@ CC_FOUND := $(shell command -v $$($(GO) env CC) 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race)
 
 # `make lint` has vet: with go test it would look at all dependencies too, each time that one of the settings changes.
-TEST      := $(GO) test -json -vet=off
-RACE_TEST := $(if $(RACE),CGO_ENABLED=1) $(TEST) $(RACE)
+# The program in test/watch runs go test, says each minute what is running and at the end what was skipped, and tries once
+# more what may have failed by chance.
+TEST      := $(GO) run ./test/watch -vet=off
+RACE_TEST := $(TEST) $(RACE)
 
 include tools/tools.mk
 
 # What takes long says at once what it will do, and then when each step starts.
 plan = @MISSING='$(foreach t,$(1),$(if $(wildcard $(t)),,$(t)))' RACE='$(RACE)' scripts/plan.sh $@
 step = @printf '\n==> %s  %s\n' "$$(date +%T)" '$(1)'
-# go test, by way of the program that says each minute what is running, and at the end what was skipped.
-WATCH := | $(GO) run ./test/watch
 
 ##@ Build
 
@@ -157,8 +157,8 @@ SERIAL := ./content/tardiff ./content/delta ./internal/recompress
 test-unit: race-note ## Unit tests and fuzz seeds, with the race detector
 	$(if $(PLANNED),,$(call plan))
 	$(call step,unit tests)
-	@$(RACE_TEST) -timeout 20m $$($(UNIT) | grep -v $(patsubst .%,-e '%$$',$(SERIAL))) $(WATCH)
-	@$(TEST) -timeout 20m $(SERIAL) $(WATCH)
+	@$(RACE_TEST) -timeout 20m -- $$($(UNIT) | grep -v $(patsubst .%,-e '%$$',$(SERIAL)))
+	@$(TEST) -timeout 20m -- $(SERIAL)
 
 # The tests of test/e2e that run under the race detector: one or two of each command. Under it all of them would take twice
 # the time, since there the library works inside of the test. (TestCrowd builds the program itself with it.)
@@ -178,35 +178,35 @@ test-e2e: race-note ## End to end, against private daemons and a real registry (
 .PHONY: test-e2e-1 test-e2e-2 test-faults test-rest test-dockerfiles test-buildkit
 test-e2e-1:
 	$(call step,end to end: first half)
-	@$(TEST) -count=1 -timeout 40m -run '^Test[A-O]' -skip '$(RACED)' ./test/e2e $(WATCH)
+	@$(TEST) -count=1 -timeout 40m -run '^Test[A-O]' -skip '$(RACED)' -- ./test/e2e
 	$(call step,end to end: with the race detector)
-	@$(RACE_TEST) -count=1 -timeout 20m -run '$(RACED)' ./test/e2e $(WATCH)
+	@$(RACE_TEST) -count=1 -timeout 20m -run '$(RACED)' -- ./test/e2e
 	$(call step,the harness)
-	@$(TEST) -count=1 -timeout 20m ./test/harness $(WATCH)
+	@$(TEST) -count=1 -timeout 20m -- ./test/harness
 
 test-e2e-2:
 	$(call step,end to end: second half)
-	@$(TEST) -count=1 -timeout 40m -run '^Test[^A-O]' -skip '$(RACED)' ./test/e2e $(WATCH)
+	@$(TEST) -count=1 -timeout 40m -run '^Test[^A-O]' -skip '$(RACED)' -- ./test/e2e
 	$(call step,the program)
-	@$(TEST) -count=1 -timeout 40m ./test/cli $(WATCH)
+	@$(TEST) -count=1 -timeout 40m -- ./test/cli
 
 test-faults:
 	$(call step,faults)
-	@$(TEST) -count=1 -timeout 40m ./test/faults $(WATCH)
+	@$(TEST) -count=1 -timeout 40m -- ./test/faults
 
 # Whatever is in test/ and has no place of its own: a new suite is run without being named.
 NAMED := e2e cli harness faults dockerfile differential buildkit dist systemd
 test-rest:
 	$(call step,the other suites)
-	@$(TEST) -count=1 -timeout 20m -p 1 $$($(GO) list ./test/... | grep -v $(NAMED:%=-e '/test/%$$') -e /test/buildkit/) $(WATCH)
+	@$(TEST) -count=1 -timeout 20m -p 1 -- $$($(GO) list ./test/... | grep -v $(NAMED:%=-e '/test/%$$') -e /test/buildkit/)
 
 test-dockerfiles:
 	$(call step,Dockerfiles and packages)
-	@$(TEST) -count=1 -timeout 30m -p 1 ./test/dockerfile ./test/dist $(WATCH)
+	@$(TEST) -count=1 -timeout 30m -p 1 -- ./test/dockerfile ./test/dist
 
 test-buildkit:
 	$(call step,Dockerfiles beside BuildKit and systemd)
-	@$(TEST) -count=1 -timeout 30m -p 1 ./test/differential ./test/buildkit/... ./test/systemd $(WATCH)
+	@$(TEST) -count=1 -timeout 30m -p 1 -- ./test/differential ./test/buildkit/... ./test/systemd
 
 # The long form of the suites in test/ that try faults and load: everything in place of a sample.
 SOAK_TIMEOUT ?= 6h

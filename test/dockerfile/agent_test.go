@@ -28,10 +28,10 @@ func TestKeys(t *testing.T) {
 	if err := os.WriteFile(key, pem.EncodeToMemory(block), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// It asks for the keys (RFC draft-miller-ssh-agent, 4.4).
+	// It asks for the keys (RFC draft-miller-ssh-agent, 4.4). The answer comes in pieces: read waits for all of one.
 	const ask = `FROM BASE
 RUN --mount=type=ssh perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0); connect(S, sockaddr_un($ENV{SSH_AUTH_SOCK})) or die; \
-  syswrite(S, pack("NC", 1, 11)); sysread(S, $h, 5); sysread(S, $n, 4); print "keys ", unpack("N", $n), "\n"'
+  syswrite(S, pack("NC", 1, 11)); read(S, $h, 5); read(S, $n, 4); print "keys ", unpack("N", $n), "\n"'
 `
 	_, w := f.build(ask, func(r *veneer.DockerfileRequest) {
 		r.Process.SSH = map[string]veneer.Agent{"default": {Keys: []string{key}}}

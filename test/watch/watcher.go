@@ -19,6 +19,10 @@ type watcher struct {
 	packages map[string]*packageRun
 	skipped  map[string]int // by reason
 	long     []longTest
+	failed   []failure
+	broken   bool            // something ended otherwise than by a test that failed
+	again    map[string]bool // package and test: they run for the second time
+	passed   []string        // of again
 }
 
 // A longTest is a test of the top level that took at least as long as a person would wait for.
@@ -33,14 +37,42 @@ const (
 	longest     = 12
 )
 
+// A failure is the tests of a package, of the top level, that failed.
+type failure struct {
+	pkg   string
+	tests []string
+}
+
+// At most so many tests are run once more. Where more fail it is not by chance.
+const fewFail = 3
+
+// unsteady returns what is to be run once more: few tests that may have failed by chance, as those do that wait for
+// something on a machine that stands still meanwhile. A panic, a race, a timeout or what cannot be built is no such thing.
+func (w *watcher) unsteady() []failure {
+	n := 0
+	for _, f := range w.failed {
+		n += len(f.tests)
+	}
+	if w.broken || n > fewFail {
+		return nil
+	}
+	for _, f := range w.failed {
+		for _, test := range f.tests {
+			w.again[f.pkg+" "+test] = true
+		}
+	}
+	return w.failed
+}
+
 type packageRun struct {
 	done    int
+	failed  []string
 	running map[string]time.Time // tests of the top level, and since when
 	kept    map[string]*strings.Builder
 }
 
 func newWatcher(out io.Writer, now func() time.Time) *watcher {
-	return &watcher{out: out, now: now, last: now(), packages: map[string]*packageRun{}, skipped: map[string]int{}}
+	return &watcher{out: out, now: now, last: now(), packages: map[string]*packageRun{}, skipped: map[string]int{}, again: map[string]bool{}}
 }
 
 func (w *watcher) print(s string) {
@@ -53,6 +85,7 @@ func (w *watcher) print(s string) {
 
 func (w *watcher) handle(e event) {
 	if e.Action == "build-output" {
+		w.broken = true
 		w.print(e.Output)
 		return
 	}
@@ -72,11 +105,20 @@ func (w *watcher) handle(e event) {
 		}
 	case "pass", "skip", "fail":
 		if e.Test == "" {
-			delete(w.packages, e.Package)
+			w.packageEnded(p, e)
 			return
 		}
 		w.ended(p, e)
 	}
+}
+
+// packageEnded keeps which of its tests failed.
+func (w *watcher) packageEnded(p *packageRun, e event) {
+	if len(p.failed) > 0 {
+		w.failed = append(w.failed, failure{e.Package, p.failed})
+	}
+	w.broken = w.broken || e.Action == "fail" && (len(p.failed) == 0 || len(p.running) > 0)
+	delete(w.packages, e.Package)
 }
 
 // output prints the line that tells how a package ended, with all before it if it failed, and keeps the rest.
@@ -94,6 +136,7 @@ func (w *watcher) output(p *packageRun, e event) {
 			return
 		}
 	}
+	w.broken = w.broken || strings.Contains(e.Output, "WARNING: DATA RACE") || strings.HasPrefix(e.Output, "panic: ")
 	if p.kept[e.Test] == nil {
 		p.kept[e.Test] = &strings.Builder{}
 	}
@@ -115,6 +158,11 @@ func (w *watcher) ended(p *packageRun, e event) {
 	delete(p.running, e.Test)
 	if !strings.Contains(e.Test, "/") {
 		p.done++
+		if e.Action == "fail" {
+			p.failed = append(p.failed, e.Test)
+		} else if w.again[e.Package+" "+e.Test] {
+			w.passed = append(w.passed, e.Test)
+		}
 		if e.Elapsed >= longSeconds {
 			w.long = append(w.long, longTest{e.Test, e.Elapsed})
 		}
@@ -154,8 +202,11 @@ func (w *watcher) tick() {
 	}
 }
 
-// summary says which tests took longest, and how many were skipped, by reason.
+// summary says which tests passed at the second try only, which took longest, and how many were skipped, by reason.
 func (w *watcher) summary() {
+	if len(w.passed) > 0 {
+		w.print("UNSTEADY, passed when run once more: " + strings.Join(w.passed, " ") + "\n")
+	}
 	slices.SortStableFunc(w.long, func(a, b longTest) int { return cmp.Compare(b.seconds, a.seconds) })
 	for i, test := range w.long[:min(len(w.long), longest)] {
 		if i == 0 {

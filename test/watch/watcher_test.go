@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -68,5 +70,41 @@ skipped tests: 1
 	}
 	if out.String() != want {
 		t.Errorf("shown:\n%s\nwanted:\n%s", out.String(), want)
+	}
+}
+
+// TestAgain: a test that fails by chance passes the second time, and is named. One that always fails is a failure, and so
+// is one that panics, whatever it does afterwards.
+func TestAgain(t *testing.T) {
+	dir := t.TempDir()
+	source := `package p
+import ("os"; "testing")
+func first(t *testing.T) bool {
+	f, err := os.OpenFile(t.Name(), os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil { f.Close() }
+	return err == nil
+}
+func TestChance(t *testing.T) { if first(t) { t.Error("by chance") } }
+func TestAlways(t *testing.T) { t.Error("always") }
+func TestPanic(t *testing.T) { if first(t) { panic("once") } }
+func TestFine(t *testing.T) {}
+`
+	for name, text := range map[string]string{"go.mod": "module p\n\ngo 1.26\n", "p_test.go": source} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(dir)
+	for run, want := range map[string]bool{"^Test(Chance|Fine)$": true, "^Test(Always|Fine)$": false, "^TestPanic$": false} {
+		var out strings.Builder
+		w := newWatcher(&out, time.Now)
+		passed, err := all(w, []string{"-vet=off", "-run", run}, []string{"."})
+		w.summary()
+		if err != nil || passed != want {
+			t.Errorf("%s: passed %v, %v\n%s", run, passed, err, out.String())
+		}
+		if says := strings.Contains(out.String(), "UNSTEADY, passed when run once more: TestChance\n"); says != want {
+			t.Errorf("%s:\n%s", run, out.String())
+		}
 	}
 }
