@@ -151,7 +151,7 @@ test-deps: ## Install what the tests use (test/packages.txt), on Debian as root
 UNIT := $(GO) list ./engine/run ./content/registry ./... | grep -v '/test/'
 # Those that compute for minutes under the race detector, where it has nothing to find: they start no goroutine, or only ones
 # that content/archive's tests start under it.
-SERIAL := ./content/tardiff ./content/delta ./internal/recompress
+SERIAL := ./content/tardiff ./content/delta ./internal/recompress ./internal/zstdopt
 
 .PHONY: test-unit
 test-unit: race-note ## Unit tests and fuzz seeds, with the race detector

@@ -7,15 +7,17 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/veneer-build/veneer/internal/zstdopt"
 )
 
 const (
 	// segment is how much of a new file is in memory at a time. Smaller files are
 	// looked at as a whole. There are up to five buffers of about this size.
 	segment = 2 << 20
-	// makeWindow is the history of the zstd stream. Whoever applies the delta needs as
+	// makeWindow is the history of the zstd stream, 4 MiB. Whoever applies the delta needs as
 	// much memory: 8 MiB make no delta smaller that was tried.
-	makeWindow = 4 << 20
+	makeWindow = 22
 	// plainPiece is the size of the pieces in which headers and the like are written.
 	plainPiece = 64 << 10
 	// searched is from how many bytes on a file is looked for in all of the old tree.
@@ -99,10 +101,7 @@ func (o *Old) Make(ctx context.Context, newTar io.Reader, w io.Writer, cost func
 		return nil, err
 	}
 	in := bufio.NewReaderSize(newTar, plainPiece)
-	z, err := newStream(in, w)
-	if err != nil {
-		return nil, err
-	}
+	z := zstdopt.NewWriter(w, makeWindow)
 	m, err := newMaker(ctx, o, z)
 	if err != nil {
 		return nil, err
@@ -120,17 +119,6 @@ func (o *Old) Make(ctx context.Context, newTar io.Reader, w io.Writer, cost func
 		}
 	}
 	return &m.made, nil
-}
-
-// newStream returns the zstd stream of operations for a tar. The best compressor
-// wants 40 MiB of tables, which for a small tar take longer to clear than all else.
-func newStream(in *bufio.Reader, w io.Writer) (*zstd.Encoder, error) {
-	level, window := zstd.SpeedBestCompression, makeWindow
-	if head, _ := in.Peek(plainPiece); len(head) < plainPiece { // Who reads on finds the same error.
-		level, window = zstd.SpeedDefault, 1<<20
-	}
-	return zstd.NewWriter(w, zstd.WithEncoderLevel(level), zstd.WithWindowSize(window),
-		zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
 }
 
 // maker makes one delta.

@@ -1,0 +1,129 @@
+package zstdopt
+
+import (
+	"errors"
+	"io"
+	"math/bits"
+	"slices"
+)
+
+const (
+	// searchDepth is how many places are looked at for a match, and goodLength from which
+	// length on a match is taken at once. Of the delta of a Debian, 32 places make 0.3 % less
+	// in half as much time more, 8 make 1 % more in a tenth less.
+	searchDepth = 16
+	goodLength  = 256
+	// After thorough bytes these serve, so that what has much that is new ends in time: the
+	// same delta is 3 % larger with them, in half the time.
+	thorough   = 32 << 20
+	soonDepth  = 4
+	soonLength = 32
+
+	minWindowLog = 17 // A block is no larger than the window.
+	maxWindowLog = 27
+)
+
+// Writer writes one frame. What is written to it is kept until it is a block of 128 KiB.
+// It needs ten times the window's memory, and some megabytes, or less for a single block.
+type Writer struct {
+	w         io.Writer
+	windowLog int
+	begun     bool
+	err       error
+	parser    parser
+	blocks    blockWriter
+	from      int   // what is not yet written begins here, in the parser's buf
+	written   int64 // bytes in blocks
+}
+
+// NewWriter returns a writer of a frame whose reader needs a window of 1<<windowLog bytes,
+// from 17 to 27. The frame ends with [Writer.Close], which does not close w.
+func NewWriter(w io.Writer, windowLog int) *Writer {
+	z := &Writer{w: w, windowLog: min(max(windowLog, minWindowLog), maxWindowLog), blocks: newBlockWriter(), from: 1}
+	z.parser.enough = goodLength
+	z.parser.old = distances{1, 4, 8}
+	z.parser.buf = make([]byte, 1, 1<<12) // Place 0 is none.
+	return z
+}
+
+var errClosed = errors.New("zstd: the frame has ended")
+
+// Write takes the next bytes. An error of the writer below ends the frame.
+func (z *Writer) Write(b []byte) (int, error) {
+	done := 0
+	for z.err == nil && done < len(b) {
+		n := min(len(b)-done, z.from+blockSize-len(z.parser.buf))
+		z.parser.buf = append(z.parser.buf, b[done:done+n]...)
+		done += n
+		// A full block is written when more comes: the last one is to say that it is.
+		if len(z.parser.buf)-z.from == blockSize && done < len(b) {
+			z.block(false)
+		}
+	}
+	return done, z.err
+}
+
+// Close writes what is left, and ends the frame.
+func (z *Writer) Close() error {
+	if z.err != nil {
+		return z.err
+	}
+	z.block(true)
+	if z.err == nil {
+		z.err = errClosed
+		return nil
+	}
+	return z.err
+}
+
+// block writes a block.
+func (z *Writer) block(last bool) {
+	p := &z.parser
+	if !z.begun {
+		z.begin(last)
+	}
+	text := p.buf[z.from:]
+	old := p.old
+	p.parse(z.from, len(p.buf))
+	out, used := z.blocks.block(text, p.seqs, p.lits, last)
+	if !used { // The reader does not get the distances.
+		p.old = old
+	}
+	z.send(out)
+	z.from = len(p.buf)
+	if z.written += int64(len(text)); z.written > thorough {
+		p.depth, p.enough = soonDepth, soonLength
+	}
+	if window := 1 << z.windowLog; z.from-1 > 2*window {
+		p.slide(window)
+		n := copy(p.buf[1:], p.buf[1+window:])
+		p.buf = p.buf[:1+n]
+		z.from -= window
+	}
+}
+
+// begin writes the frame's header (RFC 8878, 3.1.1.1), and makes the tables. What has only
+// one block needs no larger window than that.
+func (z *Writer) begin(last bool) {
+	z.begun = true
+	head := []byte{0x28, 0xb5, 0x2f, 0xfd, 0, byte((z.windowLog - 10) << 3)}
+	if last {
+		n := len(z.parser.buf) - 1
+		const single = 1 << 5
+		head = append(head[:4], 2<<6|single, byte(n), byte(n>>8), byte(n>>16), byte(n>>24))
+		z.windowLog = bits.Len(uint(n)) //nolint:gosec // not negative
+	}
+	buf := z.parser.buf
+	z.parser.tree = newTree(max(z.windowLog, 8), searchDepth)
+	z.parser.buf = buf
+	if !last {
+		z.parser.buf = slices.Grow(buf, 1+2<<z.windowLog+blockSize-len(buf))
+	}
+	z.send(head)
+}
+
+func (z *Writer) send(b []byte) {
+	if z.err == nil {
+		_, z.err = z.w.Write(b)
+	}
+}
