@@ -40,9 +40,9 @@ func newTable(log int, norm []int16) *table {
 	sum := 0
 	for s, n := range norm {
 		next[s] = sum
-		switch {
-		case n == 0:
-		case n == 1 || n == -1:
+		switch n {
+		case 0:
+		case 1, -1:
 			t.bits[s] = uint32(log<<16 - 1<<log) //nolint:gosec // log is 5 to 9
 			t.first[s] = int32(sum - 1)          //nolint:gosec // below 1<<log
 			sum++
