@@ -102,6 +102,7 @@ var advices = []advice{
 	{kind: veneer.ErrService, text: "leave out --differ=service"},
 	{kind: veneer.ErrDeletes, text: "use --copy to keep them, or --force-delete if that is what you want"},
 	{kind: veneer.ErrNotDir, text: "--delete it first, or use --sync"},
+	{kind: veneer.ErrNoSource, text: "make it first, or correct the path"},
 	{kind: veneer.ErrNotEmpty, text: "empty it, or use another one"},
 	{kind: veneer.ErrBaseChanged, text: "unpack the base again when nothing writes to its snapshot"},
 	{kind: veneer.ErrArchiveAsFile, text: "the files in it would be with --{ref} type=tar,src={path},dest=/ (type=dir says that it is meant so)"},
