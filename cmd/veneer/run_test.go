@@ -189,6 +189,19 @@ func TestSignalExitCodes(t *testing.T) {
 	}
 }
 
+// TestSignalLeft: what could not be cleaned up after a signal is said, and what to do about it.
+func TestSignalLeft(t *testing.T) {
+	s := signalError{syscall.SIGINT}
+	if err := s.with(errors.New("load: the daemon does not answer")); !errors.Is(err, s) || err.Error() != s.Error() {
+		t.Error(err)
+	}
+	left := &veneer.Error{Kind: veneer.ErrLeftBehind, Op: "end lease", Ref: "l", Err: context.DeadlineExceeded}
+	err := s.with(errors.Join(errors.New("load: x"), fmt.Errorf("unpack: %w", left)))
+	if got, want := advised(err), "stopped by signal: interrupt; could not end lease l; veneer prune removes it"; got != want || exitCode(err) != 130 {
+		t.Errorf("%q, want %q; code %d", got, want, exitCode(err))
+	}
+}
+
 // TestSignalCancels sends itself the signal that a terminal would.
 func TestSignalCancels(t *testing.T) {
 	ctx, stop := withSignals(t.Context(), func(s signalError) { t.Errorf("given up after one signal: %v", s) })
