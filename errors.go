@@ -5,6 +5,7 @@ import (
 
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/build/dockerfile"
+	"github.com/veneer-build/veneer/build/target"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/archive"
 	"github.com/veneer-build/veneer/content/config"
@@ -97,6 +98,9 @@ var (
 	// ErrNotDir means that a directory cannot be copied to the Path, since that is
 	// no directory.
 	ErrNotDir = differ.ErrNotDir
+	// ErrNoSource means that a source of this host, the Path, or an ignore file is not
+	// there.
+	ErrNoSource = target.ErrNoSource
 	// ErrNotEmpty means that a directory, the Path, was to get files and has some.
 	ErrNotEmpty = errors.New("the directory is not empty")
 	// ErrBaseChanged means that somebody wrote into the base's snapshot.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -13,6 +14,7 @@ import (
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/archive"
+	"github.com/veneer-build/veneer/content/arriving"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/progress"
@@ -35,6 +37,8 @@ type LoadRequest struct {
 	Size int64
 	// Progress is told of each step and of bytes that were read; nil: nobody is.
 	Progress Progress
+	// Log gets details. nil: they are discarded.
+	Log *slog.Logger
 }
 
 // Loaded tells what was loaded.
@@ -67,9 +71,9 @@ func Load(ctx context.Context, e *engine.Engine, r io.Reader, req LoadRequest) (
 		Names: req.Names, Image: req.Image, Platform: req.Platform, Snapshots: s, Sources: s, Recompress: req.Recompress,
 	}
 	if ok, _ := e.MayUnpack(); ok && !req.NoUnpack {
-		// What goes wrong shows when the image is unpacked afterwards, as far as it was not.
-		opts.Meanwhile = func(ctx context.Context, img *content.Image, blobs func(context.Context, ocispec.Descriptor) io.ReadCloser) {
-			_ = build.UnpackArriving(ctx, e, img, blobs)
+		opts.Meanwhile = func(ctx context.Context, img *content.Image, blobs func(context.Context, ocispec.Descriptor) io.ReadCloser) *arriving.Beside {
+			s.early.beside = arriving.Run(ctx, s.early.of(e, img, blobs, req.Log))
+			return s.early.beside
 		}
 	}
 	records, err := archive.Import(e.Context(ctx), e.Client, s.steps.Reader(r), opts)
@@ -98,6 +102,7 @@ type loadSnapshots struct {
 	warnings []Notice
 	rebuilt  []RebuiltImage
 	told     bool // that nothing is unpacked
+	early    early
 }
 
 // Has implements [archive.Snapshots].
@@ -131,6 +136,9 @@ func (s *loadSnapshots) Unpack(ctx context.Context, name string, img *content.Im
 		return nil
 	}
 	s.steps.Begin(progress.Step{Kind: "unpack", Of: name})
+	if err := s.early.end(ctx, img, s.steps); err != nil {
+		return err
+	}
 	_, err := build.UnpackImage(ctx, s.engine, img, s.steps)
 	return err
 }

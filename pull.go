@@ -9,7 +9,6 @@ import (
 
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/content"
-	"github.com/veneer-build/veneer/content/arriving"
 	"github.com/veneer-build/veneer/content/registry"
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/internal/fault"
@@ -54,7 +53,7 @@ func PullTelling(ctx context.Context, e *engine.Engine, ref string, opts Registr
 		pulled.Warnings = append(pulled.Warnings, fault.NoticeOf(warning))
 	}
 	deltas := &deltaPull{engine: e, noUnpack: !unpacks}
-	var early *arriving.Beside // unpacks layers while they are fetched
+	var early early
 	opts.Ready = func(ctx context.Context, img *content.Image) error {
 		if ready != nil {
 			if err := ready(ctx, img); err != nil {
@@ -65,7 +64,9 @@ func PullTelling(ctx context.Context, e *engine.Engine, ref string, opts Registr
 			return nil
 		}
 		steps.Start("unpack")
-		early.Wait(ctx)
+		if err := early.end(ctx, img, steps); err != nil {
+			return err
+		}
 		_, err := build.UnpackImage(ctx, e, img, steps)
 		return err
 	}
@@ -77,8 +78,8 @@ func PullTelling(ctx context.Context, e *engine.Engine, ref string, opts Registr
 				}
 			}
 			if unpacks {
-				// What goes wrong shows when the image is unpacked afterwards, as far as it was not.
-				early = r.Meanwhile(ctx, func(ctx context.Context) { _ = build.UnpackArriving(ctx, e, img, r.Arriving) })
+				early.once = r.CameOnce
+				early.beside = r.Meanwhile(ctx, early.of(e, img, r.Arriving, opts.Log))
 			}
 			return nil
 		}

@@ -8,6 +8,13 @@ import (
 	"github.com/veneer-build/veneer/engine/container"
 )
 
+// CheckRestart returns an error if [RestartContainer] would find no container of the
+// name.
+func CheckRestart(ctx context.Context, e *engine.Engine, name string) error {
+	_, err := container.Find(e.Context(ctx), e, name)
+	return err
+}
+
 // RestartContainer stops a container of the engine, gives it the files of an image, and
 // starts it, with the command and all else that it was created with. What it has written
 // outside of its mounts is gone. The container is named as in [CommitRequest]. The image

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -64,10 +65,12 @@ type WatchContext struct {
 // check refuses a directory that is not there, as one whose name has a mistake.
 func (c *WatchContext) check() error {
 	info, err := os.Stat(c.Dir)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &Error{Kind: ErrNoSource, Path: c.Dir, Err: fmt.Errorf("watch: the directory %s does not exist", c.Dir)}
+	case err != nil:
 		return fmt.Errorf("watch: %w", err)
-	}
-	if !info.IsDir() {
+	case !info.IsDir():
 		return &fs.PathError{Op: "watch", Path: c.Dir, Err: syscall.ENOTDIR}
 	}
 	return nil
@@ -120,7 +123,9 @@ const (
 // Watch builds an image, and builds it again each time that its sources have changed,
 // until ctx ends; then it returns nil. Each image is the one that [Build] would make of
 // the files as they are. A build costs what has changed, and not what there is: see
-// [build.Following]. After a build that fails everything is looked at in the next one.
+// [build.Following]. After a build that fails everything is looked at in the next one. If
+// the first build fails since something that the request names is not there, Watch returns
+// its error: that is most often a mistake, and waiting would hide it.
 func Watch(ctx context.Context, req WatchRequest) error {
 	if (req.Build == nil) == (req.Context == nil) || req.Open == nil {
 		return errors.New("watch: want one thing to build, and an engine")
@@ -139,6 +144,9 @@ func Watch(ctx context.Context, req WatchRequest) error {
 		ending := w.build(ctx, cause)
 		if ctx.Err() != nil {
 			return nil // It ends as it was asked to.
+		}
+		if cause == WatchStart && misnamed(ending.Err) {
+			return ending.Err
 		}
 		if w.Ended != nil && !w.overtaken(ending.Err) {
 			if err := w.Ended(ctx, ending); err != nil {
@@ -301,6 +309,14 @@ func (w *watcher) wait(ctx context.Context, last WatchEnding) (cause WatchCause,
 		w.retries = 0
 		return WatchChange, w.settle(ctx)
 	}
+}
+
+// misnamed reports whether a build failed since there is no such thing as the request
+// names.
+func misnamed(err error) bool {
+	return slices.ContainsFunc([]error{
+		ErrNoSource, ErrNoImage, ErrPlatform, ErrPlatformAbsent, ErrNoContainer, ErrEmbedded, ErrNoSnapshotter,
+	}, func(kind error) bool { return errors.Is(err, kind) })
 }
 
 // overtaken reports whether a build failed since files changed while they were read,

@@ -147,9 +147,10 @@ func UnpackImage(ctx context.Context, e *engine.Engine, img *content.Image, step
 }
 
 // UnpackArriving makes an image's snapshots while its layers come, which blobs opens: see
-// [snapshot.Unpacker]. What it did not make, [UnpackImage] makes when they are there.
-func UnpackArriving(ctx context.Context, e *engine.Engine, img *content.Image, blobs func(context.Context, ocispec.Descriptor) io.ReadCloser) error {
-	_, err := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Blobs: blobs, Steps: progress.New(nil)}.Unpack(ctx, img)
+// [snapshot.Unpacker]. What it did not make, [UnpackImage] makes when they are there,
+// unless the error is [snapshot.ErrLayer].
+func UnpackArriving(ctx context.Context, e *engine.Engine, img *content.Image, blobs func(context.Context, ocispec.Descriptor) io.ReadCloser, steps *progress.Steps) error {
+	_, err := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Blobs: blobs, Steps: steps}.Unpack(ctx, img)
 	return err
 }
 

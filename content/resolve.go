@@ -142,7 +142,7 @@ func selectImage(ctx context.Context, store cstore.Store, target ocispec.Descrip
 		return nil, err
 	}
 	if want.explicit && img.Platform.OS != "" && !want.match.Match(img.Platform) {
-		return nil, fmt.Errorf("the image is for %s only, not for %s: %w", FormatPlatform(img.Platform), FormatPlatform(want.spec), errdefs.ErrNotFound)
+		return nil, fault.Mark(ErrPlatform, fmt.Errorf("the image is for %s only, not for %s: %w", FormatPlatform(img.Platform), FormatPlatform(want.spec), errdefs.ErrNotFound))
 	}
 	return img, nil
 }

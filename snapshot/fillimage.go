@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -15,6 +16,8 @@ import (
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/internal/ahead"
 	"github.com/veneer-build/veneer/internal/compression"
+	"github.com/veneer-build/veneer/internal/fault"
+	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/snapshot/unpack"
 )
 
@@ -134,16 +137,18 @@ func (f *layerFill) endSyncs() error {
 
 // source is a layer's blob, being read.
 type source struct {
-	blob, tar io.ReadCloser
+	blob *blobReader
+	tar  io.ReadCloser
 	// large: a stranger may make it take much memory.
 	large bool
 }
 
 func (u Unpacker) openSource(ctx context.Context, l Layer) (*source, error) {
-	blob, err := u.openBlob(ctx, l.Blob)
+	opened, err := u.openBlob(ctx, l.Blob)
 	if err != nil {
 		return nil, err
 	}
+	blob := &blobReader{ReadCloser: opened, steps: u.Steps, left: l.Blob.Size - lastPart(l.Blob.Size)}
 	if packed, err := images.DiffCompression(ctx, l.Blob.MediaType); err == nil && packed == "" {
 		return &source{blob: blob, tar: io.NopCloser(blob)}, nil
 	}
@@ -161,12 +166,44 @@ func (u Unpacker) openBlob(ctx context.Context, blob ocispec.Descriptor) (io.Rea
 	return content.ReadBlob(ctx, u.Client.ContentStore(), blob)
 }
 
+// blobReader reads a blob, and counts all that it reads but the last part.
+type blobReader struct {
+	io.ReadCloser
+	steps *progress.Steps
+	left  int64       // that counts
+	broke atomic.Bool // there was an error of reading
+}
+
+// lastPart is how much of a layer counts when its snapshot is committed: until then it is
+// not over.
+func lastPart(size int64) int64 { return size / 50 }
+
+// Read implements [io.Reader].
+func (r *blobReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.broke.Store(true)
+	}
+	if counts := min(int64(n), r.left); counts > 0 {
+		r.left -= counts
+		r.steps.Count(0, counts)
+	}
+	return n, err
+}
+
 func (s *source) close() error { return errors.Join(s.tar.Close(), s.blob.Close()) }
 
 // unpack makes the layer's files, checks what it reads, and closes the source. The files
 // are not synced.
-func (f *layerFill) unpack(ctx context.Context, src *source) (err error) {
-	defer func() { err = errors.Join(err, src.close()) }()
+func (f *layerFill) unpack(ctx context.Context, src *source) error {
+	err := f.apply(ctx, src)
+	if err != nil && ctx.Err() == nil && !src.blob.broke.Load() {
+		err = fault.Mark(ErrLayer, err)
+	}
+	return errors.Join(err, src.close())
+}
+
+func (f *layerFill) apply(ctx context.Context, src *source) error {
 	sum := f.DiffID.Algorithm().Digester()
 	in := ahead.Start(ctx, src.tar, sum.Hash())
 	defer in.Stop()
@@ -179,7 +216,7 @@ func (f *layerFill) unpack(ctx context.Context, src *source) (err error) {
 	}
 	in.Stop()
 	// Past the compressed stream, to check the blob's digest.
-	if _, err = io.Copy(io.Discard, src.blob); err != nil {
+	if _, err := io.Copy(io.Discard, src.blob); err != nil {
 		return err
 	}
 	if got := sum.Digest(); got != f.DiffID {
@@ -219,7 +256,7 @@ func (f *layerFill) commit(ctx context.Context, u Unpacker, opts ...snapshots.Op
 	if err := f.active.commit(ctx, f.ChainID.String(), opts...); err != nil {
 		return err
 	}
-	u.Steps.Count(1, f.Blob.Size)
+	u.Steps.Count(1, lastPart(f.Blob.Size))
 	return nil
 }
 

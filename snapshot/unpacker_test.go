@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -140,6 +143,46 @@ func TestUnpackerFails(t *testing.T) {
 		w.checkNothingLeft()
 	})
 }
+
+// TestUnpackerTells: what a layer has in it is told apart from what was wrong with reading it, and the counts come to the
+// total only when all is over.
+func TestUnpackerTells(t *testing.T) {
+	enginetest.Root(t)
+	e, ctx := enginetest.Embedded(t, "overlayfs")
+	w := newWorld(ctx, t, e)
+	unpack := func(blobs func(context.Context, ocispec.Descriptor) io.ReadCloser, layers ...snapshot.Layer) (*counts, error) {
+		c := &counts{}
+		_, err := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Blobs: blobs, Steps: progress.New(c)}.Unpack(w.ctx, w.image(layers))
+		return c, err
+	}
+	tc := tartest.TarContext{}
+	if _, err := unpack(nil, w.layer("", tc.Link("nothing", "x"))); !errors.Is(err, snapshot.ErrLayer) {
+		t.Errorf("a broken layer: %v", err)
+	}
+	breaks := func(context.Context, ocispec.Descriptor) io.ReadCloser {
+		return io.NopCloser(iotest.ErrReader(errdefs.ErrUnavailable))
+	}
+	if _, err := unpack(breaks, w.layer("", tc.File("x", make([]byte, 5000), 0o644))); errors.Is(err, snapshot.ErrLayer) || !errdefs.IsUnavailable(err) {
+		t.Errorf("a broken connection: %v", err)
+	}
+	base := w.base("tells")
+	got, err := unpack(nil, base...)
+	if got.bytes.Load() != got.total || got.total == 0 || got.files.Load() != int64(len(base)) || err != nil {
+		t.Errorf("%d of %d bytes, %d layers, %v", got.bytes.Load(), got.total, got.files.Load(), err)
+	}
+}
+
+// counts is a progress.Totals that adds up.
+type counts struct {
+	files, bytes atomic.Int64
+	total        int64
+}
+
+func (c *counts) Step(progress.Step)       {}
+func (c *counts) Done()                    {}
+func (c *counts) About(int64, int64)       {}
+func (c *counts) Total(_, bytes int64)     { c.total = bytes }
+func (c *counts) Count(files, bytes int64) { c.files.Add(files); c.bytes.Add(bytes) }
 
 // deadAfter is a snapshotter whose daemon dies when it has committed so many snapshots.
 type deadAfter struct {

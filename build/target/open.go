@@ -12,12 +12,19 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/differ/tree/filecache"
 	"github.com/veneer-build/veneer/differ/tree/tarball"
+	"github.com/veneer-build/veneer/internal/fault"
 )
+
+// ErrNoSource means that a file or directory of this host that a target names, the Path,
+// is not there.
+var ErrNoSource = errors.New("there is no such file or directory")
 
 // maxUserFile bounds the size of an image's /etc/passwd and /etc/group. The image may
 // be a stranger's.
@@ -113,7 +120,8 @@ func (o *Opener) tarSource(ctx context.Context, s Spec) (tree.Tree, error) {
 	if s.Source == Stdin {
 		return tarball.OpenStream(ctx, o.Stdin, "standard input", o.Spool)
 	}
-	return tarball.Open(ctx, s.Source, o.Spool)
+	t, err := tarball.Open(ctx, s.Source, o.Spool)
+	return t, ofSource(s.Source, err)
 }
 
 // treeSource opens a path in the root file system that s.Ref names.
@@ -136,15 +144,23 @@ func (o *Opener) localSource(ctx context.Context, s Spec, t *differ.Target) erro
 	}
 	l, err := open(ctx, s.Source, t.Exclude)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("the source %s does not exist", s.Source)
+		return &fault.Error{Kind: ErrNoSource, Path: s.Source, Err: fmt.Errorf("the source %s does not exist", s.Source)}
 	}
 	if err != nil {
-		return err
+		return ofSource(s.Source, err)
 	}
 	t.Source = l
 	t.SourceBase = filepath.Base(s.Source)
 	t.Cache = o.Cache(ctx, l)
 	return nil
+}
+
+// ofSource gives the error of opening a file that is not there its kind.
+func ofSource(name string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return &fault.Error{Kind: ErrNoSource, Path: name, Err: err}
+	}
+	return err
 }
 
 func openGuarded(_ context.Context, name string, _ []string) (*disk.Local, error) {
@@ -181,7 +197,7 @@ func excludes(ctx context.Context, s Spec) ([]string, error) {
 	}
 	patterns, err := IgnorePatterns(ctx, s)
 	if err != nil {
-		return nil, err
+		return nil, ofSource(s.IgnoreFile, err)
 	}
 	return slices.Concat(only, patterns, s.Exclude), nil
 }

@@ -44,8 +44,8 @@ var advices = []advice{
 		return "use another --snapshotter, another --root, or --no-unpack"
 	}},
 	{kind: veneer.ErrEmbedded, text: "use --engine=containerd"},
-	{kind: veneer.ErrSnapshotterDead, text: "start that, or use another --snapshotter; veneer prune removes what this left"},
-	{kind: veneer.ErrDisconnected, text: "try again when it runs, and veneer prune removes what this left"},
+	{kind: veneer.ErrSnapshotterDead, by: adviseDead("start that, or use another --snapshotter")},
+	{kind: veneer.ErrDisconnected, by: adviseDead("try again when it runs")},
 	{kind: veneer.ErrOtherOwners, text: "to be there, use nsenter -U -m -t {ref}"},
 	{kind: veneer.ErrCannotMount, by: func(e *veneer.Error) string {
 		if e.Op == "mount" {
@@ -102,6 +102,7 @@ var advices = []advice{
 	{kind: veneer.ErrService, text: "leave out --differ=service"},
 	{kind: veneer.ErrDeletes, text: "use --copy to keep them, or --force-delete if that is what you want"},
 	{kind: veneer.ErrNotDir, text: "--delete it first, or use --sync"},
+	{kind: veneer.ErrNoSource, text: "make it first, or correct the path"},
 	{kind: veneer.ErrNotEmpty, text: "empty it, or use another one"},
 	{kind: veneer.ErrBaseChanged, text: "unpack the base again when nothing writes to its snapshot"},
 	{kind: veneer.ErrArchiveAsFile, text: "the files in it would be with --{ref} type=tar,src={path},dest=/ (type=dir says that it is meant so)"},
@@ -151,6 +152,17 @@ func (a advice) on(e *veneer.Error) string {
 		return a.by(e)
 	}
 	return strings.NewReplacer("{ref}", e.Ref, "{path}", e.Path).Replace(a.text)
+}
+
+// adviseDead is for an engine that died in the middle: what to do, and how what it could
+// not clean up goes away, unless the advice for what is known to be left says that.
+func adviseDead(text string) func(*veneer.Error) string {
+	return func(e *veneer.Error) string {
+		if errors.Is(e.Err, veneer.ErrLeftBehind) {
+			return text
+		}
+		return text + "; veneer prune removes what this left"
+	}
 }
 
 func adviseUnreachable(e *veneer.Error) string {

@@ -42,6 +42,8 @@ func adviceCases() map[string]error {
 		"COPY":       {Kind: veneer.ErrNotConfig, Ref: "COPY"},
 		"ADD":        {Kind: veneer.ErrNotConfig, Ref: "ADD"},
 		"FROM":       {Kind: veneer.ErrNotConfig, Ref: "FROM"},
+		"daemon":     {Kind: veneer.ErrDisconnected},
+		"proxy":      {Kind: veneer.ErrSnapshotterDead, Ref: "stargz"},
 	} {
 		cases[what] = err
 	}
@@ -93,7 +95,11 @@ func TestAdvised(t *testing.T) {
 		return fmt.Errorf("resolve: %w", &veneer.Error{Kind: veneer.ErrNoImage, Ref: ref, Err: fmt.Errorf("no image %q", ref)})
 	}
 	needs := &veneer.Error{Kind: veneer.ErrNeedsBase, Ref: "a", Err: &veneer.Error{Kind: veneer.ErrNeedsBase, Ref: "b", Err: errors.New("it is a delta")}}
+	left := &veneer.Error{Kind: veneer.ErrLeftBehind, Op: "end lease", Ref: "l", Err: errors.New("no answer")}
+	dead := func(err error) error { return &veneer.Error{Kind: veneer.ErrDisconnected, Err: err} }
 	for want, err := range map[string]error{
+		"load; try again when it runs; veneer prune removes what this left":             dead(errors.New("load")),
+		"load, end lease l: no answer; try again when it runs; veneer prune removes it": dead(fmt.Errorf("load, %w", left)),
 		"plain": errors.New("plain"),
 		`resolve: no image "a"; get it with veneer pull a or veneer load FILE`: absent("a"),
 		`resolve: no image ""`:                        absent(""),

@@ -288,12 +288,21 @@ func (a *app) readContext(ctx context.Context, path, file string, req *veneer.Do
 		req.Dockerfile, err = readBounded(a.stdin(ctx), "standard input")
 		return closeContext, err
 	}
-	if file == "" {
-		if file = findDockerfile(path); file == "" {
-			return closeContext, usagef("there is no Dockerfile in %s; write one, or say where it is with --file, or build without one: veneer build --from IMAGE --sync %[1]s:/app", path)
-		}
+	if file, err = dockerfileOf(path, file); err != nil {
+		return closeContext, err
 	}
 	return closeContext, readDockerfile(ctx, file, req)
+}
+
+// dockerfileOf is the file that --file names, or else the one that a context has.
+func dockerfileOf(dir, file string) (string, error) {
+	if file == "" {
+		file = findDockerfile(dir)
+	}
+	if file == "" {
+		return "", usagef("there is no Dockerfile in %s; write one, or say where it is with --file, or build without one: veneer build --from IMAGE --sync %[1]s:/app", dir)
+	}
+	return file, nil
 }
 
 // findDockerfile returns the file to build if none is named. Empty: there is none.

@@ -106,7 +106,7 @@ func (a *app) load(ctx context.Context, file string, req veneer.LoadRequest) err
 			return err
 		}
 		defer d.Close()
-		req.Progress = d
+		req.Progress, req.Log = d, a.log
 		loaded, err := veneer.Load(ctx, e, r, req)
 		if err != nil {
 			return fmt.Errorf("load %s: %w", file, err)

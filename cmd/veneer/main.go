@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/veneer-build/veneer"
+	"github.com/veneer-build/veneer/internal/cleanup"
 	"github.com/veneer-build/veneer/internal/mountns"
 	_ "github.com/veneer-build/veneer/internal/mountns/early" // most starts of the program begin there
 )
@@ -28,12 +31,16 @@ func realMain() int {
 	veneer.RedactLogs()
 	ctx, stop := withSignals(context.Background(), giveUp)
 	defer stop()
-	return run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr, stops: heedStops()})
+	return run(cleanup.Bound(ctx, patience), os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr, stops: heedStops()})
 }
+
+// patience is how long cleaning up after a signal waits for an engine that does not
+// answer.
+const patience = 10 * time.Second
 
 // giveUp ends the process, whatever it is doing.
 func giveUp(s signalError) {
-	err := fmt.Errorf("%w again: ended without cleaning up; veneer prune removes what is left", s)
+	err := fmt.Errorf("%w again: ended without cleaning up: a lease, and temporary snapshots and half-written blobs with it, may be left; veneer prune removes them", s)
 	os.Exit(report(os.Stderr, err, wantsJSON(os.Args[1:], os.LookupEnv)))
 }
 
@@ -41,6 +48,20 @@ func giveUp(s signalError) {
 type signalError struct{ signal syscall.Signal }
 
 func (e signalError) Error() string { return "stopped by signal: " + e.signal.String() }
+
+// with is the error of a command that the signal stopped, which says what is left of it.
+func (e signalError) with(err error) error {
+	var left []string
+	for _, one := range veneer.Errors(err) {
+		if errors.Is(one.Kind, veneer.ErrLeftBehind) {
+			left = append(left, one.Op+" "+one.Ref)
+		}
+	}
+	if left == nil {
+		return e
+	}
+	return &veneer.Error{Kind: veneer.ErrLeftBehind, Err: fmt.Errorf("%w; could not %s", e, strings.Join(left, ", "))}
+}
 
 // code is the exit status that a shell reports for the signal.
 func (e signalError) code() int { return 128 + int(e.signal) }

@@ -136,6 +136,11 @@ func (d *lineDisplay) tick() {
 	if d.meter == nil {
 		return
 	}
+	if d.stopped() { // Cleaning up may take a while.
+		d.line.Cancelled = true
+		d.last()
+		return
+	}
 	now := d.now()
 	d.line.set(d.meter.read(now))
 	if now.Sub(d.shown) >= interim {

@@ -43,7 +43,7 @@ func (a *app) transfer(ctx context.Context, step veneer.Step, f *registryFlags, 
 		}
 		defer d.Close()
 		d.Step(step)
-		f.Progress, f.Notify = blobProgress(d, step.Kind == "push"), a.notify
+		f.Progress, f.Notify, f.Log = blobProgress(d, step.Kind == "push"), a.notify, a.log
 		dgst, err := do(ctx, e, d)
 		if err != nil {
 			return err

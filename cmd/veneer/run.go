@@ -49,7 +49,7 @@ func run(ctx context.Context, args []string, std streams) int {
 	case err == nil && !out.ended(nil):
 		return exitOK
 	case err != nil && errors.As(context.Cause(ctx), &stopped):
-		err = stopped
+		err = stopped.with(err)
 	case out.ended(err):
 		return exitClosedPipe
 	case !a.started && !errors.As(err, new(*usageError)):

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/veneer-build/veneer"
 	"github.com/veneer-build/veneer/internal/mountns/early"
 )
 
@@ -186,6 +188,19 @@ func TestSignalExitCodes(t *testing.T) {
 				t.Errorf("%v %v: exit code %d, want %d; %s", sig, args, code, want, errOut)
 			}
 		}
+	}
+}
+
+// TestSignalLeft: what could not be cleaned up after a signal is said, and what to do about it.
+func TestSignalLeft(t *testing.T) {
+	s := signalError{syscall.SIGINT}
+	if err := s.with(errors.New("load: the daemon does not answer")); !errors.Is(err, s) || err.Error() != s.Error() {
+		t.Error(err)
+	}
+	left := &veneer.Error{Kind: veneer.ErrLeftBehind, Op: "end lease", Ref: "l", Err: context.DeadlineExceeded}
+	err := s.with(errors.Join(errors.New("load: x"), fmt.Errorf("unpack: %w", left)))
+	if got, want := advised(err), "stopped by signal: interrupt; could not end lease l; veneer prune removes it"; got != want || exitCode(err) != 130 {
+		t.Errorf("%q, want %q; code %d", got, want, exitCode(err))
 	}
 }
 

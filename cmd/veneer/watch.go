@@ -128,6 +128,7 @@ type watching struct {
 	options *buildOptions
 	flags   *watchFlags
 	service *service
+	cause   veneer.WatchCause // of the build that goes on
 	display display
 	blind   string
 }
@@ -138,7 +139,7 @@ func (a *app) newWatching(o *buildOptions, f *watchFlags) *watching {
 	}
 	w := &watching{app: a, options: o, flags: f, service: newService(a.getenv)}
 	w.req = veneer.WatchRequest{
-		Settle: max(f.settle, 1), Whole: f.whole, Poll: f.poll, Open: a.withEngine,
+		Settle: max(f.settle, 1), Whole: f.whole, Poll: f.poll, Open: w.open,
 		Begin: w.begin, Built: w.built, Ended: w.ended,
 	}
 	if f.whole == 0 {
@@ -148,9 +149,13 @@ func (a *app) newWatching(o *buildOptions, f *watchFlags) *watching {
 }
 
 func (w *watching) run(ctx context.Context) error {
+	if err := w.checkUnits(ctx); err != nil {
+		return err
+	}
 	again, stop := lookAgain(ctx)
 	defer stop()
 	w.req.Again = again
+	defer w.closeDisplay()
 	defer w.service.stopping()
 	defer w.service.watchdog(ctx)()
 	err := veneer.Watch(ctx, w.req)
@@ -186,10 +191,24 @@ func lookAgain(ctx context.Context) (<-chan struct{}, func()) {
 	}
 }
 
+// open opens the engine for a build. Before the first one it looks for what is to be
+// restarted after it.
+func (w *watching) open(ctx context.Context, do func(context.Context, *veneer.Engine) error) error {
+	return w.withEngine(ctx, func(ctx context.Context, e *veneer.Engine) error {
+		if w.cause == veneer.WatchStart {
+			if err := w.checkContainers(ctx, e); err != nil {
+				return err
+			}
+		}
+		return do(ctx, e)
+	})
+}
+
 // begin shows the steps of a build. Only the first has so many files to look at that
 // somebody waits for it.
 func (w *watching) begin(cause veneer.WatchCause) veneer.Progress {
 	w.service.building()
+	w.cause = cause
 	if cause != veneer.WatchStart || w.req.Context != nil {
 		return nil
 	}
@@ -327,10 +346,29 @@ func (a *app) checkFollowed(path string, f *dockerfileFlags, base *baseFlags, im
 		return usagef("--check builds nothing: use veneer build --check")
 	}
 	_, out, err := a.dockerfileRequest(f, base, &image, &o)
-	if err == nil && out != nil {
-		err = usagef("--output %s: what is followed is built into the engine", f.output)
+	switch {
+	case err != nil:
+		return err
+	case out != nil:
+		return usagef("--output %s: what is followed is built into the engine", f.output)
 	}
-	return err
+	return checkDockerfileThere(path, f.file)
+}
+
+// checkDockerfileThere returns an error if a directory has no Dockerfile. That there is no
+// directory is said elsewhere.
+func checkDockerfileThere(dir, file string) error {
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return nil
+	}
+	file, err := dockerfileOf(dir, file)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(file); err != nil {
+		return usagef("--file: %w", err)
+	}
+	return nil
 }
 
 // buildOnce builds a Dockerfile as it is now.

@@ -49,6 +49,41 @@ var unitTypes = map[string]bool{ //nolint:gochecknoglobals // a table
 // isContainer reports whether what --restart names is a container, and no unit.
 func isContainer(name string) bool { return !unitTypes[path.Ext(name)] }
 
+// checkContainers returns an error for a container that is to be restarted and is not
+// there.
+func (w *watching) checkContainers(ctx context.Context, e *veneer.Engine) error {
+	for _, name := range w.flags.restart {
+		if !isContainer(name) {
+			continue
+		}
+		if err := veneer.CheckRestart(ctx, e, name); err != nil {
+			return fmt.Errorf("--restart %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// checkUnits returns an error for a unit that is to be restarted and that systemd does
+// not know.
+func (w *watching) checkUnits(ctx context.Context) error {
+	for _, name := range w.flags.restart {
+		if isContainer(name) {
+			continue
+		}
+		state, err := exec.CommandContext(ctx, "systemctl", "show", "--property=LoadState", "--value", "--", name).Output()
+		if failed := new(exec.ExitError); errors.As(err, &failed) && len(failed.Stderr) > 0 {
+			err = errors.New(strings.Join(strings.Fields(string(failed.Stderr)), " "))
+		}
+		switch {
+		case err != nil:
+			return fmt.Errorf("--restart %s: ask systemctl for the unit: %w", name, err)
+		case strings.TrimSpace(string(state)) == "not-found":
+			return usagef("--restart %s: systemd has no such unit; systemctl list-units --all and list-unit-files list them", name)
+		}
+	}
+	return nil
+}
+
 // restart restarts what uses an image. An error is told, and is no reason to end.
 func (w *watching) restart(ctx context.Context, res *veneer.Result, name string) {
 	if !isContainer(name) {

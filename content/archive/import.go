@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/arriving"
 	"github.com/veneer-build/veneer/content/internal/rawjson"
 	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/internal/cleanup"
@@ -38,11 +39,10 @@ type Options struct {
 	// Snapshots may replace layers whose blobs are not stored. They are made for
 	// the images before these get names. nil: all blobs must be stored.
 	Snapshots Snapshots
-	// Meanwhile is called while an archive is read, in a goroutine, if that has one image,
-	// whose documents come before its layers. blobs opens the layers, see
-	// [arriving.Blobs]. The import waits for it before it unpacks. If the import fails,
-	// ctx ends. nil: no call.
-	Meanwhile func(ctx context.Context, img *content.Image, blobs func(context.Context, ocispec.Descriptor) io.ReadCloser)
+	// Meanwhile is called while an archive is read if that has one image, whose documents
+	// come before its layers. What it runs may open the layers by blobs, see
+	// [arriving.Blobs], and is stopped at the end of the import. nil: no call.
+	Meanwhile func(ctx context.Context, img *content.Image, blobs func(context.Context, ocispec.Descriptor) io.ReadCloser) *arriving.Beside
 	// Sources are for deltas below the file. nil: an archive with such deltas is an
 	// error.
 	Sources Sources
@@ -128,7 +128,6 @@ func Import(ctx context.Context, e Engine, r io.Reader, opts Options) (_ []image
 	} else if err := requireNames(found); err != nil {
 		return nil, err
 	}
-	l.meanwhile.beside.Wait(ctx)
 	for _, f := range found {
 		if err := l.complete(ctx, f); err != nil {
 			return nil, fmt.Errorf("load %s: %w", f.names[0], err)

@@ -52,9 +52,7 @@ func (l *loader) look(ctx context.Context, blob ocispec.Descriptor) {
 			m.blobs.Stored(layer.Digest)
 		}
 	}
-	m.beside = arriving.Run(ctx, func(ctx context.Context) {
-		l.opts.Meanwhile(ctx, img, func(ctx context.Context, blob ocispec.Descriptor) io.ReadCloser {
-			return m.blobs.Open(ctx, l.store, blob)
-		})
+	m.beside = l.opts.Meanwhile(ctx, img, func(ctx context.Context, blob ocispec.Descriptor) io.ReadCloser {
+		return m.blobs.Open(ctx, l.store, blob)
 	})
 }

@@ -46,6 +46,19 @@ func (b *Blobs) Ended() {
 	}
 }
 
+// Once reports whether no part of a blob came twice. If so, what was read of a blob that
+// is in the store is what is stored.
+func (b *Blobs) Once() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, one := range b.blobs {
+		if one.cameTwice() {
+			return false
+		}
+	}
+	return true
+}
+
 // Open reads a blob from its beginning. Bytes come in the order in which they were
 // received. There is io.EOF only when the blob is stored, and then it has the bytes that
 // were read. If that cannot be said, or if the blob did not come, there is an error. ctx
@@ -78,8 +91,10 @@ type arrival struct {
 	mu      sync.Mutex
 	waiting bytes.Buffer // from the reader's position on
 	end     int64        // of what is waiting; -1: nothing more is kept
-	read    bool         // there is, or was, a reader
-	twice   bool
+	// received is the end of all that was.
+	received int64
+	read     bool // there is, or was, a reader
+	twice    bool
 }
 
 // came tells of bytes that were received, which begin at a position.
@@ -89,15 +104,22 @@ func (a *arrival) came(at int64, p []byte) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.twice = a.twice || at < a.received
+	a.received = max(a.received, at+int64(len(p)))
 	switch {
 	case at < a.end:
-		a.twice = true
 		a.drop()
 	case at == a.end && a.waiting.Len()+len(p) <= maxWaiting:
 		a.waiting.Write(p)
 		a.end += int64(len(p))
 	}
 	a.tell()
+}
+
+func (a *arrival) cameTwice() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.twice
 }
 
 // drop gives up what waits, and what comes later.

@@ -103,6 +103,9 @@ func (r *Remote) Arriving(ctx context.Context, blob ocispec.Descriptor) io.ReadC
 	return r.pull.arriving.Open(ctx, r.pull.store, blob)
 }
 
+// CameOnce is [arriving.Blobs.Once] of the image's blobs.
+func (r *Remote) CameOnce() bool { return r.pull.arriving.Once() }
+
 // Meanwhile runs a function while the layers are fetched, and longer. It is called by
 // [Options].Layers, with its ctx, and once at most. When the pull ends, so does the
 // function's context, and the pull waits for it before it gives anything up.

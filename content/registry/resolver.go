@@ -3,6 +3,7 @@ package registry
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -53,6 +54,8 @@ type Options struct {
 	// Notify is called with texts of one line: what a push reveals of an image with
 	// encrypted layers, and waits that the registry asked for. nil: no calls.
 	Notify func(string)
+	// Log is for details; nil discards.
+	Log *slog.Logger
 	// Backoff is the wait before the first retry. It doubles for each further one.
 	// 0: half a second. If the registry asks for a wait (Retry-After), that is
 	// used, up to two minutes.

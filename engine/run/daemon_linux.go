@@ -82,7 +82,7 @@ func await(ctx context.Context, task client.Task, exited <-chan client.ExitStatu
 	select {
 	case status = <-exited:
 	case <-ctx.Done():
-		kill, cancel := cleanup(ctx)
+		kill, cancel := undoing(ctx)
 		defer cancel()
 		_ = task.Kill(kill, unix.SIGKILL) // It may have ended.
 		select {
@@ -112,7 +112,7 @@ func await(ctx context.Context, task client.Task, exited <-chan client.ExitStatu
 // If the task is nil, it is looked up. Nothing is written to the streams
 // afterwards.
 func removeContainer(ctx context.Context, c client.Container, task client.Task) (err error) {
-	ctx, cancel := cleanup(ctx)
+	ctx, cancel := undoing(ctx)
 	defer cancel()
 	if task == nil {
 		task, err = c.Task(ctx, nil)

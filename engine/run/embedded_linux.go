@@ -48,7 +48,7 @@ func (r *embedded) execute(ctx context.Context, s *sandbox, spec *specs.Spec, p 
 	}
 	tool := runcIn(r.command, s.dir)
 	s.undo = append(s.undo, func() error {
-		ctx, cancel := cleanup(ctx)
+		ctx, cancel := undoing(ctx)
 		defer cancel()
 		if err := tool.Delete(ctx, s.id, &runc.DeleteOpts{Force: true}); err != nil {
 			return fmt.Errorf("remove container %s: %w", s.id, err)

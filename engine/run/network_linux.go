@@ -87,7 +87,7 @@ func (h *host) connect(ctx context.Context, s *sandbox, p *Process) error {
 	}
 	s.undo = append(s.undo, func() error { return unmount(path) })
 	remove := func() error {
-		ctx, cancel := cleanup(ctx)
+		ctx, cancel := undoing(ctx)
 		defer cancel()
 		if err := network.Remove(ctx, s.id, path); err != nil {
 			return fmt.Errorf("remove network of %s: %w", s.id, err)

@@ -13,6 +13,8 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/internal/cleanup"
 )
 
 // The names in a sandbox's directory: what the runtime is shown, and beside it
@@ -209,7 +211,7 @@ func lockDir(path string, how int) (*os.File, error) {
 	}
 }
 
-// cleanup returns a context that outlives ctx's cancellation, for undoing things.
-func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+// undoing returns a context that outlives ctx's cancellation, for undoing things.
+func undoing(ctx context.Context) (context.Context, context.CancelFunc) {
+	return cleanup.Context(ctx, cleanupTimeout)
 }

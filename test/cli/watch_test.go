@@ -247,6 +247,34 @@ func TestWatchEnds(t *testing.T) {
 	}
 }
 
+// TestWatchMistakes: what is not there at the start is an error at once, with what to do.
+func TestWatchMistakes(t *testing.T) {
+	b := newBench(t)
+	b.write("app/f", "1")
+	b.write("empty/f", "1")
+	b.ok("build", "--from", "scratch", "--sync", "app:/app", "-t", "base:1", "--no-unpack")
+	from := func(args ...string) []string {
+		return append([]string{"watch", "--progress", "quiet", "-t", "x", "--no-unpack", "--from"}, args...)
+	}
+	for _, c := range []struct {
+		code  int
+		words []string
+		args  []string
+	}{
+		{1, []string{"nosuch does not exist", "make it first"}, from("base:1", "--sync", "nosuch:/app")},
+		{1, []string{"no.tar", "make it first"}, from("base:1", "--sync", "app:/app", "--copy", "type=tar,src=no.tar,dest=/x")},
+		{1, []string{"no.ignore", "make it first"}, from("base:1", "--sync", "type=dir,src=app,dest=/app,ignorefile=no.ignore")},
+		{1, []string{"other:1", "veneer pull"}, from("other:1", "--sync", "app:/app")},
+		{1, []string{"linux/s390x", "--platform"}, from("base:1", "--sync", "app:/app", "--platform", "linux/s390x")},
+		{1, []string{"--restart one", "--engine=containerd"}, from("base:1", "--sync", "app:/app", "--restart", "one")},
+		{1, []string{"nosuch does not exist", "make it first"}, []string{"watch", "nosuch"}},
+		{2, []string{"no Dockerfile in empty", "--file"}, []string{"watch", "empty"}},
+		{2, []string{"--file", "nosuch"}, []string{"watch", "empty", "--file", "nosuch"}},
+	} {
+		b.fails(c.code, c.words, c.args...)
+	}
+}
+
 // TestWatchRestarts: a container has the files of each new image, and what it was created with; one with a terminal
 // is left alone.
 func TestWatchRestarts(t *testing.T) {
@@ -290,11 +318,20 @@ func watchRestarts(t *testing.T, d *harness.Daemon) {
 	}
 	run("one", "--log-uri", "file://"+log)
 	soon(log, "one 1 \n")
-	f := b.watch("--from", "base:1", "--sync", "app:/app", "-t", "app:dev", "--restart", "one", "--restart", "none", "--exec", "echo >>turns")
+	if _, err := d.Ctr("containers", "create", "docker.io/library/base:1", "gone", "/bin/sh", "-c", ":"); err != nil {
+		t.Fatal(err)
+	}
+	f := b.watch("--from", "base:1", "--sync", "app:/app", "-t", "app:dev", "--restart", "gone", "--restart", "one", "--exec", "echo >>turns")
 	defer f.end()
 	f.next()
 	soon(b.dir+"/turns", "\n") // The layer has nothing, so the image is the base by another name.
 	soon(log, "one 1 \nends\none 1 \n")
+	if _, err := d.Ctr("tasks", "rm", "-f", "gone"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Ctr("containers", "rm", "gone"); err != nil {
+		t.Fatal(err)
+	}
 	b.write("app/f", "2")
 	f.next()
 	soon(log, "one 1 \nends\none 1 \nends\none 2 \n")
@@ -307,7 +344,7 @@ func watchRestarts(t *testing.T, d *harness.Daemon) {
 	soon(log, "one 1 \nends\none 1 \nends\none 2 \none 3 \n") // One that has ended is started.
 	soon(b.dir+"/turns", "\n\n\n")
 	f.end()
-	if said := f.said.String(); strings.Count(said, "there is none") != 3 || strings.Contains(said, "container one") {
+	if said := f.said.String(); strings.Count(said, "there is none") != 2 || strings.Contains(said, "container one") {
 		t.Errorf("it said %s", said)
 	}
 	if out, err := d.Ctr("containers", "info", "one"); err != nil || !strings.Contains(out, `"Image": "docker.io/library/app:dev"`) {
@@ -317,4 +354,5 @@ func watchRestarts(t *testing.T, d *harness.Daemon) {
 		t.Errorf("%v: %s", err, out)
 	}
 	b.fails(2, []string{"-t"}, "watch", "--from", "base:1", "--sync", "app:/app", "--restart", "one")
+	b.fails(1, []string{"--restart none", "there is none"}, "watch", "--from", "base:1", "--sync", "app:/app", "-t", "app:dev", "--restart", "none")
 }
