@@ -41,7 +41,7 @@ func dockerfileOnly() []string {
 
 func fromOnly() []string {
 	return []string{
-		"copy", "sync", "delete", "compare", "reader", "force-delete", "max-layers", "change", "env", "unset", "author", "message",
+		"copy", "sync", "delete", "compare", "reader", "force-delete", "change", "env", "unset", "author", "message",
 		"no-unpack", "differ",
 	}
 }
@@ -119,6 +119,12 @@ func (a *app) dockerfileRequest(f *dockerfileFlags, base *baseFlags, image *imag
 	}
 	if err := f.request(&req, base, a.getenv); err != nil {
 		return req, nil, err
+	}
+	if req.MaxLayers, err = base.layersLimit(); err != nil {
+		return req, nil, err
+	}
+	if f.onto == "" && base.maxLayers != veneer.DefaultMaxLayers {
+		return req, nil, usagef("--max-layers is for the base of --from or --onto: leave it out")
 	}
 	if f.onto != "" {
 		if err := checkRef(f.onto); err != nil {
