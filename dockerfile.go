@@ -57,6 +57,8 @@ type DockerfileRequest struct {
 	// files differ in from that image's, by content. Empty: the result is the base's
 	// layers and one for each step that changes something.
 	Onto string
+	// MaxLayers is as in [BuildRequest], for Onto.
+	MaxLayers int
 	// Pull asks the registries for the images that the file names, also for those
 	// that are stored. Registry says how they are reached.
 	Pull     bool
@@ -101,6 +103,7 @@ func (r DockerfileRequest) withDefaults() (_ DockerfileRequest, err error) {
 	if r.Watch == nil {
 		r.Watch = nobody{}
 	}
+	r.MaxLayers = maxLayers(r.MaxLayers)
 	r.ImageOptions, err = r.ImageOptions.withDefaults()
 	return r, err
 }
@@ -253,6 +256,9 @@ func (r DockerfileRequest) onto(ctx context.Context, s *build.Session, made *doc
 	}
 	diff, err := s.Compare(ctx, build.Files(base, "base"), made.Made(), "")
 	if err != nil {
+		return nil, err
+	}
+	if diff, err = s.Flatten(ctx, diff, r.MaxLayers); err != nil {
 		return nil, err
 	}
 	m := making{

@@ -40,8 +40,10 @@ type Diff struct {
 	base    tree.Tree
 	targets []differ.Target
 	rules   *Targets
-	how     reading
-	trees   []io.Closer
+	// whole is the rule, if it says of all files what they are; nil: targets do.
+	whole Rules
+	how   reading
+	trees []io.Closer
 }
 
 // Same is the difference of an image from itself.

@@ -73,6 +73,9 @@ func (s *Session) Flatten(ctx context.Context, d *Diff, limit int) (*Diff, error
 	if flat.changes, err = differ.NewChanges(ctx, flat.base); err != nil {
 		return nil, err
 	}
+	if d.whole != nil {
+		return flat, d.whole.apply(ctx, s, flat)
+	}
 	if err := flat.become(ctx, s, d.base, Exactly{Name: d.Base.Name, Times: true}); err != nil {
 		return nil, err
 	}

@@ -25,11 +25,12 @@ type Made struct {
 	Name string
 	Of   Opening
 	// Then makes the further changes. What it returns is closed when the layer
-	// is written.
+	// is written. It may be called again, for another image to compare with.
 	Then func(context.Context, *differ.Changes) ([]io.Closer, error)
 }
 
 func (r Made) apply(ctx context.Context, s *Session, d *Diff) error {
+	d.whole = r
 	of, err := r.Of(ctx)
 	if err != nil {
 		return err

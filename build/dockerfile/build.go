@@ -167,6 +167,9 @@ func (o *Outcome) Made() build.Made {
 		Of:   func(ctx context.Context) (tree.Tree, error) { return o.s.open(ctx, on) },
 		Then: func(ctx context.Context, changes *differ.Changes) ([]io.Closer, error) {
 			var opened []io.Closer
+			if len(steps) > 0 {
+				o.state.deferredBytes.Store(0)
+			}
 			for _, f := range steps {
 				more, err := f.apply(ctx, changes)
 				opened = append(opened, more...)

@@ -17,6 +17,8 @@ type vertex struct {
 	meta   *pb.OpMetadata
 	inputs []*vertex
 	source *pb.Source
+	// by is the first step that uses it; nil: none does.
+	by *vertex
 
 	// layered: its layer goes into the image. deferred: it is left to whoever
 	// compares the result. sync: it was written as SYNC.
@@ -49,6 +51,7 @@ func (v *vertex) named(err error) error {
 // no others.
 func load(def *pb.Definition) (*vertex, error) {
 	all := map[string]*vertex{}
+	var ordered []*vertex
 	var last *vertex
 	for _, data := range def.GetDef() {
 		op := &pb.Op{}
@@ -58,8 +61,9 @@ func load(def *pb.Definition) (*vertex, error) {
 		d := digest.FromBytes(data)
 		last = &vertex{digest: d, op: op, meta: def.Metadata[string(d)], source: def.Source, sync: takeMark(op.GetFile())}
 		all[string(d)] = last
+		ordered = append(ordered, last)
 	}
-	for _, v := range all {
+	for _, v := range ordered {
 		for _, in := range v.op.Inputs {
 			w := all[in.Digest]
 			if w == nil {
@@ -69,6 +73,9 @@ func load(def *pb.Definition) (*vertex, error) {
 				return nil, fmt.Errorf("%s: output %d of a step is not supported", v.name(), in.Index)
 			}
 			v.inputs = append(v.inputs, w)
+			if w.by == nil {
+				w.by = v
+			}
 		}
 	}
 	if last == nil || len(last.inputs) == 0 {
@@ -108,10 +115,14 @@ func plan(v *vertex, deferred bool) {
 	}
 }
 
-// located adds the place in the Dockerfile to an error.
+// located adds the place in the Dockerfile to an error. What has none, such as the file
+// of an ADD's URL, takes that of the step that uses it.
 func (v *vertex) located(err error) error {
 	if err == nil || v.source == nil || len(errdefs.Sources(err)) > 0 {
 		return err
+	}
+	if len(v.source.Locations[string(v.digest)].GetLocations()) == 0 && v.by != nil {
+		return v.by.located(err)
 	}
 	for _, l := range v.source.Locations[string(v.digest)].GetLocations() {
 		if int(l.SourceIndex) < len(v.source.Infos) {

@@ -130,6 +130,7 @@ func (s *solver) callersDir(ctx context.Context, v *vertex, name string, op *pb.
 	if err != nil {
 		return nil, err
 	}
+	l.LeaveXattrs()
 	s.closeAtEnd(l)
 	return &state{source: &source{name: "the directory " + name, tree: l, foreign: true}}, nil
 }
@@ -155,6 +156,7 @@ func (s *solver) openLocal(ctx context.Context, name string) (*source, error) {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	l.Guard()
+	l.LeaveXattrs()
 	s.closeAtEnd(l)
 	return &source{name: what, tree: l, cache: s.session.SourceCache(ctx, l), foreign: true}, nil
 }

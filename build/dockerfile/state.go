@@ -74,7 +74,8 @@ type source struct {
 	tree tree.Tree
 	// cache has the digests of files that earlier builds remembered. nil: none.
 	cache *filecache.Cache
-	// foreign: the owners are of this host, and mean nothing in an image.
+	// foreign: the owners are of this host, and mean nothing in an image. So are
+	// extended attributes, which such a tree of a directory leaves out.
 	foreign bool
 }
 

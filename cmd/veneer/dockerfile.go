@@ -25,7 +25,7 @@ type dockerfileFlags struct {
 	ulimits, noCacheStages      []string
 	shmSize                     string
 	pull, check                 bool
-	output                      string
+	output                      oneOutput
 	load                        bool
 	caches                      []string
 }
@@ -41,7 +41,7 @@ func dockerfileOnly() []string {
 
 func fromOnly() []string {
 	return []string{
-		"copy", "sync", "delete", "compare", "reader", "force-delete", "max-layers", "change", "env", "unset", "author", "message",
+		"copy", "sync", "delete", "compare", "reader", "force-delete", "change", "env", "unset", "author", "message",
 		"no-unpack", "differ",
 	}
 }
@@ -57,7 +57,7 @@ func (f *dockerfileFlags) bind(cmd *cobra.Command) {
 	fs.StringVar(&f.network, "network", "", "network of RUN, a `word`: default, none or host")
 	fs.StringArrayVar(&f.hosts, "add-host", nil, "a host that RUN knows, `NAME:IP` (repeatable)")
 	fs.BoolVar(&f.check, "check", false, "look at the Dockerfile and build nothing; exit code 1 if it is wrong")
-	fs.StringVarP(&f.output, "output", "o", "", "where the Dockerfile's result goes instead: `type=local|tar|oci|docker,dest=PATH`; dest=- is standard output; or type=image|registry, with name=NAME and push=true, into the engine")
+	fs.VarP(&f.output, "output", "o", "where the Dockerfile's result goes instead: `type=local|tar|oci|docker,dest=PATH`; dest=- is standard output; or type=image|registry, with name=NAME and push=true, into the engine")
 	fs.BoolVar(&f.load, "load", false, "of docker buildx: the image is stored in the engine, which it is without --output")
 	fs.StringVar(&f.onto, "onto", "", "make the Dockerfile's result of this `image` and one layer, which holds what differs from it")
 	fs.StringArrayVar(&f.contexts, "build-context", nil, "what COPY --from=NAME and FROM NAME take, `NAME=CONTEXT`: a directory, docker-image://IMAGE, oci-layout://DIRECTORY[:TAG], a URL or a repository (repeatable)")
@@ -119,6 +119,12 @@ func (a *app) dockerfileRequest(f *dockerfileFlags, base *baseFlags, image *imag
 	}
 	if err := f.request(&req, base, a.getenv); err != nil {
 		return req, nil, err
+	}
+	if req.MaxLayers, err = base.layersLimit(); err != nil {
+		return req, nil, err
+	}
+	if f.onto == "" && base.maxLayers != veneer.DefaultMaxLayers {
+		return req, nil, usagef("--max-layers is for the base of --from or --onto: leave it out")
 	}
 	if f.onto != "" {
 		if err := checkRef(f.onto); err != nil {

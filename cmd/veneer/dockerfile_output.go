@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/csv"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -12,6 +13,25 @@ import (
 
 	"github.com/veneer-build/veneer"
 )
+
+// oneOutput is the value of --output. A second one is an error, and takes no other's
+// place.
+type oneOutput string
+
+// String implements pflag.Value.
+func (o *oneOutput) String() string { return string(*o) }
+
+// Type implements pflag.Value.
+func (o *oneOutput) Type() string { return "string" }
+
+// Set implements pflag.Value.
+func (o *oneOutput) Set(text string) error {
+	if *o != "" {
+		return fmt.Errorf("a build has one, which is %s already; build again for the other, since the steps are kept", *o)
+	}
+	*o = oneOutput(text)
+	return nil
+}
 
 // outputFlag is the parsed value of --output.
 type outputFlag struct {
@@ -107,7 +127,7 @@ func (f *dockerfileFlags) outputOf(req *veneer.DockerfileRequest, o *buildOption
 	if f.output == "" {
 		return nil, nil
 	}
-	out, err := parseOutput(f.output)
+	out, err := parseOutput(f.output.String())
 	if err != nil {
 		return nil, err
 	}

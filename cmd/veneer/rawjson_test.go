@@ -115,4 +115,8 @@ func TestOutput(t *testing.T) {
 			t.Errorf("%s: %+v, %v, want %q in the error", text, got, err, word)
 		}
 	}
+	var one oneOutput
+	if err := errors.Join(one.Set("a"), one.Set("type=tar")); err == nil || one != "a" {
+		t.Errorf("a second --output: %v, and it is %s", err, one)
+	}
 }

@@ -77,7 +77,7 @@ func (f *baseFlags) bind(cmd *cobra.Command) {
 	} else {
 		fs.Var(&noCacheValue{&f.noCache, &f.noCacheStages}, "no-cache", "do all steps of a Dockerfile again, or those of a stage with --no-cache=STAGE; with --from neither use nor keep indexes of layers and digests of source files")
 		fs.Lookup("no-cache").NoOptDefVal = "true"
-		fs.IntVar(&f.maxLayers, "max-layers", veneer.DefaultMaxLayers, "squash what Veneer put upon the original base where the base has this `number` of layers; 0: never")
+		fs.IntVar(&f.maxLayers, "max-layers", veneer.DefaultMaxLayers, "squash what Veneer put upon the original base where the base, or the image of --onto, has this `number` of layers; 0: never")
 	}
 	if !builds {
 		if err := cmd.MarkFlagRequired("from"); err != nil {
@@ -107,13 +107,19 @@ func (f *baseFlags) request(r *veneer.BuildRequest) error {
 		r.Reader = veneer.ReaderKind(f.reader.value)
 	}
 	r.ForceDelete, r.NoCache = f.forceDelete, f.noCache
-	if r.MaxLayers = f.maxLayers; f.maxLayers == 0 {
-		r.MaxLayers = -1
-	}
+	r.MaxLayers, err = f.layersLimit()
+	return err
+}
+
+// layersLimit is what a request has for --max-layers.
+func (f *baseFlags) layersLimit() (int, error) {
 	if f.maxLayers < 0 {
-		return usagef("--max-layers %d: want a number from 0", f.maxLayers)
+		return 0, usagef("--max-layers %d: want a number from 0", f.maxLayers)
 	}
-	return nil
+	if f.maxLayers == 0 {
+		return -1, nil
+	}
+	return f.maxLayers, nil
 }
 
 // imageFlags are the flags that describe the new image.

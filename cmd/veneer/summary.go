@@ -33,9 +33,7 @@ func summaryText(res *veneer.Result) string {
 		return dockerfileText(name, res, d)
 	}
 	text := fmt.Sprintf("%s on %s, %.1f s\n", name, printable(res.Base), res.Seconds)
-	if res.Squashed > 0 {
-		text += countText(int64(res.Squashed), "layer", "layers") + " of the base squashed\n"
-	}
+	text += squashedText(res)
 	switch {
 	case len(res.Manifests) > 0:
 		return text + platformsText(res)
@@ -46,6 +44,14 @@ func summaryText(res *veneer.Result) string {
 		return text + "nothing differs from the base: the result is the base's own manifest"
 	}
 	return text + "no file differs from the base: no layer, only the config or the manifest is new"
+}
+
+// squashedText is a line about a base that had become deep, or nothing.
+func squashedText(res *veneer.Result) string {
+	if res.Squashed == 0 {
+		return ""
+	}
+	return countText(int64(res.Squashed), "layer", "layers") + " of the base squashed\n"
 }
 
 // dockerfileText tells what a Dockerfile made, and what its steps would have
@@ -63,7 +69,7 @@ func dockerfileText(name string, res *veneer.Result, d *veneer.DockerfileResult)
 		}
 		return text + fmt.Sprintf("%s on the base: %s, for files of %s", countText(int64(len(d.Layers)), "layer", "layers"), bytesText(size), bytesText(d.StepBytes))
 	}
-	text += "onto " + printable(res.Base) + ": "
+	text += squashedText(res) + "onto " + printable(res.Base) + ": "
 	if res.Layer == nil {
 		text += "no file differs, and there is no layer"
 	} else {

@@ -1,9 +1,17 @@
 package dockerfile_test
 
 import (
+	"archive/tar"
+	"bytes"
 	"encoding/base64"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer"
 )
 
 // A tar of d/ and d/f, by bzip2 -9, by xz, and by xz with a dictionary of 1 GiB.
@@ -54,4 +62,46 @@ func TestNamesOnScratch(t *testing.T) {
 		}
 	}
 	f.build("FROM scratch\nCOPY --chown=1:2 file /\n")
+}
+
+// TestAddErrors: an error of what ADD fetches says the line, as of a directory that is not there.
+func TestAddErrors(t *testing.T) {
+	f := embedded(t)
+	server := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	gone := func(r *veneer.DockerfileRequest) { r.Contexts = map[string]string{"gone": f.dir + "/gone"} }
+	for _, line := range []string{"ADD " + server.URL + "/a /", "ADD --checksum=sha256:" + strings.Repeat("0", 64) + " " + server.URL + "/a /", "COPY --from=gone a /"} {
+		_, _, err := f.try("FROM BASE\nWORKDIR /w\n"+line+"\n", gone)
+		if text := strings.Join(veneer.DockerfileExcerpts(err), ""); err == nil || !strings.Contains(text, ">>> "+line) {
+			t.Errorf("%s: %v, %q", line, err, text)
+		}
+	}
+}
+
+// TestContextAttributes: extended attributes of the build context's files are this host's, and stay here.
+func TestContextAttributes(t *testing.T) {
+	f := embedded(t)
+	f.write("d/file", "1")
+	for _, p := range []string{f.dir + "/d/file", f.dir + "/d"} {
+		if err := unix.Setxattr(p, "user.note", []byte("n"), 0); err != nil {
+			t.Skipf("attributes: %v", err)
+		}
+	}
+	var out bytes.Buffer
+	f.build("FROM scratch\nCOPY d /a\nCOPY d/file /b/\nSYNC d /c\n", func(r *veneer.DockerfileRequest) {
+		r.Output, r.Tags = &veneer.DockerfileOutput{Files: &out}, nil
+	})
+	files := 0
+	for r := tar.NewReader(&out); ; files++ {
+		h, err := r.Next()
+		if err != nil {
+			break
+		}
+		if len(h.PAXRecords) > 0 {
+			t.Errorf("%s: %q", h.Name, h.PAXRecords)
+		}
+	}
+	if files != 6 {
+		t.Errorf("%d files", files)
+	}
 }

@@ -158,3 +158,27 @@ func TestFromContext(t *testing.T) {
 	f.build("FROM files\nCOPY base/file /more/\n", named)
 	f.want(f.files("built:1", "/"), map[string]string{".": "755 dir", "file": "644 f\n", "more": "755 dir", "more/file": "644 f\n"})
 }
+
+// TestOntoDeep: what Veneer put upon the first image becomes part of the layer where there are too many.
+func TestOntoDeep(t *testing.T) {
+	f := embedded(t)
+	onto := func(below, name string, most int) (*veneer.Result, *content.Image) {
+		f.write("file", name+"\n")
+		res, _ := f.build("FROM scratch\nCOPY file /d/\n", func(r *veneer.DockerfileRequest) { r.Onto, r.MaxLayers, r.Tags = below, most, []string{name} })
+		img, err := content.Resolve(f.ctx, f.Client, name, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res, img
+	}
+	onto("", "app:1", 0)
+	onto("app:1", "app:2", 0)
+	onto("app:2", "app:3", 0)
+	for _, c := range []struct{ most, layers, squashed int }{{3, 2, 2}, {4, 4, 0}, {-1, 4, 0}} {
+		res, img := onto("app:3", "app:4", c.most)
+		if len(img.Layers) != c.layers || res.Squashed != c.squashed || res.Changes.Modified.Count != 1 || res.Dockerfile.StepBytes != 6 {
+			t.Errorf("at most %d: %d layers, %d squashed, %+v, steps of %d bytes", c.most, len(img.Layers), res.Squashed, res.Changes, res.Dockerfile.StepBytes)
+		}
+		f.want(f.files("app:4", "/d"), map[string]string{".": "755 dir", "file": "644 app:4\n"})
+	}
+}

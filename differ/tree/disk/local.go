@@ -40,6 +40,8 @@ type Local struct {
 	// guarded: the root is on a mount on which no device can be opened. See
 	// [Local.Guard].
 	guarded bool
+	// plain: extended attributes are left out.
+	plain bool
 	// noticed: this process is not allowed to read without changing access times.
 	noticed atomic.Bool
 	// cache knows which files have no extended attributes. nil: none known.
@@ -90,6 +92,10 @@ func (l *Local) refused() string {
 	return ""
 }
 
+// LeaveXattrs leaves out the files' extended attributes, for a tree where they are of
+// this host alone. It must be called before the tree is read.
+func (l *Local) LeaveXattrs() { l.plain = true }
+
 // Name returns the path that the tree was opened by.
 func (l *Local) Name() string { return l.name }
 
@@ -101,7 +107,10 @@ func (l *Local) Root(context.Context) (tree.Entry, tree.Dir, error) {
 	}
 	e := entryOf("", &st)
 	var err error
-	if e.Xattrs, err = readXattrs(l.root, "", "", make([]byte, xattrScratch)); err != nil {
+	if !l.plain {
+		e.Xattrs, err = readXattrs(l.root, "", "", make([]byte, xattrScratch))
+	}
+	if err != nil {
 		return tree.Entry{}, nil, &os.PathError{Op: "read extended attributes", Path: l.name, Err: err}
 	}
 	if l.file {

@@ -212,7 +212,7 @@ func (d *localDir) stat(e *tree.Entry, fd int, name cString, scratch []byte) err
 		}
 		return nil // Links cannot have any attribute that layers carry.
 	}
-	if d.tree.cache.Plain(e) {
+	if d.tree.plain || d.tree.cache.Plain(e) {
 		return nil
 	}
 	if e.Xattrs, err = readXattrs(fd, name, d.tree.refused(), scratch); err != nil {
@@ -241,7 +241,7 @@ func (d *localDir) Stat() (tree.Entry, error) {
 		return tree.Entry{}, &os.PathError{Op: "stat", Path: d.path(""), Err: err}
 	}
 	e := entryOf(path.Base(d.rel), &st)
-	if d.tree.cache.Plain(&e) {
+	if d.tree.plain || d.tree.cache.Plain(&e) {
 		return e, nil
 	}
 	var err error
