@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
@@ -150,6 +151,13 @@ func UnpackImage(ctx context.Context, e *engine.Engine, img *content.Image, step
 // [snapshot.Unpacker]. What it did not make, [UnpackImage] makes when they are there.
 func UnpackArriving(ctx context.Context, e *engine.Engine, img *content.Image, blobs func(context.Context, ocispec.Descriptor) io.ReadCloser) error {
 	_, err := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Blobs: blobs, Steps: progress.New(nil)}.Unpack(ctx, img)
+	return err
+}
+
+// UnpackMade makes an image's snapshots while its layers are made, of which tars opens the
+// tars, as UnpackArriving does.
+func UnpackMade(ctx context.Context, e *engine.Engine, img *content.Image, tars func([]ocispec.Descriptor) map[digest.Digest]io.ReadCloser) error {
+	_, err := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Tars: tars, Steps: progress.New(nil)}.Unpack(ctx, img)
 	return err
 }
 
