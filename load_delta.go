@@ -2,7 +2,9 @@ package veneer
 
 import (
 	"context"
+	"io"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/build"
@@ -31,6 +33,14 @@ func (s *loadSnapshots) Files(ctx context.Context, imgs []*content.Image) (archi
 		return nil, err
 	}
 	return files, nil
+}
+
+// Meanwhile implements [archive.Sources].
+func (s *loadSnapshots) Meanwhile(ctx context.Context, img *content.Image, tars func([]ocispec.Descriptor) map[digest.Digest]io.ReadCloser) {
+	if ok, _ := s.engine.MayUnpack(); ok && !s.noUnpack {
+		// What goes wrong shows when the image is unpacked afterwards, as far as it was not.
+		_ = build.UnpackMade(ctx, s.engine, img, tars)
+	}
 }
 
 // Rebuilds implements [archive.Sources].

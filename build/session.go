@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
@@ -151,6 +152,13 @@ func UnpackImage(ctx context.Context, e *engine.Engine, img *content.Image, step
 // unless the error is [snapshot.ErrLayer].
 func UnpackArriving(ctx context.Context, e *engine.Engine, img *content.Image, blobs func(context.Context, ocispec.Descriptor) io.ReadCloser, steps *progress.Steps) error {
 	_, err := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Blobs: blobs, Steps: steps}.Unpack(ctx, img)
+	return err
+}
+
+// UnpackMade makes an image's snapshots while its layers are made, of which tars opens the
+// tars, as UnpackArriving does.
+func UnpackMade(ctx context.Context, e *engine.Engine, img *content.Image, tars func([]ocispec.Descriptor) map[digest.Digest]io.ReadCloser) error {
+	_, err := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Tars: tars, Steps: progress.New(nil)}.Unpack(ctx, img)
 	return err
 }
 

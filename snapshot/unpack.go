@@ -39,8 +39,15 @@ type Unpacker struct {
 	// process cannot unpack is then an error that wraps [ErrNoLayers]. nil: all layers
 	// are in the content store.
 	Blobs func(context.Context, ocispec.Descriptor) io.ReadCloser
+	// Tars opens the tars of layers that are made now, by their blobs: of all that are to
+	// be unpacked at once. There is io.EOF only when the layer is stored, and what was
+	// read is its tar. Those that it does not return are in the content store. It is for
+	// a Host, like Blobs.
+	Tars func(layers []ocispec.Descriptor) map[digest.Digest]io.ReadCloser
 	// Steps are told of each layer that gets a snapshot, and of its stored bytes.
 	Steps *progress.Steps
+
+	tars map[digest.Digest]io.ReadCloser // what Tars returned
 }
 
 // Unpack makes sure that the snapshot of an image exists, and that the image and the
@@ -81,6 +88,15 @@ func (u Unpacker) Unpack(ctx context.Context, img *content.Image) (did bool, err
 		return false, content.KeepSnapshot(ctx, c.ContentStore(), img, snapshotter)
 	}
 	layers = layers[missing:]
+	if u.Tars != nil {
+		tars := u.Tars(img.Layers[missing:])
+		defer func() {
+			for _, tar := range tars {
+				tar.Close()
+			}
+		}()
+		u.tars = tars
+	}
 	u.Steps.Total(func() (files, bytes int64) {
 		for _, l := range layers {
 			files, bytes = files+1, bytes+l.Blob.Size
@@ -106,7 +122,7 @@ func (u Unpacker) some(ctx context.Context, sn snapshots.Snapshotter, layers []L
 			return n, err
 		}
 	}
-	if u.Blobs != nil {
+	if u.Blobs != nil || u.Tars != nil {
 		return 0, ErrNoLayers
 	}
 	if err := Apply(ctx, u.Client, u.Snapshotter, layers[0]); err != nil {

@@ -32,6 +32,10 @@ type Sources interface {
 	// Rebuilds is called before a layer is made of a delta, with the number of bytes
 	// of its tar, or 0 if that is unknown. count is called as they come.
 	Rebuilds(layer ocispec.Descriptor, size int64) (count func(bytes int64))
+	// Meanwhile makes the snapshots of an image while its layers are made, of which tars
+	// opens the tars, see [arriving.Tars]. It is called in a goroutine. What it does not
+	// make, [Snapshots].Unpack makes when the layers are there.
+	Meanwhile(ctx context.Context, img *content.Image, tars func(layers []ocispec.Descriptor) map[digest.Digest]io.ReadCloser)
 	// Rebuilt is called for each image whose layers are all here.
 	Rebuilt(Rebuilt)
 }

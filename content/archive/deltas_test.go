@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"slices"
@@ -44,7 +45,9 @@ func (o *oldFiles) Files(_ context.Context, imgs []*content.Image) (archive.File
 }
 
 func (o *oldFiles) Rebuilds(ocispec.Descriptor, int64) func(int64) { return func(int64) {} }
-func (o *oldFiles) Rebuilt(r archive.Rebuilt)                      { o.told = append(o.told, r) }
+func (o *oldFiles) Meanwhile(context.Context, *content.Image, func([]ocispec.Descriptor) map[digest.Digest]io.ReadCloser) {
+}
+func (o *oldFiles) Rebuilt(r archive.Rebuilt) { o.told = append(o.told, r) }
 
 func (o *oldFiles) Close() error {
 	o.closed++

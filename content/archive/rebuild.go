@@ -33,7 +33,8 @@ type rebuilder struct {
 	// room is how many bytes of tars may still be made: maxRatio times of what the source
 	// images and the deltas have, compressed. Without a limit a small delta could fill
 	// the disk with copies of one file.
-	room int64
+	room      int64
+	unpacking unpacking
 	// olds are the source images, and files those of them, as long as they are open.
 	olds  []*content.Image
 	files Files
@@ -56,7 +57,10 @@ func (r *rebuilder) reused(ctx context.Context) error {
 
 // makeLayers makes those layers that are not here, in their order.
 func (r *rebuilder) makeLayers(ctx context.Context) (err error) {
-	defer func() { err = errors.Join(err, r.closeOld()) }()
+	defer func() {
+		r.unpacking.stop()
+		err = errors.Join(err, r.closeOld())
+	}()
 	made := map[digest.Digest]ocispec.Descriptor{}
 	for i, layer := range r.delta.Layers {
 		if layer.Kind == delta.Reused {
@@ -84,6 +88,7 @@ func (r *rebuilder) makeLayers(ctx context.Context) (err error) {
 		r.layers[i] = done
 		r.other = r.other || r.unmade == nil && done.Digest != layer.Target.Digest
 	}
+	r.unpacking.wait(ctx)
 	return nil
 }
 
@@ -94,6 +99,7 @@ func (r *rebuilder) layer(ctx context.Context, layer delta.Layer, anyhow bool) (
 		if err := r.openOld(ctx); err != nil {
 			return ocispec.Descriptor{}, err
 		}
+		r.beginUnpacking(ctx)
 		most = r.room
 	}
 	if layer.Size >= 0 {
@@ -101,8 +107,10 @@ func (r *rebuilder) layer(ctx context.Context, layer delta.Layer, anyhow bool) (
 	}
 	count := r.opts.Sources.Rebuilds(layer.Target, max(layer.Size, 0))
 	made, err := delta.Rebuild(ctx, r.store, delta.Target{
-		Layer: layer.Target, DiffID: layer.DiffID, Blob: layer.Blob, Writer: layer.Generation, Most: most, Anyhow: anyhow, Count: count,
+		Layer: layer.Target, DiffID: layer.DiffID, Blob: layer.Blob, Writer: layer.Generation, Most: most, Anyhow: anyhow,
+		Count: count, Tar: r.unpacking.writer(ctx, layer.Target.Digest),
 	}, r.files)
+	r.unpacking.made(layer.Target, made.Layer, err)
 	switch {
 	case err == nil:
 		r.room -= made.Tar

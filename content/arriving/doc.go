@@ -5,4 +5,6 @@
 // bytes on. It never makes the transfer wait: some bytes wait for it, and if more come it
 // reads the rest from the store, when that has the blob. What uses such readers runs beside
 // the transfer ([Run]).
+//
+// Layers that are made of deltas are unpacked from their tars ([Tars]), beside their making.
 package arriving

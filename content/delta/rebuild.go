@@ -47,6 +47,9 @@ type Target struct {
 	Most int64
 	// Count is called with the tar's bytes as they are made.
 	Count func(bytes int64)
+	// Tar gets the tar as it is made, before it is known to be the right one; nil:
+	// nobody does.
+	Tar io.Writer
 	// Anyhow: the tar is compressed in today's way where the very blob cannot be made.
 	Anyhow bool
 }
@@ -131,7 +134,7 @@ func (t Target) compress(ctx context.Context, store cstore.Store, writer recompr
 	if err != nil {
 		return 0, err
 	}
-	tar := &tarWriter{sum: t.DiffID.Algorithm().Hash(), z: z, out: out, count: t.Count, buf: make([]byte, 0, pieceSize)}
+	tar := &tarWriter{sum: t.DiffID.Algorithm().Hash(), z: z, out: out, also: t.Tar, count: t.Count, buf: make([]byte, 0, pieceSize)}
 	if t.Blob.MediaType == tardiff.MediaType {
 		_, err = tardiff.Apply(ctx, in, old, tar, tardiff.Limits{Size: t.Most})
 	} else {
@@ -170,11 +173,12 @@ func (t Target) unpack(ctx context.Context, in io.Reader, tar io.Writer) error {
 // tarWriter gets the tar. It hashes it and hands it on in pieces of one size: the
 // output of no compressor depends on them, and few are faster.
 type tarWriter struct {
-	sum hash.Hash
-	z   io.Writer
-	out *sink
-	buf []byte
-	n   int64
+	sum  hash.Hash
+	z    io.Writer
+	out  *sink
+	buf  []byte
+	n    int64
+	also io.Writer // nil: none
 	// count is told of bytes; nil: nobody is.
 	count func(int64)
 }
@@ -205,6 +209,9 @@ func (t *tarWriter) flush() error {
 		t.count(int64(len(t.buf)))
 	}
 	_, err := t.z.Write(t.buf)
+	if err == nil && t.also != nil {
+		_, err = t.also.Write(t.buf)
+	}
 	t.buf = t.buf[:0]
 	return err
 }
