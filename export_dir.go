@@ -11,12 +11,12 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/containerd/containerd/v2/pkg/archive"
 	"golang.org/x/sys/unix"
 
 	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/internal/durable"
 	"github.com/veneer-build/veneer/internal/reopen"
+	"github.com/veneer-build/veneer/snapshot/unpack"
 )
 
 // ExportDir is [Export] into a directory, which must be empty or not exist. Below it
@@ -38,8 +38,7 @@ func ExportDir(ctx context.Context, e *engine.Engine, dir string, req ExportRequ
 	}
 	done, err := export(ctx, e, req, func(write func(io.Writer) error) error {
 		return pipeTar(write, func(r io.Reader) error {
-			_, err := archive.Apply(ctx, p.path(), r)
-			return err
+			return unpack.Apply(ctx, r, unpack.Target{Dir: p.path()})
 		})
 	})
 	if err == nil {

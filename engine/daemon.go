@@ -71,7 +71,7 @@ func openDaemon(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open containerd at %s: %w", o.Address, err)
 	}
-	blobs.Store, blobs.leases = proxy.NewContentStore(c.Conn()), c.LeasesService()
+	blobs.Store, blobs.leases = e.inPlace(proxy.NewContentStore(c.Conn())), c.LeasesService()
 	e.Client = c
 	defer func() {
 		if err != nil {
