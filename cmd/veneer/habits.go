@@ -65,7 +65,7 @@ var notFlags = map[string]map[string]string{
 		"memory": noLimits, "memory-swap": noLimits, "cpus": noLimits, "cpu-shares": noLimits, "cpu-quota": noLimits, "cpu-period": noLimits,
 		"cpuset-cpus": noLimits, "cgroup-parent": noLimits, "isolation": "leave it out: RUN has a container always",
 		"builder": "leave it out: there is no builder to choose", "timestamp": "use --source-date-epoch", "annotate": "use --annotation",
-		"compress": "leave it out: layers are compressed", "disable-content-trust": "leave it out: veneer knows no such signatures",
+		"compress": "leave it out: layers are compressed", "disable-content-trust": "leave it out: no such signatures are looked at",
 		"call": onlyChecks, "print": onlyChecks, "security-opt": "RUN --security=insecure with --allow security.insecure takes limits away",
 		"volume": "RUN --mount shows files of a context, and --build-context names more of those",
 	},
