@@ -65,7 +65,9 @@ var notFlags = map[string]map[string]string{
 		"memory": noLimits, "memory-swap": noLimits, "cpus": noLimits, "cpu-shares": noLimits, "cpu-quota": noLimits, "cpu-period": noLimits,
 		"cpuset-cpus": noLimits, "cgroup-parent": noLimits, "isolation": "leave it out: RUN has a container always",
 		"builder": "leave it out: there is no builder to choose", "timestamp": "use --source-date-epoch", "annotate": "use --annotation",
-		"compress": "leave it out: layers are compressed",
+		"compress": "leave it out: layers are compressed", "disable-content-trust": "leave it out: no such signatures are looked at",
+		"call": onlyChecks, "print": onlyChecks, "security-opt": "RUN --security=insecure with --allow security.insecure takes limits away",
+		"volume": "RUN --mount shows files of a context, and --build-context names more of those",
 	},
 	"diff": {
 		"name-status": "use --name-only; without it each line has A, M or D", "shortstat": "the first lines are that; see also --stat",
@@ -88,6 +90,7 @@ const (
 	plainHTTP       = "use --plain-http for HTTP, and ca.crt in a directory of --hosts-dir for a certificate"
 	nothingToRemove = "leave it out: nothing stays that has to be removed"
 	noAttestations  = "leave it out: no attestations are made"
+	onlyChecks      = "--check looks at the Dockerfile and builds nothing; the other calls are not there"
 	noLimits        = "leave it out: nothing limits a RUN"
 )
 

@@ -199,7 +199,9 @@ func TestSameLarge(t *testing.T) {
 		l = append(l, tc.Symlink("f", fmt.Sprintf("%s/l%d", d, i)), tc.Link(fmt.Sprintf("%s/f%d-5", d, i), fmt.Sprintf("%s/h%d", d, i)))
 	}
 	l = append(l, tc.File("large", bytes.Repeat([]byte("large"), 1<<18), 0o4755),
-		treetest.Header{Typeflag: tar.TypeReg, Name: "large", Mode: 0o640, Size: 600 << 10})
+		treetest.Header{Typeflag: tar.TypeReg, Name: "large", Mode: 0o640, Size: 600 << 10},
+		tc.File("holes", append(append(make([]byte, 3<<20), "data"...), make([]byte, 2<<20)...), 0o600),
+		tc.File("hole between", append(append([]byte("data"), make([]byte, 3<<20)...), "data"...), 0o600))
 	problem, err := compare(t, [][]byte{l.Bytes(t), l.Bytes(t)}, true)
 	if problem != "" || err != nil {
 		t.Errorf("%v\n%s", err, problem)

@@ -202,10 +202,13 @@ func (a *applier) large(ctx context.Context, at place, h *tar.Header, data io.Re
 			return err
 		}
 		n, err := data.Read(a.buf)
-		if werr := f.write(a.buf[:n]); werr != nil {
+		if werr := f.writeOrSkip(a.buf[:n]); werr != nil {
 			return werr
 		}
 		if errors.Is(err, io.EOF) {
+			if err := f.endHole(h.Size); err != nil {
+				return err
+			}
 			return f.finish(at.dir, at.name, h)
 		}
 		if err != nil {

@@ -2,6 +2,7 @@ package unpack
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/internal/eintr"
 )
 
 const (
@@ -207,6 +210,8 @@ func makeFile(p *piece) (err error) {
 type file struct {
 	fd int
 	st unix.Stat_t // when it was empty
+	// skipped: it ends with a hole so far, which the file's size has to say.
+	skipped bool
 }
 
 // createFile makes an empty file where there is none.
@@ -229,6 +234,34 @@ func (f *file) write(data []byte) error {
 			return fmt.Errorf("write file: %w", err)
 		}
 		data = data[max(n, 0):]
+	}
+	return nil
+}
+
+// writeOrSkip writes data, and leaves a hole where it is all zero: tars do not say
+// where a file has holes, and the log of a user with a great number has hundreds of
+// gigabytes of them.
+func (f *file) writeOrSkip(data []byte) error {
+	n := len(data)
+	// A byte that all others equal; the first other one ends the comparison.
+	if n == 0 || data[0] != 0 || !bytes.Equal(data[1:], data[:n-1]) {
+		f.skipped = f.skipped && n == 0
+		return f.write(data)
+	}
+	f.skipped = true
+	if _, err := unix.Seek(f.fd, int64(n), io.SeekCurrent); err != nil {
+		return fmt.Errorf("write file: %w", err)
+	}
+	return nil
+}
+
+// endHole gives a file that ends with a hole its size.
+func (f *file) endHole(size int64) error {
+	if !f.skipped {
+		return nil
+	}
+	if _, err := eintr.Retry(func() (int, error) { return 0, unix.Ftruncate(f.fd, size) }); err != nil {
+		return fmt.Errorf("write file: %w", err)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ exit 0
 const stubs = "apk apt-get npm yarn pnpm pip pip3 python python3 go cargo mvn gradle dotnet bundle composer php gcc make cmake curl java node nginx ruby poetry uv useradd groupadd addgroup adduser deno bun mix elixir rebar3 swift stack cabal flutter hugo jekyll terraform kubectl helm update-ca-certificates"
 
 // applets are those of busybox that the Dockerfiles use.
-const applets = "sh cat chmod chown cp cut date dirname echo env expr false find grep head id install ln ls mkdir mknod mktemp mv printf pwd readlink rm rmdir sed sleep sort stat tail tar test touch tr true umask wc xargs which"
+const applets = "sh cat chmod chown cp cut date dd dirname echo env expr false find grep head id install ln ls mkdir mkfifo mknod mktemp mv printf pwd readlink rm rmdir sed sleep sort stat tail tar test touch tr true umask wc xargs which"
 
 type node struct {
 	name, data, link string

@@ -28,6 +28,10 @@ func (p *peers) compare(t *testing.T, k task, all bool) (want made, problems []s
 		for _, text := range differences(want, got) {
 			problems = append(problems, b.name+": "+text)
 		}
+		if got.err == nil {
+			problems = append(problems, b.onto(t, k, got, p)...)
+			b.below = got.name
+		}
 	}
 	return want, problems
 }

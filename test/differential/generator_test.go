@@ -3,6 +3,7 @@ package differential_test
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"fmt"
 	"math/rand/v2"
@@ -39,6 +40,8 @@ func compose(t *testing.T, seed uint64) task {
 	if a.chance(3) {
 		k.args["GIVEN"] = a.pick("g", "given/deep", "")
 	}
+	k.secrets = map[string]string{"token": "hush"}
+	a.line("ARG BASE=plain:1")
 	stages := 1 + a.r.IntN(3)
 	for range stages {
 		a.stage()
@@ -84,6 +87,7 @@ func (a *author) tree() {
 	if len(files) > 0 && a.chance(2) {
 		must(a.t, os.Link(filepath.Join(a.dir, files[a.r.IntN(len(files))]), filepath.Join(a.dir, "d", "hard")))
 	}
+	a.odd(files)
 	must(a.t, unix.Chmod(filepath.Join(a.dir, "lib"), []uint32{0o755, 0o700, 0o1777, 0o2750}[a.r.IntN(4)]))
 	must(a.t, os.WriteFile(filepath.Join(a.dir, "t.tar"), a.archive(false), 0o644))
 	must(a.t, os.WriteFile(filepath.Join(a.dir, "t.tgz"), a.archive(true), 0o644))
@@ -93,7 +97,8 @@ func (a *author) tree() {
 		for range 1 + a.r.IntN(4) {
 			chosen = append(chosen, a.pick(patterns...))
 		}
-		must(a.t, os.WriteFile(filepath.Join(a.dir, ".dockerignore"), []byte(strings.Join(chosen, "\n")+"\n"), 0o644))
+		text := a.pick("", "\xef\xbb\xbf") + strings.Join(chosen, a.pick("\n", "\r\n")) + a.pick("\n", "")
+		must(a.t, os.WriteFile(filepath.Join(a.dir, ".dockerignore"), []byte(text), 0o644))
 	}
 }
 
@@ -133,7 +138,7 @@ func (a *author) archive(zip bool) []byte {
 
 func (a *author) stage() {
 	n := len(a.rooted)
-	from, rooted := a.pick("plain:1", "plain:1", "rich:1"), true
+	from, rooted := a.pick("plain:1", "$BASE", "--platform=$BUILDPLATFORM plain:1", "rich:1"), true
 	switch {
 	case n > 0 && a.chance(3):
 		i := a.r.IntN(n)
@@ -149,11 +154,16 @@ func (a *author) stage() {
 	for range 2 + a.r.IntN(6) {
 		a.instruction(rooted)
 	}
+	if a.chance(5) {
+		a.line("ONBUILD %s", a.pick("COPY d /onb", "RUN echo ran > /onb-ran || true", "WORKDIR /onb/w", "ENV ONB=b", "USER app"))
+	}
 	a.kept, a.made = append(a.kept, a.made...), nil
 }
 
 func (a *author) instruction(rooted bool) {
-	switch n := a.r.IntN(20); {
+	switch n := a.r.IntN(24); {
+	case n >= 20:
+		a.odder(rooted)
 	case n < 7:
 		a.copy()
 	case n < 9 && len(a.rooted) > 1:
@@ -167,7 +177,7 @@ func (a *author) instruction(rooted bool) {
 	case n == 13:
 		a.line("ARG GIVEN=%s", a.pick("default", "/abs", ""))
 	case n == 14:
-		a.line("COPY %s%s<<EOT %s\ntext $E ${GIVEN:+given}\nEOT", a.owner(), a.mode(), a.dest())
+		a.line("COPY %s%s<<EOT %s\ntext $E ${GIVEN:+given}\nEOT", a.owner(), a.mode(), cmp.Or(a.dest(), "/text"))
 	case n == 15:
 		a.config()
 	case rooted:
@@ -190,6 +200,9 @@ func (a *author) dest() string {
 func (a *author) owner() string {
 	if !a.chance(3) {
 		return ""
+	}
+	if n := len(a.rooted); !a.rooted[n-1] {
+		return "--chown=12:34 " // There are no names.
 	}
 	return "--chown=" + a.pick("app", "12:34", "app:staff", ":50", "0", "nobody:nogroup") + " "
 }
@@ -269,14 +282,19 @@ func (a *author) run() {
 	}
 	mount := ""
 	if a.chance(4) {
-		mount = a.pick("--mount=type=bind,target=/ctx ", "--mount=type=tmpfs,target=/scratch ", "--mount=type=bind,source=d,target=/mnt/d ",
-			"--mount=type=bind,from=s0,target=/other ", "--mount=type=cache,target=/var/cache/x ")
+		mount = a.mount()
 	}
 	command := a.pick(
 		"mkdir -p %s/r && echo run > %[1]s/r/f", "rm -rf %s", "chmod -R go-rwx %s 2>/dev/null; true", "chown -R 9:9 %s 2>/dev/null; true",
 		"ln -s /etc %s/ln 2>/dev/null; true", "find %s -type f | sort | head -n 3 | xargs -r rm -f", "cp -a /opt %s/cp; true",
 		"mv %s /moved && mkdir -p %[1]s; true", "rm -rf %s && ln -s /srv %[1]s; true", "touch -d @1500000000 %s/old 2>/dev/null; true",
-		"rm -rf %s && echo f > %[1]s; true", "ln /opt/noted %s/hl 2>/dev/null; true", "echo $E > %s/e 2>/dev/null; true",
+		"rm -rf %s && echo f > %[1]s; true", "rm -rf %s && mkdir -p %[1]s && echo o > %[1]s/only; true", "mv /home /h && mv /h /home; true",
+		"echo s > /suid; chmod 6755 /suid; chown 5 /suid; cp -p /suid %s/ 2>/dev/null; true", "mknod %s/dev c 1 3 2>/dev/null; mkfifo /opt/fifo; true",
+		"dd if=/dev/zero of=/opt/hole bs=1 count=1 seek=100000 2>/dev/null; : > %s/zero 2>/dev/null; true", "echo >> /opt/noted; ln /opt/noted %s/n2 2>/dev/null; true",
+		"ls -A / /dev /proc/self/fd /run > /dev/null; echo x > /run/left; rm -f /etc/resolv.conf 2>/dev/null; cat /etc/hosts > /dev/null; true",
+		"f=$(find %s -type f | sort | head -n 1); [ -n \"$f\" ] && cp \"$f\" /x.$$ && rm \"$f\" && mv /x.$$ \"$f\"; true",
+		"printf 'nl' > \"/opt/$(printf 'a\\nb')\"; mkdir -p '/opt/é x'; true", "mkdir -p /opt/o/p && touch -d @1400000000 /opt/o/p /opt/o; true",
+		"cat /run/secrets/token /etc/token 2>/dev/null | wc -c > /secret-size; echo \"${#TOKEN}\" >> /secret-size", "ls -A /c* /mnt /rel /scratch /tmp /opt 2>/dev/null > /listed; true", "ln /opt/noted %s/hl 2>/dev/null; true", "echo $E > %s/e 2>/dev/null; true",
 	)
 	if strings.Contains(command, "%s") {
 		command = strings.Replace(command, "%s", at, 1)

@@ -49,10 +49,12 @@ type task struct {
 	labels     map[string]string
 	secrets    map[string]string
 	epoch      *time.Time
+	onto       string // an image; Veneer alone
 }
 
 // made is what a builder made of a task.
 type made struct {
+	name   string
 	err    error
 	files  map[string]string
 	config ocispec.Image
@@ -67,6 +69,8 @@ type builder struct {
 	store *client.Client
 	build func(ctx context.Context, k task, name string) (warned []string, err error)
 	made  int
+	// below is the image that onto builds upon: the last one, or a base.
+	below string
 }
 
 // peers are the builders: BuildKit first, then Veneer on each engine.
@@ -108,7 +112,7 @@ func newPeers(t *testing.T) *peers {
 
 func veneerOn(ctx context.Context, name string, e *engine.Engine) *builder {
 	return &builder{
-		name: name, ctx: ctx, store: e.Client,
+		name: name, ctx: ctx, store: e.Client, below: "docker.io/library/rich:1",
 		build: func(ctx context.Context, k task, name string) ([]string, error) { return build(ctx, e, k, name) },
 	}
 }
@@ -214,7 +218,7 @@ func build(ctx context.Context, e *engine.Engine, k task, name string) ([]string
 	if k.ignore != nil {
 		req.Ignore = []byte(*k.ignore)
 	}
-	req.Args, req.Labels, req.Tags, req.Epoch = k.args, k.labels, []string{name}, k.epoch
+	req.Args, req.Labels, req.Tags, req.Epoch, req.Onto = k.args, k.labels, []string{name}, k.epoch, k.onto
 	req.Process.Secrets = map[string]veneer.Secret{}
 	for id, text := range k.secrets {
 		req.Process.Secrets[id] = veneer.Secret{Data: []byte(text)}
@@ -236,17 +240,30 @@ func (b *builder) make(t *testing.T, k task, began time.Time) made {
 	if m.err != nil {
 		return m
 	}
-	img, err := b.store.ImageService().Get(b.ctx, name)
+	var err error
+	m.name = name
+	m.config, err = b.configOf(name)
 	must(t, err)
-	i := client.NewImage(b.store, img)
-	desc, err := i.Config(b.ctx)
-	must(t, err)
-	data, err := cstore.ReadBlob(b.ctx, b.store.ContentStore(), desc)
-	must(t, err)
-	must(t, json.Unmarshal(data, &m.config))
 	m.layers = len(m.config.RootFS.DiffIDs)
 	m.files = b.files(t, identity.ChainID(m.config.RootFS.DiffIDs).String(), began)
 	return m
+}
+
+// configOf reads an image's config.
+func (b *builder) configOf(name string) (config ocispec.Image, err error) {
+	img, err := b.store.ImageService().Get(b.ctx, name)
+	if err != nil {
+		return config, err
+	}
+	desc, err := client.NewImage(b.store, img).Config(b.ctx)
+	if err != nil {
+		return config, err
+	}
+	data, err := cstore.ReadBlob(b.ctx, b.store.ContentStore(), desc)
+	if err != nil {
+		return config, err
+	}
+	return config, json.Unmarshal(data, &config)
 }
 
 // files describes the files of a snapshot. Times are those of regular files: what a build made is "new".
