@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/snapshots"
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
@@ -86,6 +86,10 @@ func countPlain(ctx context.Context, layers []Layer) int {
 	}
 	return n
 }
+
+// headBuffer is how much of a tar is read at once, at the least: the headers of small
+// files with them. Larger reads go past the buffer.
+const headBuffer = 32 << 10
 
 // layerFill is an active snapshot of one layer of an image, which this process fills.
 type layerFill struct {
@@ -203,22 +207,26 @@ func (s *source) close() error { return errors.Join(s.tar.Close(), s.blob.Close(
 // unpack makes the layer's files, checks what it reads, and closes the source. The files
 // are not synced.
 func (f *layerFill) unpack(ctx context.Context, src *source) error {
-	err := f.apply(ctx, src)
-	if err != nil && ctx.Err() == nil && !src.blob.broke.Load() {
+	read := f.check
+	if src.checked {
+		read = f.trust
+	}
+	err := read(ctx, src)
+	switch {
+	case err == nil:
+		close(f.done)
+	case ctx.Err() == nil && !src.blob.broke.Load():
 		err = fault.Mark(ErrLayer, err)
 	}
 	return errors.Join(err, src.close())
 }
 
-func (f *layerFill) apply(ctx context.Context, src *source) error {
-	sum := f.DiffID.Algorithm().Hash()
-	if src.checked {
-		sum = nil
-	}
-	in := ahead.Start(ctx, src.tar, sum)
+// check makes the layer's files while it checks what they are made of.
+func (f *layerFill) check(ctx context.Context, src *source) error {
+	sum := f.DiffID.Algorithm().Digester()
+	in := ahead.Start(ctx, src.tar, sum.Hash())
 	defer in.Stop()
-	synced := &syncEach{Reader: in, syncer: f.syncer, size: fillPiece, left: fillPiece}
-	if err := unpack.Apply(ctx, synced, f.target.of(f.parents)); err != nil {
+	if err := f.apply(ctx, in); err != nil {
 		return err
 	}
 	if err := in.Drain(); err != nil {
@@ -229,13 +237,25 @@ func (f *layerFill) apply(ctx context.Context, src *source) error {
 	if _, err := io.Copy(io.Discard, src.blob); err != nil {
 		return err
 	}
-	if sum != nil {
-		if got := digest.NewDigest(f.DiffID.Algorithm(), sum); got != f.DiffID {
-			return fmt.Errorf("its content is %s, but the config says %s: %w", got, f.DiffID, content.ErrCorrupt)
-		}
+	if got := sum.Digest(); got != f.DiffID {
+		return fmt.Errorf("its content is %s, but the config says %s: %w", got, f.DiffID, content.ErrCorrupt)
 	}
-	close(f.done)
 	return nil
+}
+
+// trust makes the files of a source that is checked.
+func (f *layerFill) trust(ctx context.Context, src *source) error {
+	tar := bufio.NewReaderSize(src.tar, headBuffer)
+	if err := f.apply(ctx, tar); err != nil {
+		return err
+	}
+	_, err := io.Copy(io.Discard, tar)
+	return err
+}
+
+func (f *layerFill) apply(ctx context.Context, tar io.Reader) error {
+	synced := &syncEach{Reader: tar, syncer: f.syncer, size: fillPiece, left: fillPiece}
+	return unpack.Apply(ctx, synced, f.target.of(f.parents))
 }
 
 // parents returns the directories of the layers below once they are complete.

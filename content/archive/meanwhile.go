@@ -9,6 +9,7 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/arriving"
+	"github.com/veneer-build/veneer/content/delta"
 )
 
 // maxLooks is how many blobs may come before the documents of an archive's image are all
@@ -25,10 +26,12 @@ type meanwhile struct {
 
 // only notes the archive's image if there is only one.
 func (l *loader) only(index storedIndex) {
-	if len(index.idx.Manifests) == 1 && l.opts.Image == "" {
-		d := bare(index.idx.Manifests[0])
+	if m := index.idx.Manifests; len(m) == 1 && l.opts.Image == "" && m[0].ArtifactType != delta.ArtifactType {
+		d := bare(m[0])
 		l.meanwhile.image = &d
+		return
 	}
+	l.meanwhile.blobs.Unread()
 }
 
 // look begins what is to be done meanwhile if the image's documents are there. What is

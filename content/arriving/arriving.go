@@ -59,6 +59,9 @@ func (b *Blobs) Once() bool {
 	return true
 }
 
+// Unread tells that no blob will be opened. Then nothing of them is kept.
+func (b *Blobs) Unread() { b.Ended() }
+
 // Open reads a blob from its beginning. Bytes come in the order in which they were
 // received. There is io.EOF only when the blob is stored, and then it has the bytes that
 // were read. If that cannot be said, or if the blob did not come, there is an error. ctx
