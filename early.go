@@ -3,22 +3,18 @@ package veneer
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/arriving"
-	"github.com/veneer-build/veneer/engine"
 	"github.com/veneer-build/veneer/internal/fault"
 	"github.com/veneer-build/veneer/internal/progress"
 	"github.com/veneer-build/veneer/snapshot"
 )
 
-// early unpacks an image while its layers are received. The zero value has none.
+// early unpacks an image while its layers are received or made. The zero value has none.
 type early struct {
 	image  digest.Digest    // the manifest's
 	beside *arriving.Beside // nil: it has not begun
@@ -28,13 +24,14 @@ type early struct {
 	err  error // is valid when it has ended
 }
 
-// of returns what is to be run beside the transfer. What goes wrong is logged.
-func (u *early) of(e *engine.Engine, img *content.Image, blobs func(context.Context, ocispec.Descriptor) io.ReadCloser, log *slog.Logger) func(context.Context) {
+// of returns what is to be run beside the transfer: a function that unpacks the image, and
+// tells its steps. What goes wrong is logged.
+func (u *early) of(img *content.Image, log *slog.Logger, unpack func(context.Context, *progress.Steps) error) func(context.Context) {
 	u.image = img.Manifest.Digest
 	return func(ctx context.Context) {
-		u.err = build.UnpackArriving(ctx, e, img, blobs, progress.New(&u.held))
+		u.err = unpack(ctx, progress.New(&u.held))
 		if u.err != nil && ctx.Err() == nil {
-			progress.Log(log).DebugContext(ctx, "unpack while layers are received", "image", u.image, "error", u.err)
+			progress.Log(log).DebugContext(ctx, "unpack while layers come", "image", u.image, "error", u.err)
 		}
 	}
 }

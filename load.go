@@ -62,7 +62,7 @@ type RebuiltImage = archive.Rebuilt
 // Of a delta below the file (package delta) the layers are made again, from the files
 // of images that must be in the engine. The result is the same image, or an error.
 func Load(ctx context.Context, e *engine.Engine, r io.Reader, req LoadRequest) (*Loaded, error) {
-	s := &loadSnapshots{engine: e, noUnpack: req.NoUnpack, steps: progress.New(req.Progress)}
+	s := &loadSnapshots{engine: e, noUnpack: req.NoUnpack, steps: progress.New(req.Progress), log: req.Log}
 	s.steps.Start("load")
 	if req.Size > 0 {
 		s.steps.Total(func() (int64, int64) { return 0, req.Size })
@@ -72,8 +72,9 @@ func Load(ctx context.Context, e *engine.Engine, r io.Reader, req LoadRequest) (
 	}
 	if ok, _ := e.MayUnpack(); ok && !req.NoUnpack {
 		opts.Meanwhile = func(ctx context.Context, img *content.Image, blobs func(context.Context, ocispec.Descriptor) io.ReadCloser) *arriving.Beside {
-			s.early.beside = arriving.Run(ctx, s.early.of(e, img, blobs, req.Log))
-			return s.early.beside
+			return s.meanwhile(ctx, img, func(ctx context.Context, steps *progress.Steps) error {
+				return build.UnpackArriving(ctx, e, img, blobs, steps)
+			})
 		}
 	}
 	records, err := archive.Import(e.Context(ctx), e.Client, s.steps.Reader(r), opts)
@@ -99,10 +100,18 @@ type loadSnapshots struct {
 	engine   *engine.Engine
 	noUnpack bool
 	steps    *progress.Steps
+	log      *slog.Logger
 	warnings []Notice
 	rebuilt  []RebuiltImage
 	told     bool // that nothing is unpacked
 	early    early
+}
+
+// meanwhile begins to unpack an image.
+func (s *loadSnapshots) meanwhile(ctx context.Context, img *content.Image, unpack func(context.Context, *progress.Steps) error) *arriving.Beside {
+	s.early = early{}
+	s.early.beside = arriving.Run(ctx, s.early.of(img, s.log, unpack))
+	return s.early.beside
 }
 
 // Has implements [archive.Snapshots].

@@ -2,14 +2,13 @@ package veneer
 
 import (
 	"context"
-	"io"
 
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/build"
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/archive"
+	"github.com/veneer-build/veneer/content/arriving"
 	"github.com/veneer-build/veneer/internal/progress"
 )
 
@@ -36,11 +35,15 @@ func (s *loadSnapshots) Files(ctx context.Context, imgs []*content.Image) (archi
 }
 
 // Meanwhile implements [archive.Sources].
-func (s *loadSnapshots) Meanwhile(ctx context.Context, img *content.Image, tars func([]ocispec.Descriptor) map[digest.Digest]io.ReadCloser) {
-	if ok, _ := s.engine.MayUnpack(); ok && !s.noUnpack {
-		// What goes wrong shows when the image is unpacked afterwards, as far as it was not.
-		_ = build.UnpackMade(ctx, s.engine, img, tars)
+func (s *loadSnapshots) Meanwhile(ctx context.Context, img *content.Image, tars *arriving.Tars) *arriving.Beside {
+	if ok, _ := s.engine.MayUnpack(); !ok || s.noUnpack {
+		tars.Closed()
+		return nil
 	}
+	return s.meanwhile(ctx, img, func(ctx context.Context, steps *progress.Steps) error {
+		defer tars.Closed()
+		return build.UnpackMade(ctx, s.engine, img, tars.Open, steps)
+	})
 }
 
 // Rebuilds implements [archive.Sources].

@@ -79,7 +79,9 @@ func PullTelling(ctx context.Context, e *engine.Engine, ref string, opts Registr
 			}
 			if unpacks {
 				early.once = r.CameOnce
-				early.beside = r.Meanwhile(ctx, early.of(e, img, r.Arriving, opts.Log))
+				early.beside = r.Meanwhile(ctx, early.of(img, opts.Log, func(ctx context.Context, steps *progress.Steps) error {
+					return build.UnpackArriving(ctx, e, img, r.Arriving, steps)
+				}))
 			}
 			return nil
 		}

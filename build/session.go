@@ -157,8 +157,8 @@ func UnpackArriving(ctx context.Context, e *engine.Engine, img *content.Image, b
 
 // UnpackMade makes an image's snapshots while its layers are made, of which tars opens the
 // tars, as UnpackArriving does.
-func UnpackMade(ctx context.Context, e *engine.Engine, img *content.Image, tars func([]ocispec.Descriptor) map[digest.Digest]io.ReadCloser) error {
-	_, err := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Tars: tars, Steps: progress.New(nil)}.Unpack(ctx, img)
+func UnpackMade(ctx context.Context, e *engine.Engine, img *content.Image, tars func([]ocispec.Descriptor) map[digest.Digest]io.ReadCloser, steps *progress.Steps) error {
+	_, err := snapshot.Unpacker{Client: e.Client, Snapshotter: e.Snapshotter, Host: e, Tars: tars, Steps: steps}.Unpack(ctx, img)
 	return err
 }
 

@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/arriving"
 	"github.com/veneer-build/veneer/content/delta"
 	"github.com/veneer-build/veneer/content/tardiff"
 )
@@ -32,10 +33,10 @@ type Sources interface {
 	// Rebuilds is called before a layer is made of a delta, with the number of bytes
 	// of its tar, or 0 if that is unknown. count is called as they come.
 	Rebuilds(layer ocispec.Descriptor, size int64) (count func(bytes int64))
-	// Meanwhile makes the snapshots of an image while its layers are made, of which tars
-	// opens the tars, see [arriving.Tars]. It is called in a goroutine. What it does not
-	// make, [Snapshots].Unpack makes when the layers are there.
-	Meanwhile(ctx context.Context, img *content.Image, tars func(layers []ocispec.Descriptor) map[digest.Digest]io.ReadCloser)
+	// Meanwhile begins to make the snapshots of an image while its layers are made, of
+	// their tars. What it runs ends with tars.Closed, and is stopped at the end of the load.
+	// What it does not make, [Snapshots].Unpack makes when the layers are there.
+	Meanwhile(ctx context.Context, img *content.Image, tars *arriving.Tars) *arriving.Beside
 	// Rebuilt is called for each image whose layers are all here.
 	Rebuilt(Rebuilt)
 }

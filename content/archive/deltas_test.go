@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"slices"
@@ -20,6 +19,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
+	"github.com/veneer-build/veneer/content/arriving"
 	"github.com/veneer-build/veneer/content/archive"
 	"github.com/veneer-build/veneer/content/delta"
 	"github.com/veneer-build/veneer/content/internal/storetest"
@@ -45,8 +45,11 @@ func (o *oldFiles) Files(_ context.Context, imgs []*content.Image) (archive.File
 }
 
 func (o *oldFiles) Rebuilds(ocispec.Descriptor, int64) func(int64) { return func(int64) {} }
-func (o *oldFiles) Meanwhile(context.Context, *content.Image, func([]ocispec.Descriptor) map[digest.Digest]io.ReadCloser) {
+func (o *oldFiles) Meanwhile(_ context.Context, _ *content.Image, tars *arriving.Tars) *arriving.Beside {
+	tars.Closed()
+	return nil
 }
+
 func (o *oldFiles) Rebuilt(r archive.Rebuilt) { o.told = append(o.told, r) }
 
 func (o *oldFiles) Close() error {

@@ -37,10 +37,7 @@ func (r *rebuilder) beginUnpacking(ctx context.Context) {
 		blobs = append(blobs, layer.Target.Digest)
 	}
 	tars := arriving.NewTars(blobs)
-	r.unpacking = unpacking{tars, arriving.Run(ctx, func(ctx context.Context) {
-		defer tars.Closed()
-		r.opts.Sources.Meanwhile(ctx, r.delta.Image, tars.Open)
-	})}
+	r.unpacking = unpacking{tars, r.opts.Sources.Meanwhile(ctx, r.delta.Image, tars)}
 }
 
 // writer takes the tar of a layer.
