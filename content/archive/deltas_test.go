@@ -19,8 +19,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
-	"github.com/veneer-build/veneer/content/arriving"
 	"github.com/veneer-build/veneer/content/archive"
+	"github.com/veneer-build/veneer/content/arriving"
 	"github.com/veneer-build/veneer/content/delta"
 	"github.com/veneer-build/veneer/content/internal/storetest"
 	"github.com/veneer-build/veneer/content/tardiff"
