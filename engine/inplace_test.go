@@ -27,7 +27,9 @@ func TestInPlace(t *testing.T) {
 	if err := cstore.WriteBlob(t.Context(), store, "ref", bytes.NewReader(data), desc); err != nil {
 		t.Fatal(err)
 	}
-	name := func(dir string) string { return filepath.Join(dir, desc.Digest.Algorithm().String(), desc.Digest.Encoded()) }
+	name := func(dir string) string {
+		return filepath.Join(dir, desc.Digest.Algorithm().String(), desc.Digest.Encoded())
+	}
 	for what, c := range map[string]struct {
 		make    func(path string) error // nil: there is no directory to read from
 		inPlace bool

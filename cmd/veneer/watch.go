@@ -352,15 +352,14 @@ func (a *app) checkFollowed(path string, f *dockerfileFlags, base *baseFlags, im
 	case out != nil:
 		return usagef("--output %s: what is followed is built into the engine", f.output)
 	}
-	return checkDockerfileThere(path, f.file)
+	if info, err := os.Stat(path); err == nil && info.IsDir() { // Else veneer.Watch says so.
+		return checkDockerfileThere(path, f.file)
+	}
+	return nil
 }
 
-// checkDockerfileThere returns an error if a directory has no Dockerfile. That there is no
-// directory is said elsewhere.
+// checkDockerfileThere returns an error if a directory has no Dockerfile.
 func checkDockerfileThere(dir, file string) error {
-	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return nil
-	}
 	file, err := dockerfileOf(dir, file)
 	if err != nil {
 		return err
