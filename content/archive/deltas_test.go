@@ -37,7 +37,7 @@ type oldFiles struct {
 	open, closed int
 	// tars are those that were read to their end while layers were made, by the blobs.
 	tars map[digest.Digest]digest.Digest
-	told         []archive.Rebuilt
+	told []archive.Rebuilt
 }
 
 func (o *oldFiles) Files(_ context.Context, imgs []*content.Image) (archive.Files, error) {
