@@ -46,12 +46,17 @@ func tuneGC(args []string) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	// Where the word is no command, the setting is as good.
-	if slices.Contains(args, "load") || slices.Contains(args, "pull") {
+	if onSmallMachines(args) {
 		setGC(gcFirstLittle, littleGarbage)
 		return
 	}
 	setGC(gcFirst, easyGarbage)
+}
+
+// onSmallMachines reports whether a command is one of those that run on small machines,
+// too. Where the word is no command, their settings are as good.
+func onSmallMachines(args []string) bool {
+	return slices.Contains(args, "load") || slices.Contains(args, "pull")
 }
 
 // setGC sets when the next collection comes, and after it when the one after that

@@ -35,7 +35,9 @@ type oldFiles struct {
 	// images are those that were asked for.
 	images       []*content.Image
 	open, closed int
-	told         []archive.Rebuilt
+	// tars are those that were read to their end while layers were made, by the blobs.
+	tars map[digest.Digest]digest.Digest
+	told []archive.Rebuilt
 }
 
 func (o *oldFiles) Files(_ context.Context, imgs []*content.Image) (archive.Files, error) {
@@ -45,9 +47,20 @@ func (o *oldFiles) Files(_ context.Context, imgs []*content.Image) (archive.File
 }
 
 func (o *oldFiles) Rebuilds(ocispec.Descriptor, int64) func(int64) { return func(int64) {} }
-func (o *oldFiles) Meanwhile(_ context.Context, _ *content.Image, tars *arriving.Tars) *arriving.Beside {
-	tars.Closed()
-	return nil
+
+func (o *oldFiles) Meanwhile(ctx context.Context, img *content.Image, tars *arriving.Tars) *arriving.Beside {
+	return arriving.Run(ctx, func(context.Context) {
+		defer tars.Closed()
+		opened := tars.Open(img.Layers)
+		for _, l := range img.Layers {
+			if r := opened[l.Digest]; r != nil {
+				if sum, err := digest.FromReader(r); err == nil {
+					o.tars[l.Digest] = sum
+				}
+				r.Close()
+			}
+		}
+	})
 }
 
 func (o *oldFiles) Rebuilt(r archive.Rebuilt) { o.told = append(o.told, r) }
@@ -209,7 +222,7 @@ func (p *pair) archiveOf(manifest storetest.Blob, more ...storetest.Blob) []byte
 
 // load imports the pair's archive into a store that has the old image.
 func (p *pair) load(ctx context.Context, s storetest.Store, data []byte, opts archive.Options) ([]images.Image, error) {
-	p.files.told = nil
+	p.files.told, p.files.tars = nil, map[digest.Digest]digest.Digest{}
 	opts.Sources = p.files
 	got, err := archive.Import(ctx, s.Client, bytes.NewReader(data), opts)
 	if p.files.open != p.files.closed {
@@ -264,6 +277,9 @@ func TestDeltaBelowTheFile(t *testing.T) {
 		want := archive.Rebuilt{Image: p.next.Manifest.Digest, Made: p.next.Manifest.Digest, Layers: 2, Deltas: 1, Saved: p.next.Layers[1].Size - p.ops.Size}
 		if len(p.files.told) != 1 || p.files.told[0] != want || want.Saved < 1000 {
 			t.Errorf("%s: told %+v, want %+v", g, p.files.told, want)
+		}
+		if want := map[digest.Digest]digest.Digest{p.next.Layers[1].Digest: p.next.DiffIDs[1]}; !maps.Equal(p.files.tars, want) {
+			t.Errorf("%s: meanwhile the tars %v were read, not %v", g, p.files.tars, want)
 		}
 		s.Collect(ctx, t)
 		blobs := s.Blobs(ctx, t)
@@ -363,6 +379,9 @@ func TestDeltaOfChangedFiles(t *testing.T) {
 		if !errors.As(err, &e) || !errors.Is(e.Kind, archive.ErrSourceDiffers) || e.Path != change.path || e.Ref != "docker.io/library/app:1" ||
 			!strings.Contains(err.Error(), fmt.Sprintf("%q", change.path)) || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s %s: %v", change.path, what, err)
+		}
+		if len(p.files.tars) > 0 {
+			t.Errorf("%s %s: the tars %v are those of layers", change.path, what, p.files.tars)
 		}
 		onlyOld(ctx, t, s, p)
 	}

@@ -71,6 +71,7 @@ func (r *rebuilder) makeLayers(ctx context.Context) (err error) {
 			return err
 		}
 		if info, err := r.store.Info(ctx, layer.Target.Digest); err == nil && info.Size == layer.Target.Size {
+			r.unpacking.skip(layer.Target.Digest)
 			continue // It was here, or the archive had it whole.
 		} else if err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("look for layer %s: %w", layer.Target.Digest, err)

@@ -48,6 +48,13 @@ func (u *unpacking) writer(ctx context.Context, layer digest.Digest) io.Writer {
 	return u.tars.Writer(ctx, layer)
 }
 
+// skip tells that a layer is here already.
+func (u *unpacking) skip(layer digest.Digest) {
+	if u.tars != nil {
+		u.tars.Skip(layer)
+	}
+}
+
 // errOtherBlob is why a snapshot is not made meanwhile: it is of an image with that blob.
 var errOtherBlob = errors.New("the layer has another blob")
 

@@ -18,8 +18,9 @@ var errNotMade = errors.New("the layer was not made here")
 // opens all that it reads at once, before the first is made.
 //
 // Whoever makes the layers calls [Tars.Writer] and [Tars.End] for one after the other,
-// and then [Tars.Ended]. Whoever reads them calls [Tars.Open] and then [Tars.Closed],
-// in a goroutine of his own.
+// or [Tars.Skip], and then [Tars.Ended]. Whoever reads them calls [Tars.Open] and then
+// [Tars.Closed], in a goroutine of its own. It must not wait for a layer before it has
+// read those that are made earlier.
 type Tars struct {
 	pipes map[digest.Digest]pipe
 	// opened is closed when it is known which are read.
@@ -90,10 +91,13 @@ func (t *Tars) End(blob digest.Digest, err error) {
 	}
 }
 
+// Skip tells that a layer is not made after all.
+func (t *Tars) Skip(blob digest.Digest) { t.End(blob, errNotMade) }
+
 // Ended tells that no more are made.
 func (t *Tars) Ended() {
 	for b := range t.pipes {
-		t.End(b, errNotMade) // The first call counts.
+		t.Skip(b) // Where End was called before, that counts.
 	}
 }
 

@@ -121,7 +121,8 @@ func newWriter(family string, level int, w io.Writer) (io.WriteCloser, error) {
 	if family == pgzipGzip {
 		block = pgzipBlock
 	}
-	return z, z.SetConcurrency(block, runtime.GOMAXPROCS(0)+1)
+	// One more block than these is in work. Each takes a compressor of 1 MB.
+	return z, z.SetConcurrency(block, runtime.GOMAXPROCS(0))
 }
 
 type nopCloser struct{ io.Writer }
