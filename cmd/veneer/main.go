@@ -20,9 +20,6 @@ func main() { os.Exit(realMain()) }
 
 func realMain() int {
 	tuneGC(os.Args[1:])
-	if onSmallMachines(os.Args[1:]) {
-		unmapProgram()
-	}
 	if done, code := enterUserNamespace(os.Args[1:]); done {
 		return code
 	}

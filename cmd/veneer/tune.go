@@ -46,17 +46,12 @@ func tuneGC(args []string) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	if onSmallMachines(args) {
+	// Where the word is no command, the setting is as good.
+	if slices.Contains(args, "load") || slices.Contains(args, "pull") {
 		setGC(gcFirstLittle, littleGarbage)
 		return
 	}
 	setGC(gcFirst, easyGarbage)
-}
-
-// onSmallMachines reports whether a command is one of those that run on small machines,
-// too. Where the word is no command, their settings are as good.
-func onSmallMachines(args []string) bool {
-	return slices.Contains(args, "load") || slices.Contains(args, "pull")
 }
 
 // setGC sets when the next collection comes, and after it when the one after that

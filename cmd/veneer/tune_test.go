@@ -1,11 +1,8 @@
 package main
 
 import (
-	"fmt"
-	"os"
 	"runtime"
 	"runtime/metrics"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -91,25 +88,5 @@ func TestDiskWaiter(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestUnmapProgram: less of the program's file is resident, and it runs on.
-func TestUnmapProgram(t *testing.T) {
-	resident := func() (kB int) {
-		data, err := os.ReadFile("/proc/self/status")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, rest, _ := strings.Cut(string(data), "RssFile:")
-		if _, err := fmt.Sscan(rest, &kB); err != nil {
-			t.Fatal(err)
-		}
-		return kB
-	}
-	before := resident()
-	unmapProgram()
-	if after := resident(); after > before*3/4 {
-		t.Errorf("%d kB of files are resident, %d were", after, before)
 	}
 }
