@@ -52,7 +52,7 @@ func PullTelling(ctx context.Context, e *engine.Engine, ref string, opts Registr
 	if warning != nil {
 		pulled.Warnings = append(pulled.Warnings, fault.NoticeOf(warning))
 	}
-	deltas := &deltaPull{engine: e, noUnpack: !unpacks}
+	deltas := &deltaPull{engine: e, noUnpack: !unpacks, log: opts.Log}
 	var early early
 	opts.Ready = func(ctx context.Context, img *content.Image) error {
 		if ready != nil {

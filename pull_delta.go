@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -34,6 +35,7 @@ type PulledDelta struct {
 type deltaPull struct {
 	engine   *engine.Engine
 	noUnpack bool
+	log      *slog.Logger
 	done     *PulledDelta
 	warnings []Notice
 }
@@ -150,7 +152,7 @@ func (p *deltaPull) make(ctx context.Context, r *registry.Remote, best *delta.Of
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	s := &loadSnapshots{engine: p.engine, noUnpack: p.noUnpack, steps: progress.New(nil)}
+	s := &loadSnapshots{engine: p.engine, noUnpack: p.noUnpack, steps: progress.New(nil), log: p.log}
 	return archive.Rebuild(ctx, p.engine.Client, best.Manifest, archive.Options{Sources: s, Snapshots: s})
 }
 
