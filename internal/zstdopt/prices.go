@@ -22,8 +22,8 @@ type prices struct {
 	off   [maxOffCode + 1]int32
 }
 
-// At the start, counts are few, so that they soon are those of the data. As the zstd
-// program has them.
+// newCounts returns those of the zstd program for a frame's first block. They are few, so
+// that what is written soon outweighs them.
 func newCounts(block []byte) *counts {
 	c := &counts{}
 	for _, b := range block {
@@ -107,7 +107,7 @@ func total(counts []uint32) (sum uint32) {
 	return sum
 }
 
-// lits is what a number of literals costs without them.
+// length is what a number of literals costs, without the literals.
 func (p *prices) length(lits uint32) int32 { return p.lit[litCode(lits)] }
 
 // longer is what one literal more costs: itself, and what another number of them does.

@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	// hashed is how many bytes are looked at to hash a place.
+	// hashed is how many bytes must follow a place that is put into the tree.
 	hashed = 8
 	// near is up to which distance a match of three bytes is looked for.
 	near     = 1 << 17
@@ -14,7 +14,7 @@ const (
 	longSkip = 384 // of a match this long not every place is put into the tree
 )
 
-// A match is a place's with a nearer one. A match that is longer than all before it.
+// A match is what a place has in common with an earlier one.
 type match struct {
 	off uint32 // see sequence
 	len uint32
