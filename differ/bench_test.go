@@ -3,29 +3,19 @@ package differ_test
 import (
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/differ/tree/filecache"
 	"github.com/veneer-build/veneer/differ/tree/index"
+	"github.com/veneer-build/veneer/test/harness"
 )
-
-// goSource is a real directory of thousands of files: the Go tree's src.
-func goSource(b *testing.B) string {
-	b.Helper()
-	root, err := exec.CommandContext(b.Context(), "go", "env", "GOROOT").Output()
-	if err != nil {
-		b.Skip("no go command to ask for GOROOT")
-	}
-	return filepath.Join(strings.TrimSpace(string(root)), "src")
-}
 
 // BenchmarkCompare compares a tree with one that is as it is: every path is
 // looked at, and what the mode wants read is read on both sides.
 func BenchmarkCompare(b *testing.B) {
-	src := goSource(b)
+	src := harness.GoSource(b)
 	twin := filepath.Join(b.TempDir(), "src")
 	if out, err := exec.CommandContext(b.Context(), "cp", "-a", src, twin).CombinedOutput(); err != nil {
 		b.Fatalf("cp: %v: %s", err, out)
@@ -53,7 +43,7 @@ func BenchmarkCompare(b *testing.B) {
 
 // BenchmarkNew compares a tree with nothing: every path is new, and kept.
 func BenchmarkNew(b *testing.B) {
-	source, err := disk.OpenLocal(goSource(b))
+	source, err := disk.OpenLocal(harness.GoSource(b))
 	if err != nil {
 		b.Fatal(err)
 	}

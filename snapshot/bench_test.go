@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	cstore "github.com/containerd/containerd/v2/core/content"
@@ -13,16 +12,13 @@ import (
 
 	"github.com/veneer-build/veneer/engine/enginetest"
 	"github.com/veneer-build/veneer/snapshot"
+	"github.com/veneer-build/veneer/test/harness"
 )
 
 // BenchmarkApply unpacks a layer of real files, durably, with overlayfs.
 func BenchmarkApply(b *testing.B) {
 	enginetest.Root(b)
-	root, err := exec.CommandContext(b.Context(), "go", "env", "GOROOT").Output()
-	if err != nil {
-		b.Skip("no go command to ask for GOROOT")
-	}
-	tar, err := exec.CommandContext(b.Context(), "tar", "-C", filepath.Join(strings.TrimSpace(string(root)), "src", "cmd"), "-c", ".").Output()
+	tar, err := exec.CommandContext(b.Context(), "tar", "-C", filepath.Join(harness.GoSource(b), "cmd"), "-c", ".").Output()
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -7,13 +7,13 @@ import (
 	"github.com/veneer-build/veneer/build/graph"
 	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/differ/tree/filecache"
-	"github.com/veneer-build/veneer/differ/tree/treetest"
+	"github.com/veneer-build/veneer/test/harness"
 )
 
 // BenchmarkSums is what COPY costs of a tree that did not change, all of which is
 // remembered.
 func BenchmarkSums(b *testing.B) {
-	path := treetest.GoSource(b)
+	path := harness.GoSource(b)
 	known := filecache.New()
 	sum := func(known *filecache.Cache) graph.Key {
 		l, err := disk.OpenLocal(path)

@@ -2,23 +2,18 @@ package layer_test
 
 import (
 	"io"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/layer"
 	"github.com/veneer-build/veneer/differ/tree/disk"
+	"github.com/veneer-build/veneer/test/harness"
 )
 
 // BenchmarkWrite writes a layer of real files, of which all are new.
 func BenchmarkWrite(b *testing.B) {
-	root, err := exec.CommandContext(b.Context(), "go", "env", "GOROOT").Output()
-	if err != nil {
-		b.Skip("no go command to ask for GOROOT")
-	}
-	src, err := disk.OpenLocal(filepath.Join(strings.TrimSpace(string(root)), "src", "cmd"))
+	src, err := disk.OpenLocal(filepath.Join(harness.GoSource(b), "cmd"))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -127,7 +126,7 @@ func TestProgram(t *testing.T) {
 // source is some megabytes of Go's own library.
 func source(t testing.TB) []byte {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(runtime.GOROOT(), "src", "[c-n]*", "*.go")) //nolint:staticcheck // what the tests are run with
+	files, err := filepath.Glob(filepath.Join(harness.GoSource(t), "[c-n]*", "*.go"))
 	if err != nil || len(files) < 100 {
 		t.Fatal(len(files), err)
 	}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/veneer-build/veneer/test/harness"
 )
 
 // command runs a program and returns its standard output.
@@ -40,7 +42,7 @@ func write(t *testing.T, name, data string) {
 // with changes of every kind.
 func application(t *testing.T, dir string) (one, two string) {
 	t.Helper()
-	src := filepath.Join(strings.TrimSpace(command(t, "go", "env", "GOROOT")), "src")
+	src := harness.GoSource(t)
 	one, two = filepath.Join(dir, "one"), filepath.Join(dir, "two")
 	must(t, os.Mkdir(one, 0o755))
 	args := []string{"-r", "--preserve=mode,timestamps"}

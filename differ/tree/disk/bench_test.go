@@ -8,12 +8,13 @@ import (
 	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/differ/tree/filecache"
 	"github.com/veneer-build/veneer/differ/tree/treetest"
+	"github.com/veneer-build/veneer/test/harness"
 )
 
 // BenchmarkWalk lists a directory and all below it, one directory after the
 // other.
 func BenchmarkWalk(b *testing.B) {
-	path := treetest.GoSource(b)
+	path := harness.GoSource(b)
 	b.ReportAllocs()
 	files := 0
 	for b.Loop() {
@@ -24,7 +25,7 @@ func BenchmarkWalk(b *testing.B) {
 
 // BenchmarkListings is what a later build pays for the base's directories.
 func BenchmarkListings(b *testing.B) {
-	s, err := disk.OpenStack([]string{treetest.GoSource(b)})
+	s, err := disk.OpenStack([]string{harness.GoSource(b)})
 	if err != nil {
 		b.Fatal(err)
 	}

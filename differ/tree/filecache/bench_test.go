@@ -7,12 +7,13 @@ import (
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/filecache"
 	"github.com/veneer-build/veneer/differ/tree/treetest"
+	"github.com/veneer-build/veneer/test/harness"
 )
 
 // BenchmarkMemory is what a build pays for remembering the digests of the
 // files of a tree.
 func BenchmarkMemory(b *testing.B) {
-	files := treetest.LocalFiles(b, treetest.GoSource(b))
+	files := treetest.LocalFiles(b, harness.GoSource(b))
 	m := filecache.New()
 	for i := range files {
 		m.AddDigest(&files[i], tree.Digest{1})

@@ -7,11 +7,12 @@ import (
 
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/treetest"
+	"github.com/veneer-build/veneer/test/harness"
 )
 
 // BenchmarkIndexBuilder makes the index of a layer of many files.
 func BenchmarkIndexBuilder(b *testing.B) {
-	files := treetest.LocalFiles(b, treetest.GoSource(b))
+	files := treetest.LocalFiles(b, harness.GoSource(b))
 	b.ReportAllocs()
 	for b.Loop() {
 		x, err := NewBuilder()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/treetest"
+	"github.com/veneer-build/veneer/test/harness"
 )
 
 // sampleIndex has a record of every kind and an extreme in every field.
@@ -194,12 +196,8 @@ func FuzzDecodeIndex(f *testing.F) {
 // goTree is a tar of real files: the Go tree that the tests run with.
 func goTree(tb testing.TB) []byte {
 	tb.Helper()
-	root, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		tb.Skip("no go command to ask for GOROOT")
-	}
 	file := tb.TempDir() + "/go.tar"
-	if out, err := exec.Command("tar", "-C", strings.TrimSpace(string(root)), "-cf", file, ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("tar", "-C", filepath.Dir(harness.GoSource(tb)), "-cf", file, ".").CombinedOutput(); err != nil {
 		tb.Skipf("tar: %v: %s", err, out)
 	}
 	data, err := os.ReadFile(file)

@@ -2,24 +2,11 @@ package treetest
 
 import (
 	"context"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/disk"
 )
-
-// GoSource is a real directory of thousands of files: the Go tree's src.
-func GoSource(b *testing.B) string {
-	b.Helper()
-	root, err := exec.CommandContext(b.Context(), "go", "env", "GOROOT").Output()
-	if err != nil {
-		b.Skip("no go command to ask for GOROOT")
-	}
-	return filepath.Join(strings.TrimSpace(string(root)), "src")
-}
 
 // Files walks a directory of a tree and returns all regular files below it
 // that have bytes: there is nothing to remember of others.
