@@ -36,7 +36,7 @@ func (s *loadSnapshots) Files(ctx context.Context, imgs []*content.Image) (archi
 
 // Meanwhile implements [archive.Sources].
 func (s *loadSnapshots) Meanwhile(ctx context.Context, img *content.Image, tars *arriving.Tars) *arriving.Beside {
-	if ok, _ := s.engine.MayUnpack(); !ok || s.noUnpack {
+	if ok, _ := s.engine.MayUnpack(); !ok || s.noUnpack || !s.engine.UsesDirs() {
 		tars.Closed()
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/veneer-build/veneer/content"
@@ -281,8 +282,9 @@ func (f *layerFill) sync() error {
 // commit commits the snapshot.
 func (f *layerFill) commit(ctx context.Context, u Unpacker, opts ...snapshots.Opt) error {
 	// The content is verified, so set the label. This comes before the commit: a
-	// caller that finds the snapshot applies nothing, and would not set it.
-	if err := content.SetLabels(ctx, u.Client.ContentStore(), f.Blob.Digest, content.LayerLabels(f.DiffID)); err != nil {
+	// caller that finds the snapshot applies nothing, and would not set it. A layer that
+	// was made to be unpacked has no blob.
+	if err := content.SetLabels(ctx, u.Client.ContentStore(), f.Blob.Digest, content.LayerLabels(f.DiffID)); err != nil && !errdefs.IsNotFound(err) {
 		return err
 	}
 	if err := f.active.commit(ctx, f.ChainID.String(), opts...); err != nil {

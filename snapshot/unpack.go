@@ -40,7 +40,7 @@ type Unpacker struct {
 	// are in the content store.
 	Blobs func(context.Context, ocispec.Descriptor) io.ReadCloser
 	// Tars opens the tars of layers that are made now, by their blobs: of all that are to
-	// be unpacked at once. There is io.EOF only when the layer is stored, and what was
+	// be unpacked at once. There is io.EOF only when the layer is made, and what was
 	// read is its tar. Those that it does not return are in the content store. It is for
 	// a Host, like Blobs.
 	Tars func(layers []ocispec.Descriptor) map[digest.Digest]io.ReadCloser

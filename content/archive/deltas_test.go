@@ -37,7 +37,9 @@ type oldFiles struct {
 	open, closed int
 	// tars are those that were read to their end while layers were made, by the blobs.
 	tars map[digest.Digest]digest.Digest
-	told []archive.Rebuilt
+	// unpacked is called when all was read; nil: nothing is.
+	unpacked func(*content.Image)
+	told     []archive.Rebuilt
 }
 
 func (o *oldFiles) Files(_ context.Context, imgs []*content.Image) (archive.Files, error) {
@@ -59,6 +61,9 @@ func (o *oldFiles) Meanwhile(ctx context.Context, img *content.Image, tars *arri
 				}
 				r.Close()
 			}
+		}
+		if o.unpacked != nil {
+			o.unpacked(img)
 		}
 	})
 }

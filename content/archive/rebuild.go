@@ -30,6 +30,8 @@ type rebuilder struct {
 	other  bool // one of them is another blob than the image's
 	// unmade is why a blob could not be made: of that layer there is the tar alone.
 	unmade error
+	// unstored: a layer was unpacked only. storing: that was tried, in vain.
+	unstored, storing bool
 	// room is how many bytes of tars may still be made: maxRatio times of what the source
 	// images and the deltas have, compressed. Without a limit a small delta could fill
 	// the disk with copies of one file.
@@ -55,12 +57,29 @@ func (r *rebuilder) reused(ctx context.Context) error {
 	return r.needs(ctx, fmt.Errorf("%s %s not here (%s)", words.Some(len(lacks), "layer"), words.Pick(len(lacks), "is", "are"), layerList(lacks)))
 }
 
-// makeLayers makes those layers that are not here, in their order.
+// makeLayers makes those layers that are not here. Where it is enough to unpack them, they
+// are not stored, see [rebuilder.unpacksOnly].
 func (r *rebuilder) makeLayers(ctx context.Context) (err error) {
 	defer func() {
 		r.unpacking.stop()
 		err = errors.Join(err, r.closeOld())
 	}()
+	if err := r.makeEach(ctx); err != nil || !r.unstored {
+		return err
+	}
+	switch there, err := r.opts.Snapshots.Has(ctx, r.delta.Image.ChainID); {
+	case err != nil:
+		return fmt.Errorf("look for the snapshot that was made of the delta: %w", err)
+	case there:
+		return nil
+	}
+	r.unpacking.stop()
+	r.unpacking, r.unstored, r.storing = unpacking{}, false, true
+	return r.makeEach(ctx)
+}
+
+// makeEach makes the layers that are not here, in their order.
+func (r *rebuilder) makeEach(ctx context.Context) error {
 	made := map[digest.Digest]ocispec.Descriptor{}
 	for i, layer := range r.delta.Layers {
 		if layer.Kind == delta.Reused {
@@ -81,6 +100,7 @@ func (r *rebuilder) makeLayers(ctx context.Context) (err error) {
 		}
 		done, seen := made[layer.Target.Digest]
 		if !seen {
+			var err error
 			if done, err = r.layerOrTar(ctx, layer); err != nil {
 				return err
 			}
@@ -107,10 +127,10 @@ func (r *rebuilder) layer(ctx context.Context, layer delta.Layer, anyhow bool) (
 		most = min(most, layer.Size)
 	}
 	count := r.opts.Sources.Rebuilds(layer.Target, max(layer.Size, 0))
-	made, err := delta.Rebuild(ctx, r.store, delta.Target{
+	made, err := r.rebuildOne(ctx, delta.Target{
 		Layer: layer.Target, DiffID: layer.DiffID, Blob: layer.Blob, Writer: layer.Generation, Most: most, Anyhow: anyhow,
 		Count: count, Tar: r.unpacking.writer(ctx, layer.Target.Digest),
-	}, r.files)
+	})
 	r.unpacking.made(layer.Target, made.Layer, err)
 	switch {
 	case err == nil:
@@ -124,6 +144,16 @@ func (r *rebuilder) layer(ctx context.Context, layer delta.Layer, anyhow bool) (
 		err = r.blame(ctx, err)
 	}
 	return ocispec.Descriptor{}, fmt.Errorf("make layer %s of its delta: %w", layer.Target.Digest, err)
+}
+
+// rebuildOne makes a layer, and stores it unless it is enough to unpack it.
+func (r *rebuilder) rebuildOne(ctx context.Context, t delta.Target) (delta.Rebuilt, error) {
+	if !r.unpacksOnly() {
+		return delta.Rebuild(ctx, r.store, t, r.files)
+	}
+	r.unstored = true
+	size, err := delta.MakeTar(ctx, r.store, t, r.files)
+	return delta.Rebuilt{Layer: t.Layer, Tar: size}, err
 }
 
 // maxBlamed is how many files an error names.

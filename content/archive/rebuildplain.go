@@ -39,6 +39,18 @@ func (r *rebuilder) keepsNoBlobs() bool {
 	return r.plain && r.opts.Snapshots != nil && slices.ContainsFunc(r.olds, func(img *content.Image) bool { return len(img.Missing) > 0 })
 }
 
+// unpacksOnly reports whether no blob is made of a layer that is unpacked while it is made:
+// this engine has no blob of any layer of the source images, and so shall have none of this
+// one. What is unpacked has the layer's diff ID.
+func (r *rebuilder) unpacksOnly() bool {
+	return !r.storing && r.unpacking.beside != nil && r.discards()
+}
+
+// discards reports whether this engine keeps no blobs, so far as the source images tell.
+func (r *rebuilder) discards() bool {
+	return r.keepsNoBlobs() && !slices.ContainsFunc(r.olds, func(img *content.Image) bool { return len(img.Missing) < max(len(img.Layers), 1) })
+}
+
 // unpackPlain makes the snapshot of an image of which there are tars in place of blobs.
 // They go when the lease is released. The image stays as it is: its layers are those
 // of the snapshot.

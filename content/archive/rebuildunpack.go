@@ -30,7 +30,7 @@ func (r *rebuilder) beginUnpacking(ctx context.Context) {
 		if _, err := r.store.Info(ctx, layer.Target.Digest); err == nil || layer.Kind == delta.Reused {
 			continue
 		}
-		if seen[layer.Target.Digest] || !layer.Generation.Known() {
+		if seen[layer.Target.Digest] || !layer.Generation.Known() && (r.storing || !r.discards()) {
 			return // A tar has one reader.
 		}
 		seen[layer.Target.Digest] = true

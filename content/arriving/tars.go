@@ -48,7 +48,7 @@ func NewTars(blobs []digest.Digest) *Tars {
 }
 
 // Open opens the tars of some layers, by their blobs. Those that it does not return are
-// not made. It may be called once. There is io.EOF only when the layer is stored, and
+// not made. It may be called once. There is io.EOF only when the layer is made, and
 // what was read is its tar. Each must be read to its end or closed: until then its maker
 // waits.
 func (t *Tars) Open(layers []ocispec.Descriptor) map[digest.Digest]io.ReadCloser {
@@ -84,7 +84,7 @@ func (t *Tars) Writer(ctx context.Context, blob digest.Digest) io.Writer {
 	return &unfailing{w: t.pipes[blob].w}
 }
 
-// End tells that a layer is stored, or why it is not.
+// End tells that a layer is made, or why it is not.
 func (t *Tars) End(blob digest.Digest, err error) {
 	if p, made := t.pipes[blob]; made {
 		_ = p.w.CloseWithError(err) // Never fails.

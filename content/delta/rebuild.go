@@ -122,19 +122,43 @@ func compressionOf(mediaType string) string {
 	return "none"
 }
 
+// MakeTar makes a layer's tar, for [Target].Tar alone. Nothing is compressed or stored. It returns
+// the tar's size. The error wraps [ErrTar], or is that of [tardiff.Apply] or of the store: then what
+// Tar got is not the layer.
+func MakeTar(ctx context.Context, store cstore.Provider, t Target, old tardiff.Opener) (size int64, err error) {
+	tar := t.tarWriter()
+	err = t.write(ctx, store, old, tar)
+	return tar.n, err
+}
+
 // compress makes the tar, and compresses it into out. It checks the tar, and returns
 // its size.
-func (t Target) compress(ctx context.Context, store cstore.Store, writer recompress.Generation, old tardiff.Opener, out *sink) (size int64, err error) {
-	in, err := content.ReadBlob(ctx, store, t.Blob)
-	if err != nil {
-		return 0, err
-	}
-	defer in.Close() // only read
+func (t Target) compress(ctx context.Context, store cstore.Provider, writer recompress.Generation, old tardiff.Opener, out *sink) (size int64, err error) {
 	z, err := writer.NewWriter(out)
 	if err != nil {
 		return 0, err
 	}
-	tar := &tarWriter{sum: t.DiffID.Algorithm().Hash(), z: z, out: out, also: t.Tar, count: t.Count, buf: make([]byte, 0, pieceSize)}
+	tar := t.tarWriter()
+	tar.z, tar.failed = z, out.failed
+	err = t.write(ctx, store, old, tar)
+	// The compressor's goroutines end with it, after an error too.
+	if cerr := z.Close(); err == nil {
+		err = cerr
+	}
+	return tar.n, errors.Join(err, out.failed())
+}
+
+func (t Target) tarWriter() *tarWriter {
+	return &tarWriter{sum: t.DiffID.Algorithm().Hash(), also: t.Tar, count: t.Count, buf: make([]byte, 0, pieceSize)}
+}
+
+// write writes the tar, and checks it.
+func (t Target) write(ctx context.Context, store cstore.Provider, old tardiff.Opener, tar *tarWriter) error {
+	in, err := content.ReadBlob(ctx, store, t.Blob)
+	if err != nil {
+		return err
+	}
+	defer in.Close() // only read
 	if t.Blob.MediaType == tardiff.MediaType {
 		_, err = tardiff.Apply(ctx, in, old, tar, tardiff.Limits{Size: t.Most})
 	} else {
@@ -143,17 +167,13 @@ func (t Target) compress(ctx context.Context, store cstore.Store, writer recompr
 	if err == nil {
 		err = tar.flush()
 	}
-	// The compressor's goroutines end with it, after an error too.
-	if cerr := z.Close(); err == nil {
-		err = cerr
-	}
-	if err = errors.Join(err, out.failed()); err != nil {
-		return 0, err
+	if err != nil {
+		return err
 	}
 	if got := digest.NewDigest(t.DiffID.Algorithm(), tar.sum); got != t.DiffID {
-		return 0, fmt.Errorf("its tar is %s, but %s is wanted: %w", got, t.DiffID, ErrTar)
+		return fmt.Errorf("its tar is %s, but %s is wanted: %w", got, t.DiffID, ErrTar)
 	}
-	return tar.n, nil
+	return nil
 }
 
 // unpack makes the tar of a blob in another compression.
@@ -173,12 +193,13 @@ func (t Target) unpack(ctx context.Context, in io.Reader, tar io.Writer) error {
 // tarWriter gets the tar. It hashes it and hands it on in pieces of one size: the
 // output of no compressor depends on them, and few are faster.
 type tarWriter struct {
-	sum  hash.Hash
-	z    io.Writer
-	out  *sink
-	buf  []byte
-	n    int64
-	also io.Writer // nil: none
+	sum hash.Hash
+	buf []byte
+	n   int64
+	// z compresses; nil: nothing does. failed is why what it writes to has failed.
+	z      io.Writer
+	failed func() error
+	also   io.Writer // nil: none
 	// count is told of bytes; nil: nobody is.
 	count func(int64)
 }
@@ -199,16 +220,20 @@ func (t *tarWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (t *tarWriter) flush() error {
-	if err := t.out.failed(); err != nil {
-		return err
+func (t *tarWriter) flush() (err error) {
+	if t.z != nil {
+		if err := t.failed(); err != nil {
+			return err
+		}
 	}
 	t.sum.Write(t.buf)
 	t.n += int64(len(t.buf))
 	if t.count != nil {
 		t.count(int64(len(t.buf)))
 	}
-	_, err := t.z.Write(t.buf)
+	if t.z != nil {
+		_, err = t.z.Write(t.buf)
+	}
 	if err == nil && t.also != nil {
 		_, err = t.also.Write(t.buf)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // TestLoadDeltaDiscarded: where containerd has discarded the old image's blobs, a layer whose blob cannot be made again is
-// unpacked all the same: the image is the same, and has its layer as a snapshot. Where the blob can be made it is stored.
+// unpacked all the same: the image is the same, and has its layer as a snapshot. So is one whose blob could be made.
 // An engine that has the old image's blobs says which layer cannot be made, and so does one that is not to unpack.
 func TestLoadDeltaDiscarded(t *testing.T) {
 	m := &patches{place: embedded(t), dir: t.TempDir()}
@@ -49,16 +49,21 @@ func TestLoadDeltaDiscarded(t *testing.T) {
 			t.Errorf("loaded %+v, want %s", got, from.digest)
 		}
 		p.wantFiles(t, from)
+		p.collect(t)
 		if more := len(p.stored(t)) - len(discarded); more != 3 { // manifest, config, snapshot
 			t.Errorf("it stored %d things: %v", more, p.stored(t))
 		}
 		p.remove(t, "new:1")
 		got, err = load(from.file, veneer.LoadRequest{})
 		must(t, err)
-		if len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0].Text, "1 of its layers") {
+		if len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0].Text, "2 of its layers") {
 			t.Errorf("loaded %+v", got)
 		}
 		p.wantFiles(t, from)
+		p.collect(t)
+		if more := len(p.stored(t)) - len(discarded); more != 3 {
+			t.Errorf("it stored %d things: %v", more, p.stored(t))
+		}
 		p.removeAll(t, before, "old:1", "new:1")
 	})
 }
