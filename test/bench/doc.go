@@ -13,6 +13,7 @@
 //	BENCH_PARTS         parts to run (all): rounds,cold,prepare,base,changes,fleet,deltas,dockerfile,verbs;
 //	                    with deltas, dockerfile or verbs alone its section of benchmarks.md is written, and the others stay.
 //	                    deltas installs npm packages, builds a Go program and makes a database: what cannot be had is left out
+//	BENCH_PAIRS         pairs of deltas to measure, each by a part of its name without spaces (all)
 //	BENCH_PROGRAM       the veneer to measure (bin/veneer)
 //	BENCH_MILLION=1     also build from a tree of a million files, which takes eight million inodes
 //	BENCH_DIR           where the trees and daemons go ($TMPDIR); on a file system that overlayfs takes. Not ext4 without a

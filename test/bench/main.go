@@ -46,6 +46,7 @@ type config struct {
 	files   int
 	tools   []string
 	parts   []string
+	pairs   []string
 	million bool
 	program string
 	dir     string
@@ -59,7 +60,7 @@ func readConfig() (config, error) {
 	}
 	c := config{
 		v1: os.Getenv("BENCH_V1"), v2: os.Getenv("BENCH_V2"),
-		tools: words("BENCH_TOOLS"), parts: words("BENCH_PARTS"),
+		tools: words("BENCH_TOOLS"), parts: words("BENCH_PARTS"), pairs: words("BENCH_PAIRS"),
 		million: os.Getenv("BENCH_MILLION") == "1",
 		program: os.Getenv("BENCH_PROGRAM"),
 		dir:     os.Getenv("BENCH_DIR"), out: os.Getenv("BENCH_OUT"),
