@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
+	"github.com/veneer-build/veneer/internal/gunzip"
 )
 
 // readSize suits what r usually is: content read over gRPC is fast from 1 MiB on.
@@ -48,7 +48,7 @@ func Decompress(r io.Reader) (io.ReadCloser, string, error) {
 func NewReader(format string, r io.Reader) (io.ReadCloser, error) {
 	switch format {
 	case "gzip":
-		return gzip.NewReader(r)
+		return gunzip.NewReader(r)
 	case "zstd":
 		return newZstd(r)
 	}
