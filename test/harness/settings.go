@@ -81,7 +81,7 @@ func Nydus(t *testing.T) Settings {
 	t.Helper()
 	bin, err := nydusTools.bin()
 	Check(t, err)
-	dir, err := os.MkdirTemp("", tempPrefix()) // Its path may have 70 bytes.
+	dir, err := os.MkdirTemp("", tempPrefix()) //nolint:usetesting // its path may have 70 bytes
 	Check(t, err)
 	t.Cleanup(func() { Check(t, os.RemoveAll(dir)) })
 	return beside(t, "nydus", func(socket, _ string) []string {
