@@ -222,7 +222,7 @@ soak-minors: build oracles $(REGISTRY) $(CRANE) $(CONTAINERD2_MINORS) # a part o
 	done; exit $$failed
 
 .PHONY: soak
-soak: build tools oracles $(KUBELET) $(SPEGEL) $(STARGZ) ## The suites of faults and damage in full, on every containerd and snapshotter (root; hours)
+soak: build tools oracles $(KUBELET) $(SPEGEL) $(STARGZ) $(NYDUS) ## The suites of faults and damage in full, on every containerd and snapshotter (root; hours)
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v ./test/kubelet ./test/dist
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -p 1 -v ./test/faults/... ./test/e2e ./test/differential ./test/buildkit ./content/archive
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v -run TestManyFiles ./test/cli

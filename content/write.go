@@ -22,6 +22,10 @@ import (
 // of 1 MiB ones, and more than that gains nothing.
 const chunkSize = 1 << 20
 
+// smallChunk is how much is gathered of a layer before there is space for a whole chunk:
+// thin layers have less, and to clear two megabytes takes longer than to write them.
+const smallChunk = 64 << 10
+
 // WriteBlob stores data under desc's digest and size, which it must have, with
 // the given labels. A blob that is there already is a success; its labels are
 // set all the same, because the store ignores those given for a blob that
@@ -86,8 +90,6 @@ func NewLayerWriter(ctx context.Context, store cstore.Store, names ...string) (*
 	}
 	return &LayerWriter{
 		store: store, w: w, names: names,
-		buf:   make([]byte, 0, chunkSize),
-		spare: make([]byte, 0, chunkSize),
 		abort: func() error { return lease.Abort(ctx, store, ref) },
 	}, nil
 }
@@ -97,10 +99,17 @@ func NewLayerWriter(ctx context.Context, store cstore.Store, names ...string) (*
 func (l *LayerWriter) Write(p []byte) (int, error) {
 	n := 0
 	for len(p) > 0 {
-		k := min(len(p), cap(l.buf)-len(l.buf))
+		k := min(len(p), chunkSize-len(l.buf))
+		if need := len(l.buf) + k; need > cap(l.buf) {
+			size := chunkSize
+			if need <= smallChunk {
+				size = smallChunk
+			}
+			l.buf = append(make([]byte, 0, size), l.buf...)
+		}
 		l.buf = append(l.buf, p[:k]...)
 		p, n = p[k:], n+k
-		if len(l.buf) == cap(l.buf) {
+		if len(l.buf) == chunkSize {
 			if err := l.send(); err != nil {
 				return n, err
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,9 +85,21 @@ func prepare(ctx context.Context, sn snapshots.Snapshotter, purpose, parent stri
 	return create(ctx, sn, purpose, parent, sn.Prepare)
 }
 
-// view makes a read-only one.
+// view makes a read-only one. Of nothing, nydus-snapshotter refuses it: there it is a
+// writable one, which is as empty, with its mounts made read-only.
 func view(ctx context.Context, sn snapshots.Snapshotter, purpose, parent string) (*active, error) {
-	return create(ctx, sn, purpose, parent, sn.View)
+	a, err := create(ctx, sn, purpose, parent, sn.View)
+	if parent != "" || !errdefs.IsNotFound(err) {
+		return a, err
+	}
+	if a, err = prepare(ctx, sn, purpose, parent); err != nil {
+		return nil, err
+	}
+	for i, m := range a.mounts {
+		options := slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool { return o == "rw" })
+		a.mounts[i].Options = append(options, "ro")
+	}
+	return a, nil
 }
 
 type createFunc func(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error)

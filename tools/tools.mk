@@ -19,6 +19,7 @@ LINT_DIR         := $(TOOLS)/golangci-lint-$(call tool_version,lint,github.com/g
 ORACLES_DIR      := $(TOOLS)/oracles/bin
 DISTRIBUTION_DIR := $(TOOLS)/nfpm-$(call tool_version,dist,github.com/goreleaser/nfpm/v2)/bin
 SPEGEL_DIR       := $(TOOLS)/spegel-$(call tool_version,spegel,github.com/spegel-org/spegel)/bin
+NYDUS_DIR        := $(TOOLS)/nydus-$(call tool_version,nydus,github.com/containerd/nydus-snapshotter)/bin
 STARGZ_DIR       := $(TOOLS)/stargz-$(call tool_version,stargz,github.com/containerd/stargz-snapshotter)/bin
 KUBELET_DIR      := $(TOOLS)/kubelet-$(call tool_version,kubelet,k8s.io/kubernetes)/bin
 LINT             := $(LINT_DIR)/golangci-lint
@@ -31,6 +32,7 @@ BUILDKIT    := $(BUILDKIT_DIR)/.built
 KUBELET     := $(KUBELET_DIR)/.built
 SPEGEL      := $(SPEGEL_DIR)/.built
 STARGZ      := $(STARGZ_DIR)/.built
+NYDUS       := $(NYDUS_DIR)/.built
 LINTERS     := $(LINT_DIR)/.built
 ORACLES     := $(ORACLES_DIR)/.built
 
@@ -74,6 +76,10 @@ $(BUILDKIT): tools/buildkit/go.mod tools/buildkit/go.sum
 # For `make soak` alone.
 $(SPEGEL): tools/spegel/go.mod tools/spegel/go.sum
 	$(call build_tools,spegel)
+
+# For `make soak` alone.
+$(NYDUS): tools/nydus/go.mod tools/nydus/go.sum
+	$(call build_tools,nydus)
 
 # For `make soak` alone: a small program over the packages of stargz-snapshotter, whose own is in a module that is not served.
 $(STARGZ): tools/stargz/go.mod tools/stargz/go.sum tools/stargz/snapshotter/main.go

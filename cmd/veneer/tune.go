@@ -66,6 +66,15 @@ func setGC(percent int, garbage uint64) {
 	}, struct{}{})
 }
 
+// collectIdle collects the garbage of a build while nobody waits for the next one, which
+// then makes less than easyGarbage: else there would be a collection in each build, and it
+// takes the longer the larger the tree is that is kept in memory.
+func collectIdle() {
+	if os.Getenv("GOGC") == "" {
+		runtime.GC()
+	}
+}
+
 // gcPercent is the garbage that may pile up beside so many bytes that are live, in
 // percent of them.
 func gcPercent(live, garbage uint64) int {

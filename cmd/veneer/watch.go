@@ -252,6 +252,7 @@ func (w *watching) ended(ctx context.Context, ending veneer.WatchEnding) error {
 		}
 	}
 	w.service.waiting(ending)
+	collectIdle()
 	return nil
 }
 

@@ -142,8 +142,8 @@ const tempAge = time.Hour
 
 const tempPrefix = ".tmp-"
 
-// bufferSize is how much is written to an entry at once.
-const bufferSize = 1 << 20
+// bufferSize is how much is written to an entry at once. Most entries are smaller.
+const bufferSize = 64 << 10
 
 // cacheFile is one file of the cache.
 type cacheFile struct {

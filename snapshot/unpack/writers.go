@@ -33,6 +33,9 @@ type piece struct {
 	data []byte // the file's content
 }
 
+// buffers are those of batches. To clear a new one takes longer than to unpack a thin layer.
+var buffers = sync.Pool{New: func() any { return new([batchBytes]byte) }}
+
 // batch is what a writer makes in one go.
 type batch struct {
 	pieces []piece
@@ -139,7 +142,8 @@ func (w *writers) next() error {
 	for len(w.free) == 0 {
 		if w.left > 0 {
 			w.left--
-			w.free = append(w.free, &batch{buf: make([]byte, 0, batchBytes)})
+			buf, _ := buffers.Get().(*[batchBytes]byte) // The pool holds nothing else.
+			w.free = append(w.free, &batch{buf: buf[:0]})
 			break
 		}
 		if err := w.take(<-w.done); err != nil {
@@ -185,6 +189,9 @@ func (w *writers) settle(rel string) error {
 func (w *writers) stop() {
 	close(w.work)
 	w.running.Wait()
+	for _, b := range w.free {
+		buffers.Put((*[batchBytes]byte)(b.buf[:batchBytes]))
+	}
 }
 
 func makeLink(p *piece) error {

@@ -47,6 +47,7 @@ func snapshotterCases() []snapshotterCase {
 		{name: "volatile overlayfs", snapshotter: "overlayfs", kinds: both[:1], settings: overlay("volatile"), depths: []int{1, 10}, long: []int{62, 127}, views: true},
 		{name: "fuse-overlayfs", snapshotter: "fuse-overlayfs", kinds: both[:1], settings: harness.FuseOverlayfs, depths: []int{1, 10}, views: true},
 		{name: "stargz", snapshotter: "stargz", kinds: both[:1], settings: harness.Stargz, depths: []int{1, 10, 62}, views: true, soak: true},
+		{name: "nydus", snapshotter: "nydus", kinds: both[:1], settings: harness.Nydus, depths: []int{1, 10, 62}, views: true, soak: true},
 		{name: "native", snapshotter: "native", kinds: both[:1], settings: func(*testing.T) harness.Settings { return harness.Settings{} }, depths: []int{1, 62}, long: []int{127}, views: true},
 	}
 	return slices.DeleteFunc(cases, func(c snapshotterCase) bool { return c.soak && !soak() })

@@ -59,7 +59,9 @@ func FuseOverlayfs(t *testing.T) Settings {
 	Check(t, Installed("mount.fuse3", "fuse3"))
 	bin, err := containerd2Tools.bin()
 	Check(t, err)
-	return beside(t, "fuse-overlayfs", filepath.Join(bin, "containerd-fuse-overlayfs-grpc"))
+	return beside(t, "fuse-overlayfs", func(socket, dir string) []string {
+		return []string{filepath.Join(bin, "containerd-fuse-overlayfs-grpc"), socket, dir}
+	})
 }
 
 // Stargz starts the snapshotter of that name, a process beside the daemon, which ends with the test. `make soak` builds it.
@@ -68,18 +70,37 @@ func Stargz(t *testing.T) Settings {
 	Check(t, Installed("mount.fuse3", "fuse3"))
 	bin, err := stargzTools.bin()
 	Check(t, err)
-	return beside(t, "stargz", filepath.Join(bin, "snapshotter"))
+	return beside(t, "stargz", func(socket, dir string) []string {
+		return []string{filepath.Join(bin, "snapshotter"), socket, dir}
+	})
 }
 
-// beside starts a snapshotter whose program takes a socket and a directory.
-func beside(t *testing.T, name, program string) Settings {
+// Nydus starts the snapshotter of that name, a process beside the daemon, which ends with the test, without nydusd: for
+// ordinary images. `make soak` builds it.
+func Nydus(t *testing.T) Settings {
+	t.Helper()
+	bin, err := nydusTools.bin()
+	Check(t, err)
+	dir, err := os.MkdirTemp("", tempPrefix()) //nolint:usetesting // its path may have 70 bytes
+	Check(t, err)
+	t.Cleanup(func() { Check(t, os.RemoveAll(dir)) })
+	return beside(t, "nydus", func(socket, _ string) []string {
+		return []string{
+			filepath.Join(bin, "containerd-nydus-grpc"), "--address", socket, "--root", dir,
+			"--daemon-mode", "none", "--fs-driver", "nodev", "--log-to-stdout",
+		}
+	})
+}
+
+// beside starts a snapshotter by a command for its socket and its directory.
+func beside(t *testing.T, name string, command func(socket, dir string) []string) Settings {
 	t.Helper()
 	dir := t.TempDir()
 	sockets, err := socketDir()
 	Check(t, err)
 	socket := filepath.Join(sockets, "snapshotter.sock")
 	p, err := startProcess(t.Context(), processSpec{
-		args: []string{program, socket, filepath.Join(dir, "snapshots")},
+		args: command(socket, filepath.Join(dir, "snapshots")),
 		env:  []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR=" + dir},
 		log:  filepath.Join(dir, "log"),
 	})

@@ -48,6 +48,7 @@ var (
 	registryTools    = toolSet{"registry", "registry", "github.com/distribution/distribution/v3"}
 	craneTools       = toolSet{"crane", "crane", "github.com/google/go-containerregistry"}
 	stargzTools      = toolSet{"stargz", "stargz", "github.com/containerd/stargz-snapshotter"}
+	nydusTools       = toolSet{"nydus", "nydus", "github.com/containerd/nydus-snapshotter"}
 	kubeletTools     = toolSet{"kubelet", "kubelet", "k8s.io/kubernetes"}
 	spegelTools      = toolSet{"spegel", "spegel", "github.com/spegel-org/spegel"}
 )
