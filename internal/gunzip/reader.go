@@ -157,7 +157,7 @@ func (z *Reader) more() error {
 			tries = 0
 		}
 		switch {
-		case err == io.EOF: //nolint:errorlint // as [io.Reader] says
+		case err == io.EOF:
 			z.last = true
 			clear(z.in[z.end : z.end+inRoom])
 			return nil
