@@ -30,8 +30,10 @@ type rebuilder struct {
 	other  bool // one of them is another blob than the image's
 	// unmade is why a blob could not be made: of that layer there is the tar alone.
 	unmade error
-	// unstored: a layer was unpacked only. storing: that was tried, in vain.
-	unstored, storing bool
+	// unstored is the number of bytes of tars that were unpacked only, see
+	// [rebuilder.unpacksOnly]. storing: that was tried, in vain.
+	unstored int64
+	storing  bool
 	// room is how many bytes of tars may still be made: maxRatio times of what the source
 	// images and the deltas have, compressed. Without a limit a small delta could fill
 	// the disk with copies of one file.
@@ -64,7 +66,7 @@ func (r *rebuilder) makeLayers(ctx context.Context) (err error) {
 		r.unpacking.stop()
 		err = errors.Join(err, r.closeOld())
 	}()
-	if err := r.makeEach(ctx); err != nil || !r.unstored {
+	if err := r.makeEach(ctx); err != nil || r.unstored == 0 {
 		return err
 	}
 	switch there, err := r.opts.Snapshots.Has(ctx, r.delta.Image.ChainID); {
@@ -74,7 +76,8 @@ func (r *rebuilder) makeLayers(ctx context.Context) (err error) {
 		return nil
 	}
 	r.unpacking.stop()
-	r.unpacking, r.unstored, r.storing = unpacking{}, false, true
+	r.unpacking, r.storing = unpacking{}, true
+	r.room, r.unstored = r.room+r.unstored, 0
 	return r.makeEach(ctx)
 }
 
@@ -151,8 +154,8 @@ func (r *rebuilder) rebuildOne(ctx context.Context, t delta.Target) (delta.Rebui
 	if !r.unpacksOnly() {
 		return delta.Rebuild(ctx, r.store, t, r.files)
 	}
-	r.unstored = true
 	size, err := delta.MakeTar(ctx, r.store, t, r.files)
+	r.unstored += size
 	return delta.Rebuilt{Layer: t.Layer, Tar: size}, err
 }
 
