@@ -131,7 +131,7 @@ $(REPORT_FILE):
 
 ##@ Test
 
-ALL_TOOLS := $(CONTAINERD2) $(CONTAINERD1) $(REGISTRY) $(CRANE) $(BUILDKIT) $(DISTRIBUTION) $(ORACLES)
+ALL_TOOLS := $(CONTAINERD2) $(CONTAINERD1) $(REGISTRY) $(CRANE) $(BUILDKIT) $(DISTRIBUTION) $(ORACLES) $(KUBELET)
 
 # The tools come first: a few unit tests compare with another program or talk to a daemon. Alone, test-unit skips those.
 # What fails does not keep the rest from running: a run of an hour tells all that it can.
@@ -194,9 +194,10 @@ test-faults:
 	$(call step,faults)
 	@$(TEST) -count=1 -timeout 40m -- ./test/faults
 
-# Whatever is in test/ and has no place of its own: a new suite is run without being named.
+# Whatever is in test/ and has no place of its own: a new suite is run without being named. The kubelet is built here, since
+# test/faults leaves a processor idle for as long as that takes.
 NAMED := e2e cli harness faults dockerfile differential buildkit dist systemd
-test-rest:
+test-rest: $(KUBELET)
 	$(call step,the other suites)
 	@$(TEST) -count=1 -timeout 20m -p 1 -- $$($(GO) list ./test/... | grep -v $(NAMED:%=-e '/test/%$$') -e /test/buildkit/)
 
@@ -222,7 +223,7 @@ soak-minors: build oracles $(REGISTRY) $(CRANE) $(CONTAINERD2_MINORS) # a part o
 	done; exit $$failed
 
 .PHONY: soak
-soak: build tools oracles $(KUBELET) $(SPEGEL) $(STARGZ) $(NYDUS) ## The suites of faults and damage in full, on every containerd and snapshotter (root; hours)
+soak: build tools oracles $(KUBELET) $(KUBERNETES) $(SPEGEL) $(STARGZ) $(NYDUS) ## The suites of faults and damage in full, on every containerd and snapshotter (root; hours)
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v ./test/kubelet ./test/dist
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -p 1 -v ./test/faults/... ./test/e2e ./test/differential ./test/buildkit ./content/archive
 	VENEER_SOAK=1 $(GO) test -count=1 -timeout $(SOAK_TIMEOUT) -v -run TestManyFiles ./test/cli

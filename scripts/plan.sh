@@ -48,13 +48,13 @@ test-unit)
   ;;
 test-e2e)
   tools
-  say runs "end-to-end tests: about 35 minutes"
+  say runs "end-to-end tests: about 40 minutes"
   skips
   ;;
 test)
   first "some 100 MB" "3 to 6 minutes"
   tools
-  say runs "unit tests: about 12 minutes; end-to-end tests: about 35"
+  say runs "unit tests: about 12 minutes; end-to-end tests: about 40"
   skips
   ;;
 esac

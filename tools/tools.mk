@@ -21,7 +21,9 @@ DISTRIBUTION_DIR := $(TOOLS)/nfpm-$(call tool_version,dist,github.com/goreleaser
 SPEGEL_DIR       := $(TOOLS)/spegel-$(call tool_version,spegel,github.com/spegel-org/spegel)/bin
 NYDUS_DIR        := $(TOOLS)/nydus-$(call tool_version,nydus,github.com/containerd/nydus-snapshotter)/bin
 STARGZ_DIR       := $(TOOLS)/stargz-$(call tool_version,stargz,github.com/containerd/stargz-snapshotter)/bin
-KUBELET_DIR      := $(TOOLS)/kubelet-$(call tool_version,kubelet,k8s.io/kubernetes)/bin
+KUBELET_VERSION  := $(call tool_version,kubelet,k8s.io/kubernetes)
+KUBELET_DIR      := $(TOOLS)/kubelet-$(KUBELET_VERSION)/bin
+KUBERNETES_DIR   := $(TOOLS)/kubernetes-$(KUBELET_VERSION)/bin
 LINT             := $(LINT_DIR)/golangci-lint
 
 CONTAINERD2 := $(CONTAINERD2_DIR)/.built
@@ -30,6 +32,7 @@ REGISTRY    := $(REGISTRY_DIR)/.built
 CRANE       := $(CRANE_DIR)/.built
 BUILDKIT    := $(BUILDKIT_DIR)/.built
 KUBELET     := $(KUBELET_DIR)/.built
+KUBERNETES  := $(KUBERNETES_DIR)/.built
 SPEGEL      := $(SPEGEL_DIR)/.built
 STARGZ      := $(STARGZ_DIR)/.built
 NYDUS       := $(NYDUS_DIR)/.built
@@ -88,13 +91,22 @@ $(STARGZ): tools/stargz/go.mod tools/stargz/go.sum tools/stargz/snapshotter/main
 	cd tools/stargz && $(GO) build -ldflags '-s -w' -o $(@D)/ ./snapshotter
 	@touch $@
 
-# For `make soak` alone: it takes some twenty minutes of a processor. What it is is told by the linker.
-KUBELET_VERSION := $(call tool_version,kubelet,k8s.io/kubernetes)
-KUBELET_MINOR    = $(word 2,$(subst ., ,$(KUBELET_VERSION)))
+# What a node has of Kubernetes, and for `make soak` alone the control plane. What version they are is told by the linker.
+KUBELET_MINOR       = $(word 2,$(subst ., ,$(KUBELET_VERSION)))
+KUBERNETES_LDFLAGS  = -s -w $(foreach package,k8s.io/component-base/version k8s.io/client-go/pkg/version,-X $(package).gitVersion=v$(KUBELET_VERSION) -X $(package).gitMajor=1 -X $(package).gitMinor=$(KUBELET_MINOR))
 
+# It takes 9 minutes of a processor: `make test` builds it beside tests that leave one idle.
 $(KUBELET): tools/kubelet/go.mod tools/kubelet/go.sum $(wildcard tools/kubelet/manifests/*.go)
-	$(call build_tools,kubelet,$(foreach package,k8s.io/component-base/version k8s.io/client-go/pkg/version,-X $(package).gitVersion=v$(KUBELET_VERSION) -X $(package).gitMajor=1 -X $(package).gitMinor=$(KUBELET_MINOR)))
-	cd tools/kubelet && $(GO) build -o $(@D)/ ./manifests
+	@mkdir -p $(@D)
+	@echo "building $(@D:$(TOOLS)/%/bin=%) (once)"
+	cd tools/kubelet && $(GO) build -ldflags '$(KUBERNETES_LDFLAGS)' -o $(@D)/ k8s.io/kubernetes/cmd/kubelet ./manifests
+	@touch $@
+
+$(KUBERNETES): tools/kubelet/go.mod tools/kubelet/go.sum
+	@mkdir -p $(@D)
+	@echo "building $(@D:$(TOOLS)/%/bin=%) (once)"
+	cd tools/kubelet && $(GO) build -ldflags '$(KUBERNETES_LDFLAGS)' -o $(@D)/ $(addprefix k8s.io/kubernetes/cmd/kube-,apiserver controller-manager scheduler)
+	@touch $@
 
 $(LINTERS): tools/lint/go.mod tools/lint/go.sum
 	$(call build_tools,lint)

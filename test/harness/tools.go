@@ -50,6 +50,7 @@ var (
 	stargzTools      = toolSet{"stargz", "stargz", "github.com/containerd/stargz-snapshotter"}
 	nydusTools       = toolSet{"nydus", "nydus", "github.com/containerd/nydus-snapshotter"}
 	kubeletTools     = toolSet{"kubelet", "kubelet", "k8s.io/kubernetes"}
+	kubernetesTools  = toolSet{"kubernetes", "kubelet", "k8s.io/kubernetes"}
 	spegelTools      = toolSet{"spegel", "spegel", "github.com/spegel-org/spegel"}
 )
 
@@ -86,7 +87,7 @@ func (s toolSet) bin() (string, error) {
 	}
 	dir := filepath.Join(root, ".cache", "tools", s.name+"-"+version, "bin")
 	if _, err := os.Stat(filepath.Join(dir, ".built")); err != nil {
-		return "", unavailable("%s %s is not built (run `make tools`)", s.name, version)
+		return "", unavailable("%s %s is not built (run `make %s/.built`)", s.name, version, dir)
 	}
 	return dir, nil
 }
@@ -104,7 +105,7 @@ func RegistryProgram() (string, error) {
 }
 
 // Kubelet returns the paths of Kubernetes' kubelet and of the program that makes pods of manifests for it (tools/kubelet).
-// `make soak` builds them.
+// `make test-e2e` builds them.
 func Kubelet() (kubelet, manifests string, err error) {
 	dir, err := kubeletTools.bin()
 	return filepath.Join(dir, "kubelet"), filepath.Join(dir, "manifests"), err
@@ -112,7 +113,7 @@ func Kubelet() (kubelet, manifests string, err error) {
 
 // ControlPlane returns the folder of Kubernetes' API server, controllers and scheduler, as their project names them
 // (tools/kubelet). `make soak` builds them.
-func ControlPlane() (string, error) { return kubeletTools.bin() }
+func ControlPlane() (string, error) { return kubernetesTools.bin() }
 
 // Spegel returns the path of Spegel, which serves to other nodes what a node's containerd has. `make soak` builds it.
 func Spegel() (string, error) {

@@ -3,7 +3,6 @@ package kubelet
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,9 +13,6 @@ import (
 
 // TestKubelet: a kubelet runs what Veneer builds on its node.
 func TestKubelet(t *testing.T) {
-	if os.Getenv("VENEER_SOAK") != "1" {
-		t.Skip("a kubelet is built and run by `make soak`")
-	}
 	harness.RequireRoot(t)
 	begun := time.Now()
 	n := startNode(t)

@@ -22,7 +22,7 @@ const inside = "VENEER_TEST_KUBELET_INSIDE"
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
-	if os.Getenv("VENEER_SOAK") != "1" || os.Geteuid() != 0 {
+	if os.Geteuid() != 0 {
 		return harness.Main(m) // which skips
 	}
 	if os.Getenv(inside) == "" {
