@@ -48,6 +48,7 @@ func (a *applier) deletion(ctx context.Context, at place, h *tar.Header) (bool, 
 	if err := a.writers.settle(gone.rel); err != nil {
 		return true, err
 	}
+	gone.dir.adds(name)
 	if err := unix.Mknodat(gone.dir.fd, name, unix.S_IFCHR, 0); err != nil {
 		return true, fmt.Errorf("make whiteout: %w", err)
 	}

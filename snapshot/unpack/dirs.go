@@ -29,6 +29,20 @@ type dir struct {
 	rel   string // its path without links; empty: the root
 	fd    int
 	users int // what has to be done before it may be closed
+	// fresh: the layer has made it since it was opened, and of the names in it none is
+	// greater than last.
+	fresh bool
+	last  string
+}
+
+// adds reports whether nothing can have a name that is about to be made in the
+// directory. Most layers have the names of a directory in order.
+func (d *dir) adds(name string) bool {
+	if !d.fresh || name <= d.last {
+		return false
+	}
+	d.last = name
+	return true
 }
 
 // join returns the path of a name in the directory.
@@ -248,10 +262,12 @@ func (d *dirs) imply(ctx context.Context, at *dir, name string) (*dir, error) {
 	if err := unix.Mkdirat(at.fd, name, impliedMode); err != nil {
 		return nil, d.fail("make directory", rel, err)
 	}
+	at.adds(name)
 	one, err := d.child(at, name)
 	if err != nil {
 		return nil, err
 	}
+	one.fresh = true
 	if err := unix.Fchmod(one.fd, impliedMode); err != nil {
 		return nil, d.fail("chmod", rel, err)
 	}

@@ -120,6 +120,9 @@ func (a *applier) entry(ctx context.Context, h *tar.Header, data io.Reader) erro
 // makeWay removes what is at the place of an entry, unless both are directories, which
 // it reports.
 func (a *applier) makeWay(at place, kind byte) (merges bool, err error) {
+	if at.dir.adds(at.name) {
+		return false, nil
+	}
 	if err := a.writers.settle(at.rel); err != nil {
 		return false, err
 	}
@@ -168,6 +171,7 @@ func (a *applier) directory(at place, h *tar.Header, merges bool) error {
 	if err != nil {
 		return err
 	}
+	d.fresh = d.fresh || !merges
 	// What is made in it may depend on its group and its attributes.
 	if d.users > 0 {
 		if err := a.writers.settle(""); err != nil {
