@@ -71,6 +71,7 @@ func Load(ctx context.Context, e *engine.Engine, r io.Reader, req LoadRequest) (
 		Names: req.Names, Image: req.Image, Platform: req.Platform, Snapshots: s, Sources: s, Recompress: req.Recompress,
 	}
 	if ok, _ := e.MayUnpack(); ok && !req.NoUnpack {
+		opts.At = archive.At(r)
 		opts.Meanwhile = func(ctx context.Context, img *content.Image, blobs func(context.Context, ocispec.Descriptor) io.ReadCloser) *arriving.Beside {
 			return s.meanwhile(ctx, img, func(ctx context.Context, steps *progress.Steps) error {
 				return build.UnpackArriving(ctx, e, img, blobs, steps)

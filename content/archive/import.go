@@ -43,6 +43,10 @@ type Options struct {
 	// come before its layers. What it runs may open the layers by blobs, see
 	// [arriving.Blobs], and is stopped at the end of the import. nil: no call.
 	Meanwhile func(ctx context.Context, img *content.Image, blobs func(context.Context, ocispec.Descriptor) io.ReadCloser) *arriving.Beside
+	// At has the archive from where its stream begins, for what Meanwhile runs: if the
+	// archive is not compressed, its layers are read there, and need not be stored
+	// before. nil: the archive can be read only once. [At] returns it of a file.
+	At io.ReaderAt
 	// Sources are for deltas below the file. nil: an archive with such deltas is an
 	// error.
 	Sources Sources
@@ -143,9 +147,10 @@ func (l *loader) ingest(ctx context.Context, r io.Reader) (_ storedIndex, err er
 		return storedIndex{}, err
 	}
 	defer func() { err = errors.Join(err, stream.Close()) }()
-	plain := io.Reader(stream)
-	if packed, ok := stream.(*bounded); ok {
-		if plain, err = checkTar(stream, packed.compression); err != nil {
+	plain := &counter{r: stream}
+	packed, compressed := stream.(*bounded)
+	if compressed {
+		if plain.r, err = checkTar(stream, packed.compression); err != nil {
 			return storedIndex{}, err
 		}
 	}
@@ -153,6 +158,9 @@ func (l *loader) ingest(ctx context.Context, r io.Reader) (_ storedIndex, err er
 	if l.opts.Meanwhile != nil {
 		blobs.coming = &l.meanwhile.blobs
 		defer l.meanwhile.blobs.Ended()
+	}
+	if l.opts.At != nil && !compressed {
+		blobs.here = func(size int64) io.ReaderAt { return io.NewSectionReader(l.opts.At, plain.n, size) }
 	}
 	entries := newReader(blobs, func(ctx context.Context, text []byte) error {
 		index, err := readIndex(text)

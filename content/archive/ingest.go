@@ -29,6 +29,9 @@ type ingester struct {
 	cstore.Store
 	// coming is told of the blobs; nil: nobody wants to read them now.
 	coming *arriving.Blobs
+	// here returns what is read next, of a length, to be read at any position; nil: it
+	// can be read only once.
+	here func(size int64) io.ReaderAt
 }
 
 // errNotItsDigest is the error for a blob that was damaged.
@@ -43,6 +46,9 @@ func (i ingester) store(ctx context.Context, desc ocispec.Descriptor, data io.Re
 	}
 	if i.coming == nil {
 		return write(ctx, desc, data)
+	}
+	if i.here != nil {
+		i.coming.Lies(desc.Digest, i.here(desc.Size))
 	}
 	if err := write(ctx, desc, &telling{Reader: data, blob: desc.Digest, coming: i.coming}); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 
 	"github.com/containerd/errdefs"
@@ -25,6 +26,20 @@ func OpenFile(ctx context.Context, name string) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("open archive: %w", err)
 	}
 	return f, nil
+}
+
+// At returns what has the bytes that r reads from now on, at any position, if r is a file
+// that has; else nil.
+func At(r io.Reader) io.ReaderAt {
+	f, ok := r.(*os.File)
+	if !ok {
+		return nil
+	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return nil // It is a pipe.
+	}
+	return io.NewSectionReader(f, at, math.MaxInt64-at)
 }
 
 // OpenLayout opens an OCI image layout in a directory as a stream that [Import]

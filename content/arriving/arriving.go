@@ -33,6 +33,10 @@ type Blobs struct {
 // copies what it keeps, and waits for no reader.
 func (b *Blobs) Came(blob digest.Digest, at int64, p []byte) { b.of(blob).came(at, p) }
 
+// Lies tells where the bytes of a blob can be read before they come. Its first reader then
+// reads them there, and nothing is kept for it.
+func (b *Blobs) Lies(blob digest.Digest, at io.ReaderAt) { b.of(blob).lies(at) }
+
 // Stored tells that a blob is in the store.
 func (b *Blobs) Stored(blob digest.Digest) { b.of(blob).complete() }
 
@@ -98,6 +102,22 @@ type arrival struct {
 	received int64
 	read     bool // there is, or was, a reader
 	twice    bool
+	at       io.ReaderAt // has all of it before it comes; nil: nothing has
+}
+
+func (a *arrival) where() io.ReaderAt {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.at
+}
+
+func (a *arrival) lies(at io.ReaderAt) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.received == 0 {
+		a.at, a.end = at, -1
+		a.tell()
+	}
 }
 
 // came tells of bytes that were received, which begin at a position.
@@ -140,8 +160,9 @@ func (a *arrival) complete() {
 	a.once.Do(func() { close(a.stored) })
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.read {
-		a.drop() // Whoever reads it reads the store.
+	if !a.read { // Whoever reads it reads the store.
+		a.drop()
+		a.at = nil
 	}
 }
 
@@ -191,12 +212,15 @@ func (r *arriving) Read(p []byte) (int, error) {
 	}
 }
 
-// next returns what is waiting.
+// next returns what is there before the blob is stored, if there is anything.
 func (r *arriving) next(p []byte) (int, error) {
 	if !r.live {
 		return 0, nil
 	}
 	a := r.arrival
+	if at := a.where(); at != nil {
+		return r.readAt(at, p)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.twice && r.pos > 0 {
@@ -212,17 +236,28 @@ func (r *arriving) next(p []byte) (int, error) {
 
 // rest reads from the store.
 func (r *arriving) rest(p []byte) (n int, err error) {
+	if r.pos >= r.blob.Size {
+		return 0, io.EOF
+	}
 	if r.ra == nil {
 		if r.ra, err = r.store.ReaderAt(r.ctx, r.blob); err != nil {
 			return 0, err
 		}
 	}
+	return r.readAt(r.ra, p)
+}
+
+// readAt reads on where all of the blob can be read; nothing at its end.
+func (r *arriving) readAt(all io.ReaderAt, p []byte) (int, error) {
 	if r.pos >= r.blob.Size {
-		return 0, io.EOF
+		return 0, nil
 	}
-	n, err = r.ra.ReadAt(p[:min(int64(len(p)), r.blob.Size-r.pos)], r.pos)
+	n, err := all.ReadAt(p[:min(int64(len(p)), r.blob.Size-r.pos)], r.pos)
 	if r.pos += int64(n); n > 0 {
 		return n, nil
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF // It is shorter than it was to be.
 	}
 	return 0, err
 }
