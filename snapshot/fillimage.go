@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -101,6 +102,17 @@ type layerFill struct {
 	// lower is the layer below, if it is being unpacked at the same time.
 	lower *layerFill
 	done  chan struct{} // is closed when all files are there
+	ended time.Time     // when that was; valid after done is closed
+}
+
+// complete reports whether all files are there.
+func (f *layerFill) complete() bool {
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // open makes an active snapshot. The error wraps [ErrNoLayers] if this process cannot
@@ -215,6 +227,7 @@ func (f *layerFill) unpack(ctx context.Context, src *source) error {
 	err := read(ctx, src)
 	switch {
 	case err == nil:
+		f.ended = time.Now()
 		close(f.done)
 	case ctx.Err() == nil && !src.blob.broke.Load():
 		err = fault.Mark(ErrLayer, err)

@@ -414,10 +414,17 @@ func (w *world) image(layers []snapshot.Layer) *content.Image {
 }
 
 // counted is what a progress was told.
-type counted struct{ files, bytes, totalFiles, totalBytes int64 }
+type counted struct {
+	mu                                   sync.Mutex // Count is called by several at once
+	files, bytes, totalFiles, totalBytes int64
+}
 
-func (c *counted) Step(progress.Step)       {}
-func (c *counted) Count(files, bytes int64) { c.files, c.bytes = c.files+files, c.bytes+bytes }
+func (c *counted) Step(progress.Step) {}
+func (c *counted) Count(files, bytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.files, c.bytes = c.files+files, c.bytes+bytes
+}
 func (c *counted) Total(files, bytes int64) { c.totalFiles, c.totalBytes = files, bytes }
 func (c *counted) About(int64, int64)       {}
 func (c *counted) Done()                    {}
