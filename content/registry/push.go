@@ -36,7 +36,7 @@ type Engine interface {
 // that the name has there afterwards. Blobs that the registry has are not sent.
 // Blobs that containerd knows to be in another repository of the registry are
 // mounted from there. Manifests follow their blobs. Temporary failures are retried,
-// see [Options].Backoff.
+// see [Options].Backoff. A registry that keeps what a tag meant before is an error.
 //
 // A multi-platform image is pushed whole, or with Options.Platform as the one
 // manifest. An image whose base layers are not stored here can be pushed to a
@@ -78,6 +78,9 @@ func Push(ctx context.Context, e Engine, name string, opts Options) (_ ocispec.D
 		return ocispec.Descriptor{}, &fault.Error{Kind: ErrLacks, Ref: ref, Err: fmt.Errorf("push %s: the registry lacks content that this engine does not have either: %w", ref, redact(err))}
 	case err != nil:
 		return ocispec.Descriptor{}, explain("push", ref, err)
+	}
+	if err := checkTag(ctx, ref, target, opts); err != nil {
+		return ocispec.Descriptor{}, err
 	}
 	return target, labelPushed(ctx, e.ContentStore(), ref, target)
 }

@@ -143,6 +143,45 @@ func TestPushAndPull(t *testing.T) {
 	}
 }
 
+// A registry that accepts a tag which it has, and keeps what it meant, is told apart from one that has it a moment later.
+func TestPushOfATagThatStays(t *testing.T) {
+	srv := newServer(t)
+	ctx, store := storetest.Open(t)
+	img := storetest.NewImage(storetest.Spec{Files: []string{"a"}})
+	name := srv.host + "/app:1"
+	stored(ctx, t, store, img, name)
+	old := digest.FromString("old").String()
+	for _, c := range []struct {
+		times int
+		fails bool
+	}{{times: 3}, {times: 1 << 20, fails: true}} {
+		left := c.times
+		srv.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodPut || !strings.HasSuffix(r.URL.Path, "/manifests/1") || left == 0 {
+				return false
+			}
+			w.Header().Set("Docker-Content-Digest", old)
+			w.Header().Set("Content-Type", img.Manifest.MediaType)
+			if r.Method == http.MethodHead {
+				w.Header().Set("Content-Length", "3")
+				return true
+			}
+			left--
+			_, _ = io.WriteString(w, "old")
+			return true
+		})
+		_, err := registry.Push(ctx, store.Client, name, options(t))
+		if c.fails != (err != nil) || err != nil && (!strings.Contains(err.Error(), old) || !strings.Contains(err.Error(), img.Manifest.Digest.String())) {
+			t.Errorf("old %d times: %v", c.times, err)
+		}
+	}
+	srv.misbehave(nil)
+	if _, err := registry.Push(ctx, store.Client, name+"@"+img.Manifest.Digest.String(), options(t)); err != nil {
+		t.Error("by digest:", err)
+	}
+	checkNothingOpen(ctx, t, store)
+}
+
 // Layers may come by other means, before they are fetched. The rest is fetched, and an
 // image that is here is no call.
 func TestLayersByOtherMeans(t *testing.T) {
