@@ -413,40 +413,23 @@ func (w *world) image(layers []snapshot.Layer) *content.Image {
 	return made
 }
 
-// counted is what a progress was told.
-type counted struct {
-	mu                                   sync.Mutex // Count is called by several at once
-	files, bytes, totalFiles, totalBytes int64
-}
-
-func (c *counted) Step(progress.Step) {}
-func (c *counted) Count(files, bytes int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.files, c.bytes = c.files+files, c.bytes+bytes
-}
-func (c *counted) Total(files, bytes int64) { c.totalFiles, c.totalBytes = files, bytes }
-func (c *counted) About(int64, int64)       {}
-func (c *counted) Done()                    {}
-
 func TestUnpack(t *testing.T) {
 	enginetest.Each(t, func(t *testing.T, ctx context.Context, e *engine.Engine) {
 		w := newWorld(ctx, t, e)
 		base := w.base("unpack")
 		img := w.image(base)
 		for _, want := range []bool{true, false} {
-			var told counted
+			var told counts
 			did, err := unpackImage(w.ctx, e, e.Snapshotter, img, progress.New(&told))
 			if err != nil || did != want {
 				t.Fatalf("unpack: %v, %v; want %v", did, err, want)
 			}
-			all := counted{}
+			layers, bytes := int64(0), int64(0)
 			if want {
-				bytes := base[0].Blob.Size + base[1].Blob.Size
-				all = counted{files: 2, bytes: bytes, totalFiles: 2, totalBytes: bytes}
+				layers, bytes = 2, base[0].Blob.Size+base[1].Blob.Size
 			}
-			if told != all {
-				t.Errorf("unpack told %+v, want %+v", told, all)
+			if told.files.Load() != layers || told.bytes.Load() != bytes || told.layers != layers || told.total != bytes {
+				t.Errorf("unpack told %d of %d layers, %d of %d bytes, want %d and %d", told.files.Load(), told.layers, told.bytes.Load(), told.total, layers, bytes)
 			}
 		}
 		w.wantFiles(base[1].ChainID, baseFiles...)

@@ -174,15 +174,15 @@ func TestUnpackerTells(t *testing.T) {
 
 // counts is a progress.Totals that adds up.
 type counts struct {
-	files, bytes atomic.Int64
-	total        int64
+	files, bytes  atomic.Int64
+	layers, total int64
 }
 
-func (c *counts) Step(progress.Step)       {}
-func (c *counts) Done()                    {}
-func (c *counts) About(int64, int64)       {}
-func (c *counts) Total(_, bytes int64)     { c.total = bytes }
-func (c *counts) Count(files, bytes int64) { c.files.Add(files); c.bytes.Add(bytes) }
+func (c *counts) Step(progress.Step)        {}
+func (c *counts) Done()                     {}
+func (c *counts) About(int64, int64)        {}
+func (c *counts) Total(layers, bytes int64) { c.layers, c.total = layers, bytes }
+func (c *counts) Count(files, bytes int64)  { c.files.Add(files); c.bytes.Add(bytes) }
 
 // deadAfter is a snapshotter whose daemon dies when it has committed so many snapshots.
 type deadAfter struct {
