@@ -123,7 +123,7 @@ func TestRegistryCutAtEachRequest(t *testing.T) {
 	old, err := veneer.Pull(node.ctx, node.engine, first, o)
 	must(t, err)
 
-	for n := 1; n <= requests; n++ {
+	for n := 1; n < requests; n++ { // The last asks what the tag means, and may have no answer.
 		name := build(n)
 		px.reset(cut(n, 1<<20, false))
 		if _, err := registry.Push(p.ctx, p.engine.Client, name, o); err == nil {
@@ -138,6 +138,9 @@ func TestRegistryCutAtEachRequest(t *testing.T) {
 			t.Errorf("push with request %d cut: %v", n, err)
 		}
 	}
+	px.reset(cut(requests, 1<<20, false))
+	_, err = registry.Push(p.ctx, p.engine.Client, build(requests), o)
+	must(t, err)
 	for _, half := range []bool{false, true} {
 		for n := 1; n <= 4; n++ { // resolve, manifest, config, layer
 			name := fmt.Sprintf("%s/app:%d", px.addr, n)
