@@ -9,7 +9,6 @@ import (
 
 	kgzip "github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/klauspost/pgzip"
 )
 
 // Generation names a compressor with all that its output depends on: a family, a
@@ -113,16 +112,11 @@ func newWriter(family string, level int, w io.Writer) (io.WriteCloser, error) {
 	case kGzip:
 		return kgzip.NewWriterLevel(w, level)
 	}
-	z, err := pgzip.NewWriterLevel(w, level)
-	if err != nil {
-		return nil, err
-	}
 	block := veneerBlock
 	if family == pgzipGzip {
 		block = pgzipBlock
 	}
-	// One more block than these is in work. Each takes a compressor of 1 MB.
-	return z, z.SetConcurrency(block, runtime.GOMAXPROCS(0))
+	return newBlockGzip(w, level, block, runtime.GOMAXPROCS(0)), nil
 }
 
 type nopCloser struct{ io.Writer }
