@@ -1,7 +1,6 @@
 package recompress
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -39,8 +38,20 @@ type blockGzip struct {
 // block is a piece of the data.
 type block struct {
 	data, dict []byte
-	packed     bytes.Buffer
+	packed     packed
 	ready      chan error // gets how compressing has ended
+}
+
+// packed is a block that was compressed. Most have less than half of its bytes.
+type packed []byte
+
+// Write implements [io.Writer]. It never fails.
+func (p *packed) Write(b []byte) (int, error) {
+	if len(*p)+len(b) > cap(*p) {
+		*p = append(make([]byte, 0, 2*cap(*p)+len(b)), *p...)
+	}
+	*p = append(*p, b...)
+	return len(b), nil
 }
 
 // newBlockGzip returns a writer that compresses on so many processors at most. Its output
@@ -67,7 +78,7 @@ func (z *blockGzip) next() {
 	default:
 		if z.unmade > 0 {
 			z.unmade--
-			z.current = &block{data: make([]byte, 0, z.size), ready: make(chan error, 1)}
+			z.current = &block{data: make([]byte, 0, z.size), packed: make(packed, 0, z.size/2+z.size/32), ready: make(chan error, 1)}
 			break
 		}
 		z.current = <-z.free
@@ -120,7 +131,7 @@ func (z *blockGzip) submit(last bool) {
 }
 
 func (b *block) pack(packer *flate.Writer, last bool) error {
-	b.packed.Reset()
+	b.packed = b.packed[:0]
 	packer.ResetDict(&b.packed, b.dict)
 	_, err := packer.Write(b.data)
 	err = errors.Join(err, packer.Flush())
@@ -147,7 +158,7 @@ func (z *blockGzip) writeAll(w io.Writer) error {
 			err = packed
 		}
 		if err == nil {
-			_, err = w.Write(b.packed.Bytes())
+			_, err = w.Write(b.packed)
 		}
 		if err != nil {
 			z.err.CompareAndSwap(nil, &err)
