@@ -24,7 +24,7 @@ const chunkSize = 1 << 20
 
 // slowChunk is the same for bytes that take longer to be made, or used, than any store
 // takes for them.
-const slowChunk = 128 << 10
+const slowChunk = 256 << 10
 
 // smallChunk is how much is gathered of a layer before there is space for a whole chunk:
 // thin layers have less, and to clear two megabytes takes longer than to write them.

@@ -243,8 +243,8 @@ func (t *tarWriter) flush() (err error) {
 }
 
 // sink gets the compressed bytes. Its Write never fails, since a compressor that fails
-// may leave goroutines behind (pgzip does): whoever feeds the compressor asks for the
-// error. What is more than the blob has is hashed, and not written.
+// may leave goroutines behind: whoever feeds the compressor asks for the error. What is
+// more than the blob has is hashed, and not written.
 type sink struct {
 	mu   sync.Mutex // some compressors write from a goroutine of their own
 	w    io.Writer

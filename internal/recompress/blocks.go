@@ -16,7 +16,7 @@ const blockDict = 16 << 10
 // blockGzip writes what github.com/klauspost/pgzip does: one gzip member of blocks that
 // are compressed side by side, each with the end of the one before as its dictionary.
 //
-// Unlike pgzip it keeps its blocks and compressors. pgzip has them in pools, which each
+// Unlike that it keeps its blocks and compressors. pgzip has them in pools, which each
 // collection of garbage empties, with a buffer of a whole block even for a dictionary:
 // that takes 1.5 MB more on two processors. And no goroutine is left when the writer
 // below fails.
