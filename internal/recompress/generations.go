@@ -20,7 +20,7 @@ const None Generation = "none"
 
 // The families. Their numbers count the versions that gave other bytes.
 const (
-	veneerGzip = "veneer-gzip.1" // pgzip 1.3.0 on klauspost/compress 1.20.3, blocks of veneerBlock
+	veneerGzip = "veneer-gzip.1" // as pgzip 1.3.0 on klauspost/compress 1.20.3, blocks of veneerBlock
 	veneerZstd = "veneer-zstd.1" // klauspost/compress 1.20.3
 	goGzip     = "go-gzip.1"     // Go's compress/gzip up to 1.26, see package goflate: BuildKit, docker, ko, crane
 	pgzipGzip  = "pgzip-1m.1"    // as veneerGzip with pgzip's own blocks: buildah, skopeo
