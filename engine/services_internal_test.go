@@ -40,7 +40,10 @@ func TestAddResourceOnce(t *testing.T) {
 	}
 	for _, r := range []leases.Resource{
 		{Type: "content", ID: "sha256:b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c"},
-		{Type: "snapshots/overlayfs", ID: "a"}, {Type: "snapshots/overlayfs", ID: "ab"}, {Type: "snapshots/native", ID: "ab"}, {Type: "ingests", ID: "veneer-x"},
+		{Type: "snapshots/overlayfs", ID: "a"},
+		{Type: "snapshots/overlayfs", ID: "ab"},
+		{Type: "snapshots/native", ID: "ab"},
+		{Type: "ingests", ID: "veneer-x"},
 	} {
 		add := func(ctx context.Context) error { return manager.AddResource(ctx, made[0], r) }
 		if n := writes(add); n != 1 {
