@@ -8,7 +8,8 @@ const queuePiece = 128 << 10
 type queue struct {
 	pieces [][]byte
 	read   int // of the first piece
-	n      int // of all
+	n      int // that wait
+	added  int // that came so far
 	spare  [][]byte
 }
 
@@ -17,7 +18,7 @@ func (q *queue) len() int { return q.n }
 
 // add copies bytes to the end.
 func (q *queue) add(p []byte) {
-	q.n += len(p)
+	q.n, q.added = q.n+len(p), q.added+len(p)
 	for len(p) > 0 {
 		last := len(q.pieces) - 1
 		if last < 0 || len(q.pieces[last]) == cap(q.pieces[last]) {
@@ -31,14 +32,18 @@ func (q *queue) add(p []byte) {
 	}
 }
 
-// empty is a piece for so many bytes, or the first of them.
+// empty is a piece for so many bytes, or the first of them. Those of a small blob are
+// small.
 func (q *queue) empty(need int) []byte {
 	if n := len(q.spare); n > 0 {
 		piece := q.spare[n-1]
 		q.spare = q.spare[:n-1]
 		return piece
 	}
-	return make([]byte, 0, min(need, queuePiece))
+	if q.added > queuePiece {
+		need = queuePiece
+	}
+	return make([]byte, 0, need)
 }
 
 // take moves bytes from the beginning to p, and returns how many.
