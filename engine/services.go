@@ -82,7 +82,7 @@ func (m leaseManager) has(ctx context.Context, lease leases.Lease, r leases.Reso
 		}
 		if at != nil {
 			key, _ := at.Cursor().Seek([]byte(r.ID))
-			found = string(key) == r.ID
+			found = key != nil && string(key) == r.ID
 		}
 		return nil
 	})
