@@ -15,7 +15,7 @@ require (
 	github.com/docker/go-units v0.5.0
 	github.com/google/go-containerregistry v0.22.1
 	github.com/klauspost/compress v1.20.3 // decides digests of layers: see differ/layer.TestGoldenCompression, internal/recompress.TestGolden
-	github.com/klauspost/pgzip v1.3.0 // as well
+	github.com/klauspost/pgzip v1.3.0 // in tests: internal/recompress writes the same
 	github.com/mattn/go-runewidth v0.0.30
 	github.com/moby/buildkit v0.34.2
 	github.com/moby/docker-image-spec v1.3.1

@@ -24,6 +24,16 @@ var ErrCorrupt = errors.New("stored content is damaged")
 // an error that wraps [ErrCorrupt] where size or digest are not desc's: only
 // who has read up to io.EOF may rely on what was read. The caller closes it.
 func ReadBlob(ctx context.Context, store cstore.Provider, desc ocispec.Descriptor) (io.ReadCloser, error) {
+	return readBlob(ctx, store, desc, chunkSize)
+}
+
+// ReadBlobSlowly is [ReadBlob] with smaller chunks, for who takes longer to use the bytes
+// than to read them.
+func ReadBlobSlowly(ctx context.Context, store cstore.Provider, desc ocispec.Descriptor) (io.ReadCloser, error) {
+	return readBlob(ctx, store, desc, slowChunk)
+}
+
+func readBlob(ctx context.Context, store cstore.Provider, desc ocispec.Descriptor, chunk int64) (io.ReadCloser, error) {
 	if err := validDescriptor(desc); err != nil {
 		return nil, err
 	}
@@ -37,7 +47,7 @@ func ReadBlob(ctx context.Context, store cstore.Provider, desc ocispec.Descripto
 	}
 	return &blobReader{
 		alive: ctx.Err, ra: ra, desc: desc, verifier: desc.Digest.Verifier(),
-		buf: make([]byte, min(desc.Size, chunkSize)),
+		buf: make([]byte, min(desc.Size, chunk)),
 	}, nil
 }
 

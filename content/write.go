@@ -22,6 +22,10 @@ import (
 // of 1 MiB ones, and more than that gains nothing.
 const chunkSize = 1 << 20
 
+// slowChunk is the same for bytes that take longer to be made, or used, than any store
+// takes for them.
+const slowChunk = 256 << 10
+
 // smallChunk is how much is gathered of a layer before there is space for a whole chunk:
 // thin layers have less, and to clear two megabytes takes longer than to write them.
 const smallChunk = 64 << 10
@@ -70,6 +74,7 @@ func SetLabels(ctx context.Context, store cstore.Manager, dgst digest.Digest, la
 type LayerWriter struct {
 	store cstore.Store
 	w     cstore.Writer
+	chunk int // how much is gathered
 	buf   []byte
 	spare []byte       // what buf is next, once sent has told that it was written
 	sent  <-chan error // how writing spare ended; nil when nothing is being written
@@ -89,19 +94,23 @@ func NewLayerWriter(ctx context.Context, store cstore.Store, names ...string) (*
 		return nil, fmt.Errorf("open layer writer: %w", err)
 	}
 	return &LayerWriter{
-		store: store, w: w, names: names,
+		store: store, w: w, names: names, chunk: chunkSize,
 		abort: func() error { return lease.Abort(ctx, store, ref) },
 	}, nil
 }
+
+// Slowly has the writer gather less at once, for bytes that take longer to be made than
+// to be stored. It is called before the first Write.
+func (l *LayerWriter) Slowly() { l.chunk = slowChunk }
 
 // Write implements io.Writer. It buffers: an error may belong to bytes of an
 // earlier call.
 func (l *LayerWriter) Write(p []byte) (int, error) {
 	n := 0
 	for len(p) > 0 {
-		k := min(len(p), chunkSize-len(l.buf))
+		k := min(len(p), l.chunk-len(l.buf))
 		if need := len(l.buf) + k; need > cap(l.buf) {
-			size := chunkSize
+			size := l.chunk
 			if need <= smallChunk {
 				size = smallChunk
 			}
@@ -109,7 +118,7 @@ func (l *LayerWriter) Write(p []byte) (int, error) {
 		}
 		l.buf = append(l.buf, p[:k]...)
 		p, n = p[k:], n+k
-		if len(l.buf) == chunkSize {
+		if len(l.buf) == l.chunk {
 			if err := l.send(); err != nil {
 				return n, err
 			}

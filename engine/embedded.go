@@ -241,7 +241,7 @@ func (s *stores) client(namespace string) (*client.Client, error) {
 		client.WithContentStore(blobs),
 		client.WithImageStore(imageStore{metadata.NewImageStore(s.db), s.reserve, s.collectNow}),
 		client.WithContainerStore(metadata.NewContainerStore(s.db)),
-		client.WithLeasesService(leaseManager{metadata.NewLeaseManager(s.db), s.reserve, s.collectSoon}),
+		client.WithLeasesService(leaseManager{metadata.NewLeaseManager(s.db), s.db, s.reserve, s.collectSoon}),
 		client.WithNamespaceService(namespaceStore{s.db}),
 		client.WithSnapshotters(all),
 		client.WithDiffService(newDiffService(blobs)),

@@ -4,14 +4,18 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"strings"
 
 	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
 	apitypes "github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/metadata"
 	"github.com/containerd/containerd/v2/pkg/filters"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/errdefs"
+	bolt "go.etcd.io/bbolt"
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -45,8 +49,44 @@ func refusingConn() (*grpc.ClientConn, error) {
 // does. Metadata's own lease manager ignores that option.
 type leaseManager struct {
 	leases.Manager
+	db      *metadata.DB
 	reserve *reserve
 	collect func(context.Context) error
+}
+
+// AddResource implements leases.Manager. A resource that the lease has already is not
+// written again: each transaction syncs the database twice.
+func (m leaseManager) AddResource(ctx context.Context, lease leases.Lease, r leases.Resource) error {
+	if m.has(ctx, lease, r) {
+		return nil
+	}
+	return m.Manager.AddResource(ctx, lease, r)
+}
+
+// has reports whether a lease has a resource, by the database's layout (containerd
+// core/metadata/buckets.go).
+func (m leaseManager) has(ctx context.Context, lease leases.Lease, r leases.Resource) (found bool) {
+	namespace, ok := namespaces.Namespace(ctx)
+	if !ok {
+		return false
+	}
+	path := append([]string{namespace, "leases", lease.ID}, strings.Split(r.Type, "/")...)
+	// What cannot be read is not found.
+	_ = m.db.View(func(tx *bolt.Tx) error {
+		at := tx.Bucket([]byte("v1"))
+		for _, name := range path {
+			if at == nil {
+				return nil
+			}
+			at = at.Bucket([]byte(name))
+		}
+		if at != nil {
+			key, _ := at.Cursor().Seek([]byte(r.ID))
+			found = key != nil && string(key) == r.ID
+		}
+		return nil
+	})
+	return found
 }
 
 // Delete implements leases.Manager.

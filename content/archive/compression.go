@@ -15,7 +15,7 @@ import (
 
 // readSize is the length of one read of the source. It is more than the first tar
 // header, by which an uncompressed archive is recognised.
-const readSize = 1 << 20
+const readSize = 128 << 10
 
 // A compressed archive may expand to at most this much of its size. Images shrink
 // to a half or a tenth. Without a limit a small file could fill the disk. An

@@ -1,7 +1,6 @@
 package arriving
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -96,8 +95,8 @@ type arrival struct {
 	once   sync.Once
 
 	mu      sync.Mutex
-	waiting bytes.Buffer // from the reader's position on
-	end     int64        // of what is waiting; -1: nothing more is kept
+	waiting queue // from the reader's position on
+	end     int64 // of what is waiting; -1: nothing more is kept
 	// received is the end of all that was.
 	received int64
 	read     bool // there is, or was, a reader
@@ -132,8 +131,8 @@ func (a *arrival) came(at int64, p []byte) {
 	switch {
 	case at < a.end:
 		a.drop()
-	case at == a.end && a.waiting.Len()+len(p) <= maxWaiting:
-		a.waiting.Write(p)
+	case at == a.end && a.waiting.len()+len(p) <= maxWaiting:
+		a.waiting.add(p)
 		a.end += int64(len(p))
 	}
 	a.tell()
@@ -146,7 +145,7 @@ func (a *arrival) cameTwice() bool {
 }
 
 // drop gives up what waits, and what comes later.
-func (a *arrival) drop() { a.waiting, a.end = bytes.Buffer{}, -1 }
+func (a *arrival) drop() { a.waiting, a.end = queue{}, -1 }
 
 func (a *arrival) tell() {
 	select {
@@ -226,10 +225,10 @@ func (r *arriving) next(p []byte) (int, error) {
 	if a.twice && r.pos > 0 {
 		return 0, fmt.Errorf("read blob %s while it is received: %w", r.blob.Digest, errCameTwice)
 	}
-	if a.waiting.Len() == 0 {
+	if a.waiting.len() == 0 {
 		return 0, nil
 	}
-	n, _ := a.waiting.Read(p)
+	n := a.waiting.take(p)
 	r.pos += int64(n)
 	return n, nil
 }

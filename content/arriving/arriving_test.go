@@ -123,8 +123,8 @@ func TestArrivingReaders(t *testing.T) {
 		t.Error(err)
 	}
 	a.came(3, data[3:])
-	if a.waiting.Len() > 0 {
-		t.Errorf("%d bytes wait for nobody", a.waiting.Len())
+	if a.waiting.len() > 0 {
+		t.Errorf("%d bytes wait for nobody", a.waiting.len())
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -30,9 +30,9 @@ var (
 	ErrTar = errors.New("the delta made another layer")
 )
 
-// pieceSize is the number of bytes that a compressor gets at once, as when layers are
-// written.
-const pieceSize = 256 << 10
+// pieceSize is the number of bytes that a compressor gets at once. It has buffers of its
+// own.
+const pieceSize = 64 << 10
 
 // Target is a layer that is to be made, and what of.
 type Target struct {
@@ -78,6 +78,7 @@ func Rebuild(ctx context.Context, store cstore.Store, t Target, old tardiff.Open
 		return Rebuilt{}, err
 	}
 	defer func() { err = errors.Join(err, blob.Close()) }()
+	blob.Slowly() // A compressor makes it.
 	out := &sink{w: blob, sum: t.Layer.Digest.Algorithm().Hash(), most: t.Layer.Size}
 	if t.Anyhow {
 		out.most = t.Most + t.Most/8 + 1<<20 // more than any compressor makes of it
@@ -154,7 +155,7 @@ func (t Target) tarWriter() *tarWriter {
 
 // write writes the tar, and checks it.
 func (t Target) write(ctx context.Context, store cstore.Provider, old tardiff.Opener, tar *tarWriter) error {
-	in, err := content.ReadBlob(ctx, store, t.Blob)
+	in, err := content.ReadBlobSlowly(ctx, store, t.Blob)
 	if err != nil {
 		return err
 	}
@@ -242,8 +243,8 @@ func (t *tarWriter) flush() (err error) {
 }
 
 // sink gets the compressed bytes. Its Write never fails, since a compressor that fails
-// may leave goroutines behind (pgzip does): whoever feeds the compressor asks for the
-// error. What is more than the blob has is hashed, and not written.
+// may leave goroutines behind: whoever feeds the compressor asks for the error. What is
+// more than the blob has is hashed, and not written.
 type sink struct {
 	mu   sync.Mutex // some compressors write from a goroutine of their own
 	w    io.Writer

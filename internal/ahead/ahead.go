@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// chunkSize is the length of one read. Content read over gRPC is fast from 1
-	// MiB on, and the goroutines do not wake each other too often.
-	chunkSize  = 1 << 20
+	// chunkSize is the length of one read. It is so large that the goroutines do not
+	// wake each other too often.
+	chunkSize  = 256 << 10
 	firstChunk = chunkSize / 16
 	// maxChunks is the number of chunks in use at a time.
 	maxChunks = 4

@@ -9,8 +9,9 @@ import (
 	"github.com/veneer-build/veneer/internal/gunzip"
 )
 
-// readSize suits what r usually is: content read over gRPC is fast from 1 MiB on.
-const readSize = 1 << 20
+// readSize is how much is read at once. Who reads content over gRPC, which is fast from 1
+// MiB on, reads it in larger chunks before.
+const readSize = 128 << 10
 
 // ErrFormat is in the chain of errors about formats that Veneer does not read.
 var ErrFormat = errors.New("format is not supported")

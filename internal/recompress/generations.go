@@ -9,7 +9,6 @@ import (
 
 	kgzip "github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/klauspost/pgzip"
 )
 
 // Generation names a compressor with all that its output depends on: a family, a
@@ -21,7 +20,7 @@ const None Generation = "none"
 
 // The families. Their numbers count the versions that gave other bytes.
 const (
-	veneerGzip = "veneer-gzip.1" // pgzip 1.3.0 on klauspost/compress 1.20.3, blocks of veneerBlock
+	veneerGzip = "veneer-gzip.1" // as pgzip 1.3.0 on klauspost/compress 1.20.3, blocks of veneerBlock
 	veneerZstd = "veneer-zstd.1" // klauspost/compress 1.20.3
 	goGzip     = "go-gzip.1"     // Go's compress/gzip up to 1.26, see package goflate: BuildKit, docker, ko, crane
 	pgzipGzip  = "pgzip-1m.1"    // as veneerGzip with pgzip's own blocks: buildah, skopeo
@@ -113,16 +112,11 @@ func newWriter(family string, level int, w io.Writer) (io.WriteCloser, error) {
 	case kGzip:
 		return kgzip.NewWriterLevel(w, level)
 	}
-	z, err := pgzip.NewWriterLevel(w, level)
-	if err != nil {
-		return nil, err
-	}
 	block := veneerBlock
 	if family == pgzipGzip {
 		block = pgzipBlock
 	}
-	// One more block than these is in work. Each takes a compressor of 1 MB.
-	return z, z.SetConcurrency(block, runtime.GOMAXPROCS(0))
+	return newBlockGzip(w, level, block, runtime.GOMAXPROCS(0)), nil
 }
 
 type nopCloser struct{ io.Writer }

@@ -92,8 +92,7 @@ func (g Generation) makes(ctx context.Context, blob io.ReaderAt, size int64) (bo
 }
 
 // source tells errors of reading from those of writing. It ends where the writer has
-// seen enough: a compressor that fails instead would leave its goroutines behind
-// (pgzip does).
+// seen enough: a compressor that fails instead may leave goroutines behind.
 type source struct {
 	r    io.Reader
 	want *expected

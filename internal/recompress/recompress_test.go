@@ -19,7 +19,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
+
+	"github.com/klauspost/pgzip"
 )
 
 // update writes the table anew: `go test ./internal/recompress -run Golden -update`.
@@ -277,4 +280,74 @@ func TestUnknown(t *testing.T) {
 	if _, err := Current("xz", 0); err == nil {
 		t.Error("xz is a compression of ours")
 	}
+}
+
+// TestBlocks: the blocks are those of pgzip, however many processors there are, and wherever the data ends.
+func TestBlocks(t *testing.T) {
+	const block = 64 << 10
+	data := sample(5*block + 1)
+	for _, level := range []int{-1, 0, 1, 4, 9} {
+		for _, size := range []int{0, 1, blockDict, blockDict + 1, block - 1, block, block + 1, 2*block + blockDict, len(data)} {
+			var want bytes.Buffer
+			p, err := pgzip.NewWriterLevel(&want, level)
+			if err == nil {
+				err = p.SetConcurrency(block, 2)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, werr := p.Write(data[:size])
+			if err := errors.Join(werr, p.Close()); err != nil {
+				t.Fatal(err)
+			}
+			for _, processors := range []int{1, 2, 5} {
+				var got bytes.Buffer
+				z := newBlockGzip(&got, level, block, processors)
+				_, werr := io.Copy(z, iotest.HalfReader(bytes.NewReader(data[:size])))
+				if err := errors.Join(werr, z.Close()); err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(got.Bytes(), want.Bytes()) {
+					t.Fatalf("level %d, %d processors: other bytes of %d", level, processors, size)
+				}
+			}
+		}
+	}
+}
+
+// TestBlocksFail: an error of the writer below is that of a later write, or of closing, and ends everything.
+func TestBlocksFail(t *testing.T) {
+	full := errors.New("full")
+	data := sample(2 << 20)
+	before := runtime.NumGoroutine()
+	for _, room := range []int{0, 5, 10, 11, 100_000, 400_000} {
+		z := newBlockGzip(&short{room: room, err: full}, 1, veneerBlock, 2)
+		var err error
+		for i := 0; i < 100 && err == nil; i++ {
+			_, err = z.Write(data)
+		}
+		if !errors.Is(err, full) {
+			t.Errorf("%d bytes written: %v", room, err)
+		}
+		if err := z.Close(); !errors.Is(err, full) {
+			t.Errorf("%d bytes written, closed: %v", room, err)
+		}
+	}
+	if n := runtime.NumGoroutine(); n > before {
+		t.Errorf("%d goroutines, %d before", n, before)
+	}
+}
+
+// short is a writer with so much room.
+type short struct {
+	room int
+	err  error
+}
+
+// Write implements [io.Writer].
+func (s *short) Write(p []byte) (int, error) {
+	if s.room -= len(p); s.room < 0 {
+		return 0, s.err
+	}
+	return len(p), nil
 }

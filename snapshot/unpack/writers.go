@@ -18,7 +18,7 @@ const (
 	// batchFiles and batchBytes are what a writer is given at once at most, but for one
 	// header of a megabyte.
 	batchFiles = 64
-	batchBytes = 512 << 10
+	batchBytes = 128 << 10
 	// mostWriters make files at the same time. More wait for each other in the file
 	// system's journal.
 	mostWriters = 8
