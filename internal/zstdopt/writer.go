@@ -12,7 +12,7 @@ const (
 	// length on a match is taken at once. Of the delta of a Debian, 32 places make 0.3 % less
 	// and 8 make 0.8 % more, for a seventh of the time more and less.
 	searchDepth = 16
-	goodLength  = 256
+	goodLength  = 512
 	// After thorough bytes these serve, so that what has much that is new ends in time: the
 	// same delta is 3 % larger with them, in six tenths of the time.
 	thorough   = 32 << 20
