@@ -26,8 +26,8 @@ const (
 	// files that differ more, the whole tree is looked through too.
 	unlike = 16
 	// costly is what the operations of such a segment must cost at least, compressed. To
-	// fill the table of the whole tree takes more time than the rest of a small delta, and
-	// what is new in small files is mostly in other new ones.
+	// fill the table of the whole tree reads all of its files, and what is new in small
+	// files is mostly in other new ones.
 	costly = 2 << 10
 )
 
@@ -298,14 +298,14 @@ func (m *maker) cheapest(one *source, b []byte) {
 	if one.fill != nil {
 		m.try(one, b)
 	}
-	if len(b) >= searched && (m.bestCost < 0 || m.bestCost > costly && m.best.data > len(b)/unlike) {
-		m.try(&m.whole, b)
-	} else {
-		m.whole.next = none
-	}
 	if m.bestCost < 0 || m.best.data > len(b)/3 {
 		m.next.encode(m.at, b, []stretch{{len(b), none}})
 		m.take()
+	}
+	if len(b) >= searched && m.bestCost > costly && m.best.data > len(b)/unlike {
+		m.try(&m.whole, b)
+	} else {
+		m.whole.next = none
 	}
 }
 
