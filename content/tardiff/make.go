@@ -28,7 +28,7 @@ const (
 	// costly is what the operations of such a segment must cost at least, compressed. To
 	// fill the table of the whole tree reads all of its files, and what is new in small
 	// files is mostly in other new ones.
-	costly = 2 << 10
+	costly = 8 << 10
 )
 
 // Made says what is in a delta.
