@@ -113,7 +113,7 @@ func (s *Session) writeLayer(ctx context.Context, d *Diff, o LayerOptions) (_ *L
 	}
 	l.DiffID, l.UncompressedSize = rootfs.Digest(blob.DiffID), blob.UncompressedSize
 	l.Desc = ocispec.Descriptor{MediaType: mediaType, Digest: rootfs.Digest(blob.Digest), Size: blob.Size}
-	if err := w.Commit(ctx, l.Desc.Size, l.Desc.Digest, content.LayerLabels(l.DiffID)); err != nil {
+	if err := w.Commit(ctx, l.Desc.Size, l.Desc.Digest, content.WrittenLabels(l.DiffID, blob.Writer)); err != nil {
 		return nil, err
 	}
 	if opts.Keyed {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/veneer-build/veneer/content/lease"
 	"github.com/veneer-build/veneer/internal/cleanup"
+	"github.com/veneer-build/veneer/internal/recompress"
 )
 
 // The labels by which containerd's garbage collector follows references
@@ -31,6 +32,31 @@ const (
 // saves itself reading the layer to learn the name of its snapshot.
 func LayerLabels(diffID digest.Digest) map[string]string {
 	return map[string]string{labels.LabelUncompressed: diffID.String()}
+}
+
+// labelWriter of a layer blob says what compressed it.
+const labelWriter = lease.LabelPrefix + "writer"
+
+// WrittenLabels are [LayerLabels] and, for [WrittenBy], what compressed the layer. They
+// are for who has just compressed it.
+func WrittenLabels(diffID digest.Digest, writer recompress.Generation) map[string]string {
+	l := LayerLabels(diffID)
+	l[labelWriter] = string(writer)
+	return l
+}
+
+// WrittenBy returns what compressed a stored layer, and "" if no label says it or this
+// version does not know it. The label was set with the blob, whose digest names it, so
+// that it stays true.
+func WrittenBy(ctx context.Context, store cstore.InfoProvider, layer digest.Digest) (recompress.Generation, error) {
+	info, err := store.Info(ctx, layer)
+	if err != nil {
+		return "", fmt.Errorf("read labels of layer %s: %w", layer, err)
+	}
+	if g := recompress.Generation(info.Labels[labelWriter]); g.Known() {
+		return g, nil
+	}
+	return "", nil
 }
 
 // Store writes the config and the manifest, config first, so that none is ever

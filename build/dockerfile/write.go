@@ -106,7 +106,7 @@ func (s *solver) writeLayer(ctx context.Context, changes *differ.Changes, on *st
 		Desc:   ocispec.Descriptor{MediaType: mediaType, Digest: rootfs.Digest(blob.Digest), Size: blob.Size},
 		DiffID: rootfs.Digest(blob.DiffID),
 	}
-	return l, w.Commit(ctx, l.Desc.Size, l.Desc.Digest, content.LayerLabels(l.DiffID))
+	return l, w.Commit(ctx, l.Desc.Size, l.Desc.Digest, content.WrittenLabels(l.DiffID, blob.Writer))
 }
 
 // spare notes that a snapshot was made which exists already.

@@ -64,8 +64,12 @@ func (m *making) diff(ctx context.Context, l *Layer) (_ *tardiff.Made, err error
 	return made, nil
 }
 
-// generation finds out how a layer was compressed.
+// generation finds out how a layer was compressed. Of one that was compressed here it is
+// known; of others the tar is compressed again.
 func (m *making) generation(ctx context.Context, l *Layer) (_ recompress.Generation, err error) {
+	if g, err := content.WrittenBy(ctx, m.store, l.Target.Digest); g != "" || err != nil {
+		return g, err
+	}
 	ra, err := m.store.ReaderAt(ctx, l.Target)
 	if err != nil {
 		return "", err

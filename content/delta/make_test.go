@@ -199,3 +199,20 @@ type changing struct{ tree }
 func (c changing) Files(f func(string, int64) error) error {
 	return c.tree.Files(func(path string, size int64) error { return f(path, size+1) })
 }
+
+// TestMakeWritten: what the store says of a blob that was written here is taken, and what it says of a writer that this
+// version does not know is not.
+func TestMakeWritten(t *testing.T) {
+	ctx, s := storetest.Open(t)
+	before, after := map[string]string{"a": text(1, 100_000)}, map[string]string{"b": text(1, 100_000)}
+	old := image(ctx, t, s, "docker.io/library/app:1", layer{files: before, by: "veneer-gzip.1:0"})
+	next := image(ctx, t, s, "docker.io/library/app:2", layer{files: after, by: "veneer-gzip.1:0"})
+	for said, want := range map[recompress.Generation]recompress.Generation{"veneer-gzip.1:7": "veneer-gzip.1:7", "veneer-gzip.77:0": "veneer-gzip.1:0"} {
+		check(t, content.SetLabels(ctx, s.ContentStore(), next.Layers[0].Digest, content.WrittenLabels(next.DiffIDs[0], said)))
+		made, err := delta.Make(ctx, s.ContentStore(), making(next, tree{before}, old))
+		check(t, err)
+		if got := made.Layers[0].Generation; got != want {
+			t.Errorf("written by %q: the delta says %q", said, got)
+		}
+	}
+}

@@ -95,7 +95,7 @@ func Rebuild(ctx context.Context, store cstore.Store, t Target, old tardiff.Open
 		}
 		made.URLs = nil // they are of the other blob
 	}
-	return Rebuilt{made, size}, blob.Commit(ctx, made.Size, made.Digest, content.LayerLabels(t.DiffID))
+	return Rebuilt{made, size}, blob.Commit(ctx, made.Size, made.Digest, content.WrittenLabels(t.DiffID, writer))
 }
 
 // writer is the way in which the tar is compressed. It is an error if that cannot give

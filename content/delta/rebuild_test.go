@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/delta"
 	"github.com/veneer-build/veneer/content/internal/storetest"
 	"github.com/veneer-build/veneer/content/lease"
@@ -118,6 +119,9 @@ func TestRebuild(t *testing.T) {
 		}
 		if have := s.Blobs(ctx, t)[made.Layer.Digest]["containerd.io/uncompressed"]; have != to.DiffID.String() {
 			t.Errorf("%s: label %q", g, have)
+		}
+		if by, err := content.WrittenBy(ctx, s.ContentStore(), made.Layer.Digest); by != g || err != nil {
+			t.Errorf("%s: the store says %q, %v", g, by, err)
 		}
 	}
 }

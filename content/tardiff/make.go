@@ -25,6 +25,10 @@ const (
 	// unlike is the part of a segment that may be new where one old file is enough: in
 	// files that differ more, the whole tree is looked through too.
 	unlike = 16
+	// costly is what the operations of such a segment must cost at least, compressed. To
+	// fill the table of the whole tree reads all of its files, and what is new in small
+	// files is mostly in other new ones.
+	costly = 8 << 10
 )
 
 // Made says what is in a delta.
@@ -294,14 +298,14 @@ func (m *maker) cheapest(one *source, b []byte) {
 	if one.fill != nil {
 		m.try(one, b)
 	}
-	if (m.bestCost < 0 || m.best.data > len(b)/unlike) && len(b) >= searched {
-		m.try(&m.whole, b)
-	} else {
-		m.whole.next = none
-	}
 	if m.bestCost < 0 || m.best.data > len(b)/3 {
 		m.next.encode(m.at, b, []stretch{{len(b), none}})
 		m.take()
+	}
+	if len(b) >= searched && m.bestCost > costly && m.best.data > len(b)/unlike {
+		m.try(&m.whole, b)
+	} else {
+		m.whole.next = none
 	}
 }
 

@@ -16,6 +16,9 @@ const (
 	// of an npm tree and of Debian are no larger.
 	fewSeeds   = 2 << 20
 	coarseStep = 16
+	// fineStep is the least distance. With 1 the delta of an npm tree is 0.8 % smaller, and
+	// takes a tenth longer.
+	fineStep = 2
 	// wholeStep is the least distance of places in the table of the whole tree. That
 	// finds what moved from one file to another, and of that long pieces alone are worth
 	// it: with 8 the delta of an npm tree is no smaller, and takes half as long again.
@@ -32,14 +35,14 @@ type seeds struct {
 	tab   []uint32
 	shift int   // of a hash, to be an index of tab
 	step  int64 // distance of places
-	k     int   // bytes that are hashed at each place: 16, 24 or 32
+	k     int   // bytes that are hashed at each place: 24 or 32
 	base  int64 // the place that entries are counted from
 	buf   []byte
 }
 
 // stepFor is the distance of places in so many bytes.
 func stepFor(size int64) int64 {
-	step := int64(1)
+	step := int64(fineStep)
 	for size/step >= maxSeeds || size/step >= fewSeeds && step < coarseStep {
 		step *= 2
 	}
@@ -49,15 +52,11 @@ func stepFor(size int64) int64 {
 // reset makes the table empty, for so many bytes from base on.
 func (s *seeds) reset(base, size, step int64) {
 	s.base, s.step = base, step
-	// Where places are far apart only long matches are found at all. Longer seeds
-	// then lead astray less often.
-	switch {
-	case step <= 2:
-		s.k = 16
-	case step <= 16:
+	// Short seeds lead astray: with 16 bytes the delta of an npm tree is 5 % larger, and
+	// that of a Debian 1 %. In a large program long ones find too little.
+	s.k = 32
+	if step > fineStep && step <= coarseStep {
 		s.k = 24
-	default:
-		s.k = 32
 	}
 	lg := max(4, bits.Len64(uint64(size/step))) //nolint:gosec // not negative
 	s.shift = 64 - lg
@@ -111,7 +110,7 @@ func (s *seeds) at(b []byte) int64 {
 	return s.base + int64(e&(1<<seedIndex-1)-1)*s.step
 }
 
-// hashBytes hashes 16, 24 or 32 bytes.
+// hashBytes hashes 24 or 32 bytes.
 func hashBytes(b []byte) uint64 {
 	const m1, m2, m3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
 	h := binary.LittleEndian.Uint64(b) * m1

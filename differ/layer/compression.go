@@ -32,15 +32,16 @@ func (c Compression) Check(level int) error {
 	return nil
 }
 
-// writer returns a compressor that writes to w. Its output depends on the input and
-// the level only. Close ends the compressed stream, and does not close w.
-func (c Compression) writer(w io.Writer, level int) (io.WriteCloser, error) {
+// writer returns a compressor that writes to w, and which one it is. Its output depends
+// on the input and the level only. Close ends the compressed stream, and does not close w.
+func (c Compression) writer(w io.Writer, level int) (io.WriteCloser, recompress.Generation, error) {
 	if err := c.Check(level); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	g, err := recompress.Current(string(c), level)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return g.NewWriter(w)
+	z, err := g.NewWriter(w)
+	return z, g, err
 }

@@ -67,7 +67,7 @@ func TestGoldenCompression(t *testing.T) {
 			for _, level := range levels {
 				// As the pipeline writes it.
 				var out bytes.Buffer
-				w, err := compression.writer(&out, level)
+				w, _, err := compression.writer(&out, level)
 				if err != nil {
 					t.Fatal(err)
 				}

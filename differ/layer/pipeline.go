@@ -6,6 +6,8 @@ import (
 	"hash"
 	"io"
 	"sync"
+
+	"github.com/veneer-build/veneer/internal/recompress"
 )
 
 // chunkSize is the number of bytes of the tar that goes to the hash and the
@@ -29,6 +31,7 @@ type pipeline struct {
 	diffID  hash.Hash
 	blob    hash.Hash
 	written int64
+	writer  recompress.Generation // of the compressed stream
 }
 
 // chunk is a piece of the stream that several goroutines read.
@@ -40,10 +43,11 @@ type chunk struct {
 func newPipeline(ctx context.Context, w io.Writer, o Options) (*pipeline, error) {
 	p := &pipeline{ctx: ctx, stop: make(chan struct{}), diffID: sha256.New(), blob: sha256.New()}
 	out := &hashWriter{w: w, h: p.blob}
-	z, err := o.Compression.writer(out, o.Level)
+	z, writer, err := o.Compression.writer(out, o.Level)
 	if err != nil {
 		return nil, err
 	}
+	p.writer = writer
 	p.sink(func(b []byte) error {
 		p.diffID.Write(b)
 		return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/veneer-build/veneer/differ"
 	"github.com/veneer-build/veneer/differ/tree"
 	"github.com/veneer-build/veneer/differ/tree/index"
+	"github.com/veneer-build/veneer/internal/recompress"
 )
 
 // Options are options of [Write]. The zero value means gzip at its default level,
@@ -49,6 +50,8 @@ type Blob struct {
 	DiffID, Digest tree.Digest
 	// Size is the number of stored bytes, UncompressedSize that of the tar's.
 	Size, UncompressedSize int64
+	// Writer makes the stored bytes of the tar again.
+	Writer recompress.Generation
 	// Index is the layer's index, as [index.ScanLayer] would make it. It is
 	// finished, and can be encoded. nil with NoIndex.
 	Index *index.Builder
@@ -108,7 +111,7 @@ func Write(ctx context.Context, w io.Writer, changes *differ.Changes, o Options)
 			return nil, err
 		}
 	}
-	b.Size, b.UncompressedSize = p.written, p.size
+	b.Size, b.UncompressedSize, b.Writer = p.written, p.size, p.writer
 	if lw.key != nil {
 		b.Key = lw.key.sum()
 	}

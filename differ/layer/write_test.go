@@ -25,6 +25,7 @@ import (
 	"github.com/veneer-build/veneer/differ/tree/disk"
 	"github.com/veneer-build/veneer/differ/tree/index"
 	"github.com/veneer-build/veneer/internal/compression"
+	"github.com/veneer-build/veneer/internal/recompress"
 )
 
 func must(t *testing.T, err error) {
@@ -60,10 +61,14 @@ func TestBlobIsWhatItSays(t *testing.T) {
 			if b.Size != int64(out.Len()) || b.Digest != tree.Digest(sha256.Sum256(out.Bytes())) {
 				t.Errorf("size %d and digest %x do not fit the %d bytes", b.Size, b.Digest, out.Len())
 			}
+			stored := bytes.Clone(out.Bytes())
 			r, _, err := compression.Decompress(&out)
 			must(t, err)
 			raw, err := io.ReadAll(r)
 			must(t, err)
+			if again := packed(t, b.Writer, raw); !bytes.Equal(again, stored) {
+				t.Errorf("%s makes other bytes of the tar", b.Writer)
+			}
 			if b.UncompressedSize != int64(len(raw)) || b.DiffID != tree.Digest(sha256.Sum256(raw)) {
 				t.Errorf("uncompressed size %d and diff ID %x do not fit the %d bytes", b.UncompressedSize, b.DiffID, len(raw))
 			}
@@ -83,6 +88,17 @@ func TestBlobIsWhatItSays(t *testing.T) {
 			}
 		})
 	}
+}
+
+// packed is a tar, compressed.
+func packed(t *testing.T, writer recompress.Generation, tar []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	z, err := writer.NewWriter(&out)
+	must(t, err)
+	_, err = z.Write(tar)
+	must(t, errors.Join(err, z.Close()))
+	return out.Bytes()
 }
 
 // TestSameBytes: at any number of processors and whatever the umask.

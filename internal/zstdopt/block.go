@@ -50,21 +50,27 @@ func newBlockWriter() blockWriter {
 
 // block returns a block with its header, which is valid until the next call, and whether
 // it has the sequences. Where they take more than the text does they are left out.
-func (b *blockWriter) block(text []byte, seqs []sequence, lits []byte, last bool) ([]byte, bool) {
+func (b *blockWriter) block(p part, last bool) ([]byte, bool) {
+	text := p.text
 	if len(text) > 3 && bytes.Count(text, text[:1]) == len(text) {
 		b.out = append(b.head(rleBlock, len(text), last), text[0])
 		return b.out, false
 	}
-	b.out = b.literals(b.head(compressedBlock, 0, last), lits)
-	b.sequences(seqs)
+	b.out = b.literals(b.head(compressedBlock, 0, last), p.lits)
+	b.sequences(p.seqs)
 	if n := len(b.out) - 3; n < len(text) {
 		b.head(compressedBlock, n, last)
 		return b.out, true
 	}
-	b.huffman.Reuse = huff0.ReusePolicyNone
-	b.lit.last, b.match.last, b.off.last = nil, nil, nil
+	b.forget()
 	b.out = append(b.head(rawBlock, len(text), last), text...)
 	return b.out, false
+}
+
+// forget makes the next block use no table that the reader has.
+func (b *blockWriter) forget() {
+	b.huffman.Reuse = huff0.ReusePolicyNone
+	b.lit.last, b.match.last, b.off.last = nil, nil, nil
 }
 
 // head writes the header at the start of out (RFC 8878, 3.1.1.2).

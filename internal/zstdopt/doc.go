@@ -7,7 +7,8 @@
 // longer than the nearer ones, by a binary tree of the places that have the same hash.
 // parse.go chooses among them: it knows the cheapest way to write the block up to each of
 // the next places, by prices.go, which learns what literals, lengths and offsets cost.
-// block.go writes what was chosen, with tables that table.go makes.
+// split.go divides a block where its statistics change, and block.go writes the parts, with
+// tables that table.go makes.
 //
 // This is the method of the higher levels of the zstd program ("btopt",
 // lib/compress/zstd_opt.c), written anew.
