@@ -78,7 +78,11 @@ func inRoot(root *os.File, path string) (inode uint64, err error) {
 	if path == "" {
 		path = "."
 	}
-	fd, err := unix.Openat2(int(root.Fd()), path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(int(root.Fd()), path, &how)
+	for errors.Is(err, unix.EAGAIN) { // Something was renamed or mounted meanwhile, anywhere.
+		fd, err = unix.Openat2(int(root.Fd()), path, &how)
+	}
 	if err != nil {
 		return 0, err
 	}

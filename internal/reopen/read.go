@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/veneer-build/veneer/internal/eintr"
 )
 
 // Read opens a file that the user named, to read it. It is an [os.File], or a pipe:
@@ -88,7 +90,7 @@ func Beneath(dir, name string) (*os.File, error) {
 	}
 	defer at.Close() // only read
 	whole := filepath.Join(dir, name)
-	fd, err := unix.Openat2(int(at.Fd()), name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH})
+	fd, err := openBeneath(at, name)
 	if errors.Is(err, unix.EXDEV) {
 		return nil, fmt.Errorf("%s: %w", whole, ErrEscapes)
 	}
@@ -105,4 +107,19 @@ func Beneath(dir, name string) (*os.File, error) {
 		return nil, err
 	}
 	return Open(f, os.O_RDONLY|unix.O_NONBLOCK)
+}
+
+// mostTries is how often a name is opened that the kernel cannot be sure of: it goes up,
+// and meanwhile something is renamed or mounted, anywhere (openat2(2), EAGAIN).
+const mostTries = 128
+
+func openBeneath(at *os.File, name string) (fd int, err error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH}
+	for range mostTries {
+		fd, err = eintr.Retry(func() (int, error) { return unix.Openat2(int(at.Fd()), name, &how) })
+		if !errors.Is(err, unix.EAGAIN) {
+			break
+		}
+	}
+	return fd, err
 }
