@@ -41,12 +41,12 @@ ORACLES     := $(ORACLES_DIR)/.built
 
 DISTRIBUTION := $(DISTRIBUTION_DIR)/.built
 
-# build_tools(module folder): all its tool lines, static, into the folder of the target. The mark comes last, so an
-# interrupted build is done again.
+# build_tools(module folder, linker flags, packages): the packages, or all its tool lines, static, into the folder of the
+# target. The mark comes last, so an interrupted build is done again.
 define build_tools
 	@mkdir -p $(@D)
 	@echo "building $(@D:$(TOOLS)/%/bin=%) (once)"
-	cd tools/$(1) && $(GO) build -ldflags '-s -w $(2)' -o $(@D)/ tool
+	cd tools/$(1) && $(GO) build -ldflags '-s -w $(2)' -o $(@D)/ $(or $(3),tool)
 	@touch $@
 endef
 
@@ -86,27 +86,18 @@ $(NYDUS): tools/nydus/go.mod tools/nydus/go.sum
 
 # For `make soak` alone: a small program over the packages of stargz-snapshotter, whose own is in a module that is not served.
 $(STARGZ): tools/stargz/go.mod tools/stargz/go.sum tools/stargz/snapshotter/main.go
-	@mkdir -p $(@D)
-	@echo "building $(@D:$(TOOLS)/%/bin=%) (once)"
-	cd tools/stargz && $(GO) build -ldflags '-s -w' -o $(@D)/ ./snapshotter
-	@touch $@
+	$(call build_tools,stargz,,./snapshotter)
 
 # What a node has of Kubernetes, and for `make soak` alone the control plane. What version they are is told by the linker.
 KUBELET_MINOR       = $(word 2,$(subst ., ,$(KUBELET_VERSION)))
-KUBERNETES_LDFLAGS  = -s -w $(foreach package,k8s.io/component-base/version k8s.io/client-go/pkg/version,-X $(package).gitVersion=v$(KUBELET_VERSION) -X $(package).gitMajor=1 -X $(package).gitMinor=$(KUBELET_MINOR))
+KUBERNETES_LDFLAGS  = $(foreach package,k8s.io/component-base/version k8s.io/client-go/pkg/version,-X $(package).gitVersion=v$(KUBELET_VERSION) -X $(package).gitMajor=1 -X $(package).gitMinor=$(KUBELET_MINOR))
 
 # It takes 9 minutes of a processor: `make test` builds it beside tests that leave one idle.
 $(KUBELET): tools/kubelet/go.mod tools/kubelet/go.sum $(wildcard tools/kubelet/manifests/*.go)
-	@mkdir -p $(@D)
-	@echo "building $(@D:$(TOOLS)/%/bin=%) (once)"
-	cd tools/kubelet && $(GO) build -ldflags '$(KUBERNETES_LDFLAGS)' -o $(@D)/ k8s.io/kubernetes/cmd/kubelet ./manifests
-	@touch $@
+	$(call build_tools,kubelet,$(KUBERNETES_LDFLAGS),k8s.io/kubernetes/cmd/kubelet ./manifests)
 
 $(KUBERNETES): tools/kubelet/go.mod tools/kubelet/go.sum
-	@mkdir -p $(@D)
-	@echo "building $(@D:$(TOOLS)/%/bin=%) (once)"
-	cd tools/kubelet && $(GO) build -ldflags '$(KUBERNETES_LDFLAGS)' -o $(@D)/ $(addprefix k8s.io/kubernetes/cmd/kube-,apiserver controller-manager scheduler)
-	@touch $@
+	$(call build_tools,kubelet,$(KUBERNETES_LDFLAGS),$(addprefix k8s.io/kubernetes/cmd/kube-,apiserver controller-manager scheduler))
 
 $(LINTERS): tools/lint/go.mod tools/lint/go.sum
 	$(call build_tools,lint)

@@ -79,10 +79,10 @@ func Push(ctx context.Context, e Engine, name string, opts Options) (_ ocispec.D
 	case err != nil:
 		return ocispec.Descriptor{}, explain("push", ref, err)
 	}
-	if err := checkTag(ctx, ref, target, opts); err != nil {
+	if err := labelPushed(ctx, e.ContentStore(), ref, target); err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	return target, labelPushed(ctx, e.ContentStore(), ref, target)
+	return target, checkTag(ctx, ref, target, opts)
 }
 
 // labelPushed labels the pushed blobs with their place in the registry, as a pull
