@@ -138,59 +138,68 @@ func (z *Reader) codeLengths(prec *[1 << precBits]uint32, read []uint8) (n int, 
 	}
 }
 
-// symbols decodes a block as far as it, what was read, and the room go.
+// symbols decodes a block as far as it, what was read, and the room go: a symbol at least.
 func (z *Reader) symbols() error {
 	if err := z.ready(); err != nil {
 		return err
 	}
-	in, out, lit, dist := z.in, z.out, &z.lit, &z.dist
-	pos, b, n, o, limit := z.pos, z.b, z.n, z.have, z.limit()
+	in, out, lit, dist := (*input)(z.in), (*output)(z.out), &z.lit, &z.dist
+	o, limit, base := z.have, z.limit(), z.base
+	b, n, pos := filled(in, z.b, z.n, z.pos)
+	e := lit[b&(1<<litBits-1)]
 	var stop uint32
-	for pos <= limit && o < outSize && stop == 0 {
-		b |= binary.LittleEndian.Uint64(in[pos:]) << (n & 63)
-		pos += int((63 - n) >> 3)
-		n |= 56
-		e := lit[b&(1<<litBits-1)]
+	for {
 		if e >= entryLiteral {
 			// Three of the first level take 33 of the 56 bits.
 			for range 3 {
 				out[o] = byte(e >> 16)
-				o++
-				b, n = b>>(e&63), n-taken(e)
+				b, n, o = b>>(e&63), n-taken(e), o+1
 				if e = lit[b&(1<<litBits-1)]; e < entryLiteral {
 					break
 				}
 			}
-			b |= binary.LittleEndian.Uint64(in[pos:]) << (n & 63)
-			pos += int((63 - n) >> 3)
-			n |= 56
+			b, n, pos = filled(in, b, n, pos)
 		}
 		if e&entryInvalid != 0 {
 			e, b, n = second(lit[:], e, b, n)
 		}
-		stop = e & entryInvalid
 		value, extra := e>>16&0x7fff, uint32(b&(1<<(e&63)-1)>>codeBits(e))
 		b, n = b>>(e&63), n-taken(e)
+		if stop = e & entryInvalid; stop != 0 {
+			break
+		}
 		if e >= entryLiteral {
 			out[o] = byte(value)
 			o++
-			continue
+			b, n, pos = filled(in, b, n, pos)
+			e = lit[b&(1<<litBits-1)]
+		} else {
+			d := dist[b&(1<<distBits-1)]
+			if d&entryInvalid != 0 {
+				d, b, n = second(dist[:], d, b, n)
+			}
+			length, far := int(value+extra), int(d>>16&0x7fff+uint32(b&(1<<(d&63)-1)>>codeBits(d)))
+			b, n = b>>(d&63), n-taken(d)
+			if d&entryInvalid != 0 || far > o-base {
+				stop = entryInvalid
+				break
+			}
+			// The next entry is looked up before the bytes are copied: the processor does both at once.
+			b, n, pos = filled(in, b, n, pos)
+			e = lit[b&(1<<litBits-1)]
+			if from := o - far; far >= 16 && length <= 32 {
+				*(*[16]byte)(out[o:]) = [16]byte(out[from:])
+				if length > 16 {
+					*(*[16]byte)(out[o+16:]) = [16]byte(out[from+16:])
+				}
+				o += length
+			} else {
+				o = repeat(out[:], o, far, length)
+			}
 		}
-		if stop != 0 {
+		if pos > limit || o >= outSize {
 			break
 		}
-		length := int(value + extra)
-		d := dist[b&(1<<distBits-1)]
-		if d&entryInvalid != 0 {
-			d, b, n = second(dist[:], d, b, n)
-		}
-		far := int(d>>16&0x7fff + uint32(b&(1<<(d&63)-1)>>codeBits(d)))
-		b, n = b>>(d&63), n-taken(d)
-		if d&entryInvalid != 0 || far > o-z.base {
-			stop = entryInvalid
-			break
-		}
-		o = repeat(out, o, far, length)
 	}
 	z.pos, z.b, z.n, z.have = pos, b, n, o
 	z.inside = stop != entryEnd
@@ -198,6 +207,11 @@ func (z *Reader) symbols() error {
 		return z.corrupt()
 	}
 	return nil
+}
+
+// filled returns b and n with 56 bits or more, and the position after what it took for that.
+func filled(in *input, b uint64, n uint, pos int) (uint64, uint, int) {
+	return b | binary.LittleEndian.Uint64(in[pos:])<<(n&63), n | 56, pos + int((63-n)>>3)
 }
 
 // second follows an entry to the second level of its table, if it leads there.

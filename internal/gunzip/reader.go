@@ -2,7 +2,6 @@ package gunzip
 
 import (
 	"compress/flate"
-	"encoding/binary"
 	"hash/crc32"
 	"io"
 )
@@ -13,9 +12,16 @@ import (
 const (
 	history = 32 << 10
 	outSize = history + 128<<10
-	outRoom = 3 + 258 + 16
+	outRoom = 3 + 258 + 32
 	inSize  = 64 << 10
 	inRoom  = 32
+	// stepRoom is how far from its position a step and what comes before it read: 8 bytes, three times.
+	stepRoom = 24
+)
+
+type (
+	input  [inSize + inRoom]byte
+	output [outSize + outRoom]byte
 )
 
 // Reader decompresses gzip of any number of members.
@@ -180,9 +186,9 @@ func (z *Reader) giveBack() {
 // limit is the last position from which a step may begin.
 func (z *Reader) limit() int {
 	if z.last {
-		return z.end + inRoom - 16
+		return z.end + inRoom - stepRoom
 	}
-	return z.end - 16
+	return z.end - stepRoom
 }
 
 // ready makes sure that a step may begin.
@@ -204,9 +210,7 @@ func (z *Reader) refill() error {
 	if err := z.ready(); err != nil {
 		return err
 	}
-	z.b |= binary.LittleEndian.Uint64(z.in[z.pos:]) << z.n
-	z.pos += int((63 - z.n) >> 3)
-	z.n |= 56
+	z.b, z.n, z.pos = filled((*input)(z.in), z.b, z.n, z.pos)
 	return nil
 }
 
