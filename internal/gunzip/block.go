@@ -187,15 +187,7 @@ func (z *Reader) symbols() error {
 			// The next entry is looked up before the bytes are copied: the processor does both at once.
 			b, n, pos = filled(in, b, n, pos)
 			e = lit[b&(1<<litBits-1)]
-			if from := o - far; far >= 16 && length <= 32 {
-				*(*[16]byte)(out[o:]) = [16]byte(out[from:])
-				if length > 16 {
-					*(*[16]byte)(out[o+16:]) = [16]byte(out[from+16:])
-				}
-				o += length
-			} else {
-				o = repeat(out[:], o, far, length)
-			}
+			o = repeat(out, o, far, length)
 		}
 		if pos > limit || o >= outSize {
 			break
@@ -223,11 +215,14 @@ func second(table []uint32, e uint32, b uint64, n uint) (uint32, uint64, uint) {
 	return table[value(e)+uint32(b&(1<<codeBits(e)-1))], b, n
 }
 
-// repeat writes a match at o, and up to 8 bytes after it, and returns its end.
-func repeat(out []byte, o, far, length int) int {
+// repeat writes a match at o, and up to 32 bytes after it, and returns its end.
+func repeat(out *output, o, far, length int) int {
 	end, from := o+length, o-far
 	switch {
-	case far >= 8 && (length <= 32 || far < length):
+	case far >= 16 && length <= 32:
+		*(*[16]byte)(out[o:]) = [16]byte(out[from:])
+		*(*[16]byte)(out[o+16:]) = [16]byte(out[from+16:])
+	case far >= 8 && far < length:
 		for o < end {
 			binary.LittleEndian.PutUint64(out[o:], binary.LittleEndian.Uint64(out[from:]))
 			o, from = o+8, from+8
