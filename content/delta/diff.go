@@ -8,8 +8,6 @@ import (
 	"hash"
 	"io"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/tardiff"
 	"github.com/veneer-build/veneer/internal/compression"
@@ -40,8 +38,13 @@ func (m *making) diff(ctx context.Context, l *Layer) (_ *tardiff.Made, err error
 	if m.Measure != nil {
 		cost = m.Measure(l.Target)
 	}
+	writer, err := m.writtenBy(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, writer.Close()) }()
 	verifier, to := l.DiffID.Verifier(), m.writer(l.Target.Size-1)
-	tar := &verified{ctxio.Reader(ctx, plain), verifier}
+	tar := io.TeeReader(ctxio.Reader(ctx, plain), io.MultiWriter(verifier, writer))
 	made, err := m.old.Make(ctx, tar, to, cost)
 	if errors.Is(err, errTooLarge) {
 		return nil, nil
@@ -56,7 +59,7 @@ func (m *making) diff(ctx context.Context, l *Layer) (_ *tardiff.Made, err error
 	if !verifier.Verified() {
 		return nil, fmt.Errorf("its tar is not %s, which the config says: %w", l.DiffID, content.ErrCorrupt)
 	}
-	generation, err := m.generation(ctx, l)
+	generation, err := writer.generation(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -64,33 +67,53 @@ func (m *making) diff(ctx context.Context, l *Layer) (_ *tardiff.Made, err error
 	return made, nil
 }
 
-// generation finds out how a layer was compressed. Of one that was compressed here it is
-// known; of others the tar is compressed again.
-func (m *making) generation(ctx context.Context, l *Layer) (_ recompress.Generation, err error) {
+// writtenBy finds out how a layer was compressed. Of one that was compressed here it is
+// known; of others the tar, which is written to it, is compressed again.
+type writtenBy struct {
+	known recompress.Generation
+	probe *recompress.Prober // nil: it is known
+	blob  io.Closer
+}
+
+func (m *making) writtenBy(ctx context.Context, l *Layer) (*writtenBy, error) {
 	if g, err := content.WrittenBy(ctx, m.store, l.Target.Digest); g != "" || err != nil {
-		return g, err
+		return &writtenBy{known: g}, err
 	}
 	ra, err := m.store.ReaderAt(ctx, l.Target)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, ra.Close()) }()
-	return recompress.Probe(ctx, ra, ra.Size())
+	p, err := recompress.NewProber(ra, ra.Size())
+	if err != nil {
+		return nil, errors.Join(err, ra.Close())
+	}
+	return &writtenBy{probe: p, blob: ra}, nil
 }
 
-// verified is a reader that shows what it reads to a verifier.
-type verified struct {
-	io.Reader
-	verifier digest.Verifier
+// Write implements [io.Writer].
+func (w *writtenBy) Write(b []byte) (int, error) {
+	if w.probe == nil {
+		return len(b), nil
+	}
+	return w.probe.Write(b)
 }
 
-// Read implements [io.Reader].
-func (v *verified) Read(p []byte) (int, error) {
-	n, err := v.Reader.Read(p)
-	if _, werr := v.verifier.Write(p[:n]); werr != nil {
-		return n, werr
+// generation is how the layer was compressed, or "" if that is nothing that is known. All
+// of the tar was written.
+func (w *writtenBy) generation(ctx context.Context) (recompress.Generation, error) {
+	if w.probe == nil {
+		return w.known, nil
 	}
-	return n, err
+	return w.probe.Generation(ctx)
+}
+
+// Close gives up where nobody asked, and closes the blob.
+func (w *writtenBy) Close() error {
+	if w.probe == nil {
+		return nil
+	}
+	w.probe.Close()
+	return w.blob.Close()
 }
 
 // spoolWriter writes to the end of the spool.

@@ -13,6 +13,10 @@ import (
 // blockDict is how much of a block the next one may refer to.
 const blockDict = 16 << 10
 
+// zeroTime is the time in the header: what pgzip and klauspost/compress make of Go's zero
+// time.
+const zeroTime = 0x886e0900
+
 // blockGzip writes what github.com/klauspost/pgzip does: one gzip member of blocks that
 // are compressed side by side, each with the end of the one before as its dictionary.
 //
@@ -141,17 +145,10 @@ func (b *block) pack(packer *flate.Writer, last bool) error {
 	return err
 }
 
-// writeAll writes the header (RFC 1952, 2.3) and the blocks. After an error it only takes
+// writeAll writes the header and the blocks. After an error it only takes
 // these.
 func (z *blockGzip) writeAll(w io.Writer) error {
-	// The time is what pgzip makes of Go's zero time.
-	head := [10]byte{0x1f, 0x8b, 8, 0, 0x00, 0x09, 0x6e, 0x88, 0, 255}
-	switch z.level {
-	case flate.BestCompression:
-		head[8] = 2
-	case flate.BestSpeed:
-		head[8] = 4
-	}
+	head := gzipHead(zeroTime, z.level)
 	_, err := w.Write(head[:])
 	for b := range z.order {
 		if packed := <-b.ready; err == nil {

@@ -24,21 +24,31 @@ func newGoGzip(w io.Writer, level int) (*goGzipWriter, error) {
 	return &goGzipWriter{w: w, flate: z, level: level}, err
 }
 
-// begin writes the header (RFC 1952, 2.3), once.
+// begin writes the header, once.
 func (z *goGzipWriter) begin() error {
 	if z.begun {
 		return nil
 	}
 	z.begun = true
-	head := [10]byte{0x1f, 0x8b, 8, 9: 255}
-	switch z.level {
+	head := gzipHead(0, z.level)
+	_, err := z.w.Write(head[:])
+	return err
+}
+
+// gzipHeadSize is the length of a gzip header without a name.
+const gzipHeadSize = 10
+
+// gzipHead is the header of Go's writers of gzip (RFC 1952, 2.3).
+func gzipHead(time uint32, level int) (head [gzipHeadSize]byte) {
+	head = [gzipHeadSize]byte{0x1f, 0x8b, 8, 9: 255} // an unknown system
+	binary.LittleEndian.PutUint32(head[4:], time)
+	switch level {
 	case goflate.BestCompression:
 		head[8] = 2
 	case goflate.BestSpeed:
 		head[8] = 4
 	}
-	_, err := z.w.Write(head[:])
-	return err
+	return head
 }
 
 // Write implements [io.Writer].

@@ -17,36 +17,58 @@ import (
 // written.
 const pieceSize = 256 << 10
 
+// probeHead is how much of a tar's beginning is kept, for the generations that are tried
+// after a wrong one.
+const probeHead = 2 << 20
+
 // Probe returns the generation that makes a blob of its tar, or "" if none of those
-// that are known does. A wrong one is given up at the first byte that differs, which
-// is in the first block for most; so of the blob little is read more than once.
+// that are known does.
 func Probe(ctx context.Context, blob io.ReaderAt, size int64) (Generation, error) {
-	head := make([]byte, compression.HeadSize)
-	n, err := io.ReadFull(io.NewSectionReader(blob, 0, size), head)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return "", fmt.Errorf("read the blob: %w", err)
+	p, err := NewProber(blob, size)
+	if err != nil {
+		return "", err
 	}
-	name, kind := compression.Detect(head[:n])
-	switch {
-	case kind == compression.Foreign:
-		return "", nil
-	case kind != compression.Compressed:
-		return None, nil
-	}
-	for _, g := range candidates(name) {
-		same, err := g.makes(ctx, blob, size)
-		if err != nil {
-			return "", err
-		}
-		if same {
-			return g, nil
-		}
-	}
-	return "", nil
+	defer p.Close()
+	return p.Generation(ctx)
 }
 
-// candidates are the generations of a compression, the most likely first.
-func candidates(name string) (list []Generation) {
+// Prober is [Probe] for who reads the tar anyway, and writes it to the Prober meanwhile: then the
+// blob need not be decompressed for this.
+//
+// The generations are tried one after the other. A wrong one is given up at the first byte
+// that differs, which is in the first block for most. The next one gets the tar's
+// beginning again.
+type Prober struct {
+	blob io.ReaderAt
+	size int64
+	left []Generation // that may be it. The first one is tried.
+	try  *attempt     // nil: none is, since nothing was written, or since the beginning is gone
+	head []byte       // the tar's beginning
+	n    int64        // bytes of the tar that were written
+}
+
+// NewProber returns a Prober of a blob, of which it reads the first bytes. The caller
+// closes it.
+func NewProber(blob io.ReaderAt, size int64) (*Prober, error) {
+	head := make([]byte, max(compression.HeadSize, gzipHeadSize))
+	n, err := io.ReadFull(io.NewSectionReader(blob, 0, size), head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, fmt.Errorf("read the blob: %w", err)
+	}
+	p := &Prober{blob: blob, size: size}
+	switch name, kind := compression.Detect(head[:min(n, compression.HeadSize)]); kind {
+	case compression.Foreign:
+	case compression.Compressed:
+		p.left = candidates(name, head[:n])
+	default:
+		p.left = []Generation{None}
+	}
+	return p, nil
+}
+
+// candidates are the generations of a compression, the most likely first. Those of gzip
+// that write another header than the blob has are not among them.
+func candidates(name string, head []byte) (list []Generation) {
 	if name == "zstd" {
 		// All levels of zstd are those of four speeds.
 		for _, level := range []int{0, 1, 7, 19} {
@@ -54,62 +76,152 @@ func candidates(name string) (list []Generation) {
 		}
 		return list
 	}
-	families := []string{veneerGzip, goGzip, pgzipGzip, kGzip}
 	for _, level := range []int{0, 9, 1, 2, 3, 4, 5, 6, 7, 8} {
-		for _, family := range families {
-			list = append(list, of(family, level))
+		for _, family := range []string{veneerGzip, goGzip, pgzipGzip, kGzip} {
+			time := uint32(zeroTime)
+			if family == goGzip {
+				time = 0
+			}
+			if h := gzipHead(time, level); bytes.HasPrefix(h[:], head[:min(len(head), len(h))]) {
+				list = append(list, of(family, level))
+			}
 		}
 	}
 	return list
 }
 
-// makes reports whether a generation makes the blob again.
-func (g Generation) makes(ctx context.Context, blob io.ReaderAt, size int64) (bool, error) {
-	tar, _, err := compression.Decompress(ctxio.Reader(ctx, io.NewSectionReader(blob, 0, size)))
-	if err != nil {
-		return false, fmt.Errorf("read the blob: %w", err)
+// Write takes the next bytes of the tar. An error is one of reading the blob.
+func (p *Prober) Write(b []byte) (int, error) {
+	if len(p.left) == 0 {
+		return len(b), nil
 	}
-	defer tar.Close()
-	want := &expected{r: bufio.NewReaderSize(io.NewSectionReader(blob, 0, size), pieceSize)}
-	z, err := g.NewWriter(want)
-	if err != nil {
-		return false, err
+	if p.n == 0 && p.try == nil {
+		if err := p.begin(); err != nil {
+			return 0, err
+		}
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{z}, struct{ io.Reader }{source{tar, want}}, make([]byte, pieceSize))
-	closeErr := z.Close()
-	var bad *sourceError
-	switch {
-	case errors.As(err, &bad):
-		return false, fmt.Errorf("read the blob: %w", bad.error)
-	case want.err != nil:
-		return false, want.err
-	case want.differs.Load():
-		return false, nil
-	case err != nil || closeErr != nil:
-		return false, errors.Join(err, closeErr)
+	p.head = append(p.head, b[:min(len(b), probeHead-len(p.head))]...)
+	p.n += int64(len(b))
+	if p.try == nil {
+		return len(b), nil
 	}
-	return want.n == size, nil
+	return len(b), p.feed(b)
 }
 
-// source tells errors of reading from those of writing. It ends where the writer has
-// seen enough: a compressor that fails instead may leave goroutines behind.
-type source struct {
-	r    io.Reader
+// begin tries the first generation that is left.
+func (p *Prober) begin() (err error) {
+	p.try, err = p.left[0].attempt(p.blob, p.size)
+	return err
+}
+
+// feed gives bytes to what is tried, and the beginning to the next one if that is wrong.
+func (p *Prober) feed(b []byte) error {
+	for {
+		if err := p.try.write(b); err != nil || !p.try.want.differs.Load() {
+			return err
+		}
+		p.drop()
+		if len(p.left) == 0 || p.n > int64(len(p.head)) {
+			return nil
+		}
+		if err := p.begin(); err != nil {
+			return err
+		}
+		b = p.head
+	}
+}
+
+// drop gives up what is tried.
+func (p *Prober) drop() {
+	_ = p.try.z.Close() // It is wrong.
+	p.try, p.left = nil, p.left[1:]
+}
+
+// Close gives up. It may be called more than once.
+func (p *Prober) Close() {
+	if p.try != nil {
+		p.drop()
+	}
+	p.left = nil
+}
+
+// Generation returns the generation that makes the blob, or "" if none does. All of the
+// tar was written, or nothing of it. It is read from the blob then, and where a generation
+// turned out to be wrong after the beginning: only what was tried first saves this.
+func (p *Prober) Generation(ctx context.Context) (Generation, error) {
+	for len(p.left) > 0 {
+		if p.try == nil {
+			if err := p.again(ctx); err != nil {
+				return "", err
+			}
+			continue
+		}
+		if same, err := p.try.end(p.size); same || err != nil {
+			return p.left[0], err
+		}
+		p.drop()
+	}
+	return "", nil
+}
+
+// again shows the tar to the generations that are left, until the first of them is wrong
+// after its beginning.
+func (p *Prober) again(ctx context.Context) error {
+	tar, _, err := compression.Decompress(ctxio.Reader(ctx, io.NewSectionReader(p.blob, 0, p.size)))
+	if err != nil {
+		return fmt.Errorf("read the blob: %w", err)
+	}
+	defer tar.Close() // only read
+	p.n, p.head = 0, p.head[:0]
+	if err := p.begin(); err != nil {
+		return err
+	}
+	buf := make([]byte, pieceSize)
+	for p.try != nil {
+		n, err := tar.Read(buf)
+		if _, err := p.Write(buf[:n]); err != nil {
+			return err
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the blob: %w", err)
+		}
+	}
+	return nil
+}
+
+// attempt is a compressor whose output is compared with a blob.
+type attempt struct {
+	z    io.WriteCloser
 	want *expected
 }
 
-type sourceError struct{ error }
+func (g Generation) attempt(blob io.ReaderAt, size int64) (*attempt, error) {
+	want := &expected{r: bufio.NewReaderSize(io.NewSectionReader(blob, 0, size), pieceSize)}
+	z, err := g.NewWriter(want)
+	return &attempt{z, want}, err
+}
 
-// Read implements [io.Reader].
-func (s source) Read(p []byte) (int, error) {
-	if s.want.over.Load() {
-		return 0, io.EOF
+// write compresses bytes, in pieces, until there is nothing more to find out.
+func (a *attempt) write(b []byte) error {
+	for len(b) > 0 && !a.want.over.Load() {
+		n := min(len(b), pieceSize)
+		if _, err := a.z.Write(b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
 	}
-	n, err := s.r.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = &sourceError{err}
+	return a.want.failed()
+}
+
+// end ends the tar, and reports whether all of the blob was made.
+func (a *attempt) end(size int64) (bool, error) {
+	if err := errors.Join(a.z.Close(), a.want.failed()); err != nil {
+		return false, err
 	}
-	return n, err
+	return !a.want.differs.Load() && a.want.n == size, nil
 }
 
 // expected is a writer that compares what comes with what was expected. What comes
@@ -118,7 +230,7 @@ type expected struct {
 	r   io.Reader
 	buf []byte
 	n   int64
-	err error // of r
+	err error // of r, valid when over is true
 	// over says that there is nothing more to find out, and differs that it was a
 	// difference. Some compressors write from a goroutine of their own.
 	over, differs atomic.Bool
@@ -144,4 +256,12 @@ func (e *expected) Write(p []byte) (int, error) {
 	}
 	e.n += int64(n)
 	return len(p), nil
+}
+
+// failed is the error of reading what was expected.
+func (e *expected) failed() error {
+	if e.over.Load() && e.err != nil {
+		return fmt.Errorf("read the blob: %w", e.err)
+	}
+	return nil
 }

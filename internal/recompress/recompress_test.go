@@ -194,30 +194,74 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// TestProbeOthers: what no generation makes is told, and costs little: each is given up in its first blocks.
+// TestProber: who writes the tar to it has the blob read once, and decompressed by nobody, even where the first
+// generation that is tried is wrong.
+func TestProber(t *testing.T) {
+	data := sample(5 << 20)
+	for _, g := range []Generation{of(veneerGzip, 0), of(goGzip, 1), of(goGzip, 6), of(pgzipGzip, 0), of(kGzip, 1), of(veneerZstd, 1), None} {
+		blob := pack(t, g, data, pieceSize)
+		r := &counting{r: bytes.NewReader(blob)}
+		p, err := NewProber(r, int64(len(blob)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(p, iotest.HalfReader(bytes.NewReader(data))); err != nil {
+			t.Error(err)
+		}
+		found, err := p.Generation(t.Context())
+		if err != nil || found == "" || !bytes.Equal(pack(t, found, data, pieceSize), blob) {
+			t.Errorf("%s: found %q, %v", g, found, err)
+		}
+		p.Close()
+		// Of the wrong ones, which are two at most, only the first piece is read.
+		if most := int64(len(blob)) + 3*pieceSize; r.n > most || int64(len(blob)) < 3*pieceSize {
+			t.Errorf("%s: %d bytes of %d were read", g, r.n, len(blob))
+		}
+	}
+}
+
+// TestProbeOthers: what no generation makes is told, and costs little: each is given up in its first blocks, or by its
+// header.
 func TestProbeOthers(t *testing.T) {
 	data := sample(4 << 20)
-	var named bytes.Buffer
+	var named, flushed bytes.Buffer
 	w, err := gzip.NewWriterLevel(&named, 6)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.Name = "layer.tar"
-	_, _ = w.Write(data)
-	if err := w.Close(); err != nil {
+	_, werr := w.Write(data)
+	if err := errors.Join(werr, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	z, err := newGoGzip(&flushed, 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err1 := z.Write(data[:3<<20]) // After the beginning that is kept.
+	err2 := z.flate.Flush()
+	_, err3 := z.Write(data[3<<20:])
+	if err := errors.Join(err1, err2, err3, z.Close()); err != nil {
 		t.Fatal(err)
 	}
 	changed := pack(t, of(goGzip, 6), data, 1<<20)
 	changed[9] = 3 // Unix, as gzip(1) says
 	twice := append(bytes.Clone(named.Bytes()), named.Bytes()...)
-	for what, blob := range map[string][]byte{"with a name": named.Bytes(), "gzip's header": changed, "two members": twice} {
-		r := &counting{r: bytes.NewReader(blob)}
-		found, err := Probe(t.Context(), r, int64(len(blob)))
+	const header, blocks = 4 << 10, 40 * (2 << 20)
+	for what, blob := range map[string]struct {
+		data []byte
+		most int64
+	}{
+		"with a name": {named.Bytes(), header}, "gzip's header": {changed, header}, "two members": {twice, header},
+		"flushed": {flushed.Bytes(), blocks},
+	} {
+		r := &counting{r: bytes.NewReader(blob.data)}
+		found, err := Probe(t.Context(), r, int64(len(blob.data)))
 		if err != nil || found != "" {
 			t.Errorf("%s: found %q, %v", what, found, err)
 		}
-		if most := int64(len(candidates("gzip"))) * (2 << 20); r.n > most {
-			t.Errorf("%s: %d bytes were read, more than %d", what, r.n, most)
+		if r.n > blob.most {
+			t.Errorf("%s: %d bytes were read, more than %d", what, r.n, blob.most)
 		}
 	}
 	for what, blob := range map[string][]byte{"xz": []byte("\xfd7zXZ\x00and more"), "bzip2": []byte("BZh9")} {
