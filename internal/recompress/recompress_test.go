@@ -12,6 +12,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/bits"
 	"math/rand/v2"
 	"os"
 	"regexp"
@@ -128,9 +129,9 @@ func TestGoGzip(t *testing.T) {
 	if v := runtime.Version(); !regexp.MustCompile(`^go1\.(\d|1\d|2[0-6])\b`).MatchString(v) {
 		t.Skipf("%s has another compressor", v)
 	}
-	data := sample(300_007)
+	data := append(sample(300_007), mixture(400_000)...)
 	for level := range 10 {
-		for _, size := range []int{0, 1, 70_000, len(data)} {
+		for _, size := range []int{0, 1, 70_000, 300_007, len(data)} {
 			var want bytes.Buffer
 			std, err := gzip.NewWriterLevel(&want, cmp.Or(level, gzip.DefaultCompression))
 			if err != nil {
@@ -147,6 +148,35 @@ func TestGoGzip(t *testing.T) {
 			}
 		}
 	}
+}
+
+// mixture is data of all kinds: few and many different bytes, some of them seldom, runs of one byte, and matches of all
+// lengths and distances.
+func mixture(size int) []byte {
+	r := rand.New(rand.NewPCG(1, 2))
+	var data []byte
+	for len(data) < size {
+		n := 1 << r.IntN(13)
+		switch r.IntN(5) {
+		case 0:
+			for range n {
+				data = append(data, byte(r.Uint32()))
+			}
+		case 1:
+			for range n {
+				data = append(data, byte(bits.LeadingZeros64(r.Uint64())))
+			}
+		case 2:
+			data = append(data, bytes.Repeat([]byte{byte(n)}, n)...)
+		default:
+			for range 64 {
+				if at := len(data) - 1<<r.IntN(16) - r.IntN(256); at >= 0 {
+					data = append(data, data[at:min(len(data), at+3+r.IntN(1<<r.IntN(10)))]...)
+				}
+			}
+		}
+	}
+	return data[:size]
 }
 
 func sum(b []byte) string {
@@ -194,8 +224,8 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// TestProber: who writes the tar to it has the blob read once, and decompressed by nobody, even where the first
-// generation that is tried is wrong.
+// TestProber: who writes the tar to it has the blob read once, and decompressed by nobody. Where blocks are compressed side
+// by side, a wrong generation may be noticed too late for this.
 func TestProber(t *testing.T) {
 	data := sample(5 << 20)
 	for _, g := range []Generation{of(veneerGzip, 0), of(goGzip, 1), of(goGzip, 6), of(pgzipGzip, 0), of(kGzip, 1), of(veneerZstd, 1), None} {
@@ -213,8 +243,7 @@ func TestProber(t *testing.T) {
 			t.Errorf("%s: found %q, %v", g, found, err)
 		}
 		p.Close()
-		// Of the wrong ones, which are two at most, only the first piece is read.
-		if most := int64(len(blob)) + 3*pieceSize; r.n > most || int64(len(blob)) < 3*pieceSize {
+		if first := g != of(pgzipGzip, 0) && g != of(kGzip, 1); first && r.n > int64(len(blob))+2*pieceSize {
 			t.Errorf("%s: %d bytes of %d were read", g, r.n, len(blob))
 		}
 	}
