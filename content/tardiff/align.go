@@ -125,6 +125,10 @@ func (a *aligner) change(from, scan int, old int64) (int, int64) {
 				continue
 			}
 		}
+		if n := a.barren(scan, beside); n > 0 {
+			scan += n
+			continue
+		}
 		for _, place := range [2]func(int) int64{a.endsAlike, a.seeded} {
 			if p := place(scan); p != none && p != beside && a.better(scan, p, beside) {
 				return scan, p
@@ -133,6 +137,29 @@ func (a *aligner) change(from, scan int, old int64) (int, int64) {
 		scan++
 	}
 	return scan, none
+}
+
+// barren is after how many new bytes there is something to look at next: a seed, or some
+// equal bytes beside one of the places at hand. It may be fewer.
+func (a *aligner) barren(scan int, beside int64) int {
+	s := a.src.seeds
+	if !a.src.full || s == nil {
+		return 0
+	}
+	n := len(a.new) - scan - s.k
+	var cur, end []byte
+	if beside != none {
+		cur = a.cur.after(beside)
+		n = min(n, a.lostTo-scan, len(cur)-8)
+	}
+	if p := a.endsAlike(scan); p != none && p != beside {
+		end = a.other.after(p)
+		n = min(n, len(end)-8)
+	}
+	if n <= 0 {
+		return 0
+	}
+	return s.barren(a.new[scan:], cur, end, n)
 }
 
 // resumes returns after how many new bytes the alignment at hand is right again, or 0 if

@@ -110,6 +110,23 @@ func (s *seeds) at(b []byte) int64 {
 	return s.base + int64(e&(1<<seedIndex-1)-1)*s.step
 }
 
+// barren is how many of the first n places of b have no entry, nor 8 bytes that a or c has
+// at the same place. These may be empty, or have n+8 bytes. b has n+k.
+func (s *seeds) barren(b, a, c []byte, n int) int {
+	for i := range n {
+		w := b[i : i+s.k]
+		x := binary.LittleEndian.Uint64(w)
+		if len(a) > 0 && x == binary.LittleEndian.Uint64(a[i:]) || len(c) > 0 && x == binary.LittleEndian.Uint64(c[i:]) {
+			return i
+		}
+		h := hashBytes(w)
+		if e := s.tab[h>>s.shift]; e != 0 && e>>seedIndex == uint32(h&0xff) {
+			return i
+		}
+	}
+	return n
+}
+
 // hashBytes hashes 24 or 32 bytes.
 func hashBytes(b []byte) uint64 {
 	const m1, m2, m3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
