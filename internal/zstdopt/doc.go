@@ -4,7 +4,8 @@
 //
 // What it does otherwise is to choose the matches. writer.go collects blocks of 128 KiB,
 // with a window of what came before. tree.go finds the matches of a place: all that are
-// longer than the nearer ones, by a binary tree of the places that have the same hash.
+// longer than the nearer ones, by a binary tree of the places that have the same hash. It does
+// so for a block at once, since memory is slow: what the next places need is read ahead.
 // parse.go chooses among them: it knows the cheapest way to write the block up to each of
 // the next places, by prices.go, which learns what literals, lengths and offsets cost.
 // split.go divides a block where its statistics change, and block.go writes the parts, with

@@ -7,9 +7,6 @@ const (
 	most = 1 << 12
 	// priced is after how many bytes the prices are made anew.
 	priced = 4 << 10
-	// sparse says how many bytes without a match make the search pass over every second
-	// place: 1<<sparse. What is random already takes no time so.
-	sparse = 11
 	// never is a price that nothing has.
 	never = math.MaxInt32 / 2
 )
@@ -30,10 +27,11 @@ func (n *node) bare() bool { return n.lits == 0 }
 // parser divides blocks into sequences.
 type parser struct {
 	tree
+	effort
 	old    distances
 	counts *counts
 	prices prices
-	enough uint32 // a match of this length is taken without a look at others
+	found  []match
 
 	nodes [most + 1]node
 	path  []node
@@ -43,19 +41,30 @@ type parser struct {
 
 // parse divides the bytes of buf from a place to another into seqs and lits.
 func (p *parser) parse(from, to int) {
-	p.seqs, p.lits = p.seqs[:0], p.lits[:0]
 	if p.counts == nil {
 		p.counts = newCounts(p.buf[from:to])
 	} else {
 		p.counts.age()
 	}
+	p.find(from, to, p.depth, p.tail)
+	old, before := p.old, *p.counts
 	p.counts.price(&p.prices)
+	p.divide(from, to, false)
+	if p.twice {
+		p.counts.since(&before).price(&p.prices)
+		p.old, *p.counts = old, before
+		p.divide(from, to, true)
+	}
+}
+
+// divide divides the bytes, by prices that are made anew now and then, or are fixed.
+func (p *parser) divide(from, to int, fixed bool) {
+	p.seqs, p.lits = p.seqs[:0], p.lits[:0]
 	written := from
 	for at := from; at <= to-hashed; {
-		found := p.matches(at, to, p.old, at == written)
+		found := p.choices(at, to, p.old, at == written)
 		if len(found) == 0 {
-			at += 1 + (at-written)>>sparse
-			p.next = max(p.next, at)
+			at++
 			continue
 		}
 		lits := uint32(at - written) //nolint:gosec // at most a block
@@ -63,11 +72,38 @@ func (p *parser) parse(from, to int) {
 		end, last := p.cheapest(at, to, found)
 		at += end
 		written = p.take(written, end, last)
-		if p.counts.changed > priced {
+		if p.counts.changed > priced && !fixed {
 			p.counts.price(&p.prices)
 		}
 	}
 	p.lits = append(p.lits, p.buf[written:to]...)
+}
+
+// choices returns the matches at the last distances, and those of the tree that are longer.
+// They are valid until the next call.
+func (p *parser) choices(at, end int, old distances, bare bool) []match {
+	matches := p.matches(at)
+	p.found = p.found[:0]
+	best := uint32(minMatch - 1)
+	for off := uint32(1); off <= 3; off++ {
+		d := old.repeated(off, bare)
+		if d == 0 || d > p.mask || int(d) >= at {
+			continue
+		}
+		if n := uint32(p.equal(at-int(d), at, end)); n > best { //nolint:gosec // at most a block
+			best = n
+			p.found = append(p.found, match{off, n})
+		}
+	}
+	if best < minMatch {
+		return matches
+	}
+	for _, m := range matches {
+		if m.len > best {
+			p.found = append(p.found, m)
+		}
+	}
+	return p.found
 }
 
 // cheapest returns the cheapest way to write what is from at to some end, whose distance
@@ -86,7 +122,7 @@ func (p *parser) cheapest(at, to int, found []match) (int, node) {
 			if at+cur > to-hashed || p.nodes[cur+1].price <= here.price+bit/2 {
 				continue
 			}
-			if found = p.matches(at+cur, to, here.old, here.bare()); len(found) == 0 {
+			if found = p.choices(at+cur, to, here.old, here.bare()); len(found) == 0 {
 				continue
 			}
 		}
@@ -100,20 +136,24 @@ func (p *parser) cheapest(at, to int, found []match) (int, node) {
 // reach sets the nodes that are reached by matches from a place on, where they are cheaper.
 // n is the last node that was reached before; it returns the last one now.
 func (p *parser) reach(cur, n int, found []match) int {
-	base := p.nodes[cur].price + p.prices.length(0)
-	length := uint32(minMatch)
-	for _, m := range found {
-		for ; length <= m.len; length++ {
-			to := cur + int(length)
-			for ; n < to; n++ {
-				p.nodes[n+1].price = never
-			}
-			if price := base + p.prices.of(m.off, length); price < p.nodes[to].price {
-				p.nodes[to] = node{price: price, match: length, off: m.off}
-			}
-		}
+	for to := cur + int(found[len(found)-1].len); n < to; n++ {
+		p.nodes[n+1].price = never
 	}
 	p.nodes[n+1].price = never
+	base := p.nodes[cur].price + p.prices.length(0)
+	shorter := uint32(minMatch - 1)
+	for _, m := range found {
+		base := base + p.prices.distance(m.off)
+		nodes := p.nodes[cur:][:m.len+1]
+		for length := m.len; length > shorter; length-- {
+			price := base + p.prices.match[matchCode(length)]
+			if price >= nodes[length].price { // So it is for shorter ones, nearly always.
+				break
+			}
+			nodes[length] = node{price: price, match: length, off: m.off}
+		}
+		shorter = m.len
+	}
 	return n
 }
 

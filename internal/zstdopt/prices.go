@@ -81,6 +81,22 @@ func (c *counts) add(s sequence, lits []byte) {
 	c.changed += len(lits) + int(s.match)
 }
 
+// since returns what was counted after an earlier time, and one of each.
+func (c *counts) since(before *counts) *counts {
+	n := *c
+	since(n.lits[:], before.lits[:])
+	since(n.lit[:], before.lit[:])
+	since(n.match[:], before.match[:])
+	since(n.off[:], before.off[:])
+	return &n
+}
+
+func since(now, before []uint32) {
+	for i, n := range before {
+		now[i] = max(1, now[i]-n)
+	}
+}
+
 // price makes the prices of what was counted.
 func (c *counts) price(p *prices) {
 	c.changed = 0
@@ -115,8 +131,6 @@ func (p *prices) longer(b byte, lits uint32) int32 {
 	return p.lits[b] + p.length(lits) - p.length(lits-1)
 }
 
-// of is what a match costs. It is a little more than its bits: fewer sequences are read
-// faster.
-func (p *prices) of(off, length uint32) int32 {
-	return p.off[offCode(off)] + p.match[matchCode(length)] + bit/5
-}
+// distance is what a match costs without its length. It is a little more than its bits: fewer
+// sequences are read faster.
+func (p *prices) distance(off uint32) int32 { return p.off[offCode(off)] + bit/5 }

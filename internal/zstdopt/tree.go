@@ -12,6 +12,15 @@ const (
 	near     = 1 << 17
 	nearLog  = 16
 	longSkip = 384 // of a match this long not every place is put into the tree
+	// sparse says how many bytes without a match of four bytes make the search pass over every
+	// second place: 1<<sparse. What is random already takes less time so.
+	sparse = 12
+	// mostMatches is how many of a block are kept; it seldom has half as many.
+	mostMatches = 1 << 20
+	// beyond is how many bytes behind the buffer may be read. What they are changes nothing.
+	beyond = 16
+	// ahead is of how many places at once it is touched what they will need.
+	ahead = 16
 )
 
 // A match is what a place has in common with an earlier one.
@@ -26,23 +35,28 @@ type match struct {
 // The places of a hash are a binary search tree, ordered by the bytes that follow each.
 // The newest is its root, so a path down from it comes to ever older ones.
 type tree struct {
-	buf              []byte
+	buf              []byte   // with room for beyond bytes more
 	roots            []uint32 // by the hash of four bytes
 	nodes            []uint32 // two for each place in the window: the one with lesser bytes, and with greater
 	last             []uint32 // by the hash of three bytes
 	shift, lastShift uint8    // of the hashes
 	mask             uint32   // the window's size - 1
 	next             int      // the place that is put into the tree next
-	depth            int      // how many nodes are looked at for one place
-	found            []match
+
+	// The matches of a block, which begins at from, and where those of each place begin.
+	all   []match
+	first [blockSize + 1]uint32
+	from  int
+
+	touched uint32 // see touch
 }
 
-func newTree(windowLog, depth int) tree {
+func newTree(windowLog int) tree {
 	hashLog, lastLog := min(windowLog, 20), min(windowLog, nearLog)
 	return tree{
 		roots: make([]uint32, 1<<hashLog), nodes: make([]uint32, 2<<windowLog), last: make([]uint32, 1<<lastLog),
 		shift: uint8(32 - hashLog), lastShift: uint8(32 - lastLog), //nolint:gosec // at most 31
-		mask: 1<<windowLog - 1, next: 1, depth: depth,
+		mask: 1<<windowLog - 1, next: 1,
 	}
 }
 
@@ -61,107 +75,120 @@ func (t *tree) low(at int) uint32 {
 	return uint32(max(1, at-int(t.mask))) //nolint:gosec // a place
 }
 
-// matches returns the matches of a place, of which each is longer than those before it,
-// up to the end. They are valid until the next call.
-func (t *tree) matches(at, end int, old distances, bare bool) []match {
-	t.found = t.found[:0]
-	if at < t.next { // It is within a long match.
-		return nil
-	}
-	for t.next < at {
-		t.next += t.insert(t.next, end, minMatch, nil)
-	}
-	best := t.repeats(at, end, old, bare)
-	if best >= end-at {
-		return t.found
-	}
-	best = t.nearby(at, end, best)
-	t.next = at + t.insert(at, end, best, &t.found)
-	return t.found
-}
-
-// repeats finds matches at the last distances.
-func (t *tree) repeats(at, end int, old distances, bare bool) int {
-	best := minMatch - 1
-	for off := uint32(1); off <= 3; off++ {
-		d := old.repeated(off, bare)
-		if d == 0 || d > t.mask || int(d) >= at {
+// find puts the places of a block into the tree, and keeps the matches of each. depth is how
+// many nodes are looked at for a place, and tail how many places of a run are put into the tree.
+func (t *tree) find(from, to, depth, tail int) {
+	t.all, t.from, t.next = t.all[:0], from, max(t.next, from)
+	bare, touched := from, from // without a match from here on, and touched up to here
+	for at := from; at < to; at++ {
+		begin := len(t.all)
+		t.first[at-from] = uint32(begin) //nolint:gosec // as many as fit into memory
+		if at < t.next || at > to-hashed {
 			continue
 		}
-		if n := t.equal(at-int(d), at, end); n > best {
-			best = n
-			t.found = append(t.found, match{off, uint32(n)}) //nolint:gosec // at most a block
+		if at >= touched {
+			touched = min(at+ahead, to-hashed+1)
+			t.touch(at, touched)
 		}
+		t.nearby(at, to)
+		t.next = t.insert(at, to, begin, depth, tail)
+		var long match
+		if n := len(t.all); n > begin {
+			long = t.all[n-1]
+		}
+		if long.len > minMatch {
+			bare = max(bare, at+int(long.len))
+		}
+		if long.len > longSkip {
+			// It is a match of the next places, too.
+			for skip := min(192, long.len-longSkip); skip > 1; skip-- {
+				at++
+				long.len--
+				t.first[at-from] = uint32(len(t.all)) //nolint:gosec // as above
+				t.all = append(t.all, long)
+			}
+		}
+		t.next = max(t.next, at+1+max(0, at-bare)>>sparse)
 	}
-	return best
+	t.first[to-from] = uint32(len(t.all)) //nolint:gosec // as above
 }
 
-// nearby finds a match of three bytes or more, if none was found yet.
-func (t *tree) nearby(at, end, best int) int {
+// touch reads what the next places will need, all at the same time: most of it is in no cache.
+func (t *tree) touch(at, end int) {
+	for ; at < end; at++ {
+		old := t.roots[t.hash(at)]
+		t.touched ^= t.nodes[2*(old&t.mask)] ^ uint32(t.buf[old])
+	}
+}
+
+func (t *tree) hash(at int) uint32 {
+	return binary.LittleEndian.Uint32(t.buf[at:]) * 2654435761 >> t.shift
+}
+
+// matches returns the matches of a place, of which each is longer than those before it.
+func (t *tree) matches(at int) []match {
+	return t.all[t.first[at-t.from]:t.first[at-t.from+1]]
+}
+
+// nearby finds a match of three bytes or more.
+func (t *tree) nearby(at, end int) {
 	h := binary.LittleEndian.Uint32(t.buf[at:]) << 8 * 506832829 >> t.lastShift
 	old := t.last[h]
 	t.last[h] = uint32(at) //nolint:gosec // a place
-	if best >= minMatch || old < t.low(at) || at-int(old) >= near {
-		return best
+	if old < t.low(at) || at-int(old) >= near {
+		return
 	}
 	if n := t.equal(int(old), at, end); n >= minMatch {
-		t.found = append(t.found, match{uint32(at) - old + 3, uint32(n)}) //nolint:gosec // places
-		return n
+		t.all = append(t.all, match{uint32(at) - old + 3, uint32(n)}) //nolint:gosec // places
 	}
-	return best
 }
 
 // insert makes a place the root of its tree, and adds the matches on the way that are
-// longer than best to found, if that is not nil. It returns how many places on the next
-// is that is to be put into the tree.
-func (t *tree) insert(at, end, best int, found *[]match) int {
-	h := binary.LittleEndian.Uint32(t.buf[at:]) * 2654435761 >> t.shift
+// longer than those that begin at begin. It returns which place is to be put into the tree
+// next: of a run, which repeats what is just before it, only the last places are.
+func (t *tree) insert(at, end, begin, depth, tail int) int {
+	buf, nodes, mask := t.buf[:len(t.buf)+beyond], t.nodes, t.mask
+	h := t.hash(at)
 	old, low := t.roots[h], t.low(at)
 	t.roots[h] = uint32(at) //nolint:gosec // a place
+	best := minMatch - 1
+	if n := len(t.all); n > begin {
+		best = int(t.all[n-1].len)
+	}
 	var (
-		lost            uint32
-		lesser, greater = &t.nodes[2*(uint32(at)&t.mask)], &t.nodes[2*(uint32(at)&t.mask)+1] //nolint:gosec // a place
-		less, more      int                                                                  // bytes that all below have in common with the place
+		lesser, greater = 2 * (uint32(at) & mask), 2*(uint32(at)&mask) + 1 //nolint:gosec // a place
+		less, more      int                                                // bytes that all below have in common with the place
 		reached         = at + hashed + 1
-		longest         = hashed
 	)
-	for n := t.depth; n > 0 && old >= low; n-- {
+	for n := depth; n > 0 && old >= low; n-- {
 		k := min(less, more)
-		k += t.equal(int(old)+k, at+k, end)
-		if k > longest {
-			longest = k
-			reached = max(reached, int(old)+k)
+		x, y := binary.BigEndian.Uint64(buf[int(old)+k:]), binary.BigEndian.Uint64(buf[at+k:])
+		for x == y && at+k < end {
+			k += 8
+			x, y = binary.BigEndian.Uint64(buf[int(old)+k:]), binary.BigEndian.Uint64(buf[at+k:])
 		}
-		if found != nil && k > best {
+		k = min(k+bits.LeadingZeros64(x^y)>>3, end-at)
+		if k > best {
 			best = k
-			*found = append(*found, match{uint32(at) - old + 3, uint32(k)}) //nolint:gosec // places
+			if len(t.all) < mostMatches {
+				t.all = append(t.all, match{uint32(at) - old + 3, uint32(k)}) //nolint:gosec // places
+			}
 		}
+		reached = max(reached, int(old)+k)
 		if at+k >= end { // Which one is greater is not known.
 			break
 		}
-		node := t.nodes[2*(old&t.mask) : 2*(old&t.mask)+2 : 2*(old&t.mask)+2]
-		if t.buf[int(old)+k] < t.buf[at+k] {
-			*lesser, less = old, k
-			if old == low {
-				lesser = &lost
-				break
-			}
-			lesser, old = &node[1], node[1]
+		node := 2 * (old & mask)
+		if x < y {
+			nodes[lesser], less = old, k
+			lesser, old = node+1, nodes[node+1]
 		} else {
-			*greater, more = old, k
-			if old == low {
-				greater = &lost
-				break
-			}
-			greater, old = &node[0], node[0]
+			nodes[greater], more = old, k
+			greater, old = node, nodes[node]
 		}
 	}
-	*lesser, *greater = 0, 0
-	skip := 1
-	if found == nil && longest > longSkip {
-		skip = min(192, longest-longSkip)
-	}
-	return max(skip, reached-at-hashed)
+	nodes[lesser], nodes[greater] = 0, 0
+	return max(at+1, reached-tail)
 }
 
 // equal is how many bytes from two places on are equal, up to the end for the later one.

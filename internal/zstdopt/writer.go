@@ -7,18 +7,32 @@ import (
 	"slices"
 )
 
-const (
-	// searchDepth is how many places are looked at for a match, and goodLength from which
-	// length on a match is taken at once. Of the delta of a Debian, 32 places make 0.3 % less
-	// and 8 make 0.8 % more, for a seventh of the time more and less.
-	searchDepth = 16
-	goodLength  = 512
-	// After thorough bytes these serve, so that what has much that is new ends in time: the
-	// same delta is 3 % larger with them, in six tenths of the time.
-	thorough   = 32 << 20
-	soonDepth  = 4
-	soonLength = 32
+// An effort is how closely matches are looked for.
+type effort struct {
+	depth  int    // how many places are looked at for a match
+	tail   int    // how many places at the end of a run
+	enough uint32 // a match of this length is taken without a look at others
+	twice  bool   // a block is divided again, by the prices of how it was divided first
+}
 
+// What makes few bytes is mostly matches, so that each of them counts, and looking for better ones
+// saves most. performance.md has figures.
+var (
+	// deep is for the first deepBytes while they make less than 1/16.
+	deep = effort{depth: 128, tail: 96, enough: 1024, twice: true}
+	// normal is for a block behind one that made less than 1/12.
+	normal = effort{depth: 24, tail: hashed, enough: 512}
+	quick  = effort{depth: 6, tail: hashed, enough: 512}
+	// soon is for all after thorough bytes, so that what has much that is new ends in time.
+	soon = effort{depth: 4, tail: hashed, enough: 32}
+)
+
+const (
+	deepBytes = 2 << 20
+	thorough  = 32 << 20
+)
+
+const (
 	minWindowLog = 17 // A block is no larger than the window.
 	maxWindowLog = 27
 )
@@ -36,13 +50,14 @@ type Writer struct {
 	out       []byte
 	from      int   // what is not yet written begins here, in the parser's buf
 	written   int64 // bytes in blocks
+	sent      int64 // bytes that the frame has by now
 }
 
 // NewWriter returns a writer of a frame whose reader needs a window of 1<<windowLog bytes,
 // from 17 to 27. The frame ends with [Writer.Close], which does not close w.
 func NewWriter(w io.Writer, windowLog int) *Writer {
 	z := &Writer{w: w, windowLog: min(max(windowLog, minWindowLog), maxWindowLog), blocks: newBlockWriter(), from: 1}
-	z.parser.enough = goodLength
+	z.parser.effort = deep
 	z.parser.old = distances{1, 4, 8}
 	z.parser.buf = make([]byte, 1, 1<<12) // Place 0 is none.
 	return z
@@ -85,7 +100,7 @@ func (z *Writer) block(last bool) {
 		z.begin(last)
 	}
 	text := p.buf[z.from:]
-	old := p.old
+	old, sent := p.old, z.sent
 	p.parse(z.from, len(p.buf))
 	if !z.parts(z.split.split(part{text, p.lits, p.seqs}), last) {
 		out, used := z.blocks.block(part{text, p.lits, p.seqs}, last)
@@ -95,14 +110,27 @@ func (z *Writer) block(last bool) {
 		z.send(out)
 	}
 	z.from = len(p.buf)
-	if z.written += int64(len(text)); z.written > thorough {
-		p.depth, p.enough = soonDepth, soonLength
-	}
+	z.written += int64(len(text))
+	p.effort = z.effort(int64(len(text)), z.sent-sent)
 	if window := 1 << z.windowLog; z.from-1 > 2*window {
 		p.slide(window)
 		n := copy(p.buf[1:], p.buf[1+window:])
 		p.buf = p.buf[:1+n]
 		z.from -= window
+	}
+}
+
+// effort is that for the next block, by how many bytes the last one had and made.
+func (z *Writer) effort(had, made int64) effort {
+	switch {
+	case z.written > thorough:
+		return soon
+	case z.written < deepBytes && 16*z.sent < z.written:
+		return deep
+	case 12*made < had:
+		return normal
+	default:
+		return quick
 	}
 }
 
@@ -136,11 +164,11 @@ func (z *Writer) begin(last bool) {
 		head = append(head[:4], 2<<6|single, byte(n), byte(n>>8), byte(n>>16), byte(n>>24))
 		z.windowLog = bits.Len(uint(n)) //nolint:gosec // not negative
 	}
-	buf := z.parser.buf
-	z.parser.tree = newTree(max(z.windowLog, 8), searchDepth)
+	buf := slices.Grow(z.parser.buf, beyond)
+	z.parser.tree = newTree(max(z.windowLog, 8))
 	z.parser.buf = buf
 	if !last {
-		z.parser.buf = slices.Grow(buf, 1+2<<z.windowLog+blockSize-len(buf))
+		z.parser.buf = slices.Grow(buf, 1+2<<z.windowLog+blockSize+beyond-len(buf))
 	}
 	z.send(head)
 }
@@ -148,5 +176,6 @@ func (z *Writer) begin(last bool) {
 func (z *Writer) send(b []byte) {
 	if z.err == nil {
 		_, z.err = z.w.Write(b)
+		z.sent += int64(len(b))
 	}
 }
