@@ -18,11 +18,11 @@ type effort struct {
 // What makes few bytes is mostly matches, so that each of them counts, and looking for better ones
 // saves most. performance.md has figures.
 var (
-	// deep is for the first deepBytes while they make less than 1/16.
+	// deep is for the first deepBytes while they make less than 1/18.
 	deep = effort{depth: 128, tail: 96, enough: 1024, twice: true}
 	// normal is for a block behind one that made less than 1/12.
 	normal = effort{depth: 24, tail: hashed, enough: 512}
-	quick  = effort{depth: 6, tail: hashed, enough: 512}
+	quick  = effort{depth: 7, tail: hashed, enough: 512}
 	// soon is for all after thorough bytes, so that what has much that is new ends in time.
 	soon = effort{depth: 4, tail: hashed, enough: 32}
 )
@@ -125,7 +125,7 @@ func (z *Writer) effort(had, made int64) effort {
 	switch {
 	case z.written > thorough:
 		return soon
-	case z.written < deepBytes && 16*z.sent < z.written:
+	case z.written < deepBytes && 18*z.sent < z.written:
 		return deep
 	case 12*made < had:
 		return normal
