@@ -18,6 +18,9 @@ const (
 	// makeWindowLog is the logarithm of the zstd stream's window, which is 4 MiB. Whoever
 	// applies the delta needs as much memory: 8 MiB make it 0.2 % smaller.
 	makeWindowLog = 22
+	// closely is of which part of the old tree's bytes so many bytes of the stream are
+	// compressed more closely: reading the tree takes longer anyway.
+	closely = 128
 	// plainPiece is the size of the pieces in which headers and the like are written.
 	plainPiece = 64 << 10
 	// searched is from how many bytes on a file is looked for in all of the old tree.
@@ -106,6 +109,7 @@ func (o *Old) Make(ctx context.Context, newTar io.Reader, w io.Writer, cost func
 	}
 	in := bufio.NewReaderSize(newTar, plainPiece)
 	z := zstdopt.NewWriter(w, makeWindowLog)
+	z.Closely(o.s.size / closely)
 	m, err := newMaker(ctx, o, z)
 	if err != nil {
 		return nil, err

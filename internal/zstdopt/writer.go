@@ -18,8 +18,8 @@ type effort struct {
 // What makes few bytes is mostly matches, so that each of them counts, and looking for better ones
 // saves most. performance.md has figures.
 var (
-	// deep is for the first deepBytes while they make less than 1/18.
-	deep = effort{depth: 128, tail: 96, enough: 1024, twice: true}
+	// deep is for the first bytes, see Closely, while they make less than 1/18.
+	deep = effort{depth: 192, tail: 128, enough: 4000, twice: true}
 	// normal is for a block behind one that made less than 1/12.
 	normal = effort{depth: 24, tail: hashed, enough: 512}
 	quick  = effort{depth: 7, tail: hashed, enough: 512}
@@ -28,11 +28,8 @@ var (
 )
 
 const (
-	deepBytes = 2 << 20
-	thorough  = 32 << 20
-)
+	thorough = 32 << 20 // see soon
 
-const (
 	minWindowLog = 17 // A block is no larger than the window.
 	maxWindowLog = 27
 )
@@ -51,19 +48,29 @@ type Writer struct {
 	from      int   // what is not yet written begins here, in the parser's buf
 	written   int64 // bytes in blocks
 	sent      int64 // bytes that the frame has by now
+	closely   int64 // see Closely
 }
 
 // NewWriter returns a writer of a frame whose reader needs a window of 1<<windowLog bytes,
 // from 17 to 27. The frame ends with [Writer.Close], which does not close w.
 func NewWriter(w io.Writer, windowLog int) *Writer {
 	z := &Writer{w: w, windowLog: min(max(windowLog, minWindowLog), maxWindowLog), blocks: newBlockWriter(), from: 1}
-	z.parser.effort = deep
+	z.parser.effort = normal
 	z.parser.old = distances{1, 4, 8}
 	z.parser.buf = make([]byte, 1, 1<<12) // Place 0 is none.
 	return z
 }
 
 var errClosed = errors.New("zstd: the frame has ended")
+
+// Closely says of how many bytes, from the beginning on, matches are looked for more closely if
+// there are many. That takes three times as long, and makes a fiftieth less of these bytes. It is
+// called before the first Write.
+func (z *Writer) Closely(bytes int64) {
+	if z.closely = bytes; bytes > 0 {
+		z.parser.effort = deep
+	}
+}
 
 // Write takes the next bytes. An error of the writer below ends the frame.
 func (z *Writer) Write(b []byte) (int, error) {
@@ -125,7 +132,7 @@ func (z *Writer) effort(had, made int64) effort {
 	switch {
 	case z.written > thorough:
 		return soon
-	case z.written < deepBytes && 18*z.sent < z.written:
+	case z.written < z.closely && 18*z.sent < z.written:
 		return deep
 	case 12*made < had:
 		return normal

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -20,6 +21,7 @@ func pack(t testing.TB, b []byte, windowLog int, random *rand.Rand) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	z := NewWriter(&out, windowLog)
+	z.Closely(int64(len(b) % 3 * (len(b) / 2))) // nothing, a half, or all
 	for len(b) > 0 {
 		n := min(len(b), 1+random.IntN(1+random.IntN(300_000)))
 		if k, err := z.Write(b[:n]); err != nil || k != n {
@@ -201,14 +203,16 @@ func FuzzWriter(f *testing.F) {
 func BenchmarkWriter(b *testing.B) {
 	noise := make([]byte, 16<<20)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(noise) // It never fails.
-	b.Run("source", func(b *testing.B) { write(b, source(b)) })
-	b.Run("noise", func(b *testing.B) { write(b, noise) })
+	b.Run("source", func(b *testing.B) { write(b, source(b), 0) })
+	b.Run("closely", func(b *testing.B) { write(b, source(b), math.MaxInt64) })
+	b.Run("noise", func(b *testing.B) { write(b, noise, 0) })
 }
 
-func write(b *testing.B, text []byte) {
+func write(b *testing.B, text []byte, closely int64) {
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
 		z := NewWriter(io.Discard, 22)
+		z.Closely(closely)
 		if _, err := z.Write(text); err != nil {
 			b.Fatal(err)
 		}
