@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"math/bits"
-	"slices"
 )
 
 // An effort is how closely matches are looked for.
@@ -171,12 +170,15 @@ func (z *Writer) begin(last bool) {
 		head = append(head[:4], 2<<6|single, byte(n), byte(n>>8), byte(n>>16), byte(n>>24))
 		z.windowLog = bits.Len(uint(n)) //nolint:gosec // not negative
 	}
-	buf := slices.Grow(z.parser.buf, beyond)
+	room := len(z.parser.buf) + beyond
+	if !last {
+		room = 1 + 2<<z.windowLog + blockSize + beyond
+	}
+	// Not by append or slices.Grow, which write zeros to all of it.
+	buf := make([]byte, len(z.parser.buf), room)
+	copy(buf, z.parser.buf)
 	z.parser.tree = newTree(max(z.windowLog, 8))
 	z.parser.buf = buf
-	if !last {
-		z.parser.buf = slices.Grow(buf, 1+2<<z.windowLog+blockSize+beyond-len(buf))
-	}
 	z.send(head)
 }
 
