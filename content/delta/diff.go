@@ -10,8 +10,8 @@ import (
 
 	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/content/tardiff"
+	"github.com/veneer-build/veneer/internal/ahead"
 	"github.com/veneer-build/veneer/internal/compression"
-	"github.com/veneer-build/veneer/internal/ctxio"
 	"github.com/veneer-build/veneer/internal/recompress"
 )
 
@@ -44,7 +44,8 @@ func (m *making) diff(ctx context.Context, l *Layer) (_ *tardiff.Made, err error
 	}
 	defer func() { err = errors.Join(err, writer.Close()) }()
 	verifier, to := l.DiffID.Verifier(), m.writer(l.Target.Size-1)
-	tar := io.TeeReader(ctxio.Reader(ctx, plain), io.MultiWriter(verifier, writer))
+	tar := ahead.Start(ctx, plain, io.MultiWriter(verifier, writer))
+	defer tar.Stop()
 	made, err := m.old.Make(ctx, tar, to, cost)
 	if errors.Is(err, errTooLarge) {
 		return nil, nil
@@ -52,6 +53,10 @@ func (m *making) diff(ctx context.Context, l *Layer) (_ *tardiff.Made, err error
 	if err != nil {
 		return nil, err
 	}
+	if err := tar.Drain(); err != nil {
+		return nil, err
+	}
+	tar.Stop()
 	// What follows the compressed stream belongs to the blob's digest.
 	if _, err := io.Copy(io.Discard, blob); err != nil {
 		return nil, err
@@ -72,6 +77,7 @@ func (m *making) diff(ctx context.Context, l *Layer) (_ *tardiff.Made, err error
 type writtenBy struct {
 	known recompress.Generation
 	probe *recompress.Prober // nil: it is known
+	err   error              // of the probe
 	blob  io.Closer
 }
 
@@ -90,19 +96,19 @@ func (m *making) writtenBy(ctx context.Context, l *Layer) (*writtenBy, error) {
 	return &writtenBy{probe: p, blob: ra}, nil
 }
 
-// Write implements [io.Writer].
+// Write implements [io.Writer]. It never fails: generation does.
 func (w *writtenBy) Write(b []byte) (int, error) {
-	if w.probe == nil {
-		return len(b), nil
+	if w.probe != nil && w.err == nil {
+		_, w.err = w.probe.Write(b)
 	}
-	return w.probe.Write(b)
+	return len(b), nil
 }
 
 // generation is how the layer was compressed, or "" if that is nothing that is known. All
 // of the tar was written.
 func (w *writtenBy) generation(ctx context.Context) (recompress.Generation, error) {
-	if w.probe == nil {
-		return w.known, nil
+	if w.probe == nil || w.err != nil {
+		return w.known, w.err
 	}
 	return w.probe.Generation(ctx)
 }

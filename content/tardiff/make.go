@@ -18,9 +18,10 @@ const (
 	// makeWindowLog is the logarithm of the zstd stream's window, which is 4 MiB. Whoever
 	// applies the delta needs as much memory: 8 MiB make it 0.2 % smaller.
 	makeWindowLog = 22
-	// closely is of which part of the old tree's bytes so many bytes of the stream are
-	// compressed more closely: reading the tree takes longer anyway.
-	closely = 128
+	// closely is of which part of the old tree's bytes, those after the first closelyFrom, so many
+	// bytes of the stream are compressed more closely: reading a large tree takes longer anyway.
+	closely     = 64
+	closelyFrom = 128 << 20
 	// plainPiece is the size of the pieces in which headers and the like are written.
 	plainPiece = 64 << 10
 	// searched is from how many bytes on a file is looked for in all of the old tree.
@@ -109,13 +110,14 @@ func (o *Old) Make(ctx context.Context, newTar io.Reader, w io.Writer, cost func
 	}
 	in := bufio.NewReaderSize(newTar, plainPiece)
 	z := zstdopt.NewWriter(w, makeWindowLog)
-	z.Closely(o.s.size / closely)
-	m, err := newMaker(ctx, o, z)
-	if err != nil {
-		return nil, err
+	z.Closely(max(0, o.s.size-closelyFrom) / closely)
+	p := startPacker(z)
+	m, err := newMaker(ctx, o, p)
+	if err == nil {
+		m.cost = cost
+		err = m.tar(in)
 	}
-	m.cost = cost
-	if err := m.tar(in); err != nil {
+	if err := p.end(err); err != nil {
 		return nil, err
 	}
 	if err := z.Close(); err != nil {

@@ -3,7 +3,6 @@ package ahead
 import (
 	"context"
 	"errors"
-	"hash"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -25,7 +24,7 @@ type Reader struct {
 	off     int
 	err     error
 	parse   chan *chunk
-	hash    chan *chunk // nil: no hash
+	also    chan *chunk // nil: nobody else gets what is read
 	free    chan *chunk
 	quit    chan struct{}
 	readErr error // valid once parse is closed
@@ -38,17 +37,17 @@ type chunk struct {
 	users atomic.Int32
 }
 
-// Start starts to read r, and gives all that it reads to sum, which may be nil. The
-// caller must call [Reader.Stop].
-func Start(ctx context.Context, r io.Reader, sum hash.Hash) *Reader {
+// Start starts to read r, and gives all that it reads to another writer too, such as a
+// hash. It may be nil, and must not fail. The caller must call [Reader.Stop].
+func Start(ctx context.Context, r io.Reader, also io.Writer) *Reader {
 	p := &Reader{
 		parse: make(chan *chunk, maxChunks),
 		free:  make(chan *chunk, maxChunks),
 		quit:  make(chan struct{}),
 	}
-	if sum != nil {
-		p.hash = make(chan *chunk, maxChunks)
-		p.wg.Go(func() { p.hashAll(sum) })
+	if also != nil {
+		p.also = make(chan *chunk, maxChunks)
+		p.wg.Go(func() { p.writeAll(also) })
 	}
 	p.wg.Go(func() { p.readAll(ctx, r) })
 	return p
@@ -56,8 +55,8 @@ func Start(ctx context.Context, r io.Reader, sum hash.Hash) *Reader {
 
 func (p *Reader) readAll(ctx context.Context, r io.Reader) {
 	defer close(p.parse)
-	if p.hash != nil {
-		defer close(p.hash)
+	if p.also != nil {
+		defer close(p.also)
 	}
 	for made, seen := 0, 0; ; {
 		var c *chunk
@@ -126,9 +125,9 @@ func (p *Reader) hand(c *chunk) bool {
 	default:
 	}
 	c.users.Store(1)
-	if p.hash != nil {
+	if p.also != nil {
 		c.users.Store(2)
-		p.hash <- c
+		p.also <- c
 	}
 	p.parse <- c
 	return true
@@ -140,9 +139,9 @@ func (p *Reader) release(c *chunk) {
 	}
 }
 
-func (p *Reader) hashAll(sum hash.Hash) {
-	for c := range p.hash {
-		sum.Write(c.data)
+func (p *Reader) writeAll(w io.Writer) {
+	for c := range p.also {
+		_, _ = w.Write(c.data) // It does not fail.
 		p.release(c)
 	}
 }
@@ -181,7 +180,7 @@ func (p *Reader) next() error {
 	return nil
 }
 
-// Drain reads the rest. Once it has succeeded and Stop has returned, the hash is that of
+// Drain reads the rest. Once it has succeeded and Stop has returned, the other writer has
 // all bytes.
 func (p *Reader) Drain() error {
 	for {

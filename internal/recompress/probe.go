@@ -100,6 +100,9 @@ func (p *Prober) Write(b []byte) (int, error) {
 			return 0, err
 		}
 	}
+	if p.head == nil {
+		p.head = make([]byte, 0, probeHead)
+	}
 	p.head = append(p.head, b[:min(len(b), probeHead-len(p.head))]...)
 	p.n += int64(len(b))
 	if p.try == nil {
