@@ -12,8 +12,8 @@ import (
 )
 
 // deltaPeer is a tool that makes a delta of two files. The lines are those of a shell, in which $1 is the old tar, $2 the
-// new one, $3 the delta, $4 the new tar as it is made again, $5 a directory with the old tar's files, and $6 the size of
-// the old tar.
+// new one, $3 the delta, $4 the new tar as it is made again, $5 a directory with the old tar's files, $6 the size of
+// the old tar, and $7 and $8 are the layers that the tars are in, as they are stored.
 type deltaPeer struct {
 	name, program string
 	make, apply   string
@@ -40,7 +40,8 @@ var deltaPeers = []deltaPeer{
 		make:  `zstd -q -9 --long=31 -f --patch-from="$1" "$2" -o "$3"`,
 		apply: `zstd -q -d --long=31 -f --patch-from="$1" "$3" -o "$4"`,
 	},
-	{name: "tar-diff v0.1.2", program: "tardiff", make: `tardiff diff "$1" "$2" "$3"`, apply: `tardiff patch "$3" "$5" "$4"`},
+	// So oci-delta calls it.
+	{name: "tar-diff v0.1.2", program: "tardiff", make: `tardiff diff "$7" "$8" "$3"`, apply: `tardiff patch "$3" "$5" "$4"`},
 }
 
 // peer measures a tool on the tars of a pair. The run has no name if the tool cannot do so large ones.
@@ -59,7 +60,7 @@ func (d *deltaWork) peer(ctx context.Context, tool deltaPeer) (run deltaRun, err
 	if tool.limit > 0 && sizes[0]+sizes[1] > tool.limit {
 		return run, nil
 	}
-	args := []string{d.in("old.tar"), d.in("new.tar"), d.in("peer.delta"), d.in("again.tar"), d.in("files"), fmt.Sprint(sizes[0])}
+	args := []string{d.in("old.tar"), d.in("new.tar"), d.in("peer.delta"), d.in("again.tar"), d.in("files"), fmt.Sprint(sizes[0]), d.in("old.layer"), d.in("new.layer")}
 	if tool.program == "tardiff" {
 		if _, err := quiet(ctx, shell(`mkdir -p "$5" && tar -xf "$1" -C "$5"`, args...)...); err != nil {
 			return run, err

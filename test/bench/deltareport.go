@@ -29,7 +29,8 @@ func (w *world) deltasSection() string {
 		w.files, time.Now().UTC().Format("2006-01-02"), w.machine(), strings.Join(unique(w.versions), "; "))
 	p("A host has an image and gets the next one. Veneer makes a delta of the layer against the older image's files (`save --since --delta`),")
 	p("and `load` makes the layer of it, compresses it to the very blob that it was, stores and unpacks it. The other tools make a delta of")
-	p("the layer's tar and that of the older image's, and from it the tar, no more. Memory of Veneer is the peak of anonymous pages, and after")
+	p("the layer's tar and that of the older image's, and from it the tar, no more. tar-diff gets the layers as they are stored, as oci-delta")
+	p("gives it them, and decompresses them itself, as Veneer does. Memory of Veneer is the peak of anonymous pages, and after")
 	p("the stroke all that was resident; of the others what was resident. Delta is what travels for the layer; archives have some kB beside it.")
 	for _, note := range w.notes {
 		p("- %s", note)
@@ -46,7 +47,7 @@ func (w *world) deltasSection() string {
 		p("\n### Fleet\n\n%d machines as above, which hold v1 (Debian and the npm tree's first release in /app) and get v2, by one way after another.\n", fleetNodes)
 		b.WriteString(fleetRows(w.deltas.fleet))
 	}
-	p("\n```text\n$1 the older tar, $2 the new one, $3 the delta, $4 the tar made again, $5 the older tar's files, $6 its size")
+	p("\n```text\n$1 the older tar, $2 the new one, $3 the delta, $4 the tar made again, $5 the older tar's files, $6 its size,\n$7 and $8 the layers as they are stored")
 	for _, peer := range deltaPeers {
 		p("%s\n  %s\n  %s", peer.name, peer.make, peer.apply)
 	}
@@ -57,10 +58,10 @@ func (w *world) deltasSection() string {
 // markdown is a pair's table.
 func (p *deltaPair) markdown() string {
 	var b strings.Builder
-	b.WriteString("| | delta | layer ÷ this | make: CPU | memory | apply: time | CPU | memory |\n|---|---:|---:|---:|---:|---:|---:|---:|\n")
+	b.WriteString("| | delta | layer ÷ this | make: time | CPU | memory | apply: time | CPU | memory |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n")
 	for _, r := range p.runs {
-		fmt.Fprintf(&b, "| %s | %s | %.1f | %.1f s | %s | %.2f s | %.2f s | %s |\n", r.tool, bytesText(r.bytes),
-			float64(p.layer)/float64(r.bytes), r.make.cpu, r.make.memoryText(), r.apply.seconds, r.apply.cpu, r.apply.memoryText())
+		fmt.Fprintf(&b, "| %s | %s | %.1f | %.1f s | %.1f s | %s | %.2f s | %.2f s | %s |\n", r.tool, bytesText(r.bytes),
+			float64(p.layer)/float64(r.bytes), r.make.seconds, r.make.cpu, r.make.memoryText(), r.apply.seconds, r.apply.cpu, r.apply.memoryText())
 	}
 	return b.String()
 }

@@ -241,8 +241,7 @@ func shell(line string, args ...string) []string {
 	return append([]string{"sh", "-ec", line, "sh"}, args...)
 }
 
-// layerTar writes the tar of the last layer of an archive's image beside it, and returns the sizes of the layer's blob
-// and of the tar.
+// layerTar writes the last layer of an archive's image and its tar beside the archive, and returns the sizes of both.
 func (d *deltaWork) layerTar(ctx context.Context, name string) (blob, tar int64, err error) {
 	m, err := d.manifestOf(ctx, name)
 	if err != nil {
@@ -250,7 +249,7 @@ func (d *deltaWork) layerTar(ctx context.Context, name string) (blob, tar int64,
 	}
 	top := m.Layers[len(m.Layers)-1]
 	out := d.in(name + ".tar")
-	if _, err := quiet(ctx, shell(`gzip -dc "$1" >"$2"`, layoutBlob(d.in(name), top.Digest), out)...); err != nil {
+	if _, err := quiet(ctx, shell(`mv "$1" "$2" && gzip -dc <"$2" >"$3"`, layoutBlob(d.in(name), top.Digest), d.in(name+".layer"), out)...); err != nil {
 		return 0, 0, err
 	}
 	info, err := os.Stat(out)
