@@ -165,7 +165,8 @@ func TestImportHostile(t *testing.T) {
 		"two indexes, named":   {oci(target, good, file("./index.json", indexOf())), "twice"},
 		"two layouts":          {oci(target, good, file("oci-layout", ociLayout)), "twice"},
 		"two docker manifests": {oci(target, good, file("manifest.json", "[]"), file("manifest.json", "[]")), "twice"},
-		"two blobs":            {oci(target, good, blobFile(img.Layers[0])), "twice"},
+		"two blobs":            {oci(target, good, file(blobFile(img.Layers[0]).Name, strings.Repeat("x", int(img.Layers[0].Size)))), "other bytes"},
+		"two blobs, one short": {oci(target, good, file(blobFile(img.Layers[0]).Name, "x")), "twice"},
 		"two links":            {oci(target, good, tarEntry{tar.Header{Name: "x", Typeflag: tar.TypeSymlink, Linkname: "y"}, ""}, file("x", "")), "twice"},
 		"layout of the future": {files(good, "oci-layout", `{"imageLayoutVersion":"2.0.0"}`, "index.json", indexOf(carrying(target, "app:1"))), `version "2.0.0"`},
 		"layout with two":      {files(good, "oci-layout", `{"imageLayoutVersion":"1.0.0","imageLayoutVersion":"1.0.0"}`, "index.json", indexOf(carrying(target, "app:1"))), "twice"},
@@ -233,6 +234,15 @@ func TestImportHostile(t *testing.T) {
 				t.Errorf("a good one, after it: %v", err)
 			}
 		})
+	}
+}
+
+// TestBlobTwice: a blob may be there again, as oci-delta writes that of a layer which an image has twice.
+func TestBlobTwice(t *testing.T) {
+	img := storetest.NewImage(storetest.Spec{Files: []string{"a", "b"}})
+	ctx, s := storetest.Open(t)
+	if _, err := archive.Import(ctx, s.Client, bytes.NewReader(oci(img.Manifest.Descriptor, img.Blobs(), blobFile(img.Layers[0]))), archive.Options{}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/veneer-build/veneer/content"
 	"github.com/veneer-build/veneer/internal/fault"
 )
 
@@ -104,7 +105,7 @@ func (r *reader) entry(ctx context.Context, hdr *tar.Header, data io.Reader) err
 	case hdr.Typeflag == tar.TypeDir, hdr.Typeflag == tar.TypeXGlobalHeader:
 		return nil
 	case r.known(name):
-		return fmt.Errorf("it is there twice: %w", errdefs.ErrInvalidArgument)
+		return r.again(name, hdr, data)
 	case hdr.Typeflag == tar.TypeSymlink && !path.IsAbs(hdr.Linkname):
 		return r.link(name, path.Join(path.Dir(name), hdr.Linkname))
 	case hdr.Typeflag == tar.TypeSymlink:
@@ -149,6 +150,24 @@ func (r *reader) known(name string) bool {
 	_, file := r.files[name]
 	_, link := r.links[name]
 	return file || link
+}
+
+// again reads a file whose name was there before. That may be a blob: oci-delta writes that of
+// a layer which an image has twice.
+func (r *reader) again(name string, hdr *tar.Header, data io.Reader) error {
+	d, isBlob := blobDigest(name)
+	first, isFile := r.files[name]
+	if !isBlob || !isFile || hdr.Typeflag != tar.TypeReg || sparse(hdr) || hdr.Size != first.Size {
+		return fmt.Errorf("it is there twice: %w", errdefs.ErrInvalidArgument)
+	}
+	verifier := d.Verifier()
+	if _, err := io.Copy(verifier, data); err != nil {
+		return err
+	}
+	if !verifier.Verified() {
+		return fmt.Errorf("it is there twice, and has other bytes than its name says: %w", content.ErrCorrupt)
+	}
+	return nil
 }
 
 // sparse reports whether an entry is a sparse file, which can claim more bytes than

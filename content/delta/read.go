@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,7 +116,10 @@ func (e *entries) layer(d ocispec.Descriptor) error {
 	if err := to.Validate(); err != nil {
 		return fmt.Errorf("it makes a layer with the digest %q: %w: %w", to, err, ErrFormat)
 	}
-	if _, there := e.layers[to]; there {
+	if was, there := e.layers[to]; there {
+		if d.Digest == was.Digest && d.Size == was.Size && d.MediaType == was.MediaType && maps.Equal(d.Annotations, was.Annotations) {
+			return nil // The image has it twice.
+		}
 		return fmt.Errorf("it makes layer %s twice: %w", to, ErrFormat)
 	}
 	e.layers[to] = d

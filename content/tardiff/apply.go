@@ -58,7 +58,7 @@ var errShort = errors.New("it is shorter than the file that the delta was made f
 // returns how many bytes it wrote. The delta says nothing about what the tar or the
 // files should be: whoever calls this compares the tar's digest.
 //
-// An error wraps [ErrFormat] or is a [*SourceError], or it is that of reading the
+// An error wraps [ErrFormat] or [ErrLimit], or is a [*SourceError], or it is that of reading the
 // delta or of writing. What was written by then is of no use.
 func Apply(ctx context.Context, delta io.Reader, old Opener, w io.Writer, limits Limits) (int64, error) {
 	in := &stream{r: delta}
@@ -186,7 +186,7 @@ func (a *applier) open(n int64) error {
 	}
 	a.close()
 	a.path, a.pos = string(name), 0
-	if !validName(a.path) {
+	if !mayOpen(a.path) {
 		return fmt.Errorf("it takes %q for a file of the old tree: %w", a.path, ErrFormat)
 	}
 	f, err := a.tree.Open(a.path)
@@ -280,7 +280,7 @@ func (s *stream) fault(err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("it is cut off: %w: %w", ErrFormat, io.ErrUnexpectedEOF)
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
-		return fmt.Errorf("its zstd window is above the limit of %d MiB: %w", applyWindow>>20, ErrFormat)
+		return fmt.Errorf("its zstd window is above the limit of %d MiB: %w", applyWindow>>20, ErrLimit)
 	}
 	return fmt.Errorf("%w: %w", ErrFormat, err)
 }

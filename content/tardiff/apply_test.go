@@ -84,6 +84,11 @@ func TestHostile(t *testing.T) {
 			t.Errorf("%s: %d bytes, %v", what, len(got), err)
 		}
 	}
+	old := memTree{"caf\xe9": []byte("latin")}
+	var got bytes.Buffer
+	if _, err := tardiff.Apply(t.Context(), bytes.NewReader(deltaOf(t, open("caf\xe9"), op(2, 5, ""))), old, &got, tardiff.Limits{}); err != nil || got.String() != "latin" {
+		t.Errorf("a name that is not UTF-8: %q, %v", got.String(), err)
+	}
 	_, err := apply(t, deltaOf(t, open("g")))
 	wantSource(t, err, "g", fs.ErrNotExist)
 	for what, ops := range map[string][]byte{
@@ -118,7 +123,7 @@ func TestCutOff(t *testing.T) {
 		bad[n] ^= 1 << r.IntN(8)
 		var s *tardiff.SourceError
 		_, err = tardiff.Apply(t.Context(), bytes.NewReader(bad), old, io.Discard, tardiff.Limits{})
-		if err != nil && !errors.Is(err, tardiff.ErrFormat) && !errors.As(err, &s) {
+		if err != nil && !errors.Is(err, tardiff.ErrFormat) && !errors.Is(err, tardiff.ErrLimit) && !errors.As(err, &s) {
 			t.Errorf("byte %d changed: %v", n, err)
 		}
 	}
@@ -146,7 +151,7 @@ func TestOtherFormats(t *testing.T) {
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := apply(t, b.Bytes()); !errors.Is(err, tardiff.ErrFormat) || !strings.Contains(err.Error(), "window") {
+	if _, err := apply(t, b.Bytes()); !errors.Is(err, tardiff.ErrLimit) || !strings.Contains(err.Error(), "window") {
 		t.Errorf("a window of 64 MiB: %v", err)
 	}
 }

@@ -44,7 +44,7 @@ func (a *applier) patch(n int64) error {
 		a.written += int64(k)
 		switch {
 		case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
-			return fmt.Errorf("operation 5 (zstd with a dictionary) has a window above the limit of %d MiB: %w", maxDictWindow>>20, ErrFormat)
+			return fmt.Errorf("operation 5 (zstd with a dictionary) has a window above the limit of %d MiB: %w", maxDictWindow>>20, ErrLimit)
 		case err != nil && !errors.Is(err, io.EOF):
 			return a.in.fault(err)
 		case err != nil:
@@ -63,7 +63,7 @@ func (a *applier) dictionary() ([]byte, error) {
 	}
 	size := a.file.Size()
 	if size > maxDictionary {
-		return nil, fmt.Errorf("operation 5 (zstd with a dictionary) takes the file %q of %d bytes into memory, of which there may be %d: %w", a.path, size, maxDictionary, ErrFormat)
+		return nil, fmt.Errorf("operation 5 (zstd with a dictionary) needs all %d bytes of the file %q, and %d may be: %w", size, a.path, maxDictionary, ErrLimit)
 	}
 	dict := make([]byte, size)
 	if m, err := a.file.ReadAt(dict, 0); int64(m) < size {

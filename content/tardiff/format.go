@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"strings"
+	"unicode/utf8"
 )
 
 // MediaType is that of a delta.
@@ -31,9 +32,13 @@ const (
 // maxName is the length of a path that Linux takes.
 const maxName = 4095
 
-// ErrFormat is in the chain of errors about deltas that are damaged, hostile or of
-// another version.
-var ErrFormat = errors.New("bad delta")
+var (
+	// ErrFormat is in the chain of errors about deltas that are damaged, hostile or of
+	// another version.
+	ErrFormat = errors.New("bad delta")
+	// ErrLimit is in that of errors about what a delta may have, and is too large for this package.
+	ErrLimit = errors.New("more than is taken into memory here")
+)
 
 // File is an open file of a tree.
 type File interface {
@@ -44,7 +49,7 @@ type File interface {
 }
 
 // Opener opens regular files of a tree by their paths, which are relative, clean and
-// separated by slashes ([fs.ValidPath]). It must follow no link and open nothing
+// separated by slashes ([fs.ValidPath]), but need not be UTF-8. It must follow no link and open nothing
 // outside of the tree, since the path may be a stranger's. The error wraps
 // [fs.ErrNotExist] where there is no such file.
 type Opener interface {
@@ -59,10 +64,14 @@ type Tree interface {
 	Files(f func(path string, size int64) error) error
 }
 
-// validName reports whether a path may be opened.
-func validName(name string) bool {
-	return len(name) <= maxName && name != "." && fs.ValidPath(name) && !strings.Contains(name, "\x00")
+// mayOpen reports whether a path may be opened. The format says nothing of encodings.
+func mayOpen(name string) bool {
+	return len(name) <= maxName && name != "." && fs.ValidPath(strings.ToValidUTF8(name, "?")) && !strings.Contains(name, "\x00")
 }
+
+// mayName reports whether a path may be in a delta that is made here. The one of the programs
+// that apply it which is written in Rust takes UTF-8 alone.
+func mayName(name string) bool { return mayOpen(name) && utf8.ValidString(name) }
 
 // appendOp appends an operation without its bytes.
 func appendOp(b []byte, op byte, n int64) []byte {

@@ -37,7 +37,7 @@ func FuzzApply(f *testing.F) {
 				t.Errorf("%d bytes, it says %d", out, n)
 			}
 			var s *tardiff.SourceError
-			if err != nil && !errors.Is(err, tardiff.ErrFormat) && !errors.As(err, &s) {
+			if err != nil && !errors.Is(err, tardiff.ErrFormat) && !errors.Is(err, tardiff.ErrLimit) && !errors.As(err, &s) {
 				t.Errorf("an error of another kind: %v", err)
 			}
 		})

@@ -75,7 +75,7 @@ func newSpace(tree Tree) (*space, error) {
 		if len(s.files) >= maxFiles || len(s.paths)+len(path) > maxPaths {
 			return full
 		}
-		if size == 0 || !validName(path) {
+		if size == 0 || !mayName(path) {
 			return nil
 		}
 		s.paths = append(s.paths, path...)
