@@ -192,6 +192,32 @@ func TestReadFails(t *testing.T) {
 	}
 }
 
+// TestWriteFails: making ends soon after the writer fails, however much is to come.
+func TestWriteFails(t *testing.T) {
+	failed := errors.New("failed")
+	for _, room := range []int{8, 9, 1 << 10, 100_000, 1 << 20} {
+		endless := rand.NewChaCha8([32]byte{1})
+		if _, err := tardiff.Make(t.Context(), endless, memTree{}, &fullWriter{room, failed}); !errors.Is(err, failed) {
+			t.Errorf("full after %d bytes: %v", room, err)
+		}
+	}
+}
+
+// fullWriter fails when there is no room.
+type fullWriter struct {
+	room int
+	err  error
+}
+
+// Write implements [io.Writer].
+func (w *fullWriter) Write(b []byte) (int, error) {
+	if len(b) > w.room {
+		return 0, w.err
+	}
+	w.room -= len(b)
+	return len(b), nil
+}
+
 // failingWriter writes nothing, with or without an error.
 type failingWriter struct{ err error }
 
