@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
-	"strings"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/veneer-build/veneer/content/tardiff"
 )
 
 const (
@@ -190,7 +190,7 @@ func (l *fileList) file() (File, error) {
 	}
 	f := File{Path: string(path), Source: int(source), Size: int64(size)} //nolint:gosec // checked below
 	switch {
-	case f.Path <= l.before || f.Path == "." || !fs.ValidPath(f.Path) || strings.Contains(f.Path, "\x00"):
+	case f.Path <= l.before || !tardiff.ValidPath(f.Path):
 		return File{}, fmt.Errorf("%q cannot be a path there", f.Path)
 	case source >= uint64(l.sources) || f.Size < 0: //nolint:gosec // a length
 		return File{}, fmt.Errorf("%q is of source %d and has %d bytes", f.Path, source, size)

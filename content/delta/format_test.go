@@ -101,6 +101,28 @@ func TestOciDelta(t *testing.T) {
 	}
 }
 
+// TestLayerTwice: a layer may be there again with all that is said of it, as oci-delta writes one that the image has twice.
+func TestLayerTwice(t *testing.T) {
+	ctx, s := storetest.Open(t)
+	d := sample(ctx, t, s)
+	_, data, err := d.Encode()
+	check(t, err)
+	var m ocispec.Manifest
+	check(t, json.Unmarshal(data, &m))
+	for _, l := range m.Layers {
+		if l.Annotations["io.github.containers.delta.content"] == "image-layer" {
+			m.Layers = append(m.Layers, l)
+		}
+	}
+	twice, err := json.Marshal(m)
+	check(t, err)
+	got, err := delta.Read(ctx, s.ContentStore(), stored(ctx, t, s, string(twice)))
+	check(t, err)
+	if len(got.Layers) != len(d.Layers) {
+		t.Errorf("%d layers, want %d", len(got.Layers), len(d.Layers))
+	}
+}
+
 // TestHostile: manifests that are damaged or made to mislead are refused, and the error says so.
 func TestHostile(t *testing.T) {
 	ctx, s := storetest.Open(t)

@@ -186,7 +186,7 @@ func (a *applier) open(n int64) error {
 	}
 	a.close()
 	a.path, a.pos = string(name), 0
-	if !mayOpen(a.path) {
+	if !ValidPath(a.path) {
 		return fmt.Errorf("it takes %q for a file of the old tree: %w", a.path, ErrFormat)
 	}
 	f, err := a.tree.Open(a.path)

@@ -36,7 +36,7 @@ var (
 	// ErrFormat is in the chain of errors about deltas that are damaged, hostile or of
 	// another version.
 	ErrFormat = errors.New("bad delta")
-	// ErrLimit is in that of errors about what a delta may have, and is too large for this package.
+	// ErrLimit is in the chain of errors about what the format allows, and would take too much memory.
 	ErrLimit = errors.New("more than is taken into memory here")
 )
 
@@ -49,7 +49,7 @@ type File interface {
 }
 
 // Opener opens regular files of a tree by their paths, which are relative, clean and
-// separated by slashes ([fs.ValidPath]), but need not be UTF-8. It must follow no link and open nothing
+// separated by slashes ([ValidPath]). It must follow no link and open nothing
 // outside of the tree, since the path may be a stranger's. The error wraps
 // [fs.ErrNotExist] where there is no such file.
 type Opener interface {
@@ -64,14 +64,15 @@ type Tree interface {
 	Files(f func(path string, size int64) error) error
 }
 
-// mayOpen reports whether a path may be opened. The format says nothing of encodings.
-func mayOpen(name string) bool {
+// ValidPath reports whether a path may be that of an old file. That is as with [fs.ValidPath],
+// but for ".", and for names that are not UTF-8, since the format says nothing of encodings.
+func ValidPath(name string) bool {
 	return len(name) <= maxName && name != "." && fs.ValidPath(strings.ToValidUTF8(name, "?")) && !strings.Contains(name, "\x00")
 }
 
-// mayName reports whether a path may be in a delta that is made here. The one of the programs
-// that apply it which is written in Rust takes UTF-8 alone.
-func mayName(name string) bool { return mayOpen(name) && utf8.ValidString(name) }
+// mayName reports whether a delta that is made here may name a path. oci-delta's library for
+// Rust takes names in UTF-8 alone.
+func mayName(name string) bool { return ValidPath(name) && utf8.ValidString(name) }
 
 // appendOp appends an operation without its bytes.
 func appendOp(b []byte, op byte, n int64) []byte {

@@ -33,8 +33,7 @@ func startPacker(w io.Writer) *packer {
 	return p
 }
 
-// end waits until all is written. failed is why there is nothing more to come, if that is an error; it is
-// what end returns then.
+// end waits until all is written. If an error is why nothing more comes, it is what end returns.
 func (p *packer) end(failed error) error {
 	if failed == nil {
 		failed = p.Flush()

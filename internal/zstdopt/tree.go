@@ -53,12 +53,12 @@ type tree struct {
 
 func newTree(windowLog int) tree {
 	hashLog, lastLog := min(windowLog, 20), min(windowLog, nearLog)
-	t := tree{
-		all: make([]match, 0, mostMatches), roots: make([]uint32, 1<<hashLog), nodes: make([]uint32, 2<<windowLog), last: make([]uint32, 1<<lastLog),
+	return tree{
+		all:   make([]match, 0, mostMatches), // It touches what it needs, and does not grow.
+		roots: make([]uint32, 1<<hashLog), nodes: make([]uint32, 2<<windowLog), last: make([]uint32, 1<<lastLog),
 		shift: uint8(32 - hashLog), lastShift: uint8(32 - lastLog), //nolint:gosec // at most 31
 		mask: 1<<windowLog - 1, next: 1,
 	}
-	return t
 }
 
 // slide forgets the first n places, which are a multiple of the window.

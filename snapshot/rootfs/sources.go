@@ -178,7 +178,7 @@ func (s *Sources) Open(name string) (tardiff.File, error) {
 
 // Find is Open that also returns the number of the image that has the file.
 func (s *Sources) Find(name string) (_ tardiff.File, image int, _ error) {
-	if name == "." || !fs.ValidPath(strings.ToValidUTF8(name, "?")) {
+	if !tardiff.ValidPath(name) {
 		return nil, 0, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
 	}
 	for i := range s.trees {
